@@ -1,0 +1,165 @@
+"""The one tree of errors that a caller can meet. Each has a stable code; HTTP, NATS and jobs map it once, at their border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+PROBLEM_TYPE_BASE = "urn:factor-engine:problem:"
+
+
+class EngineError(Exception):
+    """Anything that the service tells a caller instead of an answer.
+
+    Parameters
+    ----------
+    detail : str
+        One sentence: what was wrong and, where it helps, what would be right.
+    field : str, optional
+        The request field or column at fault.
+    rows : sequence, optional
+        The rows at fault (indices, or dates with symbols); at most ``MAX_ROWS`` are kept, the count goes into `detail`.
+    retry_after_s : float, optional
+        When it makes sense to ask again.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+    MAX_ROWS: ClassVar[int] = 20
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        field: str | None = None,
+        rows: Sequence[Any] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.rows = list(rows)[: self.MAX_ROWS] if rows is not None else None
+        self.retry_after_s = retry_after_s
+
+    def to_problem(self, instance: str | None = None) -> dict[str, Any]:
+        """Give the RFC 9457 problem document; also the body of a NATS error reply."""
+        problem: dict[str, Any] = {
+            "type": PROBLEM_TYPE_BASE + self.code,
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "retryable": self.retryable,
+        }
+        for name, value in (("field", self.field), ("rows", self.rows), ("retry_after_s", self.retry_after_s)):
+            if value is not None:
+                problem[name] = value
+        if instance is not None:
+            problem["instance"] = instance
+        return problem
+
+    @staticmethod
+    def from_problem(problem: Mapping[str, Any]) -> EngineError:
+        """Rebuild the error that `to_problem` described; an unknown code becomes an internal error."""
+        kind = BY_CODE.get(str(problem.get("code")), InternalError)
+        return kind(
+            str(problem.get("detail", "")),
+            field=problem.get("field"),
+            rows=problem.get("rows"),
+            retry_after_s=problem.get("retry_after_s"),
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the problem document, so that the error crosses process borders whole."""
+        return EngineError.from_problem, (self.to_problem(),)
+
+
+class InternalError(EngineError):
+    """A defect of ours; the caller's request may be right."""
+
+
+class MalformedBody(EngineError):
+    """The body is not what its content type says."""
+
+    code, status, title = "malformed_body", 400, "Malformed body"
+
+
+class InvalidInput(EngineError):
+    """The body was read, but a field or a row is not acceptable."""
+
+    code, status, title = "invalid_input", 422, "Invalid input"
+
+
+class UnknownSymbol(InvalidInput):
+    """A symbol is not in the model."""
+
+    code, title = "unknown_symbol", "Unknown symbol"
+
+
+class DateOutsideModel(InvalidInput):
+    """The date is not one of the model's dates."""
+
+    code, title = "date_outside_model", "Date outside the model"
+
+
+class UnknownModel(EngineError):
+    """No model has this id."""
+
+    code, status, title = "unknown_model", 404, "Unknown model"
+
+
+class UnknownFactor(EngineError):
+    """No factor or category has this id."""
+
+    code, status, title = "unknown_factor", 404, "Unknown factor"
+
+
+class UnknownOperation(EngineError):
+    """No operation has this name, or the subject names none."""
+
+    code, status, title = "unknown_operation", 404, "Unknown operation"
+
+
+class VersionConflict(EngineError):
+    """Another writer committed first."""
+
+    code, status, title, retryable = "version_conflict", 409, "Version conflict", True
+
+
+class BodyTooLarge(EngineError):
+    """The body is over the limit."""
+
+    code, status, title = "body_too_large", 413, "Body too large"
+
+
+class UnsupportedMedia(EngineError):
+    """The content type is none that we read."""
+
+    code, status, title = "unsupported_media", 415, "Unsupported media type"
+
+
+class DeadlineExceeded(EngineError):
+    """The caller's deadline passed before the answer was there."""
+
+    code, status, title, retryable = "deadline_exceeded", 408, "Deadline exceeded", True
+
+
+class QueueFull(EngineError):
+    """The queue of the workload is full."""
+
+    code, status, title, retryable = "queue_full", 429, "Queue full", True
+
+
+class Unavailable(EngineError):
+    """A component that the answer needs is down; it is named."""
+
+    code, status, title, retryable = "unavailable", 503, "Component unavailable", True
+
+
+def _tree(root: type[EngineError]) -> list[type[EngineError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+
+
+BY_CODE: dict[str, type[EngineError]] = {kind.code: kind for kind in _tree(EngineError) if kind is not EngineError}

@@ -1,0 +1,86 @@
+"""What goes out on the bus: an event, its subject and its CloudEvents headers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, NamedTuple
+
+from contracts.work import Priority, new_id
+
+SOURCE = "factor-engine"
+
+
+class Event(NamedTuple):
+    """One message to publish. `subject` is complete; `data` is JSON-able or Arrow IPC bytes."""
+
+    id: str
+    subject: str
+    type: str
+    time: str
+    priority: int
+    data: bytes
+    content_type: str = "application/json"
+
+    def headers(self, sequence: int | None = None) -> dict[str, str]:
+        """Give the CloudEvents binary-mode headers, with ``Nats-Msg-Id`` for the stream's own de-duplication."""
+        out = {
+            "ce-specversion": "1.0",
+            "ce-id": self.id,
+            "ce-source": SOURCE,
+            "ce-type": self.type,
+            "ce-time": self.time,
+            "ce-subject": self.subject,
+            "Nats-Msg-Id": self.id,
+            "factor-priority": Priority(self.priority).name.lower(),
+            "Content-Type": self.content_type,
+        }
+        if sequence is not None:
+            out["ce-sequence"] = str(sequence)
+        return out
+
+
+def event(
+    subject: str,
+    kind: str,
+    data: Any,
+    *,
+    priority: Priority = Priority.NORMAL,
+    event_id: str | None = None,
+) -> Event:
+    """Make an event that happens now; `data` other than bytes becomes JSON."""
+    import orjson
+
+    body = data if isinstance(data, bytes) else orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+    now = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
+    return Event(event_id or new_id(), subject, kind, now, int(priority), body)
+
+
+def token(text: str) -> str:
+    """Encode any text as one NATS subject token.
+
+    Letters, digits, ``_`` and ``-`` stay; every other byte becomes ``=XX`` (hexadecimal), so ``BRK.B`` is ``BRK=2EB``.
+    Empty text is ``=``.
+    """
+    out = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else _escape(c) for c in text)
+    return out or "="
+
+
+def untoken(text: str) -> str:
+    """Read back what `token` wrote; text without ``=XX`` is itself."""
+    raw = bytearray()
+    i = 0
+    data = text.encode()
+    if text == "=":
+        return ""
+    while i < len(data):
+        if data[i : i + 1] == b"=" and i + 3 <= len(data):
+            raw.append(int(data[i + 1 : i + 3], 16))
+            i += 3
+        else:
+            raw.append(data[i])
+            i += 1
+    return raw.decode("utf-8", errors="replace")
+
+
+def _escape(char: str) -> str:
+    return "".join(f"={byte:02X}" for byte in char.encode())

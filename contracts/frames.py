@@ -1,0 +1,208 @@
+"""Tables at the border: the accepted JSON forms and bulk formats, turned into one Arrow IPC stream."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from contracts.errors import EngineError, InvalidInput, MalformedBody, UnsupportedMedia
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+MAX_COLUMNS = 2000
+
+
+def from_json(value: Any, field: str = "frame") -> pl.DataFrame:
+    """Read a table from JSON.
+
+    Parameters
+    ----------
+    value
+        ``{"columns": [...], "data": [[...], ...]}`` (rows), ``{"col": [...], ...}`` or a list of row objects.
+    field
+        The request field, named in errors.
+
+    Raises
+    ------
+    InvalidInput
+        Another form, ragged rows, a column of mixed types, or no rows; names the column and the rows.
+    """
+    if isinstance(value, Mapping) and set(value) == {"columns", "data"}:
+        columns = _from_rows(value["columns"], value["data"], field)
+    elif isinstance(value, Mapping):
+        columns = _from_columns(value, field)
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        columns = _from_objects(value, field)
+    else:
+        raise InvalidInput(
+            f"{field} must be a table: {{columns, data}}, {{column: values}} or a list of row objects", field=field
+        )
+    return _frame(columns, field)
+
+
+def _from_rows(names: Any, data: Any, field: str) -> dict[str, list[Any]]:
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise InvalidInput(f"{field}.columns must be a list of names", field=f"{field}.columns")
+    if len(set(names)) != len(names):
+        raise InvalidInput(f"{field}.columns has a name twice", field=f"{field}.columns")
+    if not isinstance(data, list):
+        raise InvalidInput(f"{field}.data must be a list of rows", field=f"{field}.data")
+    bad = [i for i, row in enumerate(data) if not isinstance(row, list) or len(row) != len(names)]
+    if bad:
+        raise InvalidInput(
+            f"{field}.data: {len(bad)} rows do not have {len(names)} values", field=f"{field}.data", rows=bad
+        )
+    return {name: [row[j] for row in data] for j, name in enumerate(names)}
+
+
+def _from_columns(value: Mapping[str, Any], field: str) -> dict[str, list[Any]]:
+    wrong = [name for name, values in value.items() if not isinstance(values, list)]
+    if wrong:
+        raise InvalidInput(f"{field}.{wrong[0]} must be a list of values", field=f"{field}.{wrong[0]}")
+    lengths = {name: len(values) for name, values in value.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidInput(f"{field}: columns differ in length: {lengths}", field=field)
+    return {name: list(values) for name, values in value.items()}
+
+
+def _from_objects(value: Sequence[Any], field: str) -> dict[str, list[Any]]:
+    bad = [i for i, row in enumerate(value) if not isinstance(row, Mapping)]
+    if bad:
+        raise InvalidInput(f"{field}: {len(bad)} rows are not objects", field=field, rows=bad)
+    names = list(dict.fromkeys(name for row in value for name in row))
+    return {name: [row.get(name) for row in value] for name in names}
+
+
+def _frame(columns: Mapping[str, list[Any]], field: str) -> pl.DataFrame:
+    import polars as pl
+
+    if len(columns) > MAX_COLUMNS:
+        raise InvalidInput(f"{field} has {len(columns)} columns; at most {MAX_COLUMNS} are read", field=field)
+    if not columns or not len(next(iter(columns.values()))):
+        raise InvalidInput(f"{field} has no rows", field=field)
+    return pl.DataFrame([_series(name, values, field) for name, values in columns.items()])
+
+
+def _series(name: str, values: list[Any], field: str) -> pl.Series:
+    """Make a column of numbers, of text or of truth values; anything mixed names its rows."""
+    import polars as pl
+
+    kinds = {type(v) for v in values if v is not None}
+    where = f"{field}.{name}"
+    if kinds <= {int, float}:
+        try:
+            return pl.Series(name, values, dtype=pl.Float64, strict=False)
+        except OverflowError:
+            raise InvalidInput(f"{where} holds a number beyond float64", field=where) from None
+    if kinds == {str}:
+        return pl.Series(name, values, dtype=pl.String)
+    if kinds == {bool}:
+        return pl.Series(name, values, dtype=pl.Boolean)
+    common = max(kinds, key=lambda kind: sum(type(v) is kind for v in values))
+    if common in (int, float) and kinds & {int, float}:
+        bad = [i for i, v in enumerate(values) if v is not None and type(v) not in (int, float)]
+        wanted = "numbers"
+    elif common is str:
+        bad = [i for i, v in enumerate(values) if v is not None and not isinstance(v, str)]
+        wanted = "text"
+    else:
+        bad = [i for i, v in enumerate(values) if v is not None and type(v) is not common or isinstance(v, list | dict)]
+        wanted = "plain values of one type"
+    raise InvalidInput(f"{where} must hold {wanted}; {len(bad)} rows do not", field=where, rows=bad)
+
+
+def from_bulk(body: bytes, content_type: str, field: str = "body") -> pl.DataFrame:
+    """Read a table from an Arrow IPC stream or a Parquet file.
+
+    Raises
+    ------
+    UnsupportedMedia
+        The content type is neither.
+    MalformedBody
+        The bytes are not what the content type says (a truncated stream, for one).
+    InvalidInput
+        The table has no rows.
+    """
+    import polars as pl
+
+    kind = content_type.split(";")[0].strip().lower()
+    try:
+        if kind == ARROW_STREAM:
+            frame = pl.read_ipc_stream(io.BytesIO(body))
+        elif kind in (PARQUET, "application/x-parquet", "application/parquet"):
+            frame = pl.read_parquet(io.BytesIO(body))
+        else:
+            raise UnsupportedMedia(
+                f"content type must be {ARROW_STREAM} or {PARQUET}, was {kind!r}", field="content-type"
+            )
+    except EngineError:
+        raise
+    except BaseException as error:  # polars panics (a BaseException) on some truncated streams
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+            raise
+        raise MalformedBody(
+            f"the body is not a readable {kind}: {str(error).splitlines()[0][:200]}", field=field
+        ) from None
+    if frame.height == 0:
+        raise InvalidInput(f"{field} has no rows", field=field)
+    return frame
+
+
+def encode(frame: pl.DataFrame) -> bytes:
+    """Give the frame as an Arrow IPC stream, uncompressed."""
+    sink = io.BytesIO()
+    frame.write_ipc_stream(sink)
+    return sink.getvalue()
+
+
+def decode(payload: bytes) -> pl.DataFrame:
+    """Read back what `encode` wrote."""
+    import polars as pl
+
+    return pl.read_ipc_stream(io.BytesIO(payload))
+
+
+def _to_payload(value: Any) -> Any:
+    """Validate at the border: pydantic calls this before the field; bytes are an encoded frame already."""
+    if value is None or isinstance(value, bytes):
+        return value
+    try:
+        return encode(from_json(value))
+    except EngineError as error:
+        # pydantic knows the field's own name; the face joins the two.
+        raise FrameError(error) from None
+
+
+class FrameError(ValueError):
+    """Carries an `EngineError` through pydantic's validation."""
+
+    def __init__(self, error: EngineError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+FRAME_SCHEMA: dict[str, Any] = {
+    "title": "Frame",
+    "description": "A table: {columns, data} with rows, {column: values}, or a list of row objects.",
+    "anyOf": [
+        {
+            "type": "object",
+            "required": ["columns", "data"],
+            "properties": {
+                "columns": {"type": "array", "items": {"type": "string"}},
+                "data": {"type": "array", "items": {"type": "array"}},
+            },
+        },
+        {"type": "object", "additionalProperties": {"type": "array"}},
+        {"type": "array", "items": {"type": "object"}},
+    ],
+}
+
+Frame = Annotated[bytes, BeforeValidator(_to_payload), WithJsonSchema(FRAME_SCHEMA)]
+"""A table field of a request: JSON forms come in, an Arrow IPC stream goes on."""

@@ -1,0 +1,315 @@
+"""What callers send: one frozen model per operation. Field names are those of the engine this replaces."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+
+from contracts.frames import Frame
+from contracts.work import Priority
+
+
+def _priority(value: Any) -> Any:
+    return Priority.parse(value).name.lower() if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+PriorityName = Annotated[Literal["low", "normal", "high", "urgent", "critical"], BeforeValidator(_priority)]
+ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="Letters, digits, . _ -")]
+Fraction = Annotated[FiniteFloat, Field(ge=0, lt=0.5)]
+Symbol = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Request(BaseModel):
+    """A request; unknown fields are ignored, as the engine this replaces did."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", str_max_length=100_000)
+
+    messagebus_priority: PriorityName = "normal"
+    request_id: str | None = Field(
+        None, max_length=128, description="Repeat it to repeat a write safely: the same id gives the same version."
+    )
+
+
+class Empty(Request):
+    """A request without fields."""
+
+
+class ModelRef(Request):
+    """A request about one model."""
+
+    model_id: ModelId
+
+
+class CreateModel(ModelRef):
+    """Create a factor model, or a new version of it, from a table of features."""
+
+    feature_data: Frame = Field(description="One row per date and symbol.")
+    sector_encodings: Frame | list[str] | None = Field(
+        None, description="One-hot sectors: the columns' names in feature_data, or a table keyed by date and symbol."
+    )
+    symbol_col: str = Field("symbol", min_length=1, max_length=128)
+    date_col: str = Field("date", min_length=1, max_length=128)
+    mkt_cap_col: str = Field("market_cap", min_length=1, max_length=128)
+    settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the model; see docs/api.md.")
+    messagebus_priority: PriorityName = "high"
+
+
+class CleanFeatures(ModelRef):
+    """Winsorise, fill and smooth features; makes a new version and a recipe that append re-applies."""
+
+    to_winsorize: dict[str, Fraction] | None = Field(None, description="Feature: fraction cut at each end, per date.")
+    to_fill: list[str] | None = Field(None, description="Features to fill forward per symbol.")
+    to_smooth: dict[str, Annotated[int, Field(ge=1, le=2520)]] | None = Field(
+        None, description="Feature: window in days."
+    )
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> CleanFeatures:
+        if not (self.to_winsorize or self.to_fill or self.to_smooth):
+            raise ValueError("one of to_winsorize, to_fill, to_smooth must be given")
+        return self
+
+
+class ReduceUniverse(ModelRef):
+    """Keep the largest names by market cap; makes a new version and a recipe."""
+
+    top_n: int = Field(2000, ge=1, le=100_000)
+
+
+class AppendDay(ModelRef):
+    """Add one or more new days to a model."""
+
+    feature_data: Frame = Field(description="The new days' rows, same columns as at creation.")
+    messagebus_priority: PriorityName = "high"
+
+
+class StyleFactors(Request):
+    """Style scores of a model, or of posted frames."""
+
+    model_id: ModelId | None = None
+    returns_data: Frame | None = Field(None, description="date, symbol, asset_returns")
+    market_cap_data: Frame | None = Field(None, description="date, symbol, market_cap")
+    fundamental_data: Frame | None = Field(None, description="date, symbol, book_price, sales_price, cf_price")
+    trailing_days: int = Field(252, ge=2, le=2520)
+    winsor_factor: Fraction = 0.01
+    symbols: list[Symbol] | None = Field(None, description="Limit the answer to these symbols.")
+
+    @model_validator(mode="after")
+    def _has_data(self) -> StyleFactors:
+        if (
+            self.model_id is None
+            and self.returns_data is None
+            and self.market_cap_data is None
+            and self.fundamental_data is None
+        ):
+            raise ValueError("model_id or one of returns_data, market_cap_data, fundamental_data must be given")
+        return self
+
+
+class FactorReturns(Request):
+    """Factor returns of a model, or of posted frames."""
+
+    model_id: ModelId | None = None
+    returns_df: Frame | None = Field(None, description="date, symbol, asset_returns")
+    market_cap_df: Frame | None = Field(None, description="date, symbol, market_cap")
+    sector_df: Frame | None = Field(None, description="date, symbol, one column per sector")
+    style_df: Frame | None = Field(None, description="date, symbol, one column per style score")
+    winsor_factor: Fraction | None = 0.01
+    residualize_styles: bool = False
+    start_date: dt.date | None = None
+    end_date: dt.date | None = None
+
+    @model_validator(mode="after")
+    def _has_data(self) -> FactorReturns:
+        frames = {
+            "returns_df": self.returns_df,
+            "market_cap_df": self.market_cap_df,
+            "sector_df": self.sector_df,
+            "style_df": self.style_df,
+        }
+        missing = [name for name, frame in frames.items() if frame is None]
+        if self.model_id is None and missing:
+            raise ValueError(f"model_id, or all four frames, must be given; missing: {', '.join(missing)}")
+        return self
+
+
+class EstimateStyles(ModelRef):
+    """Estimate the model's style scores again with these settings and commit them as a new version."""
+
+    trailing_days: int = Field(252, ge=2, le=2520)
+    winsor_factor: Fraction = 0.01
+
+
+class EstimateReturns(ModelRef):
+    """Estimate the model's factor returns again with these settings and commit them as a new version."""
+
+    winsor_factor: Fraction | None = 0.01
+    residualize_styles: bool = False
+
+
+class FactorExposures(Request):
+    """The factor exposures of a portfolio."""
+
+    model_id: ModelId | None = Field(None, description="Default: the model loaded at start.")
+    portfolio_weights: dict[Symbol, FiniteFloat] = Field(min_length=1, max_length=100_000)
+    date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
+    portfolio_id: str | None = Field(None, max_length=128)
+    messagebus_priority: PriorityName = "urgent"
+
+
+class PortfolioAttribution(Request):
+    """Attribute a portfolio's return over a period to factors."""
+
+    model_id: ModelId | None = None
+    portfolio_weights: dict[Symbol, FiniteFloat] = Field(min_length=1, max_length=100_000)
+    start_date: dt.date | None = None
+    end_date: dt.date | None = None
+    portfolio_id: str | None = Field(None, max_length=128)
+
+
+class PortfolioRisk(Request):
+    """Predicted risk of a portfolio, its contributions, VaR and expected shortfall."""
+
+    model_id: ModelId | None = None
+    portfolio_weights: dict[Symbol, FiniteFloat] = Field(min_length=1, max_length=100_000)
+    benchmark_weights: dict[Symbol, FiniteFloat] | None = Field(None, max_length=100_000)
+    confidence: FiniteFloat = Field(0.99, gt=0.5, lt=1)
+    horizon_days: int = Field(1, ge=1, le=252)
+    portfolio_id: str | None = Field(None, max_length=128)
+
+
+class Covariance(Request):
+    """The factor covariance of a model, as stored or estimated again by another method."""
+
+    model_id: ModelId | None = None
+    method: Literal["model", "sample", "ewma", "ledoit_wolf", "oas"] = "model"
+    window_days: int | None = Field(None, ge=20, le=5040)
+
+
+class IndividualFactor(Request):
+    """One style's scores from a posted frame, or of a model."""
+
+    model_id: ModelId | None = None
+    returns_data: Frame | None = Field(None, description="momentum: date, symbol, asset_returns")
+    fundamental_data: Frame | None = Field(None, description="value: date, symbol, book_price, sales_price, cf_price")
+    market_cap_data: Frame | None = Field(None, description="size: date, symbol, market_cap")
+    trailing_days: int = Field(252, ge=2, le=2520)
+    winsor_factor: Fraction = 0.01
+    symbols: list[Symbol] | None = None
+
+
+class MomentumFactor(IndividualFactor):
+    """Momentum from returns."""
+
+    @model_validator(mode="after")
+    def _has_data(self) -> MomentumFactor:
+        _one_of(self, "returns_data")
+        return self
+
+
+class ValueFactor(IndividualFactor):
+    """Value from book, sales and cash flow to price."""
+
+    @model_validator(mode="after")
+    def _has_data(self) -> ValueFactor:
+        _one_of(self, "fundamental_data")
+        return self
+
+
+class SizeFactor(IndividualFactor):
+    """Size from market cap."""
+
+    @model_validator(mode="after")
+    def _has_data(self) -> SizeFactor:
+        _one_of(self, "market_cap_data")
+        return self
+
+
+def _one_of(request: IndividualFactor, frame: str) -> None:
+    if request.model_id is None and getattr(request, frame) is None:
+        raise ValueError(f"model_id or {frame} must be given")
+
+
+class RiskModel(Request):
+    """A risk model for a universe and a period: factor covariance, exposures and specific risk."""
+
+    model_id: ModelId | None = None
+    universe_symbols: list[Symbol] = Field(default_factory=list, max_length=100_000, description="Empty: all.")
+    start_date: dt.date | None = None
+    end_date: dt.date | None = None
+    universe_size: int = Field(3000, ge=1, le=100_000)
+
+
+class FactorSignals(Request):
+    """Per style: recent factor returns, momentum and trend; per symbol: the composite score."""
+
+    model_id: ModelId | None = None
+    symbols: list[Symbol] | None = None
+    window_days: int = Field(21, ge=2, le=504)
+
+
+class FactorFeatures(Request):
+    """The feature matrix of a model at a date: symbols by factors."""
+
+    model_id: ModelId | None = None
+    symbols: list[Symbol] | None = None
+    date_requested: dt.date | None = None
+
+
+class Definitions(Request):
+    """The factor library's definitions."""
+
+    model_id: ModelId | None = None
+
+
+class FactorCategory(Request):
+    """The definitions of one category."""
+
+    category: str = Field(max_length=64)
+    model_id: ModelId | None = None
+
+
+class CalculateFactors(Request):
+    """Library factors of one symbol on a model's data."""
+
+    symbol: Symbol
+    model_id: ModelId | None = None
+    factors: list[Annotated[str, Field(max_length=64)]] | None = Field(
+        None, max_length=2000, description="Default: all."
+    )
+    date_requested: dt.date | None = None
+
+
+class FactorResults(Request):
+    """The last computed library factors of one symbol."""
+
+    symbol: Symbol
+    model_id: ModelId | None = None
+
+
+class FactorCorrelations(Request):
+    """Rank correlations between library factors on a model's data."""
+
+    model_id: ModelId | None = None
+    factors: list[Annotated[str, Field(max_length=64)]] = Field(min_length=2, max_length=200)
+    window_days: int = Field(60, ge=1, le=1260)
+
+
+class EvaluateFormula(Request):
+    """Evaluate a formula of the caller's own on a model's data."""
+
+    formula: str = Field(min_length=1, max_length=4000)
+    model_id: ModelId | None = None
+    symbols: list[Symbol] | None = None
+    date_requested: dt.date | None = None
+    register_as: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Keep it under this id.")
+
+
+class TestBroadcast(Request):
+    """Publish a test event and say what became of it."""
+
+    __test__ = False  # not a pytest class
+
+    message: str = Field("test", max_length=1000)

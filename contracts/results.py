@@ -1,0 +1,97 @@
+"""What callers get back, in the shapes of the engine this replaces. OpenAPI and the tests use these models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from contracts.work import Device
+
+
+class Result(BaseModel):
+    """A result; fields beyond the documented ones may be added."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class CalculationResult(Result):
+    """One calculation and how it was made."""
+
+    calculation_id: str
+    factor_type: str
+    factor_values: dict[str, Any] | None = None
+    factor_exposures: dict[str, float] | None = None
+    calculation_time_ms: float = Field(ge=0, description="Time in the workload actor's kernel and around it.")
+    hardware_used: Device = Field(description="The device that ran it.")
+    confidence_score: float = Field(ge=0, le=1, description="See docs/api.md for the formula.")
+    model_version: int | None = None
+    messagebus_published: bool = Field(description="NATS is connected and the event is in the outbox.")
+    messagebus_queued: bool | None = Field(None, description="NATS is not connected; the event waits in the outbox.")
+
+
+class CalculationAnswer(Result):
+    """The answer of every calculating operation."""
+
+    success: bool
+    message: str
+    calculation_result: CalculationResult
+
+
+class ModelStatus(Result):
+    """A model at its newest version."""
+
+    model_id: str
+    model_version: int
+    n_dates: int
+    n_assets: int
+    first_date: str
+    last_date: str
+    factors: list[str]
+
+
+class ModelAnswer(Result):
+    """The answer of an operation that makes or removes a version."""
+
+    success: bool
+    message: str
+    model_id: str
+    model_version: int
+    calculation_result: CalculationResult
+
+
+class ModelList(Result):
+    """All models."""
+
+    models: list[ModelStatus]
+    count: int
+
+
+class DefinitionList(Result):
+    """Definitions of the factor library and what they can compute on the data at hand."""
+
+    loaded: int
+    computable: int
+    missing: dict[str, str]
+    definitions: list[dict[str, Any]]
+
+
+class PlainAnswer(Result):
+    """An answer without a fixed shape beyond `success`."""
+
+    success: bool
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    retryable: bool
+    field: str | None = None
+    rows: list[Any] | None = None
+    retry_after_s: float | None = None
+    instance: str | None = None

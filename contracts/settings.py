@@ -1,0 +1,116 @@
+"""The settings of the service: one object, read from the environment (``FACTOR_ENGINE_*``) and checked once."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+NAMESPACE = "factor_engine"
+"""The Ray namespace of every named actor."""
+
+
+def _switch(name: str) -> AliasChoices:
+    """Accept the switch of the engine this replaces beside our own name."""
+    return AliasChoices(f"FACTOR_ENGINE_{name}", name)
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set; docs/operations.md is checked against it."""
+
+    model_config = SettingsConfigDict(env_prefix="FACTOR_ENGINE_", extra="ignore", frozen=True, populate_by_name=True)
+
+    run_dir: Path = Field(Path(".run"), description="Where a run keeps its store, outbox, NATS data, secrets and logs.")
+    store_dir: Path | None = Field(None, description="Where models are kept; default `run_dir`/store.")
+    http_host: str = Field("127.0.0.1", description="Address of the HTTP face.")
+    http_port: int = Field(8300, ge=1, le=65535, description="Port of the HTTP face.")
+    http: Literal["haproxy", "uvicorn"] | None = Field(None, description="Serve's proxy; default haproxy on Linux.")
+    http_json_limit_bytes: int = Field(32 * 2**20, ge=1024, description="Largest JSON body.")
+    http_bulk_limit_bytes: int = Field(2 * 2**30, ge=1024, description="Largest Arrow or Parquet body.")
+    nats_url: str | None = Field(None, description="An external NATS server; default: start one on loopback.")
+    nats_port: int = Field(4222, ge=1, le=65535, description="Port wanted for the embedded nats-server.")
+    subscribe_to_engines: tuple[str, ...] = Field(
+        ("risk", "analytics", "strategy", "ml", "portfolio", "toraniko"), description="Peer engines that we answer."
+    )
+    buffer_interval_ms: float = Field(10.0, ge=0, description="Longest time a message below the threshold is buffered.")
+    max_buffer_size: int = Field(5000, ge=1, description="Messages buffered before a flush is forced.")
+    priority_threshold: str = Field("HIGH", description="At or above this priority a message skips the buffer.")
+    outbox_limit: int = Field(
+        200_000, ge=100, description="Undelivered events kept; beyond it LOW, then oldest, go first."
+    )
+    ray_num_cpus: int | None = Field(None, description="CPUs for a local Ray; default: all.")
+    object_store_mb: int = Field(512, ge=80, description="Object store of a local Ray, MB.")
+    queue_limit: int = Field(1024, ge=1, description="Requests waiting per actor and lane before 429.")
+    batch_limit: int = Field(64, ge=1, description="Requests in one dispatch.")
+    batch_predicted_ms: float = Field(20.0, gt=0, description="Predicted time that one dispatch may take.")
+    low_priority_ages_s: float = Field(
+        1.0, gt=0, description="Waiting this long raises a request by one priority level."
+    )
+    actor_ready_timeout_s: float = Field(
+        10.0, gt=0, description="An actor on a device that is not READY by then is moved."
+    )
+    keep_versions: int = Field(16, ge=1, description="Versions of a model kept beside the newest.")
+    library_threads: int = Field(1, ge=1, description="Threads of the factor library's kernels.")
+    model_threads: int = Field(1, ge=1, description="Threads of the factor model's kernels.")
+    messagebus_enabled: bool = Field(
+        True, validation_alias=_switch("MESSAGEBUS_ENABLED"), description="Start the bridge."
+    )
+    neural_engine_enabled: bool = Field(
+        True, validation_alias=_switch("NEURAL_ENGINE_ENABLED"), description="Use the Neural Engine where it is."
+    )
+    metal_gpu_enabled: bool = Field(True, description="Use the Metal GPU where it is.")
+
+    @field_validator("priority_threshold")
+    @classmethod
+    def _known_priority(cls, value: str) -> str:
+        from contracts.work import Priority
+
+        return Priority.parse(value).name
+
+    @property
+    def store_path(self) -> Path:
+        """The store's folder, absolute."""
+        return (self.store_dir or self.run_dir / "store").resolve()
+
+    @property
+    def outbox_path(self) -> Path:
+        """The outbox's database file of this node, absolute."""
+        return (self.run_dir / "outbox" / "outbox.db").resolve()
+
+
+# Switches of the engine this replaces that mean nothing any more: (name, why).
+RETIRED_SWITCHES = {
+    "M4_MAX_OPTIMIZED": "devices are detected and chosen by measurement",
+    "TORANIKO_AVAILABLE": "the toraniko workflow is part of the engine and always there",
+}
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Read the settings once per process; warn of retired switches."""
+    for name, why in RETIRED_SWITCHES.items():
+        if name in os.environ:
+            warnings.warn(f"{name} is accepted but has no effect: {why}", UserWarning, stacklevel=2)
+    return Settings()
+
+
+def environment_of(current: Settings) -> dict[str, str]:
+    """Give the environment variables that make another process read the same settings."""
+    out: dict[str, str] = {}
+    for name, value in current.model_dump(mode="json").items():
+        if value is None:
+            continue
+        out[f"FACTOR_ENGINE_{name.upper()}"] = _as_env(value)
+    out["FACTOR_ENGINE_RUN_DIR"] = str(current.run_dir.resolve())
+    return out
+
+
+def _as_env(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,108 @@
+"""What travels between a face, the router and a workload actor: small, picklable, no pydantic on the hot path."""
+
+from __future__ import annotations
+
+import enum
+import time
+import uuid
+from typing import Any, NamedTuple
+
+from contracts.errors import EngineError, InvalidInput
+
+
+class Priority(enum.IntEnum):
+    """How urgent a request or a message is; the old engine's names."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    URGENT = 3
+    CRITICAL = 4
+
+    @classmethod
+    def parse(cls, text: str | int | Priority) -> Priority:
+        """Read a priority by name (any case) or number; raises `InvalidInput`."""
+        try:
+            return cls(text) if isinstance(text, int) else cls[text.strip().upper()]
+        except (KeyError, ValueError, AttributeError):
+            names = ", ".join(p.name.lower() for p in cls)
+            raise InvalidInput(f"priority must be one of {names}, was {text!r}", field="messagebus_priority") from None
+
+
+class Lane(enum.StrEnum):
+    """Which queue of an actor a request waits in, so that a short one never waits behind a long one."""
+
+    LIGHT = "light"
+    HEAVY = "heavy"
+
+
+class Device(enum.StrEnum):
+    """Where a kernel ran, or where an actor wants to be."""
+
+    CPU = "cpu"
+    METAL_GPU = "metal_gpu"
+    NEURAL_ENGINE = "neural_engine"
+
+
+class State(enum.StrEnum):
+    """Life of an actor or component."""
+
+    STARTING = "STARTING"
+    READY = "READY"
+    DEGRADED = "DEGRADED"
+    FAULTED = "FAULTED"
+    STOPPED = "STOPPED"
+
+
+class WorkItem(NamedTuple):
+    """One request on its way to an actor.
+
+    `payload` is the dumped request model: JSON-able values, frames as Arrow IPC stream bytes.
+    `deadline` is wall-clock seconds since the epoch, `sent_at` likewise.
+    """
+
+    request_id: str
+    operation: str
+    payload: dict[str, Any]
+    priority: int
+    deadline: float
+    sent_at: float
+
+    def remaining_s(self) -> float:
+        """Seconds left before the deadline; negative when it passed."""
+        return self.deadline - time.time()
+
+
+class WorkResult(NamedTuple):
+    """What came of one item: a value or a problem document, the device that ran, and milliseconds per stage."""
+
+    request_id: str
+    value: dict[str, Any] | None
+    problem: dict[str, Any] | None
+    device: str
+    timings_ms: dict[str, float]
+
+    def unwrap(self) -> dict[str, Any]:
+        """Give the value, or raise the error that the problem describes."""
+        if self.problem is not None:
+            raise EngineError.from_problem(self.problem)
+        assert self.value is not None
+        return self.value
+
+
+def new_id() -> str:
+    """A unique id for a request, an event or a calculation."""
+    return uuid.uuid4().hex
+
+
+def work_item(
+    operation: str,
+    payload: dict[str, Any],
+    *,
+    priority: Priority = Priority.NORMAL,
+    timeout_s: float = 5.0,
+    request_id: str | None = None,
+) -> WorkItem:
+    """Make an item that is sent now and must be answered within `timeout_s` seconds."""
+    now = time.time()
+    return WorkItem(request_id or new_id(), operation, payload, int(priority), now + timeout_s, now)
