@@ -1,0 +1,243 @@
+"""Specific risk: estimated from a panel or one day at a time, with the same bits."""
+
+from typing import Self
+
+import numpy as np
+
+from factors.errors import FactorError, StageError
+from factors.risk.arrays import BoolArray, FloatArray, IntArray, as_matrix, pad_last_axes
+from factors.risk.bayes import bayes_shrunk, group_means, size_groups
+from factors.risk.ewma import decay
+from factors.risk.newey_west import bartlett_weights
+from factors.risk.regime import regime_multiplier
+from factors.risk.settings import SpecificRiskSettings
+from factors.risk.specific_sums import specific_update, window_mean_squares
+from factors.risk.structural import structural_volatility
+
+NEW_ASSET = {"recent": np.nan, "last_cap": np.nan}
+
+
+class SpecificRisk:
+    """Variance of each asset's specific return.
+
+    In order: exponentially weighted variance; Newey-West ratio; blend with the structural model (or the mean of the
+    size group) for short histories; Bayesian shrinkage by size group; volatility regime multiplier. Specific returns
+    are taken to have mean zero.
+
+    `fit` is `update` in a loop, so the two agree bit for bit, and a day costs the same after any history.
+
+    Parameters
+    ----------
+    settings : SpecificRiskSettings, optional
+        Defaults are the USE4S values.
+
+    Notes
+    -----
+    USE4 Methodology Notes (2011), section 5. Every asset gets a variance as soon as any asset has one: with no history
+    of its own it is the structural forecast or the mean of its size group, and `history_` says so with a 0.
+    """
+
+    def __init__(self, settings: SpecificRiskSettings | None = None) -> None:
+        self.settings = settings or SpecificRiskSettings()
+        self._state: dict[str, FloatArray] = {}
+        self._exposures: FloatArray | None = None
+        self._variance: FloatArray | None = None
+
+    def fit(
+        self, residuals: FloatArray, market_cap: FloatArray | None = None, exposures: FloatArray | None = None
+    ) -> Self:
+        """Start again from a panel of specific returns.
+
+        Parameters
+        ----------
+        residuals
+            `[n_dates, n_assets]` daily specific returns, NaN for missing; dates in order.
+        market_cap
+            `[n_dates, n_assets]`, or `[n_assets]` for all dates; without it assets weigh alike and form one group.
+        exposures
+            `[n_assets, K]` of the last date, for the structural model.
+
+        Raises
+        ------
+        FactorError
+            For a wrong shape or infinite values.
+        """
+        self._state = {}
+        self._exposures = None
+        return self.update(residuals, market_cap, exposures)
+
+    def update(
+        self, residuals: FloatArray, market_cap: FloatArray | None = None, exposures: FloatArray | None = None
+    ) -> Self:
+        """Add one day `[n_assets]` or several `[n_dates, n_assets]`; more assets than before are new ones.
+
+        The regime statistic of a day is weighted by the capitalisations given with the day before. `exposures`, where
+        given, replace those held.
+        """
+        rows = as_matrix("residuals", residuals)
+        n_dates, n_assets = rows.shape
+        caps = self._caps(market_cap, n_dates, n_assets)
+        if exposures is not None:
+            held = as_matrix("exposures", exposures)
+            if held.shape[0] != n_assets:
+                raise FactorError(f"exposures must have {n_assets} rows, got {held.shape[0]}", field="exposures")
+            self._exposures = held
+        elif self._exposures is not None:
+            # New assets have no exposures until the next ones are given.
+            self._exposures = pad_last_axes(self._exposures.T, n_assets, np.nan).T
+        self._grow(n_assets)
+        self._accumulate(rows, caps)
+        self._variance = None
+        return self
+
+    def state(self) -> dict[str, FloatArray]:
+        """Return what the next update needs, as arrays: copy, save, and give to `restore`."""
+        state = {name: array.copy() for name, array in self._state.items()}
+        if self._exposures is not None:
+            state["exposures"] = self._exposures.copy()
+        return state
+
+    def restore(self, state: dict[str, FloatArray]) -> Self:
+        """Carry on from `state()` of an estimator with the same settings."""
+        self._state = {name: np.array(array, dtype=np.float64) for name, array in state.items()}
+        self._exposures = self._state.pop("exposures", None)
+        self._variance = None
+        return self
+
+    @property
+    def specific_variance_(self) -> FloatArray:
+        """`[n_assets]` daily specific variances; NaN only where no asset has any history."""
+        if self._variance is None:
+            volatility = self._volatility() * self.regime_multiplier_
+            self._variance = volatility * volatility
+            self._variance.setflags(write=False)
+        return self._variance
+
+    @property
+    def specific_volatility_(self) -> FloatArray:
+        """`[n_assets]` daily specific volatilities."""
+        volatility: FloatArray = np.sqrt(self.specific_variance_)
+        return volatility
+
+    @property
+    def regime_multiplier_(self) -> float:
+        """The volatility regime multiplier in effect."""
+        settings = self.settings
+        if settings.regime_half_life <= 0.0:
+            return 1.0
+        return regime_multiplier(self._fitted()["regime"], settings.regime_clip, settings.regime_min_observations)
+
+    @property
+    def n_observations_(self) -> int:
+        """Days seen."""
+        return int(self._fitted()["days"][0])
+
+    @property
+    def history_(self) -> FloatArray:
+        """`[n_assets]` days on which each asset was observed."""
+        return self._fitted()["history"].copy()
+
+    def _fitted(self) -> dict[str, FloatArray]:
+        if not self._state:
+            raise StageError("fit or update the specific risk first")
+        return self._state
+
+    def _caps(self, market_cap: FloatArray | None, n_dates: int, n_assets: int) -> FloatArray:
+        if market_cap is None:
+            return np.ones((n_dates, n_assets))
+        caps = as_matrix("market_cap", market_cap, columns=n_assets)
+        if np.ndim(market_cap) == 1:
+            return np.ascontiguousarray(np.broadcast_to(caps, (n_dates, n_assets)))
+        if caps.shape[0] != n_dates:
+            raise FactorError(f"market_cap must have {n_dates} rows, got {caps.shape[0]}", field="market_cap")
+        return caps
+
+    def _grow(self, n_assets: int) -> None:
+        settings = self.settings
+        if not self._state:
+            slots = settings.window if settings.method == "sample" else settings.newey_west_lags + 1
+            self._state = {
+                "days": np.zeros(1),
+                "regime": np.zeros(3),
+                "history": np.zeros(0),
+                "last_cap": np.zeros(0),
+                "recent": np.zeros((max(slots, settings.newey_west_lags + 1), 0)),
+                "sums": np.zeros(0),
+                "weights": np.zeros(0),
+                "lagged_sums": np.zeros((settings.newey_west_lags + 1, 0)),
+            }
+        known = self._state["history"].size
+        if n_assets < known:
+            raise FactorError(
+                f"residuals must have at least the {known} assets seen before, got {n_assets}", field="residuals"
+            )
+        for name, array in self._state.items():
+            if name not in {"days", "regime"}:
+                self._state[name] = pad_last_axes(array, n_assets, NEW_ASSET.get(name, 0.0))
+
+    def _accumulate(self, rows: FloatArray, caps: FloatArray) -> None:
+        settings, state = self.settings, self._state
+        regime_decay = decay(settings.regime_half_life) if settings.regime_half_life > 0.0 else 0.0
+        specific_update(
+            rows,
+            caps,
+            state["days"],
+            state["history"],
+            state["last_cap"],
+            state["recent"],
+            state["sums"],
+            state["weights"],
+            state["lagged_sums"],
+            state["regime"],
+            np.array([decay(settings.half_life), decay(settings.newey_west_half_life), regime_decay]),
+            float(max(settings.regime_min_observations, 1)),
+        )
+
+    def _own_variance(self) -> FloatArray:
+        """Return `[n_assets]` variances from each asset's own history, NaN without one."""
+        settings, state = self.settings, self._fitted()
+        if settings.method == "sample":
+            variance = window_mean_squares(state["recent"])
+        else:
+            weights = state["weights"]
+            variance = np.divide(state["sums"], weights, out=np.full_like(weights, np.nan), where=weights > 0.0)
+        if settings.newey_west_lags:
+            kernel = bartlett_weights(settings.newey_west_lags)
+            kernel[1:] *= 2.0
+            lagged = state["lagged_sums"]
+            ratio = np.divide(kernel @ lagged, lagged[0], out=np.ones_like(variance), where=lagged[0] > 0.0)
+            variance = variance * np.clip(ratio, *settings.newey_west_clip)
+        return variance
+
+    def _volatility(self) -> FloatArray:
+        """Return `[n_assets]` volatilities before the regime multiplier."""
+        settings, state = self.settings, self._fitted()
+        volatility: FloatArray = np.sqrt(self._own_variance())
+        caps = state["last_cap"]
+        observed = ~np.isnan(volatility)
+        if not observed.any():
+            return volatility
+        groups = size_groups(caps, settings.bayes_groups, np.ones(caps.size, dtype=np.bool_))
+        blended = self._blend(volatility, groups, observed)
+        return bayes_shrunk(blended, caps, groups, settings.bayes_shrinkage)
+
+    def _blend(self, volatility: FloatArray, groups: IntArray, observed: BoolArray) -> FloatArray:
+        """Return volatilities in which short histories lean on the structural model or the size group."""
+        settings, state = self.settings, self._fitted()
+        history, caps = state["history"], state["last_cap"]
+        low, high = settings.blend_history
+        # On a panel shorter than `high` days the longest history counts as full.
+        shorten = min(1.0, history.max() / high) if high > 0 else 1.0
+        low_days, high_days = low * shorten, high * shorten
+        mature = observed & (history >= high_days)
+        prior = group_means(volatility, caps, groups, mature)[groups]
+        if settings.structural and self._exposures is not None:
+            forecast = structural_volatility(volatility, self._exposures, caps, mature)
+            prior = np.where(np.isnan(forecast), prior, forecast)
+        if high_days > low_days:
+            own_share = np.clip((history - low_days) / (high_days - low_days), 0.0, 1.0)
+        else:
+            own_share = np.where(history >= high_days, 1.0, 0.0)
+        own_share = np.where(observed, own_share, 0.0)
+        blended: FloatArray = own_share * np.where(observed, volatility, 0.0) + (1.0 - own_share) * prior
+        return blended
