@@ -1,0 +1,7 @@
+"""The versioned store of models: the truth; everything else is a cache."""
+
+from store.manifest import Manifest
+from store.model_store import ModelStore
+from store.version import StoredState, Version
+
+__all__ = ["Manifest", "ModelStore", "StoredState", "Version"]

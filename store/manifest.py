@@ -1,0 +1,131 @@
+"""A manifest: one version of a model, as names of immutable parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from store.parts import Part
+
+FORMAT = 1
+REQUESTS_REMEMBERED = 256
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of days over the names that were known by its end; `level` counts how often it was merged."""
+
+    first_date: str
+    last_date: str
+    n_dates: int
+    n_assets: int
+    level: int
+    part: Part
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version.
+
+    Parameters
+    ----------
+    version
+        Counts up by one for as long as the model id exists, deletions included.
+    request_id
+        The request that made it.
+    requests
+        The last requests and the versions they made, so that a repeated request is recognised.
+    blocks
+        The days, oldest first. Each block's symbols begin with those of the block before it.
+    latest
+        The arrays that each version replaces: covariance, specific variance, the last exposures.
+    meta
+        JSON-able: settings, recipe, factor names, category names, operation's summary.
+    """
+
+    model_id: str
+    version: int
+    request_id: str
+    operation: str
+    created_at: str
+    blocks: tuple[Block, ...] = ()
+    latest: Part | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    requests: Mapping[str, int] = field(default_factory=dict)
+    deleted: bool = False
+
+    @property
+    def n_dates(self) -> int:
+        """Days in this version."""
+        return sum(block.n_dates for block in self.blocks)
+
+    @property
+    def n_assets(self) -> int:
+        """Names in this version."""
+        return self.blocks[-1].n_assets if self.blocks else 0
+
+    @property
+    def files(self) -> set[str]:
+        """Every part file that this version needs."""
+        out = {block.part.file for block in self.blocks}
+        return out | {self.latest.file} if self.latest else out
+
+    def remembering(self, previous: Manifest | None) -> Manifest:
+        """Add this version's request to those that the previous version remembers."""
+        requests = dict(previous.requests) if previous else {}
+        requests[self.request_id] = self.version
+        kept = dict(list(requests.items())[-REQUESTS_REMEMBERED:])
+        return replace(self, requests=kept)
+
+    def to_bytes(self) -> bytes:
+        """Give the file's content."""
+        value = {
+            "format": FORMAT,
+            "model_id": self.model_id,
+            "version": self.version,
+            "request_id": self.request_id,
+            "operation": self.operation,
+            "created_at": self.created_at,
+            "deleted": self.deleted,
+            "requests": dict(self.requests),
+            "meta": dict(self.meta),
+            "latest": self.latest.to_json() if self.latest else None,
+            "blocks": [
+                {
+                    "first_date": b.first_date,
+                    "last_date": b.last_date,
+                    "n_dates": b.n_dates,
+                    "n_assets": b.n_assets,
+                    "level": b.level,
+                    "part": b.part.to_json(),
+                }
+                for b in self.blocks
+            ],
+        }
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
+
+    @staticmethod
+    def from_bytes(content: bytes) -> Manifest:
+        """Read a file's content; raises `ValueError` for a format of the future."""
+        value = orjson.loads(content)
+        if value["format"] != FORMAT:
+            raise ValueError(f"manifest format {value['format']} is not {FORMAT}: written by another release")
+        blocks = tuple(
+            Block(b["first_date"], b["last_date"], b["n_dates"], b["n_assets"], b["level"], Part.from_json(b["part"]))
+            for b in value["blocks"]
+        )
+        return Manifest(
+            value["model_id"],
+            value["version"],
+            value["request_id"],
+            value["operation"],
+            value["created_at"],
+            blocks,
+            Part.from_json(value["latest"]) if value["latest"] else None,
+            value["meta"],
+            value["requests"],
+            value["deleted"],
+        )

@@ -1,0 +1,261 @@
+"""The store of models: versions as manifests over immutable parts, committed by compare-and-swap.
+
+A model's folder holds `manifest.json` (the newest version), `versions/` (that one and the kept older ones), `parts/`
+and `lock`. The commit is the `os.replace` of `manifest.json`, done under an advisory lock that the kernel frees when
+its holder dies; everything before it is invisible, everything after it is clean-up that any later commit repeats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from contracts.errors import UnknownModel, VersionConflict
+from contracts.events import token, untoken
+from contracts.work import new_id
+from store.manifest import Block, Manifest
+from store.parts import read_array, sync_folder, write_part
+from store.version import DAY, DAY_ASSET, StoredState, Version
+
+MERGE_AT = 32
+"""So many blocks of one level at the end become one of the next: appends stay small, reads stay few."""
+SWEEP_AGE_S = 600.0
+"""A part that no manifest names is swept when it is older than this; a younger one may belong to a commit under way."""
+
+
+class StateLike(Protocol):
+    """What a version is made from; `factors.ModelState` with its JSON-able fields gathered in `meta`."""
+
+    @property
+    def dates(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def symbols(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def day_asset(self) -> Mapping[str, np.ndarray]: ...  # noqa: D102
+    @property
+    def day(self) -> Mapping[str, np.ndarray]: ...  # noqa: D102
+    @property
+    def latest(self) -> Mapping[str, np.ndarray]: ...  # noqa: D102
+    @property
+    def meta(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class ModelStore:
+    """Opens, lists, commits and deletes models below `root`.
+
+    Parameters
+    ----------
+    root
+        The store's folder; made when missing.
+    keep_versions
+        Older versions kept beside the newest; the rest and their parts are swept at commits.
+    """
+
+    def __init__(self, root: Path, keep_versions: int = 16) -> None:
+        self.root = root / "models"
+        self.keep_versions = keep_versions
+        self.counters = {"commits": 0, "conflicts": 0, "repeats": 0, "versions_retired": 0, "parts_swept": 0}
+        self._seen: dict[str, tuple[tuple[int, int], Version]] = {}
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    # -- reading
+
+    def head(self, model_id: str) -> Version:
+        """Open the newest version; costs one `stat` when nothing changed. Raises `UnknownModel`."""
+        folder = self._folder(model_id)
+        path = folder / "manifest.json"
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise UnknownModel(f"no model has the id {model_id!r}", field="model_id") from None
+        signature = (status.st_ino, status.st_mtime_ns)
+        seen = self._seen.get(model_id)
+        if seen is None or seen[0] != signature:
+            seen = (signature, Version(folder / "parts", Manifest.from_bytes(path.read_bytes())))
+            self._seen[model_id] = seen
+        if seen[1].manifest.deleted:
+            raise UnknownModel(f"the model {model_id!r} was deleted", field="model_id")
+        return seen[1]
+
+    def version(self, model_id: str, version: int) -> Version:
+        """Open one kept version. Raises `UnknownModel` when it never was or was retired."""
+        folder = self._folder(model_id)
+        newest = self._newest(folder)
+        if newest is None or version > newest.version:  # a file beyond it is of a commit that was cut off
+            raise UnknownModel(f"model {model_id!r} has no version {version}", field="model_version")
+        try:
+            content = (folder / "versions" / f"{version:08d}.json").read_bytes()
+        except FileNotFoundError:
+            raise UnknownModel(f"model {model_id!r} has no kept version {version}", field="model_version") from None
+        return Version(folder / "parts", Manifest.from_bytes(content))
+
+    def ids(self) -> list[str]:
+        """List the models that are not deleted, by name."""
+        out = []
+        for folder in self.root.iterdir():
+            model_id = untoken(folder.name)
+            with contextlib.suppress(UnknownModel):
+                self.head(model_id)
+                out.append(model_id)
+        return sorted(out)
+
+    def made_by(self, model_id: str, request_id: str) -> int | None:
+        """Tell which version a request made, or None when it made none (or is forgotten)."""
+        manifest = self._newest(self._folder(model_id))
+        return manifest.requests.get(request_id) if manifest else None
+
+    # -- writing
+
+    def commit(
+        self, model_id: str, state: StateLike, *, base: int, request_id: str, operation: str, append: bool = False
+    ) -> Version:
+        """Make a new version durable and newest.
+
+        Parameters
+        ----------
+        base
+            The version that the new one was made from; 0 when the model is new or deleted.
+        request_id
+            A repeated id makes nothing and gives the version that it made.
+        append
+            `state` holds only new days, to be put behind those of `base`; `latest` and `meta` replace.
+
+        Raises
+        ------
+        VersionConflict
+            Another request committed since `base`.
+        """
+        folder = self._folder(model_id)
+        (folder / "versions").mkdir(parents=True, exist_ok=True)
+        block = self._write_block(folder, state, level=0)
+        latest = write_part(folder / "parts", "latest", state.latest)
+        with self._locked(folder):
+            current = self._newest(folder)
+            if current and request_id in current.requests:
+                self.counters["repeats"] += 1
+                return self._repeat(model_id, folder, current, request_id)
+            at = 0 if current is None or (current.deleted and base == 0) else current.version
+            if at != base:
+                self.counters["conflicts"] += 1
+                raise VersionConflict(f"model {model_id!r} is at version {at}, the change was made from {base}")
+            blocks = (*current.blocks, block) if append and current else (block,)
+            manifest = Manifest(
+                model_id, (current.version if current else 0) + 1, request_id, operation, _now(),
+                self._merged(folder, blocks), latest, dict(state.meta),
+            )  # fmt: skip
+            self._publish(folder, manifest.remembering(current))
+        self._retire(folder)
+        return self.head(model_id)
+
+    def delete(self, model_id: str, *, request_id: str) -> int:
+        """Put a tombstone as the newest version, so that numbers go on and a repeat is recognised; give its number."""
+        folder = self._folder(model_id)
+        with self._locked(folder) if folder.exists() else contextlib.nullcontext():
+            current = self._newest(folder)
+            if current and request_id in current.requests:
+                return current.requests[request_id]
+            if current is None or current.deleted:
+                raise UnknownModel(f"no model has the id {model_id!r}", field="model_id")
+            manifest = Manifest(model_id, current.version + 1, request_id, "delete_model", _now(), deleted=True)
+            self._publish(folder, manifest.remembering(current))
+        self._retire(folder, keep=0)
+        return manifest.version
+
+    # -- inside
+
+    def _folder(self, model_id: str) -> Path:
+        return self.root / token(model_id)
+
+    @staticmethod
+    def _newest(folder: Path) -> Manifest | None:
+        try:
+            return Manifest.from_bytes((folder / "manifest.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def _repeat(self, model_id: str, folder: Path, current: Manifest, request_id: str) -> Version:
+        made = current.requests[request_id]
+        if made == current.version:
+            return Version(folder / "parts", current)
+        try:
+            return self.version(model_id, made)
+        except UnknownModel:  # retired since; the newest still tells that the request was done
+            return Version(folder / "parts", current)
+
+    @contextlib.contextmanager
+    def _locked(self, folder: Path) -> Iterator[None]:
+        with (folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def _write_block(folder: Path, state: StateLike, level: int) -> Block:
+        dates = np.asarray(state.dates, "datetime64[D]")
+        arrays = {"dates": dates, "symbols": np.asarray(state.symbols, dtype=np.str_)}
+        arrays |= {DAY_ASSET + name: array for name, array in state.day_asset.items()}
+        arrays |= {DAY + name: array for name, array in state.day.items()}
+        part = write_part(folder / "parts", "days", arrays)
+        return Block(str(dates[0]), str(dates[-1]), len(dates), len(state.symbols), level, part)
+
+    def _merged(self, folder: Path, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+        """Join the last blocks when `MERGE_AT` of one level stand at the end; repeats while that makes more."""
+        for level in range(8):
+            tail = blocks[-MERGE_AT:]
+            if len(tail) < MERGE_AT or any(block.level != level for block in tail):
+                return blocks
+            manifest = Manifest("", 0, "", "", "", tail)
+            state = Version(folder / "parts", manifest).state()
+            blocks = (*blocks[:-MERGE_AT], self._write_block(folder, state, level + 1))
+        return blocks
+
+    def _publish(self, folder: Path, manifest: Manifest) -> None:
+        content = manifest.to_bytes()
+        if (folder / "parts").exists():
+            sync_folder(folder / "parts")
+        kept = folder / "versions" / f"{manifest.version:08d}.json"
+        for path in (kept, folder / "manifest.json"):
+            temporary = folder / f".{new_id()}.tmp"
+            with temporary.open("xb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(path)
+        sync_folder(folder / "versions")
+        sync_folder(folder)
+        self.counters["commits"] += 1
+
+    def _retire(self, folder: Path, keep: int | None = None) -> None:
+        """Drop versions beyond the retention rule, then parts that no kept manifest names."""
+        keep = self.keep_versions if keep is None else keep
+        with self._locked(folder):
+            newest = self._newest(folder)
+            assert newest is not None
+            manifests = sorted((folder / "versions").glob("*.json"))
+            n_retired = max(len(manifests) - keep - 1, 0)
+            named, retired = set(newest.files), set()
+            for path in manifests[n_retired:]:
+                named |= Manifest.from_bytes(path.read_bytes()).files
+            for path in manifests[:n_retired]:
+                retired |= Manifest.from_bytes(path.read_bytes()).files
+                path.unlink(missing_ok=True)
+                self.counters["versions_retired"] += 1
+            oldest = time.time() - SWEEP_AGE_S
+            for path in [*(folder / "parts").glob("*.bin"), *folder.glob(".*.tmp")]:
+                if path.name not in named and (path.name in retired or path.stat().st_mtime < oldest):
+                    path.unlink(missing_ok=True)
+                    self.counters["parts_swept"] += 1
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+__all__ = ["ModelStore", "StateLike", "StoredState", "Version", "read_array"]

@@ -1,0 +1,124 @@
+"""A version of a model, opened for reading: arrays are memory maps until days of several blocks must be joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from store.manifest import Block, Manifest
+from store.parts import read_array
+
+DAY_ASSET, DAY = "day_asset/", "day/"
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """A model's state as the store keeps it; the fields are those of `factors.ModelState`."""
+
+    dates: np.ndarray
+    symbols: tuple[str, ...]
+    day_asset: Mapping[str, np.ndarray]
+    day: Mapping[str, np.ndarray]
+    latest: Mapping[str, np.ndarray]
+    meta: Mapping[str, Any]
+
+
+class Version:
+    """Reads one version; immutable, so it may be kept as long as a reader likes.
+
+    Parameters
+    ----------
+    folder
+        The model's folder of parts.
+    manifest
+        The version's manifest.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @cached_property
+    def dates(self) -> np.ndarray:
+        """Dates, datetime64[D] [n_dates], ascending."""
+        parts = [np.asarray(self._read(block, "dates")) for block in self.manifest.blocks]
+        return np.concatenate(parts) if parts else np.empty(0, "datetime64[D]")
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """Names, in the order of the asset axis."""
+        if not self.manifest.blocks:
+            return ()
+        return tuple(np.asarray(self._read(self.manifest.blocks[-1], "symbols")).tolist())
+
+    @cached_property
+    def column(self) -> dict[str, int]:
+        """Position of each name on the asset axis."""
+        return {symbol: i for i, symbol in enumerate(self.symbols)}
+
+    def latest(self, name: str) -> np.ndarray:
+        """Map an array that each version replaces; `KeyError` when this version has none of that name."""
+        part = self.manifest.latest
+        if part is None:
+            raise KeyError(name)
+        return read_array(self.folder, part, name)
+
+    def latest_names(self) -> tuple[str, ...]:
+        """Names of the arrays that each version replaces."""
+        return tuple(self.manifest.latest.arrays) if self.manifest.latest else ()
+
+    def day_asset(self, name: str, rows: slice = slice(None)) -> np.ndarray:
+        """Give a day-by-asset array [n_dates, ..., n_assets] for some days.
+
+        A single block gives a view of the file; several are joined, names that a block did not know yet are NaN
+        (-1 for integer codes).
+        """
+        return self._days(DAY_ASSET + name, rows, widen=True)
+
+    def day(self, name: str, rows: slice = slice(None)) -> np.ndarray:
+        """Give a by-day array [n_dates, ...] for some days."""
+        return self._days(DAY + name, rows, widen=False)
+
+    def state(self) -> StoredState:
+        """Read everything; joins blocks."""
+        arrays = self.manifest.blocks[0].part.arrays if self.manifest.blocks else {}
+        return StoredState(
+            self.dates,
+            self.symbols,
+            {n.removeprefix(DAY_ASSET): self._days(n, slice(None), True) for n in arrays if n.startswith(DAY_ASSET)},
+            {n.removeprefix(DAY): self._days(n, slice(None), False) for n in arrays if n.startswith(DAY)},
+            {name: self.latest(name) for name in self.latest_names()},
+            self.manifest.meta,
+        )
+
+    def _read(self, block: Block, name: str) -> np.ndarray:
+        return read_array(self.folder, block.part, name)
+
+    def _days(self, name: str, rows: slice, widen: bool) -> np.ndarray:
+        start, stop, step = rows.indices(self.manifest.n_dates)
+        if step != 1:
+            raise ValueError("days are read in steps of one")
+        pieces, first = [], 0
+        for block in self.manifest.blocks:
+            low, high = max(start - first, 0), min(stop - first, block.n_dates)
+            if low < high:
+                piece = self._read(block, name)[low:high]
+                pieces.append(_widen(piece, self.manifest.n_assets) if widen else piece)
+            first += block.n_dates
+        if not pieces:
+            block = self.manifest.blocks[0]
+            return self._read(block, name)[:0]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _widen(piece: np.ndarray, n_assets: int) -> np.ndarray:
+    missing = n_assets - piece.shape[-1]
+    if missing == 0:
+        return piece
+    fill = np.nan if piece.dtype.kind == "f" else -1
+    return np.pad(piece, [(0, 0)] * (piece.ndim - 1) + [(0, missing)], constant_values=fill)

@@ -1,0 +1,198 @@
+"""The store: versions are values, commits are atomic, repeats make nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.errors import UnknownModel, VersionConflict
+from store import ModelStore, StoredState
+from store import model_store as module
+
+
+def state(first: int, n_dates: int, symbols: tuple[str, ...], fill: float = 1.0) -> StoredState:
+    dates = np.datetime64("2020-01-01", "D") + np.arange(first, first + n_dates)
+    values = fill + first + np.arange(n_dates)[:, None] + np.arange(len(symbols)) / 100
+    return StoredState(
+        dates,
+        symbols,
+        {
+            "returns": values,
+            "sector": np.zeros((n_dates, len(symbols)), np.int16),
+            "scores": values[:, None] * np.ones((1, 2, 1)),
+        },
+        {"factor_returns": np.full((n_dates, 3), fill)},
+        {"covariance": np.eye(3) * fill},
+        {"factors": ["a", "b", "c"]},
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path, keep_versions=3)
+
+
+def test_a_commit_is_read_back_whole_by_another_process_view(store, tmp_path):
+    given_state = state(0, 5, ("A", "B"))
+    store.commit("m", given_state, base=0, request_id="r1", operation="create_model")
+    version = ModelStore(tmp_path).head("m")
+    read = version.state()
+    assert version.manifest.version == 1
+    assert read.symbols == ("A", "B")
+    np.testing.assert_array_equal(read.dates, given_state.dates)
+    for name, array in given_state.day_asset.items():
+        np.testing.assert_array_equal(read.day_asset[name], array)
+        assert read.day_asset[name].dtype == array.dtype
+    np.testing.assert_array_equal(read.day["factor_returns"], given_state.day["factor_returns"])
+    np.testing.assert_array_equal(version.latest("covariance"), np.eye(3))
+    assert read.meta == {"factors": ["a", "b", "c"]}
+
+
+def test_a_single_block_is_a_memory_map_of_the_file(store):
+    version = store.commit("m", state(0, 5, ("A",)), base=0, request_id="r", operation="create_model")
+    assert isinstance(version.day_asset("returns"), np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        version.day_asset("returns")[0, 0] = 1.0
+
+
+def test_an_append_adds_one_block_and_pads_names_that_are_new(store):
+    store.commit("m", state(0, 4, ("A", "B")), base=0, request_id="r1", operation="create_model")
+    first_file = store.head("m").manifest.blocks[0].part.file
+    version = store.commit(
+        "m", state(4, 1, ("A", "B", "C")), base=1, request_id="r2", operation="append_day", append=True
+    )
+    assert [b.n_dates for b in version.manifest.blocks] == [4, 1]
+    assert version.manifest.blocks[0].part.file == first_file
+    returns = version.day_asset("returns")
+    assert returns.shape == (5, 3)
+    assert np.isnan(returns[:4, 2]).all()
+    assert (version.day_asset("sector")[:4, 2] == -1).all()
+    np.testing.assert_array_equal(version.day_asset("returns", slice(3, 5)), returns[3:5])
+    assert version.symbols == ("A", "B", "C")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 70), st.data())
+def test_any_run_of_days_reads_the_same_however_often_blocks_were_merged(tmp_path_factory, n_appends, data):
+    store = ModelStore(tmp_path_factory.mktemp("store"))
+    store.commit("m", state(0, 3, ("A", "B")), base=0, request_id="r", operation="create_model")
+    for i in range(n_appends):
+        store.commit(
+            "m", state(3 + i, 1, ("A", "B")), base=1 + i, request_id=f"a{i}", operation="append_day", append=True
+        )
+    version = store.head("m")
+    whole = state(0, 3 + n_appends, ("A", "B"))
+    start = data.draw(st.integers(0, 3 + n_appends))
+    stop = data.draw(st.integers(start, 3 + n_appends))
+    np.testing.assert_array_equal(
+        version.day_asset("returns", slice(start, stop)), whole.day_asset["returns"][start:stop]
+    )
+    np.testing.assert_array_equal(version.dates, whole.dates)
+    assert len(version.manifest.blocks) <= 1 + module.MERGE_AT + n_appends // module.MERGE_AT
+
+
+def test_a_repeated_request_gives_the_version_that_it_made(store):
+    store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
+    store.commit("m", state(2, 1, ("A",)), base=1, request_id="r2", operation="append_day", append=True)
+    again = store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
+    assert again.manifest.version == 1
+    assert store.head("m").manifest.version == 2
+    assert store.made_by("m", "r2") == 2
+    assert store.made_by("m", "never") is None
+
+
+def test_a_change_of_an_old_version_is_a_conflict(store):
+    store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
+    store.commit("m", state(0, 2, ("A",)), base=1, request_id="r2", operation="clean_features")
+    with pytest.raises(VersionConflict, match="at version 2"):
+        store.commit("m", state(0, 2, ("A",)), base=1, request_id="r3", operation="clean_features")
+    assert store.head("m").manifest.version == 2
+
+
+def test_old_versions_and_their_parts_go_by_the_retention_rule(store):
+    for i in range(8):
+        store.commit("m", state(0, 2, ("A",), fill=i), base=i, request_id=f"r{i}", operation="clean_features")
+    assert store.version("m", 5).manifest.version == 5
+    with pytest.raises(UnknownModel):
+        store.version("m", 4)
+    assert len(list((store.root / "m" / "parts").glob("*.bin"))) == 2 * 4
+    assert store.counters["versions_retired"] == 4
+    assert store.counters["parts_swept"] == 8
+
+
+def test_a_deleted_model_is_unknown_and_its_number_goes_on(store):
+    store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
+    assert store.delete("m", request_id="d1") == 2
+    assert store.delete("m", request_id="d1") == 2
+    with pytest.raises(UnknownModel, match="deleted"):
+        store.head("m")
+    assert store.ids() == []
+    assert not list((store.root / "m" / "parts").glob("*.bin"))
+    assert (
+        store.commit("m", state(0, 2, ("A",)), base=0, request_id="r2", operation="create_model").manifest.version == 3
+    )
+
+
+def test_many_models_are_listed_and_ids_with_dots_are_kept(store):
+    for name in ("BRK.B", "a_b-c", "main"):
+        store.commit(name, state(0, 1, ("A",)), base=0, request_id="r", operation="create_model")
+    assert store.ids() == ["BRK.B", "a_b-c", "main"]
+    with pytest.raises(UnknownModel):
+        store.head("none")
+
+
+WRITER = """
+    import sys, os, signal
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    from test_model_store import state
+    from store import ModelStore
+    from store import model_store as module
+    store, where = ModelStore(Path(sys.argv[1])), sys.argv[3]
+    if where == "before":
+        module.sync_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        ModelStore._retire = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+    store.commit("m", state(2, 1, ("A",)), base=1, request_id="r2", operation="append_day", append=True)
+"""
+
+
+@pytest.mark.parametrize(("where", "version"), [("before", 1), ("after", 2)])
+def test_a_writer_killed_around_the_commit_leaves_the_old_or_the_new_version_whole(store, tmp_path, where, version):
+    store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path), str(Path(__file__).parent), where], check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    fresh = ModelStore(tmp_path)
+    assert fresh.head("m").manifest.version == version
+    assert len(fresh.head("m").state().dates) == version + 1
+    again = fresh.commit("m", state(2, 1, ("A",)), base=1, request_id="r2", operation="append_day", append=True)
+    assert again.manifest.version == 2
+    assert fresh.head("m").manifest.n_dates == 3
+
+
+def test_parts_of_a_commit_that_was_cut_off_are_swept_once_they_are_old(store):
+    store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
+    orphan = store.root / "m" / "parts" / "days-orphan.bin"
+    orphan.write_bytes(b"x")
+    store.commit("m", state(0, 2, ("A",)), base=1, request_id="r2", operation="clean_features")
+    assert orphan.exists()
+    os.utime(orphan, (0, 0))
+    store.commit("m", state(0, 2, ("A",)), base=2, request_id="r3", operation="clean_features")
+    assert not orphan.exists()
+
+
+def test_a_manifest_of_another_format_is_refused(store):
+    store.commit("m", state(0, 1, ("A",)), base=0, request_id="r", operation="create_model")
+    path = store.root / "m" / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 99'))
+    with pytest.raises(ValueError, match="format 99"):
+        ModelStore(store.root.parent).head("m")
