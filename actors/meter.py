@@ -1,0 +1,126 @@
+"""What an actor measures of itself: calls, errors, devices, latency per operation and stage, and what to expect."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any
+
+WINDOW = 1024
+"""Recent samples kept per operation and stage; quantiles are over these, counts and sums over everything."""
+RECENT_COSTS = 15
+"""Recent batches from which the next one's cost is predicted: their median, so that one cold call does not mislead."""
+UNKNOWN_COST_S = 1e-3
+
+
+def quantile(ordered: list[float], q: float) -> float:
+    """Give the `q` quantile of ascending samples by nearest rank; 0 of none."""
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
+
+
+class _Stage:
+    """Samples of one stage, seconds."""
+
+    __slots__ = ("count", "recent", "total_s")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total_s = 0.0
+        self.recent: deque[float] = deque(maxlen=WINDOW)
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total_s += seconds
+        self.recent.append(seconds)
+
+    def summary(self) -> dict[str, float]:
+        ordered = sorted(self.recent)
+        return {
+            "count": self.count,
+            "sum_ms": self.total_s * 1e3,
+            "p50": quantile(ordered, 0.5) * 1e3,
+            "p99": quantile(ordered, 0.99) * 1e3,
+        }
+
+
+class _Operation:
+    """All that is counted of one operation."""
+
+    __slots__ = ("calls", "costs", "devices", "errors", "expected_s", "stages")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.errors: Counter[str] = Counter()
+        self.devices: Counter[str] = Counter()
+        self.stages: dict[str, _Stage] = {}
+        self.costs: deque[float] = deque(maxlen=RECENT_COSTS)
+        self.expected_s = UNKNOWN_COST_S
+
+
+class Meter:
+    """Counts and latencies per operation; for use by several threads. Memory is bounded per operation."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._operations: dict[str, _Operation] = {}
+
+    def _of(self, operation: str) -> _Operation:
+        found = self._operations.get(operation)
+        if found is None:
+            found = self._operations[operation] = _Operation()
+        return found
+
+    def answered(self, operation: str, device: str, **stages_s: float) -> None:
+        """Count one answer that `device` computed, and the seconds that each stage took."""
+        with self._lock:
+            row = self._of(operation)
+            row.calls += 1
+            row.devices[device] += 1
+            self._stages(row, stages_s)
+
+    def failed(self, operation: str, code: str, **stages_s: float) -> None:
+        """Count one answer that was a problem, by its code."""
+        with self._lock:
+            row = self._of(operation)
+            row.calls += 1
+            row.errors[code] += 1
+            self._stages(row, stages_s)
+
+    @staticmethod
+    def _stages(row: _Operation, stages_s: dict[str, float]) -> None:
+        for name, seconds in stages_s.items():
+            stage = row.stages.get(name)
+            if stage is None:
+                stage = row.stages[name] = _Stage()
+            stage.add(seconds)
+
+    def learn(self, operation: str, seconds: float, n_items: int) -> None:
+        """Take in that a batch of `n_items` took `seconds` to compute."""
+        with self._lock:
+            row = self._of(operation)
+            row.costs.append(seconds / n_items)
+            ordered = sorted(row.costs)
+            row.expected_s = ordered[len(ordered) // 2]
+
+    def expected_s(self, operation: str) -> float:
+        """Predict the seconds that one item will take."""
+        row = self._operations.get(operation)
+        return row.expected_s if row is not None else UNKNOWN_COST_S
+
+    def predicted_s(self, operations: Iterable[str]) -> float:
+        """Predict the seconds that these items will take, one after another."""
+        return sum(self.expected_s(name) for name in operations)
+
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """Give calls, errors by code, devices and ``stages_ms`` (count, sum_ms, p50, p99) per operation."""
+        with self._lock:
+            return {
+                name: {
+                    "calls": row.calls,
+                    "errors": dict(row.errors),
+                    "devices": dict(row.devices),
+                    "stages_ms": {stage: samples.summary() for stage, samples in row.stages.items()},
+                }
+                for name, row in self._operations.items()
+            }
