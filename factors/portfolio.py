@@ -74,7 +74,7 @@ class PortfolioRisk:
 
 def _known_exposures(weights: FloatArray, X: FloatArray) -> FloatArray:
     """Return `X` with the unknown exposures of assets that nobody holds set to 0."""
-    unknown: BoolArray = np.isnan(X).any(axis=1)
+    unknown: BoolArray = np.asarray(np.isnan(X).any(axis=1))
     if not unknown.any():
         return X
     held = unknown & (weights != 0.0).any(axis=0)
