@@ -220,7 +220,7 @@ class _Path:
                 [
                     self.traits[0],
                     trend,
-                    np.log(cap),
+                    -np.log(cap),
                     np.log(self.book[known] / cap),
                     self.traits[1],
                     self.earnings[known] / cap,
