@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from contracts.errors import EngineError, InvalidInput, MalformedBody, UnsupportedMedia
+from contracts.errors import EngineError, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia
+from contracts.settings import settings
 
 if TYPE_CHECKING:
     import polars as pl
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
+FILE_MARK = b"factor-engine file\n"
 MAX_COLUMNS = 2000
 
 
@@ -117,8 +120,24 @@ def _series(name: str, values: list[Any], field: str) -> pl.Series:
     raise InvalidInput(f"{where} must hold {wanted}; {len(bad)} rows do not", field=where, rows=bad)
 
 
-def from_bulk(body: bytes, content_type: str, field: str = "body") -> pl.DataFrame:
-    """Read a table from an Arrow IPC stream or a Parquet file.
+def bulk_type(content_type: str) -> str:
+    """Give the bulk content type in its one spelling.
+
+    Raises
+    ------
+    UnsupportedMedia
+        It is neither an Arrow IPC stream nor Parquet.
+    """
+    kind = content_type.split(";", maxsplit=1)[0].strip().lower()
+    if kind == ARROW_STREAM:
+        return ARROW_STREAM
+    if kind in (PARQUET, "application/x-parquet", "application/parquet"):
+        return PARQUET
+    raise UnsupportedMedia(f"content type must be {ARROW_STREAM} or {PARQUET}, was {kind!r}", field="content-type")
+
+
+def from_bulk(source: bytes | Path, content_type: str, field: str = "body") -> pl.DataFrame:
+    """Read a table from an Arrow IPC stream or a Parquet file, held in memory or in a file.
 
     Raises
     ------
@@ -131,18 +150,10 @@ def from_bulk(body: bytes, content_type: str, field: str = "body") -> pl.DataFra
     """
     import polars as pl
 
-    kind = content_type.split(";")[0].strip().lower()
+    kind = bulk_type(content_type)
+    read = pl.read_ipc_stream if kind == ARROW_STREAM else pl.read_parquet
     try:
-        if kind == ARROW_STREAM:
-            frame = pl.read_ipc_stream(io.BytesIO(body))
-        elif kind in (PARQUET, "application/x-parquet", "application/parquet"):
-            frame = pl.read_parquet(io.BytesIO(body))
-        else:
-            raise UnsupportedMedia(
-                f"content type must be {ARROW_STREAM} or {PARQUET}, was {kind!r}", field="content-type"
-            )
-    except EngineError:
-        raise
+        frame = read(io.BytesIO(source) if isinstance(source, bytes) else source)
     except BaseException as error:  # polars panics (a BaseException) on some truncated streams
         if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
             raise
@@ -161,11 +172,36 @@ def encode(frame: pl.DataFrame) -> bytes:
     return sink.getvalue()
 
 
+def file_reference(path: Path, content_type: str) -> bytes:
+    """Give what stands for a table that stays in a file under the run directory; `decode` reads it.
+
+    Too large a table is not sent through Ray: the actor on the same node, or on one that shares the run directory,
+    reads the file itself. JSON cannot spell such a value, so no caller can name a file.
+    """
+    return FILE_MARK + f"{bulk_type(content_type)}\n{path.resolve()}".encode()
+
+
 def decode(payload: bytes) -> pl.DataFrame:
-    """Read back what `encode` wrote."""
+    """Read back what `encode` wrote, or the file that `file_reference` names.
+
+    Raises
+    ------
+    MalformedBody, InvalidInput
+        The file is not a readable table, or has no rows.
+    Unavailable
+        The file is not here: another node has it.
+    """
     import polars as pl
 
-    return pl.read_ipc_stream(io.BytesIO(payload))
+    if not payload.startswith(FILE_MARK):
+        return pl.read_ipc_stream(io.BytesIO(payload))
+    kind, _, name = payload[len(FILE_MARK) :].decode().partition("\n")
+    path = Path(name)
+    if not path.is_relative_to(settings().run_dir.resolve()):
+        raise InvalidInput("a bulk file must lie in the run directory", field="feature_data")
+    if not path.exists():
+        raise Unavailable(f"the bulk file {path.name} is not on this node; share the run directory between the nodes")
+    return from_bulk(path, kind)
 
 
 def _to_payload(value: Any) -> Any:

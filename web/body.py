@@ -1,0 +1,113 @@
+"""Reads request bodies within their limits: JSON in memory, bulk tables into a file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from contracts.errors import BodyTooLarge, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia
+from contracts.work import new_id
+
+WRITE_BLOCK_BYTES = 4 * 2**20
+DISCARD_LIMIT_BYTES = 256 * 2**20
+"""How much of a refused body is read and dropped, so that the caller, still sending, gets to read the refusal."""
+
+# curl -d sends JSON under the form type unless told otherwise; refusing it would only annoy.
+_JSON_TYPES = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
+
+
+def media_type(request: Request) -> str:
+    """Give the content type without parameters, lower case; empty when there is none."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def _within(request: Request, limit_bytes: int, kind: str) -> AsyncIterator[bytes]:
+    """Give the body's chunks; over the limit, read on and drop, then refuse."""
+    declared = request.headers.get("content-length", "")
+    over = declared.isdecimal() and int(declared) > limit_bytes
+    read = 0
+    async for chunk in request.stream():
+        read += len(chunk)
+        over = over or read > limit_bytes
+        if not over:
+            yield chunk
+        elif read > limit_bytes + DISCARD_LIMIT_BYTES:
+            break
+    if over:
+        raise _too_large(limit_bytes, kind)
+
+
+def _too_large(limit: int, kind: str) -> BodyTooLarge:
+    hint = "" if kind == "bulk" else "; larger tables go to PUT /factor-model/{model_id}/data as Arrow or Parquet"
+    return BodyTooLarge(f"the {kind} body is over the limit of {limit} bytes{hint}", field="body")
+
+
+async def read_json(request: Request, limit_bytes: int) -> Any:
+    """Read a JSON body; an absent one is an empty object.
+
+    Raises
+    ------
+    UnsupportedMedia
+        The content type is not JSON.
+    BodyTooLarge
+        The body is longer than `limit_bytes`.
+    MalformedBody
+        The body is not JSON; the position is named.
+    """
+    kind = media_type(request)
+    if kind not in _JSON_TYPES and not kind.endswith("+json"):
+        raise UnsupportedMedia(f"content type must be application/json, was {kind!r}", field="content-type")
+    body = b"".join([chunk async for chunk in _within(request, limit_bytes, "JSON")])
+    if not body.strip():
+        return {}
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"the body is not JSON: {error}", field="body") from None
+
+
+@contextlib.asynccontextmanager
+async def bulk_file(request: Request, limit_bytes: int, folder: Path) -> AsyncIterator[Path]:
+    """Stream the body into a file of its own in `folder`, removed at the end.
+
+    Raises
+    ------
+    BodyTooLarge
+        The body is longer than `limit_bytes`.
+    InvalidInput
+        There is no body.
+    Unavailable
+        The file cannot be written (a full disk, for one).
+    """
+    path = folder / f"{new_id()}.upload"
+    try:
+        try:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            read = await _write(request, limit_bytes, path)
+        except OSError as error:
+            raise Unavailable(f"the upload folder cannot be written: {error.strerror}") from None
+        if read == 0:
+            raise InvalidInput("the body is empty; it must be an Arrow IPC stream or a Parquet file", field="body")
+        yield path
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def _write(request: Request, limit_bytes: int, path: Path) -> int:
+    block = bytearray()
+    read = 0
+    with await asyncio.to_thread(path.open, "wb") as sink:
+        async for chunk in _within(request, limit_bytes, "bulk"):
+            read += len(chunk)
+            block += chunk
+            if len(block) >= WRITE_BLOCK_BYTES:
+                await asyncio.to_thread(sink.write, bytes(block))
+                block.clear()
+        await asyncio.to_thread(sink.write, bytes(block))
+    return read

@@ -1,0 +1,99 @@
+"""Puts a request together from its path, its query and its body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from contracts.errors import InvalidInput, MalformedBody
+from router.operations import Operation
+
+TIMEOUT_HEADER = "x-request-timeout-seconds"
+MAX_TIMEOUT_S = 3600.0
+# Serve watches the same header and answers in plain text; the engine's own deadline comes first.
+_RESERVE_SHARE, _RESERVE_MAX_S = 0.1, 0.25
+
+
+class QueryReader:
+    """Reads an operation's fields from a query string.
+
+    A field that is a list may be repeated; one that is an object or a table is JSON text; others are taken as written.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        schema = operation.request.model_json_schema()
+        self._kinds = {name: _kind(field) for name, field in schema.get("properties", {}).items()}
+
+    def read(self, request: Request) -> dict[str, Any]:
+        """Give the fields that the query names; other parameters are ignored, as unknown fields are."""
+        if not request.url.query:
+            return {}
+        out: dict[str, Any] = {}
+        for name in request.query_params:
+            kind = self._kinds.get(name)
+            if kind == "list":
+                out[name] = request.query_params.getlist(name)
+            elif kind == "json":
+                out[name] = _from_text(name, request.query_params[name])
+            elif kind is not None:
+                out[name] = request.query_params[name]
+        return out
+
+
+def _kind(field: Mapping[str, Any]) -> str:
+    branches = [branch for branch in field.get("anyOf", [field]) if branch.get("type") != "null"]
+    types = {branch.get("type") for branch in branches}
+    if "array" in types and all("properties" not in branch for branch in branches):
+        return "list"
+    if types & {"object", "array", None}:
+        return "json"
+    return "scalar"
+
+
+def _from_text(name: str, text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise InvalidInput(f"query parameter {name} must be JSON text", field=name) from None
+
+
+def merge(body: Any, query: Mapping[str, Any], path: Mapping[str, Any]) -> dict[str, Any]:
+    """Join the parts: the body overrides the query, and must agree with the path.
+
+    Raises
+    ------
+    MalformedBody
+        The body is not an object.
+    InvalidInput
+        A field of the body contradicts the path.
+    """
+    if not isinstance(body, dict):
+        raise MalformedBody(f"the body must be a JSON object, was {type(body).__name__}", field="body")
+    for name, value in path.items():
+        if name in body and body[name] != value:
+            raise InvalidInput(f"{name} in the body contradicts {name} in the path", field=name)
+    return {**query, **body, **path}
+
+
+def timeout_of(request: Request) -> float | None:
+    """Read the caller's deadline, seconds, from ``x-request-timeout-seconds``; None when there is none.
+
+    A tenth of it, at most 0.25 s, is kept back for the way there and back.
+    """
+    text = request.headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise InvalidInput(
+            f"{TIMEOUT_HEADER} must be a number of seconds above 0 and up to {MAX_TIMEOUT_S:g}, was {text!r}",
+            field=TIMEOUT_HEADER,
+        )
+    return seconds - min(seconds * _RESERVE_SHARE, _RESERVE_MAX_S)

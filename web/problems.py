@@ -1,0 +1,98 @@
+"""The border where errors become HTTP answers: RFC 9457 problem documents, once, for every route."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from contracts.errors import EngineError, InternalError
+from contracts.work import Device, new_id
+from web.services import Services
+
+PROBLEM_JSON = "application/problem+json"
+CLIENT_CLOSED = 499
+"""Nobody reads it: the caller went away. The number is what proxies log for that."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_log = logging.getLogger(__name__)
+_HTTP_CODES = {404: ("unknown_route", "No such route"), 405: ("method_not_allowed", "Method not allowed")}
+
+
+def problem_response(error: EngineError, instance: str | None = None) -> Response:
+    """Give an error as a problem document, with ``Retry-After`` (whole seconds, at least 1) where it makes sense."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    return Response(
+        orjson.dumps(error.to_problem(instance), default=str, option=orjson.OPT_SERIALIZE_NUMPY),
+        error.status,
+        headers,
+        PROBLEM_JSON,
+    )
+
+
+def internal(error: Exception) -> InternalError:
+    """Log an unforeseen error under an id and give what the caller is told."""
+    error_id = new_id()
+    _log.error("error %s", error_id, exc_info=error)
+    return InternalError(f"an internal error occurred; it is logged as {error_id}")
+
+
+async def http_exception(request: Request, error: Exception) -> Response:
+    """Give Starlette's own errors (no such route, wrong method) as problem documents."""
+    assert isinstance(error, HTTPException)
+    code, title = _HTTP_CODES.get(error.status_code, ("http_error", "Request refused"))
+    detail = f"{request.method} {request.url.path}: {title.lower()}; GET /openapi.json lists the routes"
+    body = {
+        "type": f"urn:factor-engine:problem:{code}",
+        "title": title,
+        "status": error.status_code,
+        "code": code,
+        "detail": detail,
+        "retryable": False,
+        "instance": request.url.path,
+    }
+    return Response(orjson.dumps(body), error.status_code, error.headers, PROBLEM_JSON)
+
+
+def guarded(handler: Handler, services: Services, name: str) -> Handler:
+    """Wrap a handler so that whatever it raises becomes a problem document, and count the answer under `name`."""
+
+    async def answer(request: Request) -> Response:
+        started = time.perf_counter()
+        code: str | None = None
+        try:
+            return await handler(request)
+        except EngineError as error:
+            code = error.code
+            return problem_response(error, request.url.path)
+        except ClientDisconnect:
+            code = "client_closed"
+            return Response(status_code=CLIENT_CLOSED)
+        except HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001  # the border: no traceback reaches a caller
+            code = "internal"
+            return problem_response(internal(error), request.url.path)
+        finally:
+            elapsed = time.perf_counter() - started
+            if code is None:
+                services.meter.answered(name, Device.CPU, http=elapsed)
+            else:
+                services.meter.failed(name, code, http=elapsed)
+
+    return answer
+
+
+def json_response(body: Any) -> Response:
+    """Give a body as JSON; NaN and infinity become null, as JSON has neither."""
+    return Response(orjson.dumps(body, default=str, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")

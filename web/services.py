@@ -1,0 +1,108 @@
+"""What the HTTP face needs of the engine; it is filled in when the engine is there, so that /health answers before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from actors.meter import Meter
+from contracts.errors import Unavailable
+from contracts.events import Event
+from contracts.settings import Settings
+from contracts.work import Priority
+from router.operations import Operation
+
+
+class Face(Protocol):
+    """Answers an operation and publishes its result; `bus.face.Face`, or a double in tests."""
+
+    async def answer(
+        self,
+        operation: Operation,
+        payload: Mapping[str, Any],
+        *,
+        priority: Priority | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Give the response body, or raise an `EngineError`."""
+        ...
+
+
+class Client(Protocol):
+    """The part of `router.client.RouterClient` that presentation reads."""
+
+    async def health(self) -> dict[str, Any]:
+        """Give the router's view of every actor."""
+        ...
+
+    async def routing(self) -> dict[str, Any]:
+        """Give the route table with its reasons."""
+        ...
+
+
+class Outbox(Protocol):
+    """The part of `bus.outbox.Outbox` that the HTTP face uses itself."""
+
+    async def put(self, events: Sequence[Event]) -> Any:
+        """Keep events until they are delivered."""
+        ...
+
+
+class Bridge(Protocol):
+    """The bridge actor, seen from the HTTP face."""
+
+    async def status(self) -> dict[str, Any]:
+        """Give connection, streams and counters."""
+        ...
+
+    async def feed(self, after: int, timeout_s: float) -> dict[str, Any]:
+        """Give the events behind number `after`, or wait for one."""
+        ...
+
+
+@dataclass
+class Services:
+    """Everything a request handler may use.
+
+    Parameters
+    ----------
+    settings
+        The service's settings.
+    face, client, outbox, bridge
+        None until the engine is connected; `starting_because` then says why.
+    """
+
+    settings: Settings
+    face: Face | None = None
+    client: Client | None = None
+    outbox: Outbox | None = None
+    bridge: Bridge | None = None
+    starting_because: str = "the engine is starting"
+    started_at: float = field(default_factory=time.time)
+    meter: Meter = field(default_factory=Meter)
+    close: Callable[[], Awaitable[None]] | None = None
+
+    def need_face(self) -> Face:
+        """Give the face, or say why there is none yet."""
+        if self.face is None:
+            raise Unavailable(f"the engine is not connected: {self.starting_because}", retry_after_s=1.0)
+        return self.face
+
+
+async def within(seconds: float, call: Awaitable[dict[str, Any]] | None) -> tuple[dict[str, Any] | None, str | None]:
+    """Await `call` for at most `seconds`; give its answer, or None and the reason.
+
+    Presentation must answer while components are down, so every failure becomes a reason here.
+    """
+    if call is None:
+        return None, "not connected"
+    try:
+        return await asyncio.wait_for(call, seconds), None
+    except TimeoutError:
+        return None, f"no answer within {seconds:g} s"
+    except Exception as error:  # noqa: BLE001  # whatever a dead component raises is shown as its state
+        return None, str(error).splitlines()[0][:200] if str(error) else type(error).__name__
