@@ -1,0 +1,178 @@
+"""Which factors are really different: rank correlations of every pair, and the clusters they form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+THRESHOLDS = (0.999, 0.99, 0.95)
+MIN_NAMES = 100
+MIN_DATES = 250
+MIN_COVERAGE = 0.5
+_EXACT_ABOVE = 0.98
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Mean absolute daily cross-sectional rank correlation of every pair of factors.
+
+    Attributes
+    ----------
+    ids : tuple of str
+    correlation : float64 [n_factors, n_factors]
+        Mean over the dates of ``|rho|``, Spearman over the names that both have; NaN where too few dates allow it.
+    n_dates : int32 [n_factors, n_factors]
+        Dates with enough common names on which neither is constant.
+    """
+
+    ids: tuple[str, ...]
+    correlation: Array
+    n_dates: NDArray[np.int32]
+
+    def pairs(self, threshold: float) -> list[tuple[str, str, float]]:
+        """Give the pairs above a threshold, the most alike first."""
+        rows, columns = np.nonzero(np.triu(np.nan_to_num(self.correlation), 1) > threshold)
+        found = [(self.ids[i], self.ids[j], float(self.correlation[i, j])) for i, j in zip(rows, columns, strict=True)]
+        return sorted(found, key=lambda pair: -pair[2])
+
+    def clusters(self, threshold: float) -> dict[str, list[tuple[str, float]]]:
+        """Give the factors kept, in order, each with those that it stands for.
+
+        A factor is kept unless an earlier kept one is above the threshold with it; then it joins the kept one that is
+        most like it. The number of keys is the count of distinct factors at the threshold.
+        """
+        kept: list[int] = []
+        members: dict[str, list[tuple[str, float]]] = {}
+        for i, name in enumerate(self.ids):
+            alike = [j for j in kept if self.correlation[i, j] > threshold]
+            if alike:
+                nearest = max(alike, key=lambda j: self.correlation[i, j])
+                members[self.ids[nearest]].append((name, float(self.correlation[i, nearest])))
+            else:
+                kept.append(i)
+                members[name] = []
+        return members
+
+
+def similarity(values: Mapping[str, Array], *, min_names: int = MIN_NAMES, min_dates: int = MIN_DATES) -> Similarity:
+    """Compare every pair of factors by rank on every date.
+
+    A first pass ranks each factor among its own names and correlates those ranks over the common names by matrix
+    products; pairs that come near a threshold are then ranked anew over their common names, which is Spearman's rho.
+
+    Parameters
+    ----------
+    values : mapping of id to float64 [n_dates, n_assets]
+        The dates compared, in the order of the catalogue.
+    min_names : int
+        Names that both factors have on a date for it to count.
+    min_dates : int
+        Dates that a pair needs; below it the correlation is NaN.
+
+    Returns
+    -------
+    Similarity
+    """
+    ids = tuple(values)
+    panels = [values[name] for name in ids]
+    n_factors = len(ids)
+    total = np.zeros((n_factors, n_factors))
+    dates = np.zeros((n_factors, n_factors), dtype=np.int32)
+    for day in range(panels[0].shape[0] if panels else 0):
+        rho = _pearson_of_ranks(np.stack([panel[day] for panel in panels]), min_names)
+        defined = np.isfinite(rho)
+        total += np.where(defined, np.abs(rho), 0.0)
+        dates += defined
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = np.where(dates >= min_dates, total / dates, np.nan)
+    rows, columns = np.nonzero(np.triu(np.nan_to_num(correlation), 1) > _EXACT_ABOVE)
+    for i, j in zip(rows, columns, strict=True):
+        correlation[i, j] = correlation[j, i] = rank_correlation(panels[i], panels[j], min_names)
+    return Similarity(ids, correlation, dates)
+
+
+def rank_correlation(x: Array, y: Array, min_names: int = MIN_NAMES) -> float:
+    """Mean absolute Spearman correlation over the dates on which enough names have both.
+
+    Parameters
+    ----------
+    x, y : float64 [n_dates, n_assets]
+
+    Returns
+    -------
+    float
+        NaN where no date allows it.
+    """
+    both = np.isfinite(x) & np.isfinite(y)
+    rho = [_spearman(x[day, both[day]], y[day, both[day]]) for day in np.flatnonzero(both.sum(axis=1) >= min_names)]
+    defined = [abs(value) for value in rho if np.isfinite(value)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def unusable(values: Array, listed: NDArray[np.bool_]) -> str | None:
+    """Say why a factor does not count on a panel, or None where it does.
+
+    A counted factor has a value for more than half of the listed names on some date, and on some such date not the
+    same value for all.
+
+    Parameters
+    ----------
+    values : float64 [n_dates, n_assets]
+    listed : bool [n_dates, n_assets]
+        Names that trade on the date.
+    """
+    defined = np.isfinite(values)
+    covered = defined.sum(axis=1) > MIN_COVERAGE * np.maximum(listed.sum(axis=1), 1)
+    if not covered.any():
+        return f"no date with more than {MIN_COVERAGE:.0%} of the names"
+    rows = values[covered]
+    if not (np.nanmax(rows, axis=1) > np.nanmin(rows, axis=1)).any():
+        return "the same for all names"
+    return None
+
+
+def average_ranks(values: Array) -> Array:
+    """Ranks 1..n of a vector without NaN, ties averaged."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    group = np.cumsum(first) - 1
+    bounds = np.append(np.flatnonzero(first), len(values))
+    mean_rank = (bounds[:-1] + bounds[1:] + 1) / 2.0
+    ranks = np.empty(len(values))
+    ranks[order] = mean_rank[group]
+    return ranks
+
+
+def _spearman(x: Array, y: Array) -> float:
+    dx, dy = average_ranks(x), average_ranks(y)
+    dx -= dx.mean()
+    dy -= dy.mean()
+    scale = np.sqrt((dx @ dx) * (dy @ dy))
+    return float(dx @ dy / scale) if scale > 0.0 else float("nan")
+
+
+def _pearson_of_ranks(rows: Array, min_names: int) -> Array:
+    """Correlate the ranks of all pairs of one date over their common names; NaN where too few or constant."""
+    mask = np.isfinite(rows)
+    ranks = np.zeros(rows.shape)
+    for i, present in enumerate(mask):
+        if present.any():
+            inner = average_ranks(rows[i, present])
+            ranks[i, present] = inner - inner.mean()
+    weight = mask.astype(float)
+    n = weight @ weight.T
+    sum_x = ranks @ weight.T
+    square_x = (ranks * ranks) @ weight.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance = ranks @ ranks.T - sum_x * sum_x.T / n
+        variance = square_x - sum_x * sum_x / n
+        scale = variance * variance.T
+        flat = variance <= 1e-9 * n
+        usable = (n >= min_names) & ~flat & ~flat.T
+        return np.where(usable, np.clip(covariance / np.sqrt(np.where(usable, scale, 1.0)), -1.0, 1.0), np.nan)
