@@ -1,0 +1,250 @@
+"""What every face does with a request: check it, have it computed, shape the answer, put the event into the outbox."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import typing
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Protocol
+
+from bus.outbox import Outbox, OutboxError
+from contracts.errors import DeadlineExceeded
+from contracts.events import Event, event, token
+from contracts.requests import Request
+from contracts.results import ModelAnswer
+from contracts.validation import validate
+from contracts.work import Priority, WorkResult, new_id
+from router.operations import Operation
+
+EVENT_LIMIT_BYTES = 900_000
+"""A larger event goes out without its values: an external server takes 1 MiB by default, headers included."""
+DEFAULT_PORTFOLIO = "default"
+_VALUES = ("factor_values", "factor_exposures")
+
+
+class Client(Protocol):
+    """What a face needs of the `RouterClient`."""
+
+    @property
+    def table(self) -> Any:
+        """The route table; `default_model` and `bus` are read."""
+
+    async def call(
+        self,
+        operation: str,
+        payload: dict[str, Any],
+        *,
+        priority: Priority,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> WorkResult:
+        """Have one operation done."""
+
+
+class Face:
+    """The way in and out of one process.
+
+    Parameters
+    ----------
+    client : RouterClient
+        Where requests go.
+    outbox : Outbox or None
+        Where events go; None when the message bus is switched off.
+    connected : callable, optional
+        Tells whether NATS is connected; default: what the route table says. The bridge knows it first hand.
+    """
+
+    def __init__(self, client: Client, outbox: Outbox | None, connected: Callable[[], bool] | None = None) -> None:
+        self._client = client
+        self._outbox = outbox
+        self._connected = connected or self._table_connected
+
+    def _table_connected(self) -> bool:
+        bus = self._client.table.bus
+        return bool(bus["connected"] if isinstance(bus, Mapping) else bus.connected)
+
+    def read(self, operation: Operation, payload: Any) -> Request:
+        """Check what the caller sent and fill in the default model.
+
+        Large frames take a while: call this in a thread, then `answer` with the request.
+
+        Raises
+        ------
+        MalformedBody, InvalidInput
+            Says which field and which rows.
+        """
+        optional, frames = _model_fields(operation.request)
+        if (
+            optional
+            and isinstance(payload, Mapping)
+            and payload.get("model_id") is None
+            and not any(payload.get(name) is not None for name in frames)
+        ):
+            default = self._client.table.default_model
+            if default is not None:
+                payload = {**payload, "model_id": default}
+        return validate(operation.request, payload)
+
+    async def answer(
+        self,
+        operation: Operation,
+        payload: Mapping[str, Any] | Request,
+        *,
+        priority: Priority | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Do one operation and give the response as a dictionary that orjson can write.
+
+        Parameters
+        ----------
+        operation : Operation
+            The row of the operation table.
+        payload : mapping or Request
+            What the caller sent, or what `read` made of it.
+        priority : Priority, optional
+            Default: the request's `messagebus_priority`.
+        timeout_s : float, optional
+            Default: the operation's.
+        request_id : str, optional
+            Default: the request's; a repeated one repeats a write safely.
+
+        Raises
+        ------
+        EngineError
+            Bad input, a limit, a deadline, or a component that is down.
+        """
+        request = payload if isinstance(payload, Request) else self.read(operation, payload)
+        if timeout_s is not None and timeout_s <= 0:
+            raise DeadlineExceeded("the deadline passed before the request was read")
+        if priority is None:
+            priority = Priority[request.messagebus_priority.upper()]
+        request_id = request_id or request.request_id
+        fields = request.model_dump()
+        result = await self._client.call(
+            operation.name,
+            fields,
+            priority=priority,
+            timeout_s=operation.timeout_s if timeout_s is None else timeout_s,
+            request_id=request_id,
+        )
+        value = result.unwrap()
+        if "body" in value:
+            body: dict[str, Any] = value["body"]
+            return body
+        calculation = _calculation(operation, fields, result, value, request_id)
+        response = {"success": True, "message": value.get("message", ""), "calculation_result": calculation}
+        if operation.result is ModelAnswer:
+            response["model_id"] = fields.get("model_id")
+            response["model_version"] = value.get("model_version")
+        await self._publish(operation, fields, calculation, priority)
+        return response
+
+    async def _publish(
+        self, operation: Operation, fields: Mapping[str, Any], calculation: dict[str, Any], priority: Priority
+    ) -> None:
+        if self._outbox is None or not operation.events:
+            return
+        connected = self._connected()
+        began = time.perf_counter()
+        calculation["messagebus_published"] = connected
+        if not connected:
+            calculation["messagebus_queued"] = True
+        try:
+            await self._outbox.put(events_of(operation, fields, calculation, priority))
+        except OutboxError:
+            calculation["messagebus_published"] = False
+            calculation.pop("messagebus_queued", None)
+        calculation["timings_ms"]["publish"] = (time.perf_counter() - began) * 1e3
+
+    async def broadcast(self, events: list[Event]) -> tuple[bool, bool]:
+        """Put events that no operation made; gives (published, queued) as the answers tell them."""
+        if self._outbox is None:
+            return False, False
+        try:
+            await self._outbox.put(events)
+        except OutboxError:
+            return False, False
+        connected = self._connected()
+        return connected, not connected
+
+
+def events_of(
+    operation: Operation, fields: Mapping[str, Any], calculation: Mapping[str, Any], priority: Priority
+) -> list[Event]:
+    """Make the events of a result, one for each event subject of the operation; the same result gives the same ids."""
+    portfolio = fields.get("portfolio_id")
+    data: dict[str, Any] = {**calculation, "model_id": fields.get("model_id")}
+    if "portfolio_id" in fields:
+        data["portfolio_id"] = portfolio or DEFAULT_PORTFOLIO
+    names = {
+        "portfolio_id": portfolio or DEFAULT_PORTFOLIO,
+        "model_id": fields.get("model_id") or "",
+        "symbol": fields.get("symbol") or "",
+        "factor_type": operation.factor_type,
+    }
+    out = []
+    body: bytes | None = None
+    for template in operation.events:
+        subject = template
+        if "{" in template:
+            subject = template.format_map({name: token(text) for name, text in names.items()})
+        identity = hashlib.blake2b(f"{calculation['calculation_id']}:{subject}".encode(), digest_size=16).hexdigest()
+        made = event(
+            subject, operation.message_type, data if body is None else body, priority=priority, event_id=identity
+        )
+        if body is None and len(made.data) > EVENT_LIMIT_BYTES:
+            slim = {name: item for name, item in data.items() if name not in _VALUES} | {"values_omitted": True}
+            made = event(subject, operation.message_type, slim, priority=priority, event_id=identity)
+        body = made.data
+        out.append(made)
+    return out
+
+
+def _calculation(
+    operation: Operation,
+    fields: Mapping[str, Any],
+    result: WorkResult,
+    value: Mapping[str, Any],
+    request_id: str | None,
+) -> dict[str, Any]:
+    timings = dict(result.timings_ms)
+    values = "factor_exposures" if operation.name == "factor_exposures" else "factor_values"
+    calculation: dict[str, Any] = {
+        "calculation_id": _calculation_id(operation, fields, request_id),
+        "factor_type": operation.factor_type,
+        values: value.get("values"),
+        "calculation_time_ms": timings.get("compute", 0.0),
+        "hardware_used": value.get("hardware_used") or result.device,
+        "confidence_score": value.get("confidence_score"),
+        "model_version": value.get("model_version"),
+        "messagebus_published": False,
+        "timings_ms": timings,
+    }
+    extra = value.get("extra")
+    if extra:
+        calculation.update(extra)
+    return calculation
+
+
+def _calculation_id(operation: Operation, fields: Mapping[str, Any], request_id: str | None) -> str:
+    """Give a repeated write the id that it had, so that its event is not sent twice."""
+    if operation.access == "write" and request_id:
+        text = f"{operation.name}:{fields.get('model_id')}:{request_id}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return new_id()
+
+
+@lru_cache(maxsize=256)
+def _model_fields(request: type[Request]) -> tuple[bool, tuple[str, ...]]:
+    """Say whether `model_id` may be left out, and which fields are frames."""
+    fields = request.model_fields
+    optional = "model_id" in fields and not fields["model_id"].is_required()
+    frames = tuple(name for name, field in fields.items() if _holds_bytes(field.annotation))
+    return optional, frames
+
+
+def _holds_bytes(annotation: Any) -> bool:
+    return annotation is bytes or any(_holds_bytes(part) for part in typing.get_args(annotation))

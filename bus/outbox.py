@@ -1,0 +1,345 @@
+"""The durable outbox of a node: many faces put events, one bridge drains them to NATS.
+
+A SQLite database in WAL mode. A `put` returns after its transaction is committed, which is in the kernel's page cache:
+`kill -9` of any process loses nothing; a power cut can lose what the disk had not yet got. Puts of one turn of the
+event loop share one transaction, so a burst costs about 10 us an event and never waits for a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from contracts.errors import Unavailable
+from contracts.events import Event
+from contracts.work import Priority
+
+LOCK_WAIT_S = 5.0
+WAL_LIMIT_BYTES = 64 * 2**20
+"""Without a bridge nobody checkpoints; a face does when the log is this long."""
+WAL_CHECK_EVERY = 1024
+TRIM_TO = 0.98
+"""A full outbox is trimmed to this share of its limit, so that trimming is not done for every event."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS outbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, subject TEXT NOT NULL, type TEXT NOT NULL,
+  time TEXT NOT NULL, priority INTEGER NOT NULL, data BLOB NOT NULL, content_type TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS counters (
+  one INTEGER PRIMARY KEY CHECK (one = 1), depth INTEGER NOT NULL, put INTEGER NOT NULL, delivered INTEGER NOT NULL,
+  undeliverable INTEGER NOT NULL, dropped_low INTEGER NOT NULL, dropped_oldest INTEGER NOT NULL);
+INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0, 0);
+"""
+_INSERT = "INSERT INTO outbox (id, subject, type, time, priority, data, content_type) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM outbox WHERE seq BETWEEN ? AND ?"
+_COUNT = "UPDATE counters SET depth = depth + ?1, put = put + ?1 WHERE one = 1"
+
+
+class Stored(NamedTuple):
+    """An event with its place in the outbox; `seq` only grows."""
+
+    seq: int
+    event: Event
+
+
+class OutboxCounts(NamedTuple):
+    """What went through the outbox since it was made."""
+
+    depth: int
+    put: int
+    delivered: int
+    undeliverable: int
+    dropped_low: int
+    dropped_oldest: int
+
+
+class OutboxError(Unavailable):
+    """The event could not be kept."""
+
+
+class Outbox:
+    """One process's door to the node's outbox.
+
+    Parameters
+    ----------
+    path : Path
+        The database file; made when missing.
+    limit : int
+        Undelivered events kept. Beyond it the oldest of priority LOW go first, then the oldest of all, counted.
+    threshold : Priority
+        A put with an event of this priority or above wakes the bridge at once; the rest is found within its buffer
+        interval.
+    """
+
+    def __init__(self, path: Path, limit: int = 200_000, threshold: Priority = Priority.HIGH) -> None:
+        self.path = path
+        self.limit = limit
+        self.threshold = threshold
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._db = self._open()
+        self._lock = threading.Lock()
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._waiting: list[tuple[Sequence[Event], asyncio.Future[None]]] = []
+        self._turn_planned = False
+        self._slow_running = False
+        self._trimming: Future[int] | None = None
+        self._commits = 0
+        self._wake = path.with_suffix(".wake")
+        self._wake_fd: int | None = None
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_WAIT_S, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        # A checkpoint calls fsync; the drainer does it, off every face's event loop.
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.executescript(SCHEMA)
+        db.execute("PRAGMA busy_timeout = 0")
+        return db
+
+    # -- faces
+
+    async def put(self, events: Sequence[Event]) -> None:
+        """Keep the events; returns when they are committed.
+
+        Raises
+        ------
+        OutboxError
+            The database could not be written (a full disk, for one).
+        """
+        if not events:
+            return
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((events, done))
+        if not self._turn_planned and not self._slow_running:
+            self._turn_planned = True
+            loop.call_soon(self._turn, loop)
+        await done
+
+    def put_now(self, events: Sequence[Event]) -> None:
+        """Keep the events from a thread without an event loop; waits for the database's lock."""
+        try:
+            depth = self._commit(events, LOCK_WAIT_S)
+        except sqlite3.Error as error:
+            raise OutboxError(f"the outbox cannot be written: {error}") from error
+        self._after(events, depth)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Commit what the tasks of this turn put; a locked database is waited for in a thread."""
+        self._turn_planned = False
+        group, self._waiting = self._waiting, []
+        events = [event for part, _ in group for event in part]
+        try:
+            depth = self._commit(events, 0)
+        except sqlite3.OperationalError as error:
+            if not _locked(error):
+                self._settle(group, error)
+                return
+            self._slow_running = True
+            later = loop.run_in_executor(self._slow, self._commit, events, LOCK_WAIT_S)
+            later.add_done_callback(lambda done: self._slow_done(loop, group, events, done))
+            return
+        except sqlite3.Error as error:
+            self._settle(group, error)
+            return
+        self._settle(group, None)
+        self._after(events, depth)
+
+    def _slow_done(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        group: list[tuple[Sequence[Event], asyncio.Future[None]]],
+        events: list[Event],
+        done: asyncio.Future[int],
+    ) -> None:
+        self._slow_running = False
+        error = done.exception()
+        self._settle(group, error)
+        if error is None:
+            self._after(events, done.result())
+        if self._waiting:
+            self._turn(loop)
+
+    @staticmethod
+    def _settle(group: list[tuple[Sequence[Event], asyncio.Future[None]]], error: BaseException | None) -> None:
+        for _, future in group:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(OutboxError(f"the outbox cannot be written: {error}"))
+
+    def _commit(self, events: Sequence[Event], wait_s: float) -> int:
+        """Insert in one transaction; gives the depth after it."""
+        with self._lock:
+            self._begin(wait_s)
+            try:
+                self._db.executemany(_INSERT, events)
+                self._db.execute(_COUNT, (len(events),))
+                depth: int = self._db.execute("SELECT depth FROM counters").fetchone()[0]
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        return depth
+
+    def _begin(self, wait_s: float) -> None:
+        if wait_s:
+            self._db.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        finally:
+            if wait_s:
+                self._db.execute("PRAGMA busy_timeout = 0")
+
+    def _after(self, events: Sequence[Event], depth: int) -> None:
+        self._commits += 1
+        if depth > self.limit and (self._trimming is None or self._trimming.done()):
+            self._trimming = self._slow.submit(self.trim)
+        if self._commits % WAL_CHECK_EVERY == 0 and self.wal_bytes() > WAL_LIMIT_BYTES:
+            self._slow.submit(self.checkpoint)
+        if depth == len(events) or any(event.priority >= self.threshold for event in events):
+            self.wake()
+
+    # -- the drainer
+
+    def read(self, after: int, limit: int) -> list[Stored]:
+        """Give the next events in order, from the first `seq` above `after`."""
+        rows = self._db.execute(
+            "SELECT seq, id, subject, type, time, priority, data, content_type FROM outbox "
+            "WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after, limit),
+        ).fetchall()
+        return [Stored(row[0], Event(*row[1:])) for row in rows]
+
+    def delete(self, seqs: Sequence[int], *, undeliverable: bool = False) -> bool:
+        """Remove what was acknowledged, or can never be delivered.
+
+        Returns
+        -------
+        bool
+            False when another process holds the database's lock now: nothing was removed, ask again.
+        """
+        column = "undeliverable" if undeliverable else "delivered"
+        with self._lock:
+            try:
+                self._begin(0)
+            except sqlite3.OperationalError as error:
+                if _locked(error):
+                    return False
+                raise
+            try:
+                gone = sum(self._db.execute(_DELETE, run).rowcount for run in _runs(seqs))
+                self._db.execute(f"UPDATE counters SET depth = depth - ?1, {column} = {column} + ?1", (gone,))  # noqa: S608
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        return True
+
+    def trim(self) -> int:
+        """Bring a full outbox under its limit: the oldest LOW first, then the oldest; gives how many went.
+
+        It has a connection of its own, so that a face that puts meanwhile finds the database locked, not its loop.
+        """
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_WAIT_S)) as db:
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+            db.execute("BEGIN IMMEDIATE")
+            depth = db.execute("SELECT depth FROM counters").fetchone()[0]
+            excess = depth - int(self.limit * TRIM_TO) if depth > self.limit else 0
+            low = _drop(db, f"WHERE priority = {int(Priority.LOW)}", excess)
+            oldest = _drop(db, "", excess - low)
+            db.execute(
+                "UPDATE counters SET depth = depth - ?, dropped_low = dropped_low + ?, "
+                "dropped_oldest = dropped_oldest + ?",
+                (low + oldest, low, oldest),
+            )
+            db.execute("COMMIT")
+        return low + oldest
+
+    def counts(self) -> OutboxCounts:
+        """Give the counters; they are the node's, kept over restarts."""
+        return OutboxCounts(
+            *self._db.execute(
+                "SELECT depth, put, delivered, undeliverable, dropped_low, dropped_oldest FROM counters"
+            ).fetchone()
+        )
+
+    def changed(self) -> int:
+        """Give a number that differs after another process committed."""
+        number: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return number
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the database; calls fsync, so do it off the event loop."""
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_WAIT_S)
+        with contextlib.closing(db):
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    # -- waking the drainer
+
+    def wake(self) -> None:
+        """Tell the bridge that there is something to deliver now: one write to a pipe, if anyone listens."""
+        try:
+            if self._wake_fd is None:
+                self._wake_fd = os.open(self._wake, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(self._wake_fd, b"!")
+        except OSError as error:
+            # ENOENT, ENXIO: no bridge yet; EPIPE: it went; EAGAIN: it has wakes enough.
+            if error.errno != errno.EAGAIN and self._wake_fd is not None:
+                os.close(self._wake_fd)
+                self._wake_fd = None
+
+    def listen(self) -> int:
+        """Open the reading end of the wake pipe, for the bridge's event loop; the caller closes it."""
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(self._wake, 0o600)
+        return os.open(self._wake, os.O_RDONLY | os.O_NONBLOCK)
+
+    def close(self) -> None:
+        """Let go of the database and the pipe."""
+        self._slow.shutdown()
+        with self._lock:
+            self._db.close()
+        if self._wake_fd is not None:
+            os.close(self._wake_fd)
+            self._wake_fd = None
+
+
+def _runs(seqs: Sequence[int]) -> list[tuple[int, int]]:
+    """Join sequence numbers into closed ranges: a drained outbox is a few ranges, each one delete."""
+    runs: list[tuple[int, int]] = []
+    for seq in sorted(seqs):
+        if runs and seq == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], seq)
+        else:
+            runs.append((seq, seq))
+    return runs
+
+
+def _drop(db: sqlite3.Connection, where: str, count: int) -> int:
+    if count <= 0:
+        return 0
+    chosen = f"SELECT seq FROM outbox {where} ORDER BY seq LIMIT ?"  # noqa: S608
+    return db.execute(f"DELETE FROM outbox WHERE seq IN ({chosen})", (count,)).rowcount  # noqa: S608
+
+
+def _locked(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
