@@ -123,6 +123,9 @@ class Face:
             priority = Priority[request.messagebus_priority.upper()]
         request_id = request_id or request.request_id
         fields = request.model_dump()
+        if operation.access == "write":
+            # The actor commits under this id, so that the router may send the write again after a crash.
+            request_id = fields["request_id"] = request_id or new_id()
         result = await self._client.call(
             operation.name,
             fields,
