@@ -1,0 +1,129 @@
+"""Portfolio exposures, feature matrices, and what models there are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from actors.base import WorkloadActor
+from actors.queue import Answer
+from actors.slices import Slice, Slices, by_name
+from contracts.errors import EngineError, UnknownModel
+from contracts.work import Device
+from devices.choose import Choice, choose
+
+Batch = list[dict[str, Any]]
+TOLERANCE = 1e-6
+
+
+class FactorExposureAnalysis(WorkloadActor):
+    """Answers from the latest slices; portfolios of one model and date are one matrix product."""
+
+    def prepare(self) -> None:
+        """Choose the device at the size of a large universe and open the models that are there."""
+        self.slices = Slices()
+        rng = np.random.default_rng(0)
+        sample = (rng.dirichlet(np.ones(3000), 1), rng.standard_normal((3000, 40)))
+        self._project: Choice = choose("project", (Device.NEURAL_ENGINE,), sample, TOLERANCE)
+        for model_id in self.slices.store.ids():
+            self.slices.at(model_id)
+
+    def notes(self) -> dict[str, Any]:
+        """Say why this device was chosen, and what is cached."""
+        if not hasattr(self, "_project"):
+            return {}
+        return {"device_choice": self._project.reason, **self.slices.counters}
+
+    def factor_exposures(self, batch: Batch) -> list[Answer]:
+        """Exposures of portfolios: ``x_p = sum_i w_pi X_i``, per unit of portfolio value."""
+        answers: list[Answer] = [_UNANSWERED] * len(batch)
+        groups: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
+        slices: dict[int, Slice] = {}
+        for i, request in enumerate(batch):
+            try:
+                found = self.slices.at(request["model_id"], request["date_requested"])
+                weights = found.weights(request["portfolio_weights"])
+            except EngineError as error:
+                answers[i] = error
+                continue
+            slices[id(found)] = found
+            groups[id(found)].append((i, weights))
+        for key, members in groups.items():
+            found = slices[key]
+            matrix = np.stack([weights for _, weights in members])
+            exposures = self._project(matrix, found.filled)
+            for (i, weights), row in zip(members, exposures, strict=True):
+                answers[i] = self._exposure_answer(found, weights, row)
+        return answers
+
+    def _exposure_answer(self, found: Slice, weights: np.ndarray, row: np.ndarray) -> dict[str, Any]:
+        coverage = found.coverage(weights)
+        extra: dict[str, Any] = {"date": str(found.date), "coverage": round(coverage, 6)}
+        if coverage < 1.0:
+            missing = np.flatnonzero((weights != 0) & ~found.known)
+            extra["uncovered_symbols"] = [found.symbols[i] for i in missing]
+        return {
+            "values": dict(zip(found.factor_names, row.tolist(), strict=True)),
+            "message": f"exposures of {np.count_nonzero(weights)} names on {found.date}",
+            "confidence_score": found.confidence(coverage),
+            "model_version": found.number,
+            "hardware_used": self._project.device,
+            "extra": extra,
+        }
+
+    def factor_features(self, batch: Batch) -> list[Answer]:
+        """Feature matrices: one row per symbol, one column per factor."""
+        return [self._features(request) for request in batch]
+
+    def _features(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = self.slices.at(request["model_id"], request["date_requested"])
+        columns = found.chosen(request["symbols"])
+        coverage = float(found.known[columns].mean()) if len(columns) else 0.0
+        rows = {found.symbols[i]: by_name(found.factor_names, found.exposures[i]) for i in columns}
+        return {
+            "values": rows,
+            "message": f"{len(rows)} symbols by {len(found.factor_names)} factors on {found.date}",
+            "confidence_score": found.confidence(coverage),
+            "model_version": found.number,
+            "hardware_used": Device.CPU,
+            "extra": {"date": str(found.date), "columns": list(found.factor_names)},
+        }
+
+    def list_models(self, batch: Batch) -> list[Answer]:
+        """Every model at its newest version."""
+        models = []
+        for model_id in self.slices.store.ids():
+            try:
+                models.append(self._status(model_id))
+            except UnknownModel:  # deleted since the listing
+                continue
+        return [{"body": {"models": models, "count": len(models)}}] * len(batch)
+
+    def model_status(self, batch: Batch) -> list[Answer]:
+        """A model at its newest version."""
+        return [{"body": self._status(request["model_id"])} for request in batch]
+
+    def _status(self, model_id: str) -> dict[str, Any]:
+        manifest = self.slices.head(model_id).manifest
+        meta = manifest.meta
+        return {
+            "model_id": model_id,
+            "model_version": manifest.version,
+            "operation": manifest.operation,
+            "created_at": manifest.created_at,
+            "n_dates": manifest.n_dates,
+            "n_assets": manifest.n_assets,
+            "first_date": manifest.blocks[0].first_date,
+            "last_date": manifest.blocks[-1].last_date,
+            "factors": list(meta["factor_names"]),
+            "styles": list(meta["style_names"]),
+            "sectors": list(meta["category_names"]["sector"]),
+            "settings": meta["settings"],
+            "recipe": meta["recipe"],
+            "warnings": meta.get("warnings", []),
+        }
+
+
+_UNANSWERED: dict[str, Any] = {}

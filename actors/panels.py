@@ -1,0 +1,34 @@
+"""Panels of stored models, for the calculations of `factors` that want one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from contracts.errors import InvalidInput
+from factors.panel import Categories, Panel
+from store import Version
+
+
+def last_panel(version: Version, n_dates: int, fields: Sequence[str], categories: Sequence[str] = ()) -> Panel:
+    """Read some fields of a model's last days.
+
+    Raises
+    ------
+    InvalidInput
+        The model has no such field; names it.
+    """
+    total = version.manifest.n_dates
+    days = slice(max(total - n_dates, 0), total)
+    stored = set(version.manifest.meta["fields"])
+    missing = [name for name in fields if name not in stored]
+    if missing:
+        raise InvalidInput(f"model {version.manifest.model_id!r} has no {missing[0]!r}", field=missing[0])
+    names = version.manifest.meta["category_names"]
+    return Panel(
+        version.dates[days],
+        version.symbols,
+        {name: np.ascontiguousarray(version.day_asset(name, days), dtype=np.float64) for name in fields},
+        {c: Categories(np.asarray(version.day_asset(c, days)), tuple(names[c])) for c in categories},
+    )

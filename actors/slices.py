@@ -1,0 +1,172 @@
+"""Slices of models: what a reader needs of one date, cached by model version, mapped from the store."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from actors.confidence import confidence_score
+from contracts.errors import DateOutsideModel, InvalidInput, UnknownModel, UnknownSymbol
+from contracts.settings import settings
+from store import ModelStore, Version
+
+SLICES_KEPT = 64
+VERSIONS_KEPT = 16
+
+
+class Slice:
+    """One date of one model version.
+
+    Attributes
+    ----------
+    exposures : float64 [n_assets, n_factors]
+        1 for the market, one-hot sectors, style scores; NaN in the row of a name without data at the date.
+    known : bool [n_assets]
+        Names whose exposures are all finite.
+    column : mapping
+        Position of each name.
+    """
+
+    def __init__(self, model_id: str, version: Version, row: int) -> None:
+        self.model_id = model_id
+        self.version = version
+        self.number = version.manifest.version
+        self.date = version.dates[row]
+        self.row = row
+        self.symbols = version.symbols
+        self.column = version.column
+        meta = version.manifest.meta
+        self.factor_names: tuple[str, ...] = tuple(meta["factor_names"])
+        self.style_names: tuple[str, ...] = tuple(meta["style_names"])
+        self.exposures = exposure_matrix(version, row)
+        self.known = np.isfinite(self.exposures).all(axis=1)
+        # What portfolios are multiplied with: a name without exposures adds nothing and lowers the coverage.
+        self.filled = np.where(self.known[:, None], self.exposures, 0.0)
+
+    def weights(self, portfolio: Mapping[str, float], field: str = "portfolio_weights") -> np.ndarray:
+        """Put a portfolio on the asset axis, float64 [n_assets]. Raises `UnknownSymbol` naming the symbols."""
+        out = np.zeros(len(self.symbols))
+        column = self.column
+        try:
+            for symbol, weight in portfolio.items():
+                out[column[symbol]] = weight
+        except KeyError:
+            raise unknown_symbols(portfolio, column, self.model_id, field) from None
+        return out
+
+    def coverage(self, weights: np.ndarray) -> float:
+        """Share of a portfolio's gross weight in names with exposures at this date."""
+        gross = float(np.abs(weights).sum())
+        return float(np.abs(weights[self.known]).sum()) / gross if gross else 0.0
+
+    def confidence(self, coverage: float) -> float:
+        """Confidence score of a result that covers `coverage` of what was asked."""
+        return confidence_score(coverage, int(self.known.sum()), len(self.factor_names))
+
+    def chosen(self, symbols: Sequence[str] | None) -> np.ndarray:
+        """Positions of the symbols asked for; all names with exposures when none are named."""
+        if symbols is None:
+            return np.flatnonzero(self.known)
+        try:
+            return np.array([self.column[s] for s in symbols], dtype=np.intp)
+        except KeyError:
+            raise unknown_symbols(symbols, self.column, self.model_id, "symbols") from None
+
+
+def unknown_symbols(asked: Iterable[str], known: Mapping[str, Any], model_id: str, field: str) -> UnknownSymbol:
+    """Make the error that names the symbols that are not in the model."""
+    wrong = [symbol for symbol in asked if symbol not in known]
+    return UnknownSymbol(
+        f"{len(wrong)} symbols are not in model {model_id!r}: {', '.join(wrong[:10])}", field=field, rows=wrong
+    )
+
+
+def exposure_matrix(version: Version, row: int) -> np.ndarray:
+    """Build the exposures of one date, float64 [n_assets, n_factors]: market, one-hot sectors, style scores."""
+    meta = version.manifest.meta
+    n_sectors, n_assets = len(meta["category_names"]["sector"]), version.manifest.n_assets
+    days = slice(row, row + 1)
+    sector = np.asarray(version.day_asset("sector", days)[0])
+    scores = np.asarray(version.day_asset("scores", days)[0], dtype=np.float64)
+    out = np.zeros((n_assets, 1 + n_sectors + len(meta["style_names"])))
+    out[:, 0] = 1.0
+    member = sector >= 0
+    out[np.flatnonzero(member), 1 + sector[member]] = 1.0
+    out[:, 1 + n_sectors :] = scores.T
+    out[~member] = np.nan
+    return out
+
+
+class Slices:
+    """Opens models for reading; one `stat` per request when nothing changed. Bounded, least recently used go first."""
+
+    def __init__(self, store: ModelStore | None = None) -> None:
+        current = settings()
+        self.store = store or ModelStore(current.store_path, current.keep_versions)
+        self._slices: OrderedDict[tuple[str, int, int], Slice] = OrderedDict()
+        self.counters = {"slice_hits": 0, "slice_loads": 0, "slice_evictions": 0}
+
+    def head(self, model_id: str | None) -> Version:
+        """Open a model's newest version. Raises `UnknownModel`, or `InvalidInput` when no model is named."""
+        if model_id is None:
+            raise InvalidInput("model_id must be given: no default model is loaded", field="model_id")
+        return self.store.head(model_id)
+
+    def at(self, model_id: str | None, date: dt.date | None = None) -> Slice:
+        """Give the slice of a date, or of the last one. Raises `DateOutsideModel` naming the nearest dates."""
+        version = self.head(model_id)
+        assert model_id is not None
+        row = version.manifest.n_dates - 1 if date is None else row_of(version, date, model_id)
+        key = (model_id, version.manifest.version, row)
+        found = self._slices.get(key)
+        if found is not None:
+            self.counters["slice_hits"] += 1
+            self._slices.move_to_end(key)
+            return found
+        try:
+            found = Slice(model_id, version, row)
+        except FileNotFoundError:  # retired between the look at the manifest and the map of its parts
+            raise UnknownModel(f"version {key[1]} of model {model_id!r} was retired", field="model_id") from None
+        self.counters["slice_loads"] += 1
+        self._slices[key] = found
+        if len(self._slices) > SLICES_KEPT:
+            self._slices.popitem(last=False)
+            self.counters["slice_evictions"] += 1
+        return found
+
+
+def row_of(version: Version, date: dt.date, model_id: str, field: str = "date_requested") -> int:
+    """Find a date's row. Raises `DateOutsideModel` naming the range and the nearest dates."""
+    dates = version.dates
+    wanted = np.datetime64(date, "D")
+    row = int(np.searchsorted(dates, wanted))
+    if row < len(dates) and dates[row] == wanted:
+        return row
+    near = [str(d) for d in dates[max(row - 1, 0) : row + 1]]
+    raise DateOutsideModel(
+        f"{date} is not a date of model {model_id!r} ({dates[0]} .. {dates[-1]}); nearest: {', '.join(near)}",
+        field=field,
+        rows=near,
+    )
+
+
+def rows_between(version: Version, start: dt.date | None, end: dt.date | None, model_id: str) -> slice:
+    """Find the rows of a period, both ends included. Raises `DateOutsideModel` when it holds no date of the model."""
+    dates = version.dates
+    first = 0 if start is None else int(np.searchsorted(dates, np.datetime64(start, "D"), "left"))
+    last = len(dates) if end is None else int(np.searchsorted(dates, np.datetime64(end, "D"), "right"))
+    if first >= last:
+        raise DateOutsideModel(
+            f"no date of model {model_id!r} ({dates[0]} .. {dates[-1]}) lies between {start} and {end}",
+            field="start_date",
+        )
+    return slice(first, last)
+
+
+def by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
+    """Give a vector as {name: value}; null where undefined."""
+    return {n: (v if v == v else None) for n, v in zip(names, values.tolist(), strict=True)}
