@@ -227,8 +227,8 @@ class SpecificRisk:
         history, caps = state["history"], state["last_cap"]
         low, high = settings.blend_history
         # On a panel shorter than `high` days the longest history counts as full.
-        shorten = min(1.0, history.max() / high) if high > 0 else 1.0
-        low_days, high_days = low * shorten, high * shorten
+        high_days = min(float(high), history[observed].max())
+        low_days = low * high_days / high if high > 0 else 0.0
         mature = observed & (history >= high_days)
         prior = group_means(volatility, caps, groups, mature)[groups]
         if settings.structural and self._exposures is not None:
