@@ -1,0 +1,67 @@
+# Factor Engine. `make` prints the targets; each does the set-up it needs by itself.
+PYTHON ?= python3
+DATA ?=
+T ?= tests
+BENCH ?= latency
+WHERE ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+ORACLE_PIP := .venv-oracles/bin/python -m pip --disable-pip-version-check --no-input
+SOURCES := actors bus clients contracts devices factors jobs launch router store web console.py engine.py serve_app.py
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint bench oracles validate clean setup python-version
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample
+	@exec $(BIN)/python serve_app.py $(if $(DATA),--data '$(DATA)')
+
+test: .venv/.test ## run the tests; T=tests/factors for a part of them
+	@$(BIN)/python -m pytest $(T)
+
+lint: .venv/.test ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: .venv/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|model|library
+	@$(BIN)/python benchmarks/$(BENCH).py
+
+oracles: .venv-oracles/.ready ## install other people's implementations, which tests compare with, apart from the engine
+
+validate: .venv/.test ## write the risk model's validation report; DATA=file.parquet, WHERE=folder
+	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(WHERE),--out '$(WHERE)')
+
+clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
+	rm -rf .venv .venv-oracles build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: .venv/.run
+
+python-version:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] <= (3, 13) else \
+	"$(PYTHON) is Python %d.%d; the engine needs 3.11 to 3.13. Install one and name it: make run PYTHON=python3.13" % v[:2])'
+
+.venv/bin/python: | python-version
+	$(PYTHON) -m venv .venv
+
+.venv/.run: requirements.lock pyproject.toml | .venv/bin/python
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.test: requirements-test.lock .venv/.run
+	$(PIP) install --quiet --require-hashes -r requirements-test.lock
+	@touch $@
+
+.venv-oracles/bin/python: | python-version
+	$(PYTHON) -m venv .venv-oracles
+
+.venv-oracles/.ready: oracles/requirements.lock oracles/nodeps.lock | .venv-oracles/bin/python
+	$(ORACLE_PIP) install --quiet --require-hashes -r oracles/requirements.lock
+	$(ORACLE_PIP) install --quiet --require-hashes --no-deps -r oracles/nodeps.lock
+	@touch $@
