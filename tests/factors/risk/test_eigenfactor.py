@@ -55,7 +55,7 @@ def test_the_draws_depend_on_the_seed_and_the_day_only():
 
 
 def test_the_bias_of_optimised_portfolios_shrinks_out_of_sample():
-    # Known truth: the minimum-variance portfolio of the estimate has its true variance understated, less so when adjusted.
+    # Known truth: the minimum-variance portfolio of the estimate has its variance understated, less so when adjusted.
     rng = np.random.default_rng(11)
     root = rng.standard_normal((20, 20)) * 0.4 + np.eye(20)
     truth = 1e-4 * root @ root.T
