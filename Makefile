@@ -12,7 +12,7 @@ SOURCES := actors bus clients contracts devices factors jobs launch router store
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench oracles validate clean setup python-version
+.PHONY: help run test lint bench oracles validate clean setup
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,26 +42,33 @@ clean: ## remove what was installed and cached; the run directory .run (models, 
 
 setup: .venv/.run
 
-python-version:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] <= (3, 13) else \
-	"$(PYTHON) is Python %d.%d; the engine needs 3.11 to 3.13. Install one and name it: make run PYTHON=python3.13" % v[:2])'
+# A virtual environment in $@'s folder, or the reason why there can be none.
+define make-venv
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON); install Python 3.11 to 3.13, or name it: make run PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	"$(PYTHON) is Python %d.%d; the engine needs 3.11 to 3.13. Install one and name it: make run PYTHON=python3.13" % v)'
+	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)
+endef
 
-.venv/bin/python: | python-version
-	$(PYTHON) -m venv .venv
+.venv/bin/python:
+	$(make-venv)
 
 .venv/.run: requirements.lock pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet --require-hashes -r requirements.lock
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@echo "installing the engine's dependencies into .venv (some minutes the first time)"
+	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.test: requirements-test.lock .venv/.run
-	$(PIP) install --quiet --require-hashes -r requirements-test.lock
+	@echo "installing what the tests need into .venv"
+	@$(PIP) install --quiet --require-hashes -r requirements-test.lock
 	@touch $@
 
-.venv-oracles/bin/python: | python-version
-	$(PYTHON) -m venv .venv-oracles
+.venv-oracles/bin/python:
+	$(make-venv)
 
 .venv-oracles/.ready: oracles/requirements.lock oracles/nodeps.lock | .venv-oracles/bin/python
-	$(ORACLE_PIP) install --quiet --require-hashes -r oracles/requirements.lock
-	$(ORACLE_PIP) install --quiet --require-hashes --no-deps -r oracles/nodeps.lock
+	@echo "installing the oracles into .venv-oracles"
+	@$(ORACLE_PIP) install --quiet --require-hashes -r oracles/requirements.lock
+	@$(ORACLE_PIP) install --quiet --require-hashes --no-deps -r oracles/nodeps.lock
 	@touch $@

@@ -1,0 +1,137 @@
+"""Ray for a run: its environment, its start in this process or the cluster it joins, and Serve's HTTP face on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contracts.settings import NAMESPACE, Settings
+from launch.errors import StartError
+from launch.ports import free_port
+from launch.run_dir import RunDir
+
+MAX_ONGOING_REQUESTS = 4096
+"""Requests inside the HTTP replica; the engine's own queues refuse (429) long before, with a reason."""
+GIB = 2**30
+
+
+@dataclass
+class Cluster:
+    """The Ray cluster that a run uses.
+
+    Parameters
+    ----------
+    address
+        The address of its control store.
+    dashboard
+        The dashboard's and the job server's URL; None when the cluster has none.
+    local
+        Whether this process started it, and ends it.
+    temp
+        Where its sockets and logs are; None when it is not ours.
+    ports
+        Ports that the HTTP proxy opens beside the HTTP face, by what they are.
+    """
+
+    address: str
+    dashboard: str | None
+    local: bool
+    temp: Path | None
+    ports: dict[str, int] = field(default_factory=dict)
+
+
+def uses_haproxy(current: Settings) -> bool:
+    """Say whether Serve's HTTP face is HAProxy: by default on Linux, where its wheel comes with Serve."""
+    return sys.platform == "linux" if current.http is None else current.http == "haproxy"
+
+
+def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
+    """Set what Ray and Serve read from the environment, before they are imported; gives HAProxy's ports.
+
+    Ray's token is the run directory's unless the operator set an authentication mode himself.
+    """
+    set_default = os.environ.setdefault
+    set_default("RAY_AUTH_MODE", "token")
+    if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" not in os.environ:
+        set_default("RAY_AUTH_TOKEN_PATH", str(run_dir.token_path()))
+    set_default("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray counts its workers' arguments as resources and warns of more processes than CPUs; ours use none.
+    set_default("RAY_DISABLE_IMPORT_WARNING", "1")
+    if not uses_haproxy(current):
+        os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
+        return {}
+    os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
+    folder = run_dir.short_temp() / "haproxy"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name, file in (
+        ("CONFIG_FILE_LOC", "haproxy.cfg"),
+        ("SOCKET_PATH", "admin.sock"),
+        ("SERVER_STATE_FILE", "server-state"),
+        ("METRICS_SOCKET_PATH", "metrics.sock"),
+    ):
+        os.environ[f"RAY_SERVE_HAPROXY_{name}"] = str(folder / file)
+    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"] = str(folder)
+    set_default("RAY_SERVE_HAPROXY_NBTHREAD", str(min(4, os.cpu_count() or 1)))
+    ports = {}
+    for name, label in (("STATS", "HAProxy statistics"), ("METRICS", "HAProxy metrics")):
+        variable = f"RAY_SERVE_HAPROXY_{name}_PORT"
+        # The defaults (8404, 9101) are fixed, on all interfaces; two engines on a machine would meet there.
+        ports[label] = int(set_default(variable, str(free_port("0.0.0.0"))))  # noqa: S104
+    return ports
+
+
+def connect(current: Settings, run_dir: RunDir, ports: dict[str, int]) -> Cluster:
+    """Start Ray below this process, or join the cluster that ``RAY_ADDRESS`` names.
+
+    Call it from the main thread: on Linux the kernel ends Ray's daemons when the thread that started them ends.
+
+    Raises
+    ------
+    StartError
+        The named cluster does not answer.
+    """
+    import ray
+
+    common: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            context = ray.init(address=address, **common)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise StartError(f"RAY_ADDRESS: no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+        return Cluster(address, _url(context.dashboard_url), local=False, temp=None, ports=ports)
+    temp = run_dir.short_temp()
+    group = os.getpgrp()
+    context = ray.init(
+        address="local",
+        num_cpus=current.ray_num_cpus,
+        object_store_memory=current.object_store_mb * 2**20,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=free_port(),
+        _temp_dir=str(temp),
+        **common,
+    )
+    if os.getpgrp() != group:
+        # Where the kernel does not end children with their parent (macOS), Ray makes this process lead a group of
+        # its own; the terminal would then send Ctrl-C to make, and not to us.
+        os.setpgid(0, group)
+    gcs = str(context.address_info["gcs_address"])
+    return Cluster(gcs, _url(context.dashboard_url), local=True, temp=temp, ports=ports)
+
+
+def _url(dashboard: str | None) -> str | None:
+    return f"http://{dashboard}" if dashboard else None
+
+
+def serve_http(application: Any, current: Settings, name: str) -> None:
+    """Start Serve's HTTP face where the settings say, and the application on it; returns when it takes requests."""
+    from ray import serve
+    from ray.serve.config import HTTPOptions
+
+    options = HTTPOptions(host=current.http_host, port=current.http_port, keep_alive_timeout_s=75)
+    serve.start(proxy_location="HeadOnly", http_options=options, logging_config={"log_level": "WARNING"})
+    serve.run(application, name=name, route_prefix="/", logging_config={"log_level": "WARNING"})

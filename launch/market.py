@@ -1,0 +1,163 @@
+"""The market that a run starts with: an operator's file, or the deterministic sample."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from contracts import frames
+from launch.errors import StartError
+
+REQUIRED = ("date", "symbol", "asset_returns", "market_cap")
+SAMPLE_MODEL, DATA_MODEL = "sample", "main"
+KNOWN = frozenset(
+    [
+        "date",
+        "symbol",
+        "asset_returns",
+        "market_cap",
+        "sector",
+        "industry",
+        "subindustry",
+        "book_price",
+        "sales_price",
+        "cf_price",
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "vwap",
+        "shares",
+        "benchmark",
+    ]
+)
+READ_BLOCK_BYTES = 2**22
+
+
+@dataclass(frozen=True)
+class Market:
+    """A market on its way into a model.
+
+    Parameters
+    ----------
+    model_id
+        The model that it becomes.
+    fingerprint
+        Names the content; also the request id of the write, so that loading the same market twice makes one version.
+    source
+        Where it comes from, in words.
+    path
+        An Arrow IPC stream under the run directory.
+    sector_encodings
+        One-hot sector columns, or None.
+    """
+
+    model_id: str
+    fingerprint: str
+    source: str
+    path: Path
+    sector_encodings: tuple[str, ...] | None = None
+
+    def request(self) -> dict[str, object]:
+        """Give the payload of the operation `create_model`."""
+        payload: dict[str, object] = {
+            "model_id": self.model_id,
+            "feature_data": frames.file_reference(self.path, frames.ARROW_STREAM),
+            "request_id": self.fingerprint,
+        }
+        if self.sector_encodings is not None:
+            payload["sector_encodings"] = list(self.sector_encodings)
+        return payload
+
+
+def data_market(data: Path, run_dir: Path, model_id: str = DATA_MODEL) -> Market:
+    """Take the market of a Parquet, CSV or Arrow file.
+
+    Raises
+    ------
+    StartError
+        The file is missing, not readable, or lacks a column; names it.
+    """
+    if not data.is_file():
+        raise StartError(f"DATA: there is no file {data}")
+    fingerprint = f"data-{_digest(data)}"
+    path = _folder(run_dir) / f"{fingerprint}.arrow"
+    frame = _read(data)
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    if missing:
+        raise StartError(f"DATA: {data} lacks {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    encodings = None if "sector" in frame.columns else _one_hot(frame)
+    _write(path, lambda: frame)
+    return Market(model_id, fingerprint, str(data), path, encodings)
+
+
+def sample(run_dir: Path) -> Market:
+    """Take the sample market; it is generated once per run directory and version of the generator."""
+    from factors import sample as generator
+
+    sources = sorted(Path(generator.__file__).parent.glob("sample*.py"))
+    code = b"".join(source.read_bytes() for source in sources)
+    fingerprint = f"sample-{hashlib.blake2b(code, digest_size=12).hexdigest()}"
+    path = _folder(run_dir) / f"{fingerprint}.arrow"
+    _write(path, lambda: generator.sample_market().panel.to_frame())  # noqa: PLW0108  (generated only when missing)
+    return Market(SAMPLE_MODEL, fingerprint, "sample market (factors/sample.py)", path)
+
+
+def _folder(run_dir: Path) -> Path:
+    folder = run_dir.resolve() / "market"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write(path: Path, make: Callable[[], pl.DataFrame]) -> None:
+    """Write the frame unless the file is there, whole or not at all; other markets' files go."""
+    if path.exists():
+        return
+    for old in path.parent.glob("*.arrow*"):
+        old.unlink()
+    fresh = path.with_suffix(".arrow.tmp")
+    make().write_ipc_stream(fresh)
+    fresh.replace(path)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    with path.open("rb") as source:
+        while block := source.read(READ_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(data: Path) -> pl.DataFrame:
+    kind = data.suffix.lower()
+    try:
+        if kind in (".parquet", ".pq"):
+            return pl.read_parquet(data)
+        if kind == ".csv" or data.name.lower().endswith(".csv.gz"):
+            return pl.read_csv(data, try_parse_dates=True, infer_schema_length=10_000)
+        if kind in (".arrow", ".arrows", ".ipc", ".feather"):
+            with data.open("rb") as source:
+                is_file = source.read(6) == b"ARROW1"
+            return pl.read_ipc(data, memory_map=False) if is_file else pl.read_ipc_stream(data)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StartError(f"DATA: {data} is not a readable {kind[1:]} file: {str(error).splitlines()[0]}") from None
+    raise StartError(f"DATA: {data} must be .parquet, .csv or .arrow (.ipc, .feather)")
+
+
+def _one_hot(frame: pl.DataFrame) -> tuple[str, ...] | None:
+    """Find one-hot sectors: columns besides the known ones that are 0 or 1, one of them 1 in each row."""
+    names = [
+        name
+        for name, dtype in frame.schema.items()
+        if name not in KNOWN and (dtype.is_numeric() or dtype == pl.Boolean) and frame[name].null_count() == 0
+    ]
+    names = [name for name in names if frame[name].cast(pl.Float64).is_in([0.0, 1.0]).all()]
+    if not names:
+        return None
+    at_most_one = frame.select(pl.sum_horizontal(pl.col(names).cast(pl.Float64)) <= 1.0).to_series().all()
+    return tuple(names) if at_most_one else None

@@ -1,0 +1,91 @@
+"""The processes of a run: recorded while it lives, ended when it ends, and found again when it was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+START_TOLERANCE_S = 0.02
+"""A recorded process is the same one when it began at the same time; ids are used again."""
+
+
+class Known(NamedTuple):
+    """A process, told apart from a later one with the same id by when it began (seconds since the epoch)."""
+
+    pid: int
+    began: float
+    name: str
+
+    def process(self) -> psutil.Process | None:
+        """Give the live process, or None when it ended."""
+        try:
+            found = psutil.Process(self.pid)
+            same = abs(found.create_time() - self.began) <= START_TOLERANCE_S
+            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def descendants(pid: int | None = None) -> list[Known]:
+    """List the processes below `pid` (default: this one), itself not included."""
+    known = []
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            known.append(Known(child.pid, child.create_time(), child.name()))
+    return known
+
+
+def end(known: Iterable[Known], grace_s: float) -> list[Known]:
+    """End the processes that still live: asked first, killed after `grace_s` seconds; gives those that were there."""
+    alive = [(row, process) for row in known if (process := row.process()) is not None]
+    processes = [process for _, process in alive]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(processes, timeout=grace_s)
+    for process in stubborn:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=2.0)
+    return [row for row, _ in alive]
+
+
+class ProcessRecord:
+    """The list of a run's processes in a file, so that the next run can end what a killed one left.
+
+    Parameters
+    ----------
+    path
+        The file; written whole each time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, known: Iterable[Known]) -> None:
+        """Put the list in place of the former."""
+        fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
+        fresh.write_text(json.dumps({"written": time.time(), "processes": [list(row) for row in known]}))
+        fresh.replace(self.path)
+
+    def read(self) -> list[Known]:
+        """Give the list; empty when there is none or it cannot be read."""
+        try:
+            return [Known(int(p), float(b), str(n)) for p, b, n in json.loads(self.path.read_text())["processes"]]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return []
+
+    def clear(self) -> None:
+        """Forget the list."""
+        self.path.unlink(missing_ok=True)

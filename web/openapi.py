@@ -1,0 +1,178 @@
+"""The OpenAPI document, made from the operation table and the service routes; nothing in it is written twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from contracts import frames
+from contracts.results import PlainAnswer, Problem
+from router.operations import OPERATIONS, Operation, Route, Workload
+from web.payload import TIMEOUT_HEADER
+from web.problems import PROBLEM_JSON
+
+REF = "#/components/schemas/{model}"
+VERSION = "0.1.0"
+_PATH_FIELD = re.compile(r"{(\w+)}")
+
+PROBLEMS = {
+    "400": "The body is not what its content type says.",
+    "404": "No such model, factor or category.",
+    "408": "The caller's deadline passed.",
+    "409": "Another writer committed first.",
+    "413": "The body is over the limit.",
+    "415": "The content type is none that is read here.",
+    "422": "A field or row is not acceptable; it is named.",
+    "429": "A queue is full; Retry-After says when to ask again.",
+    "500": "A defect of the engine; the log has it under the id given.",
+    "503": "A component that the answer needs is down; it is named.",
+}
+
+
+@dataclass(frozen=True)
+class ServiceRoute:
+    """A route beside the operation table: about the service itself."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    media: str = "application/json"
+    request: type[BaseModel] | None = None
+
+
+def document(service_routes: Iterable[ServiceRoute]) -> dict[str, Any]:
+    """Give the OpenAPI 3.1 document."""
+    service = list(service_routes)
+    schemas = _Schemas(service)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS.values():
+        for number, route in enumerate(operation.routes):
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(operation, route, number, schemas)
+    for row in service:
+        paths.setdefault(row.path, {})[row.method.lower()] = _service(row)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Factor Engine",
+            "version": VERSION,
+            "description": "A Barra-style equity factor model and a library of factor definitions, in real time.",
+        },
+        "tags": [{"name": str(workload)} for workload in Workload] + [{"name": "service"}],
+        "paths": paths,
+        "components": {"schemas": schemas.definitions},
+    }
+
+
+class _Schemas:
+    """The component schemas, and request bodies without the fields that a path gives."""
+
+    def __init__(self, service: list[ServiceRoute]) -> None:
+        requests = {operation.request for operation in OPERATIONS.values()}
+        requests |= {row.request for row in service if row.request is not None}
+        results = {operation.result for operation in OPERATIONS.values()} | {PlainAnswer, Problem}
+        wanted = [(model, "validation") for model in requests] + [(model, "serialization") for model in results]
+        wanted.sort(key=lambda pair: pair[0].__name__)
+        _, definitions = models_json_schema(wanted, ref_template=REF)  # type: ignore[arg-type]
+        self.definitions: dict[str, Any] = definitions["$defs"]
+
+    def fields(self, operation: Operation) -> dict[str, Any]:
+        """Give the request's fields."""
+        return dict(self.definitions[operation.request.__name__].get("properties", {}))
+
+    def body(self, operation: Operation, path_fields: set[str]) -> dict[str, Any]:
+        """Refer to the request's schema; without `path_fields`, to one made for that."""
+        name = operation.request.__name__
+        if not path_fields:
+            return {"$ref": REF.format(model=name)}
+        made = f"{name}Body"
+        whole = self.definitions[name]
+        part = {**whole, "title": made}
+        part["properties"] = {key: value for key, value in whole["properties"].items() if key not in path_fields}
+        part["required"] = [key for key in whole.get("required", []) if key not in path_fields]
+        if not part["required"]:
+            del part["required"]
+        self.definitions[made] = part
+        return {"$ref": REF.format(model=made)}
+
+
+def _operation(operation: Operation, route: Route, number: int, schemas: _Schemas) -> dict[str, Any]:
+    path_fields = set(_PATH_FIELD.findall(route.path))
+    fields = schemas.fields(operation)
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": fields.pop(name, {"type": "string"})}
+        for name in sorted(path_fields)
+    ]
+    out: dict[str, Any] = {
+        "operationId": operation.name if number == 0 else f"{operation.name}_{number + 1}",
+        "summary": (operation.request.__doc__ or operation.name).strip().splitlines()[0],
+        "description": f"Answered by `{operation.workload}`, lane {operation.lane}, within {operation.timeout_s:g} s.",
+        "tags": [str(operation.workload)],
+    }
+    if route.method == "POST":
+        schema = schemas.body(operation, path_fields)
+        required = bool(_resolve(schema, schemas).get("required"))
+        out["requestBody"] = {"required": required, "content": {"application/json": {"schema": schema}}}
+    else:
+        parameters += _query(fields, skip={"feature_data"} if route.method == "PUT" else set())
+    if route.method == "PUT":
+        binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+        out["requestBody"] = {"required": True, "content": {frames.ARROW_STREAM: binary, frames.PARQUET: binary}}
+    out["parameters"] = [*parameters, _TIMEOUT]
+    out["responses"] = _responses("application/json", {"$ref": REF.format(model=operation.result.__name__)})
+    return out
+
+
+def _resolve(schema: dict[str, Any], schemas: _Schemas) -> dict[str, Any]:
+    return schemas.definitions[schema["$ref"].rpartition("/")[2]]
+
+
+def _query(fields: dict[str, Any], skip: set[str]) -> list[dict[str, Any]]:
+    """Give the fields as query parameters; objects and tables are JSON text there."""
+    out: list[dict[str, Any]] = []
+    for name, schema in fields.items():
+        if name in skip or name in ("request_id", "sector_encodings"):
+            continue
+        row: dict[str, Any] = {"name": name, "in": "query", "required": False}
+        if schema.get("type") == "object":
+            row["content"] = {"application/json": {"schema": schema}}
+        else:
+            row["schema"] = schema
+        out.append(row)
+    return out
+
+
+_TIMEOUT = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The caller's deadline, seconds.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
+}
+
+
+def _responses(media: str, schema: dict[str, Any]) -> dict[str, Any]:
+    problem = {PROBLEM_JSON: {"schema": {"$ref": REF.format(model="Problem")}}}
+    out: dict[str, Any] = {"200": {"description": "The answer.", "content": {media: {"schema": schema}}}}
+    return out | {code: {"description": text, "content": problem} for code, text in PROBLEMS.items()}
+
+
+def _service(row: ServiceRoute) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object"} if row.media == "application/json" else {"type": "string"}
+    if row.request is not None:
+        schema = {"$ref": REF.format(model="PlainAnswer")}
+    out: dict[str, Any] = {
+        "operationId": row.name,
+        "summary": row.summary,
+        "tags": ["service"],
+        "responses": _responses(row.media, schema),
+    }
+    if row.request is not None:
+        body = {"schema": {"$ref": REF.format(model=row.request.__name__)}}
+        out["requestBody"] = {"required": False, "content": {"application/json": body}}
+    return out
