@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ray
-
 from actors.meter import Meter
 from actors.queue import Answer, LaneQueue
 from contracts.errors import (
@@ -31,7 +29,7 @@ from factors.errors import FactorError
 LIGHT_THREADS = 8
 HEAVY_THREADS = 16
 CONCURRENCY_GROUPS = {"light": LIGHT_THREADS, "heavy": HEAVY_THREADS, "control": 2}
-"""Threads per lane bound the calls whose items are ordered by priority here; what exceeds them waits in Ray."""
+"""Threads of the actor. Those of a lane bound the calls whose items are ordered by priority here; more wait in Ray."""
 
 Method = Callable[[list[dict[str, Any]]], Sequence[Answer]]
 
@@ -104,25 +102,24 @@ class WorkloadActor:
             self._state, self._reason = State.FAULTED, f"{type(error).__name__}: {error}"
         self._ready.set()
 
-    @ray.method(concurrency_group="light")
     def call_light(self, items: list[WorkItem]) -> list[WorkResult]:
         """Answer short items, in their order."""
         return self._lanes[Lane.LIGHT].call(items)
 
-    @ray.method(concurrency_group="heavy")
     def call_heavy(self, items: list[WorkItem]) -> list[WorkResult]:
         """Answer long items, in their order; short ones do not wait behind them."""
         return self._lanes[Lane.HEAVY].call(items)
 
-    @ray.method(concurrency_group="control")
     def ping(self) -> dict[str, Any]:
         """Say that the process lives, and in which state it is."""
-        return self._life()
+        return {
+            "state": self._state.value,
+            "reason": self._reason,
+            "pid": os.getpid(),
+            "started": self._started,
+            "idle": not any(queue.busy for queue in self._lanes.values()),
+        }
 
-    def _life(self) -> dict[str, Any]:
-        return {"state": self._state.value, "reason": self._reason, "pid": os.getpid(), "started": self._started}
-
-    @ray.method(concurrency_group="control")
     def stats(self) -> dict[str, Any]:
         """Give the state, where the actor runs, what waits, and what it measured of each operation."""
         operations = self.meter.snapshot()
@@ -131,12 +128,13 @@ class WorkloadActor:
             for device, count in row["devices"].items():
                 devices[device] = devices.get(device, 0) + count
         return {
-            **self._life(),
+            **self.ping(),
             "node": socket.gethostname(),
             "devices_used": devices,
             "queue_length": {lane.value: len(queue) for lane, queue in self._lanes.items()},
             "calls": sum(row["calls"] for row in operations.values()),
             "errors": sum(sum(row["errors"].values()) for row in operations.values()),
+            "latency_ms": self.meter.overall(),
             "operations": operations,
             "notes": self.notes(),
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable
 from typing import Any
 
 WINDOW = 1024
@@ -64,6 +63,7 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._operations: dict[str, _Operation] = {}
+        self._overall = _Stage()
 
     def _of(self, operation: str) -> _Operation:
         found = self._operations.get(operation)
@@ -87,8 +87,8 @@ class Meter:
             row.errors[code] += 1
             self._stages(row, stages_s)
 
-    @staticmethod
-    def _stages(row: _Operation, stages_s: dict[str, float]) -> None:
+    def _stages(self, row: _Operation, stages_s: dict[str, float]) -> None:
+        self._overall.add(sum(stages_s.values()))
         for name, seconds in stages_s.items():
             stage = row.stages.get(name)
             if stage is None:
@@ -108,9 +108,10 @@ class Meter:
         row = self._operations.get(operation)
         return row.expected_s if row is not None else UNKNOWN_COST_S
 
-    def predicted_s(self, operations: Iterable[str]) -> float:
-        """Predict the seconds that these items will take, one after another."""
-        return sum(self.expected_s(name) for name in operations)
+    def overall(self) -> dict[str, float]:
+        """Give count, sum_ms, p50 and p99 of all stages together, over all operations."""
+        with self._lock:
+            return self._overall.summary()
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
         """Give calls, errors by code, devices and ``stages_ms`` (count, sum_ms, p50, p99) per operation."""

@@ -104,6 +104,11 @@ class LaneQueue:
     def __len__(self) -> int:
         return self._waiting
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being computed or waits."""
+        return self._combining or self._waiting > 0
+
     def call(self, items: Sequence[WorkItem]) -> list[WorkResult]:
         """Answer all `items`, in their order; blocks until each has an answer or its deadline passed."""
         ticket = _Ticket(items)

@@ -1,0 +1,248 @@
+"""How everything reaches the workload actors: reads go straight to the actor, all else through the router.
+
+One client per process and event loop. It survives the death of any actor and of the router: a call ends in an answer or
+in an error before its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError
+
+from contracts.errors import DeadlineExceeded, QueueFull, Unavailable, UnknownOperation
+from contracts.settings import NAMESPACE, Settings, settings
+from contracts.work import Priority, State, WorkItem, WorkResult, new_id
+from router.link import ActorGone, Links
+from router.operations import OPERATIONS
+from router.table import RouteTable
+
+ROUTER = "router"
+POLL_S = 30.0
+BACKOFF_S = (0.05, 0.1, 0.2, 0.5)
+CONTROL_S = 5.0
+
+T = TypeVar("T")
+
+
+class RouterClient:
+    """Calls operations by name.
+
+    Parameters
+    ----------
+    current : Settings, optional
+        Queue and batch limits; default: the process's settings.
+    """
+
+    def __init__(self, current: Settings | None = None) -> None:
+        self._current = current or settings()
+        self._links = Links(self._current)
+        self._router: Any = None
+        self._table: RouteTable | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._dispatching = 0
+        self._reported: dict[str, Any] = {}
+
+    @property
+    def table(self) -> RouteTable:
+        """The newest route table that this process knows."""
+        if self._table is None:
+            raise Unavailable("the router client is not started")
+        return self._table
+
+    async def start(self, timeout_s: float = 30.0) -> RouterClient:
+        """Find the router, take its table, and follow its changes.
+
+        Raises
+        ------
+        Unavailable
+            There is no router within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        attempt = 0
+        while self._table is None:
+            try:
+                self._router = await asyncio.to_thread(ray.get_actor, ROUTER, NAMESPACE)
+                self._table = await asyncio.wait_for(self._router.table.remote(0, 0.0), deadline - time.monotonic())
+            except (ValueError, RayError, TimeoutError) as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"the router cannot be reached: {_first_line(error)}") from None
+                await _pause(attempt)
+                attempt += 1
+        self._watcher = asyncio.create_task(self._watch(), name="route table")
+        return self
+
+    async def close(self) -> None:
+        """Stop following the table."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+
+    async def call(
+        self,
+        operation: str,
+        payload: dict[str, Any],
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> WorkResult:
+        """Run one operation.
+
+        Parameters
+        ----------
+        operation
+            Its name in the operation table.
+        payload
+            The dumped request.
+        priority
+            Overtakes lower ones in queues.
+        timeout_s
+            Deadline from now; default: the operation's.
+        request_id
+            Repeat a write's id to repeat it without making a second version.
+
+        Returns
+        -------
+        WorkResult
+            A value, or the problem that the computation met (`unwrap` raises it).
+
+        Raises
+        ------
+        UnknownOperation, QueueFull, DeadlineExceeded, Unavailable
+            The call did not come to a computation, or no answer came in time.
+        """
+        row = OPERATIONS.get(operation)
+        if row is None:
+            raise UnknownOperation(f"there is no operation {operation!r}")
+        now = time.time()
+        deadline = now + (row.timeout_s if timeout_s is None else timeout_s)
+        item = WorkItem(request_id or new_id(), operation, payload, int(priority), deadline, now)
+        if row.access == "read":
+            route = self.table.routes.get(row.workload.value)
+            if route is not None and route.direct:
+                try:
+                    result = await self._links.to(route.workload, row.lane, route.handle).submit(item)
+                    return _timed(result, now)
+                except ActorGone:
+                    pass  # the router knows better, or waits until the actor is back
+        else:
+            # The store makes the write idempotent by this id.
+            item = item._replace(payload={**payload, "request_id": item.request_id})
+        return _timed(await self._dispatch(item), now)
+
+    async def _dispatch(self, item: WorkItem) -> WorkResult:
+        """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline."""
+        if self._dispatching >= self._current.queue_limit:
+            raise QueueFull(f"{self._dispatching} requests wait for the router", retry_after_s=1.0)
+        self._dispatching += 1
+        attempt = 0
+        try:
+            while True:
+                try:
+                    result: WorkResult = await self._from_router("dispatch", item, timeout_s=item.remaining_s())
+                except RayError as error:
+                    if item.remaining_s() <= 0:
+                        raise Unavailable(f"the router is down: {_first_line(error)}", retry_after_s=1.0) from None
+                else:
+                    return result
+                await _pause(attempt, item.remaining_s())
+                attempt += 1
+        except TimeoutError:
+            raise DeadlineExceeded(f"no answer to {item.operation} within its deadline") from None
+        finally:
+            self._dispatching -= 1
+
+    async def _from_router(self, method: str, *args: Any, timeout_s: float) -> Any:
+        """Call a method of the router; raises `TimeoutError` and Ray's errors."""
+        remote = getattr(self._router, method)
+        return await asyncio.wait_for(remote.remote(*args), max(0.0, timeout_s))
+
+    async def _watch(self) -> None:
+        """Follow the route table for ever; a router that comes back is told again what was reported to it."""
+        attempt = 0
+        while True:
+            known = self.table
+            try:
+                self._table = await self._from_router("table", known.version, POLL_S, timeout_s=POLL_S + CONTROL_S)
+                attempt = 0
+                if self._table.epoch != known.epoch:
+                    for method, value in list(self._reported.items()):
+                        await self._from_router(method, value, timeout_s=CONTROL_S)
+            except (RayError, TimeoutError):
+                await self._find_again()
+                await _pause(attempt)
+                attempt += 1
+
+    async def _find_again(self) -> None:
+        """Look whether another router actor took the name."""
+        with contextlib.suppress(ValueError, RayError):
+            self._router = await asyncio.to_thread(ray.get_actor, ROUTER, NAMESPACE)
+
+    async def health(self) -> dict[str, Any]:
+        """Give the state of every actor and what is degraded; raises `Unavailable` when the router is down."""
+        return await self._control(self._from_router("health", timeout_s=CONTROL_S))
+
+    async def routing(self) -> dict[str, Any]:
+        """Give the route table with its reasons, JSON-able; raises `Unavailable` when the router is down."""
+        return await self._control(self._from_router("routing", timeout_s=CONTROL_S))
+
+    async def report_bus(self, connected: bool) -> None:
+        """Tell everybody whether the bus is connected; a router that restarts is told again."""
+        await self._report("report_bus", connected)
+
+    async def set_default_model(self, model_id: str | None) -> None:
+        """Set the model that a request without one means; a router that restarts is told again."""
+        await self._report("set_default_model", model_id)
+
+    async def _report(self, method: str, value: Any) -> None:
+        self._reported[method] = value
+        await self._control(self._from_router(method, value, timeout_s=CONTROL_S))
+
+    async def wait_ready(self, workloads: set[str], timeout_s: float) -> None:
+        """Wait until these workloads' actors are READY.
+
+        Raises
+        ------
+        Unavailable
+            Some are not within `timeout_s`; names them with their reasons.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            routes = self.table.routes
+            missing = {w for w in workloads if w not in routes or routes[w].state != State.READY.value}
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                why = "; ".join(f"{w}: {routes[w].reason}" if w in routes else w for w in sorted(missing))
+                raise Unavailable(f"not READY within {timeout_s:g} s: {why}")
+            await asyncio.sleep(0.05)
+
+    @staticmethod
+    async def _control(answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except (RayError, TimeoutError) as error:
+            raise Unavailable(f"the router is down: {_first_line(error)}", retry_after_s=1.0) from None
+
+
+def _timed(result: WorkResult, sent_at: float) -> WorkResult:
+    """Add the stage `dispatch`: all of the way that was neither the actor's queue nor its computation."""
+    stages = result.timings_ms
+    total = (time.time() - sent_at) * 1e3
+    stages["dispatch"] = max(0.0, total - stages.get("queue", 0.0) - stages.get("compute", 0.0))
+    return result
+
+
+async def _pause(attempt: int, at_most_s: float = BACKOFF_S[-1]) -> None:
+    await asyncio.sleep(max(0.0, min(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)], at_most_s)))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

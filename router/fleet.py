@@ -1,0 +1,343 @@
+"""The workload actors as they should be and as they are: creation in stages, watching, and moving between devices.
+
+A thread of the router's pings every actor, compares it with what is wanted, and kills and recreates where they differ.
+What to do with one actor is a pure function of what was seen of it (`decide`), so that it can be tested without Ray.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from contracts.settings import Settings
+from contracts.work import Device, State
+from router import placement
+from router.operations import PLACEMENTS, Placement, Workload
+from router.placement import Node
+
+PERIOD_S = 1.0
+BUSY_PERIOD_S = 0.1
+"""Between rounds while an actor is on its way."""
+PING_S = 0.2
+"""How long one round waits for pings; an answer that comes later counts in a later round."""
+NAME_FREE_S = 5.0
+"""How long a killed actor may keep its name."""
+SETTLED_S = 5.0
+"""Nodes must have been the same for this long before a working actor is moved to a device that came."""
+PREPARING_FACTOR = 6.0
+"""A process that lives may prepare this many times longer than a process may take to appear."""
+SILENT_LIMIT_S = 900.0
+"""A process that lives but does not answer is replaced after this long: longer than any computation's deadline."""
+STAGE_LIMIT_S = 30.0
+"""The second stage of the start does not wait longer than this for the first."""
+BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+_log = logging.getLogger(__name__)
+
+
+class Action(enum.Enum):
+    """What reconciling does with one actor."""
+
+    LEAVE = "leave"
+    CREATE = "create"
+    MOVE = "move"
+
+
+@dataclass
+class Member:
+    """One workload's actor: what is wanted, what was asked for, and what was last seen."""
+
+    workload: Workload
+    wanted: tuple[Device, ...]
+    handle: Any = None
+    devices: tuple[Device, ...] = ()
+    state: State = State.STARTING
+    reason: str = "not created yet"
+    generation: int = 0
+    restarts: int = 0
+    """Times that this router saw it in a new process, or moved it."""
+    asked_at: float = 0.0
+    """When it was created, restarted or last answered; monotonic seconds."""
+    retry_at: float = 0.0
+    failures: int = 0
+    ping: dict[str, Any] = field(default_factory=dict)
+    pending: Future[dict[str, Any]] | None = None
+    alive: bool = False
+    """The process answered its last ping."""
+    gone: bool = False
+    """Ray says that the actor is dead for good."""
+    failed_on: frozenset[str] = frozenset()
+    """Nodes whose devices did not serve this actor; they are not tried again until the nodes change."""
+
+
+def decide(
+    member: Member, offer: tuple[Device, ...], now: float, *, timeout_s: float, settled: bool
+) -> tuple[Action, str]:
+    """Decide what to do with an actor, and say why.
+
+    Parameters
+    ----------
+    member
+        What is known of it.
+    offer
+        The devices that the cluster offers it now, those that failed it left out.
+    now
+        Monotonic seconds.
+    timeout_s
+        How long an actor on a device may take to appear.
+    settled
+        Whether the nodes have been the same for a while.
+    """
+    if member.handle is None or member.gone:
+        return (Action.CREATE, member.reason) if now >= member.retry_at else (Action.LEAVE, member.reason)
+    silent_s = now - member.asked_at
+    lost = [device.value for device in member.devices if device not in offer]
+    if member.state is State.FAULTED:
+        return (Action.MOVE, member.reason) if now >= member.retry_at else (Action.LEAVE, member.reason)
+    if not member.alive:
+        if lost and member.devices:
+            return Action.MOVE, f"no living node offers {', '.join(lost)}"
+        patience_s = PREPARING_FACTOR * timeout_s if member.ping else timeout_s
+        if member.devices and silent_s > patience_s:
+            return Action.MOVE, f"not up on {_names(member.devices)} within {patience_s:g} s"
+        if silent_s > SILENT_LIMIT_S:
+            return Action.MOVE, f"no sign of life for {SILENT_LIMIT_S:g} s"
+        return Action.LEAVE, member.reason
+    if member.state is State.STARTING and member.devices and silent_s > PREPARING_FACTOR * timeout_s:
+        return Action.MOVE, f"not READY on {_names(member.devices)} within {PREPARING_FACTOR * timeout_s:g} s"
+    better = len(offer) > len(member.devices)
+    if better and settled and member.state is State.READY and member.ping.get("idle", False):
+        return Action.MOVE, f"{_names(offer)} came"
+    return Action.LEAVE, member.reason
+
+
+def _names(devices: Sequence[Device]) -> str:
+    return " and ".join(device.value for device in devices) or "cpu"
+
+
+class Fleet:
+    """All workload actors, reconciled by a thread.
+
+    Parameters
+    ----------
+    current
+        The settings.
+    paths
+        Workload name: class path. Only these workloads are kept.
+    extra
+        Environment variables for every actor, on top of the settings.
+    changed
+        Called, on the fleet's thread, after any member's handle or state changed.
+    """
+
+    def __init__(
+        self,
+        current: Settings,
+        paths: Mapping[str, str],
+        extra: Mapping[str, str],
+        changed: Callable[[], None],
+    ) -> None:
+        self._current = current
+        self._paths = dict(paths)
+        self._extra = dict(extra)
+        self._changed = changed
+        self._placements: dict[Workload, Placement] = {w: p for w, p in PLACEMENTS.items() if w.value in self._paths}
+        self.members = {w: Member(w, p.devices) for w, p in self._placements.items()}
+        self._nodes: list[Node] = []
+        self._nodes_since = time.monotonic()
+        self._started = time.monotonic()
+        self._wake = threading.Event()
+        self._stopped = False
+
+    def start(self) -> None:
+        """Start reconciling."""
+        threading.Thread(target=self._run, name="fleet", daemon=True).start()
+
+    def nudge(self) -> None:
+        """Look at once, because somebody met a dead actor."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Stop reconciling and kill the actors."""
+        self._stopped = True
+        self._wake.set()
+        for member in self.members.values():
+            if member.handle is not None:
+                ray.kill(member.handle, no_restart=True)
+                member.state, member.reason = State.STOPPED, "stopped"
+
+    def _run(self) -> None:
+        for member in self.members.values():
+            self._adopt(member)
+        self._changed()
+        while not self._stopped:
+            try:
+                self._round()
+            except Exception:  # noqa: BLE001  the loop must outlive whatever the cluster does
+                _log.exception("a round of reconciling failed")
+            calm = all(member.state is State.READY for member in self.members.values())
+            self._wake.wait(PERIOD_S if calm else BUSY_PERIOD_S)
+            self._wake.clear()
+
+    def _adopt(self, member: Member) -> None:
+        """Take over an actor that an earlier life of the router created."""
+        handle = placement.find(member.workload.value)
+        if handle is not None:
+            member.handle, member.generation = handle, 1
+            member.asked_at = time.monotonic()
+            member.reason = "found"
+
+    def _round(self) -> None:
+        before = self._shape()
+        self._look_at_nodes()
+        self._collect_pings()
+        for workload, member in self.members.items():
+            if self._stopped:
+                return
+            if not self._due(workload):
+                continue
+            offer = self._offer(member)
+            settled = time.monotonic() - self._nodes_since > SETTLED_S
+            action, reason = decide(
+                member, offer, time.monotonic(), timeout_s=self._current.actor_ready_timeout_s, settled=settled
+            )
+            if action is Action.CREATE:
+                self._create(member, offer, reason)
+            elif action is Action.MOVE:
+                self._move(member, reason)
+        if self._shape() != before:
+            self._changed()
+
+    def _shape(self) -> list[tuple[Any, ...]]:
+        return [(id(m.handle), m.state, m.generation, m.reason) for m in self.members.values()]
+
+    def _look_at_nodes(self) -> None:
+        nodes = placement.living_nodes()
+        if {n.node_id for n in nodes} != {n.node_id for n in self._nodes}:
+            self._nodes_since = time.monotonic()
+            for member in self.members.values():
+                member.failed_on = frozenset()
+        self._nodes = nodes
+
+    def _offer(self, member: Member) -> tuple[Device, ...]:
+        usable = [node for node in self._nodes if node.node_id not in member.failed_on]
+        return placement.choose(member.wanted, usable, self._current)
+
+    def _due(self, workload: Workload) -> bool:
+        """Say whether the workload's stage of the start has come: what HTTP needs goes first."""
+        if self._placements[workload].first or time.monotonic() - self._started > STAGE_LIMIT_S:
+            return True
+        first = [self.members[w] for w, p in self._placements.items() if p.first]
+        return all(member.state is State.READY for member in first)
+
+    def _collect_pings(self) -> None:
+        """Ping every actor and take in what answers; at most one ping per actor is under way."""
+        asked = [member for member in self.members.values() if member.handle is not None and not member.gone]
+        for member in asked:
+            if member.pending is None:
+                member.pending = member.handle.ping.remote().future()
+        wait([member.pending for member in asked if member.pending is not None], timeout=PING_S)
+        for member in asked:
+            if member.pending is None or not member.pending.done():
+                if time.monotonic() - member.asked_at > self._current.actor_ready_timeout_s:
+                    self._mark_silent(member)
+                continue
+            done, member.pending = member.pending, None
+            error = done.exception()
+            if error is None:
+                self._seen(member, done.result())
+            else:
+                self._missed(member, error)
+
+    def _seen(self, member: Member, ping: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if member.ping and ping["pid"] != member.ping["pid"]:
+            if member.state is State.READY:  # it died and came back between two pings
+                self._restarting(member)
+            _log.warning("%s restarted as process %s", member.workload.value, ping["pid"])
+        if not member.ping or ping["pid"] != member.ping["pid"] or ping["state"] == State.READY.value:
+            member.asked_at = now
+        if not member.ping:
+            member.devices = tuple(d for d in member.wanted if d.value in ping["resources"])
+        member.ping, member.alive = ping, True
+        state = State(ping["state"])
+        if state is State.FAULTED and member.state is not State.FAULTED:
+            self._back_off(member)
+        if state is State.READY:
+            member.failures = 0
+        member.state, member.reason = state, ping["reason"] or self._placement_reason(member)
+
+    def _placement_reason(self, member: Member) -> str:
+        if not member.wanted:
+            return "wants cpu"
+        if member.devices:
+            return f"on {_names(member.devices)}"
+        return f"wanted {_names(member.wanted)}, which the cluster does not offer: on cpu"
+
+    def _missed(self, member: Member, error: BaseException) -> None:
+        if member.alive:
+            self._restarting(member)
+        member.alive = False
+        member.state, member.reason = State.STARTING, f"restarting: {type(error).__name__}"
+        if placement.find(member.workload.value) is None:
+            member.gone, member.reason = True, f"dead: {str(error).strip().splitlines()[0]}"
+            _log.error("%s is dead: %s", member.workload.value, error)
+            self._back_off(member)
+
+    @staticmethod
+    def _restarting(member: Member) -> None:
+        member.restarts += 1
+        member.generation += 1
+        member.asked_at = time.monotonic()
+
+    @staticmethod
+    def _mark_silent(member: Member) -> None:
+        member.alive = False
+        if member.state is State.READY:
+            member.state, member.reason = State.DEGRADED, "no answer to a ping; a long computation may hold the process"
+
+    @staticmethod
+    def _back_off(member: Member) -> None:
+        delay = BACKOFF_S[min(member.failures, len(BACKOFF_S) - 1)]
+        member.failures += 1
+        member.retry_at = time.monotonic() + delay
+
+    def _create(self, member: Member, devices: tuple[Device, ...], reason: str) -> None:
+        """Create the actor, or take the one that appeared under its name meanwhile."""
+        name = member.workload.value
+        try:
+            handle = placement.create(member.workload, self._paths[name], devices, self._current, self._extra)
+        except ValueError:
+            # The name is taken: by an actor that is still being killed, or by one that a router before us made.
+            handle = placement.find(name)
+            if handle is None:
+                return
+        _log.info("created %s on %s (%s)", name, _names(devices), reason)
+        member.handle, member.devices = handle, devices
+        member.generation += 1
+        member.state, member.reason = State.STARTING, f"starting on {_names(devices)}"
+        member.asked_at = time.monotonic()
+        member.ping, member.pending, member.alive, member.gone = {}, None, False, False
+
+    def _move(self, member: Member, reason: str) -> None:
+        """Kill the actor and create it where the cluster offers most, without the nodes that just failed it."""
+        _log.warning("moving %s from %s: %s", member.workload.value, _names(member.devices), reason)
+        if member.devices and (not member.alive or member.state is not State.READY):
+            failed = {node.node_id for node in self._nodes if set(member.devices) <= node.devices}
+            member.failed_on = member.failed_on | failed
+        killed = member.handle
+        ray.kill(killed, no_restart=True)
+        member.handle, member.restarts = None, member.restarts + 1
+        member.state, member.reason = State.STARTING, f"moving: {reason}"
+        deadline = time.monotonic() + NAME_FREE_S
+        while placement.find(member.workload.value) == killed and time.monotonic() < deadline:
+            self._wake.wait(0.02)
+        self._create(member, self._offer(member), reason)

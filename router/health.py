@@ -1,0 +1,81 @@
+"""What the router tells about the actors: placement beside execution, state, and latency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contracts.work import Device, State
+from router.fleet import Member
+from router.table import RouteTable
+
+
+def describe(member: Member, stats: dict[str, Any] | None) -> dict[str, Any]:
+    """Describe one actor.
+
+    Parameters
+    ----------
+    member
+        What the router knows of it.
+    stats
+        What it says of itself; None when it did not answer, and then what only it knows is None.
+    """
+    ping = member.ping
+    said = stats or {}
+    used: dict[str, int] = said.get("devices_used", {})
+    latency: dict[str, float] = said.get("latency_ms", {})
+    return {
+        "workload": member.workload.value,
+        "wanted_device": [device.value for device in member.wanted] or [Device.CPU.value],
+        "placement": {
+            "device": [device.value for device in member.devices] or [Device.CPU.value],
+            "node": said.get("node"),
+            "node_id": ping.get("node_id"),
+            "resources": {name: share for name, share in ping.get("resources", {}).items() if share},
+        },
+        "device": max(used, key=lambda name: used[name]) if used else None,
+        "devices_used": used,
+        "state": member.state.value,
+        "reason": member.reason,
+        "pid": ping.get("pid"),
+        "generation": member.generation,
+        "restarts": member.restarts,
+        "queue_length": sum(said.get("queue_length", {}).values()) if stats else None,
+        "calls": said.get("calls"),
+        "errors": said.get("errors"),
+        "p50_ms": latency.get("p50"),
+        "p99_ms": latency.get("p99"),
+        "operations": said.get("operations", {}),
+        "notes": said.get("notes", {}),
+    }
+
+
+def degraded(members: list[Member], table: RouteTable, *, bus_wanted: bool) -> list[dict[str, str]]:
+    """Name each component that is not as wanted, and why."""
+    out = [
+        {"component": f"actor:{m.workload.value}", "state": m.state.value, "reason": m.reason}
+        for m in members
+        if m.state in (State.DEGRADED, State.FAULTED) or (m.state is State.STARTING and m.generation > 1)
+    ]
+    if bus_wanted and not table.bus.connected:
+        out.append({"component": "messagebus", "state": State.DEGRADED.value, "reason": "NATS is not connected"})
+    return out
+
+
+def routing(table: RouteTable) -> dict[str, Any]:
+    """Give the route table as plain values."""
+    return {
+        "version": table.version,
+        "epoch": table.epoch,
+        "bus": table.bus._asdict(),
+        "default_model": table.default_model,
+        "routes": [
+            {
+                "workload": route.workload,
+                "state": route.state,
+                "direct_reads": route.direct,
+                "generation": route.generation,
+                "reason": route.reason,
+            }
+            for route in table.routes.values()
+        ],
+    }

@@ -1,0 +1,211 @@
+"""The line from one process to one lane of one actor: natural batching, priority, bounds and deadlines.
+
+While a call is in flight later items wait and leave together as the next call, so nothing waits at low load and the
+cost of a call is shared at high load. Everything runs on the event loop that submits; Ray's callback only hands results
+to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from ray.exceptions import RayError, RayTaskError
+
+from actors.meter import Meter
+from contracts.errors import DeadlineExceeded, InternalError, QueueFull
+from contracts.settings import Settings
+from contracts.work import Lane, WorkItem, WorkResult
+
+LIGHT_IN_FLIGHT = 1
+"""Calls in flight before items wait for each other."""
+OVERTAKING_IN_FLIGHT = 4
+"""Calls in flight when an item of a higher priority than all of them comes: it need not wait for their answers."""
+HEAVY_IN_FLIGHT = 8
+"""Heavy items travel alone, and the actor's queue orders them."""
+
+
+class ActorGone(Exception):  # noqa: N818  (not an error of the caller's: the router answers for it)
+    """The actor did not answer: it died, is restarting, or cannot be reached."""
+
+
+class _Entry:
+    __slots__ = ("future", "item", "key", "timer")
+
+    def __init__(self, key: tuple[float, int], item: WorkItem, future: asyncio.Future[WorkResult]) -> None:
+        self.key = key
+        self.item = item
+        self.future = future
+        self.timer: asyncio.TimerHandle | None = None
+
+    def __lt__(self, other: _Entry) -> bool:
+        return self.key < other.key
+
+
+class ActorLink:
+    """Sends items to one lane of one actor, and gives each its own future.
+
+    Parameters
+    ----------
+    handle
+        The actor's Ray handle.
+    lane
+        The lane, which names the method.
+    current
+        Queue and batch limits.
+    """
+
+    def __init__(self, handle: Any, lane: Lane, current: Settings) -> None:
+        heavy = lane is Lane.HEAVY
+        self._method = handle.call_heavy if heavy else handle.call_light
+        self._in_flight_limit = HEAVY_IN_FLIGHT if heavy else LIGHT_IN_FLIGHT
+        self._batch_limit = 1 if heavy else current.batch_limit
+        self._batch_predicted_s = current.batch_predicted_ms / 1e3
+        self._limit = current.queue_limit
+        self._ages_s = current.low_priority_ages_s
+        self._meter = Meter()
+        self._waiting: list[_Entry] = []
+        self._in_flight: dict[int, int] = {}
+        self._sequence = 0
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, item: WorkItem) -> asyncio.Future[WorkResult]:
+        """Send the item, now or with the next call.
+
+        The future raises `DeadlineExceeded` at the item's deadline and `ActorGone` when the actor did not answer.
+
+        Raises
+        ------
+        QueueFull
+            Too many items wait already.
+        """
+        if len(self._waiting) >= self._limit:
+            self._waiting = [entry for entry in self._waiting if not entry.future.done()]
+            heapq.heapify(self._waiting)
+            if len(self._waiting) >= self._limit:
+                retry = round(max(0.05, sum(self._meter.expected_s(e.item.operation) for e in self._waiting)), 3)
+                raise QueueFull(
+                    f"{len(self._waiting)} requests are waiting; ask again in {retry} s", retry_after_s=retry
+                )
+        future: asyncio.Future[WorkResult] = self._loop.create_future()
+        self._sequence += 1
+        entry = _Entry((item.sent_at - item.priority * self._ages_s, self._sequence), item, future)
+        entry.timer = self._loop.call_later(max(0.0, item.remaining_s()), self._expire, entry)
+        heapq.heappush(self._waiting, entry)
+        self._pump()
+        return future
+
+    @staticmethod
+    def _expire(entry: _Entry) -> None:
+        if not entry.future.done():
+            waited = time.time() - entry.item.sent_at
+            entry.future.set_exception(DeadlineExceeded(f"no answer to {entry.item.operation} within {waited:.3f} s"))
+
+    def _pump(self) -> None:
+        while self._waiting and self._may_send(self._waiting[0].item.priority):
+            batch = self._take()
+            if batch:
+                self._send(batch)
+
+    def _may_send(self, priority: int) -> bool:
+        n_flying = len(self._in_flight)
+        if n_flying < self._in_flight_limit:
+            return True
+        return n_flying < OVERTAKING_IN_FLIGHT and priority > max(self._in_flight.values())
+
+    def _take(self) -> list[_Entry]:
+        """Take the best waiting items, up to the call's limits; those that nobody waits for any more are dropped."""
+        batch: list[_Entry] = []
+        predicted = 0.0
+        while self._waiting and len(batch) < self._batch_limit:
+            best = self._waiting[0]
+            if not best.future.done():
+                cost = self._meter.expected_s(best.item.operation)
+                if batch and predicted + cost > self._batch_predicted_s:
+                    break
+                predicted += cost
+                batch.append(best)
+            heapq.heappop(self._waiting)
+        return batch
+
+    def _send(self, batch: list[_Entry]) -> None:
+        self._sequence += 1
+        number = self._sequence
+        self._in_flight[number] = max(entry.item.priority for entry in batch)
+        try:
+            answer: Future[list[WorkResult]] = self._method.remote([entry.item for entry in batch]).future()
+        except RayError as error:
+            self._landed(number, batch, None, error)
+            return
+        answer.add_done_callback(lambda done: self._hand_over(number, batch, done))
+
+    def _hand_over(self, number: int, batch: list[_Entry], done: Future[list[WorkResult]]) -> None:
+        """Bring the outcome to the event loop; runs on Ray's callback thread."""
+        error = done.exception()
+        results = None if error is not None else done.result()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._landed, number, batch, results, error)
+
+    def _landed(
+        self, number: int, batch: list[_Entry], results: Sequence[WorkResult] | None, error: BaseException | None
+    ) -> None:
+        self._in_flight.pop(number, None)
+        if results is None:
+            lost = _meaning(error)
+            for entry in batch:
+                self._finish(entry, lost)
+        else:
+            self._learn(batch, results)
+            for entry, result in zip(batch, results, strict=True):
+                self._finish(entry, result)
+        self._pump()
+
+    @staticmethod
+    def _finish(entry: _Entry, outcome: WorkResult | Exception) -> None:
+        if entry.timer is not None:
+            entry.timer.cancel()
+        if entry.future.done():
+            return
+        if isinstance(outcome, Exception):
+            entry.future.set_exception(outcome)
+        else:
+            entry.future.set_result(outcome)
+
+    def _learn(self, batch: list[_Entry], results: Sequence[WorkResult]) -> None:
+        """Learn what an item of each operation costs; the actor reports the time of the batch it was in."""
+        first: dict[str, WorkResult] = {}
+        counts: dict[str, int] = {}
+        for entry, result in zip(batch, results, strict=True):
+            name = entry.item.operation
+            first.setdefault(name, result)
+            counts[name] = counts.get(name, 0) + 1
+        for name, result in first.items():
+            self._meter.learn(name, result.timings_ms.get("compute", 0.0) / 1e3, counts[name])
+
+
+class Links:
+    """The links of one process: one per actor and lane, replaced when the actor is."""
+
+    def __init__(self, current: Settings) -> None:
+        self._current = current
+        self._links: dict[tuple[str, Lane], tuple[Any, ActorLink]] = {}
+
+    def to(self, workload: str, lane: Lane, handle: Any) -> ActorLink:
+        """Give the link to a lane of the workload's actor."""
+        known = self._links.get((workload, lane))
+        if known is not None and known[0] is handle:
+            return known[1]
+        link = ActorLink(handle, lane, self._current)
+        self._links[workload, lane] = (handle, link)
+        return link
+
+
+def _meaning(error: BaseException | None) -> Exception:
+    """Tell a lost actor from a defect inside it."""
+    if isinstance(error, RayTaskError):
+        return InternalError(f"the actor failed outside of a computation: {type(error.cause).__name__}")
+    return ActorGone(str(error).splitlines()[0] if str(error) else type(error).__name__)

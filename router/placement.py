@@ -1,0 +1,146 @@
+"""Where actors go: what devices the cluster offers, the options of each actor, and the host that loads its class."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ray
+
+from actors.base import CONCURRENCY_GROUPS, WorkloadActor
+from contracts.settings import NAMESPACE, Settings, environment_of
+from contracts.work import Device, WorkItem, WorkResult
+from router.operations import PLACEMENTS, Workload
+
+FRACTION = 0.1
+"""Share of a device's custom resource that one actor asks for: ten actors fit one device, which they use in turns."""
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
+
+def class_path(workload: Workload) -> str:
+    """Name the module and class that answer a workload's operations."""
+    name = workload.value
+    return f"actors.{name}:{''.join(word.capitalize() for word in name.split('_'))}"
+
+
+CLASS_PATHS: dict[str, str] = {workload.value: class_path(workload) for workload in PLACEMENTS}
+
+
+class Node(NamedTuple):
+    """A living node and the devices that it offers."""
+
+    node_id: str
+    devices: frozenset[Device]
+
+
+def living_nodes() -> list[Node]:
+    """List the living nodes of the cluster with the devices among their resources."""
+    return [
+        Node(str(node["NodeID"]), frozenset(d for d in Device if node["Resources"].get(d.value, 0) > 0))
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+def choose(wanted: Sequence[Device], nodes: Sequence[Node], current: Settings) -> tuple[Device, ...]:
+    """Choose the devices to ask for: as many of the wanted ones as a single node offers; none means CPU.
+
+    Asking for two devices that no node has both of would wait for ever, so each node is looked at alone; between nodes
+    with equally many, the order of preference decides.
+    """
+    allowed = [device for device in wanted if _enabled(device, current)]
+    offers = [tuple(device for device in allowed if device in node.devices) for node in nodes]
+    return max(offers, key=lambda offer: (len(offer), [-allowed.index(d) for d in offer]), default=())
+
+
+def _enabled(device: Device, current: Settings) -> bool:
+    if device is Device.NEURAL_ENGINE:
+        return current.neural_engine_enabled
+    return device is not Device.METAL_GPU or current.metal_gpu_enabled
+
+
+def environment(current: Settings, threads: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the environment of an actor: our settings, and thread counts, which Ray would force to one."""
+    return {**environment_of(current), **dict.fromkeys(THREAD_VARIABLES, str(threads)), **(extra or {})}
+
+
+class WorkloadHost:
+    """The Ray side of a workload actor.
+
+    It loads the workload's class by its path inside the actor's own process, so that the router, which creates all
+    actors, imports none of them.
+    """
+
+    def __init__(self, workload: str, path: str) -> None:
+        module, _, name = path.partition(":")
+        self._workload = workload
+        self._actor: WorkloadActor = getattr(importlib.import_module(module), name)()
+
+    def __repr__(self) -> str:
+        return self._workload
+
+    @ray.method(concurrency_group="light")
+    def call_light(self, items: list[WorkItem]) -> list[WorkResult]:
+        """Answer short items."""
+        return self._actor.call_light(items)
+
+    @ray.method(concurrency_group="heavy")
+    def call_heavy(self, items: list[WorkItem]) -> list[WorkResult]:
+        """Answer long items."""
+        return self._actor.call_heavy(items)
+
+    @ray.method(concurrency_group="control")
+    def ping(self) -> dict[str, Any]:
+        """Give the actor's state, and the node and resources that Ray granted."""
+        context = ray.get_runtime_context()
+        resources = context.get_assigned_resources()  # type: ignore[no-untyped-call]
+        return {
+            **self._actor.ping(),
+            "node_id": context.get_node_id(),
+            "resources": dict(resources),
+        }
+
+    @ray.method(concurrency_group="control")
+    def stats(self) -> dict[str, Any]:
+        """Give what the actor measured."""
+        return self._actor.stats()
+
+
+def create(
+    workload: Workload, path: str, devices: Sequence[Device], current: Settings, extra: Mapping[str, str] | None = None
+) -> Any:
+    """Create the workload's detached actor with a share of each of `devices`.
+
+    Raises
+    ------
+    ValueError
+        An actor of this name still exists.
+    """
+    threads = current.library_threads if workload is Workload.FACTOR_LIBRARY else current.model_threads
+    hosted = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(WorkloadHost)  # type: ignore[call-overload]
+    return hosted.options(
+        name=workload.value,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        max_restarts=-1,
+        num_cpus=0,
+        resources={device.value: FRACTION for device in devices},
+        runtime_env={"env_vars": environment(current, threads, extra)},
+    ).remote(workload.value, path)
+
+
+def find(name: str) -> Any | None:
+    """Find a named actor of ours; None when it does not exist (any more)."""
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None

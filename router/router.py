@@ -1,0 +1,294 @@
+"""The router actor: it owns the fleet and the route table, and does whatever a direct read cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from contracts.errors import DeadlineExceeded, EngineError, Unavailable, UnknownOperation
+from contracts.settings import NAMESPACE, Settings, settings
+from contracts.work import Device, State, WorkItem, WorkResult, new_id
+from router import health as report
+from router.client import ROUTER
+from router.fleet import Fleet
+from router.link import ActorGone, Links
+from router.operations import OPERATIONS, Operation
+from router.placement import CLASS_PATHS, environment
+from router.table import Bus, Route, RouteTable
+
+RETRY_S = (0.02, 0.05, 0.1, 0.25)
+ANSWER_MARGIN_S = 0.05
+"""The router gives up this long before the caller's deadline, so that its reason arrives in time."""
+STATS_S = 1.0
+MAX_CALLS = 8192
+"""Calls that the router holds at once, long polls included."""
+HEAD = "node:__internal_head__"
+
+_log = logging.getLogger(__name__)
+
+
+class Router:
+    """An asyncio actor; its fleet is reconciled by a thread.
+
+    Parameters
+    ----------
+    paths
+        Workload name: class path.
+    extra
+        Environment variables for every actor, on top of the settings.
+    """
+
+    def __init__(self, paths: Mapping[str, str], extra: Mapping[str, str]) -> None:
+        self._settings = settings()
+        self._epoch = new_id()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._change: asyncio.Event | None = None
+        self._links: Links | None = None
+        self._started = time.time()
+        self._memory = self._settings.run_dir / "router.json"
+        self._bus = Bus(False, self._started)
+        self._default_model = _remembered(self._memory)
+        self._order = _Order()
+        # Versions grow over restarts too, since time does.
+        self._table = RouteTable(int(self._started * 1e3), self._epoch, {}, self._bus, self._default_model)
+        self._fleet = Fleet(self._settings, paths, extra, self._publish)
+        self._fleet.start()
+
+    def _publish(self) -> None:
+        """Make a new table from the fleet; on any thread."""
+        routes = {
+            member.workload.value: Route(
+                member.workload.value, member.handle, member.state.value, member.generation, member.reason
+            )
+            for member in self._fleet.members.values()
+        }
+        version = self._table.version + 1
+        self._table = RouteTable(version, self._epoch, routes, self._bus, self._default_model)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._announce)
+
+    def _announce(self) -> None:
+        if self._change is not None:
+            self._change.set()
+        self._change = asyncio.Event()
+
+    def _here(self) -> Links:
+        """Bind to the actor's event loop at the first call on it."""
+        if self._links is None:
+            self._loop = asyncio.get_running_loop()
+            self._links = Links(self._settings)
+            self._announce()
+        return self._links
+
+    async def table(self, known_version: int, timeout_s: float) -> RouteTable:
+        """Give the table as soon as its version is not `known_version`, or after `timeout_s`."""
+        self._here()
+        deadline = time.monotonic() + timeout_s
+        while self._table.version == known_version and time.monotonic() < deadline:
+            await self._until_change(deadline - time.monotonic())
+        return self._table
+
+    async def _until_change(self, timeout_s: float) -> None:
+        assert self._change is not None
+        try:
+            await asyncio.wait_for(self._change.wait(), timeout_s)
+        except TimeoutError:
+            return
+
+    async def dispatch(self, item: WorkItem) -> WorkResult:
+        """Run one item whatever happens to its actor, within its deadline.
+
+        Writes of one model are done in the order of their coming. An item whose actor died is sent again: a read
+        changes nothing, and a write carries its request id, by which the store knows it.
+        """
+        self._here()
+        row = OPERATIONS.get(item.operation)
+        if row is None:
+            return _refusal(item, UnknownOperation(f"there is no operation {item.operation!r}"))
+        try:
+            if row.access == "read":
+                return await self._insist(row, item)
+            async with self._order.of(str(item.payload.get("model_id")), _patience(item)):
+                return await self._insist(row, item)
+        except EngineError as error:
+            return _refusal(item, error)
+
+    async def _insist(self, row: Operation, item: WorkItem) -> WorkResult:
+        """Send the item until an actor answers or its time is up."""
+        links = self._here()
+        workload = row.workload.value
+        attempt = 0
+        timed = item._replace(deadline=item.deadline - min(ANSWER_MARGIN_S, item.remaining_s() / 10))
+        while True:
+            route = self._table.routes.get(workload)
+            if route is not None and route.handle is not None:
+                try:
+                    return await links.to(workload, row.lane, route.handle).submit(timed)
+                except ActorGone:
+                    self._fleet.nudge()
+                except DeadlineExceeded:
+                    raise self._too_late(workload) from None
+            if timed.remaining_s() <= 0:
+                raise self._too_late(workload)
+            await self._until_change(min(RETRY_S[min(attempt, len(RETRY_S) - 1)], timed.remaining_s()))
+            attempt += 1
+
+    def _too_late(self, workload: str) -> EngineError:
+        """Say why an item was not answered: its actor is not there, or was too slow."""
+        route = self._table.routes.get(workload)
+        if route is None or not route.direct:
+            state, reason = (route.state, route.reason) if route else (State.STARTING.value, "not created yet")
+            return Unavailable(f"{workload} is {state}: {reason}", retry_after_s=1.0)
+        return DeadlineExceeded(f"{workload} did not answer within the deadline")
+
+    async def report_bus(self, connected: bool) -> None:
+        """Take in whether the bridge is connected to NATS."""
+        self._here()
+        if connected != self._bus.connected:
+            self._bus = Bus(bool(connected), time.time())
+            self._publish()
+
+    async def set_default_model(self, model_id: str | None) -> None:
+        """Set the model that a request without one means; kept over restarts."""
+        self._here()
+        if model_id != self._default_model:
+            self._default_model = model_id
+            await asyncio.to_thread(_remember, self._memory, model_id)
+            self._publish()
+
+    async def health(self) -> dict[str, Any]:
+        """Describe every actor and name what is degraded."""
+        self._here()
+        members = list(self._fleet.members.values())
+        said = await asyncio.gather(*(_stats(member.handle if member.alive else None) for member in members))
+        faults = report.degraded(members, self._table, bus_wanted=self._settings.messagebus_enabled)
+        starting = [member.workload.value for member in members if member.state is State.STARTING]
+        return {
+            "state": (State.DEGRADED if faults else State.STARTING if starting else State.READY).value,
+            "degraded": faults,
+            "starting": starting,
+            "actors": [report.describe(member, stats) for member, stats in zip(members, said, strict=True)],
+            "bus": self._table.bus._asdict(),
+            "default_model": self._default_model,
+            "router": {
+                "pid": os.getpid(),
+                "started": self._started,
+                "table_version": self._table.version,
+                "node_id": ray.get_runtime_context().get_node_id(),
+            },
+        }
+
+    async def routing(self) -> dict[str, Any]:
+        """Give the route table as plain values, with the reasons."""
+        self._here()
+        return report.routing(self._table)
+
+    async def stop(self) -> None:
+        """Stop reconciling and kill all workload actors."""
+        await asyncio.to_thread(self._fleet.stop)
+
+
+class _Order:
+    """One lock per model that is being written, so that writes of a model follow each other."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def of(self, model_id: str, patience_s: float) -> AsyncIterator[None]:
+        """Hold the model's lock; raises `DeadlineExceeded` when it is not free within `patience_s`."""
+        lock = self._locks.setdefault(model_id, asyncio.Lock())
+        self._users[model_id] += 1
+        try:
+            try:
+                async with asyncio.timeout(patience_s):
+                    await lock.acquire()
+            except TimeoutError:
+                raise DeadlineExceeded("the deadline passed behind earlier writes of the model") from None
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            self._users[model_id] -= 1
+            if not self._users[model_id]:
+                del self._users[model_id], self._locks[model_id]
+
+
+def start_router(
+    current: Settings, *, paths: Mapping[str, str] | None = None, extra: Mapping[str, str] | None = None
+) -> Any:
+    """Get or create the router, which creates the workload actors.
+
+    Parameters
+    ----------
+    current
+        The settings; they travel to the router and its actors by the environment.
+    paths
+        Workload name: class path; default: the eleven workloads of the placement table.
+    extra
+        Environment variables on top of the settings.
+    """
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    pinned = {HEAD: 0.001} if HEAD in resources else {}
+    return (
+        ray.remote(Router)
+        .options(
+            name=ROUTER,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_concurrency=MAX_CALLS,
+            num_cpus=0,
+            resources=pinned,
+            runtime_env={"env_vars": environment(current, 1, extra)},
+        )
+        .remote(dict(paths if paths is not None else CLASS_PATHS), dict(extra or {}))
+    )
+
+
+async def _stats(handle: Any) -> dict[str, Any] | None:
+    if handle is None:
+        return None
+    try:
+        stats: dict[str, Any] = await asyncio.wait_for(handle.stats.remote(), STATS_S)
+    except (RayError, TimeoutError):
+        return None
+    return stats
+
+
+def _patience(item: WorkItem) -> float:
+    return max(0.0, item.remaining_s() - ANSWER_MARGIN_S)
+
+
+def _refusal(item: WorkItem, error: EngineError) -> WorkResult:
+    """Answer an item with a problem; limits and transport are told so that the client can raise them."""
+    return WorkResult(item.request_id, None, error.to_problem(item.request_id), Device.CPU.value, {})
+
+
+def _remembered(path: Path) -> str | None:
+    try:
+        value = json.loads(path.read_text()).get("default_model")
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _remember(path: Path, model_id: str | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({"default_model": model_id}))
+    part.replace(path)
