@@ -157,6 +157,23 @@ class CrossSectionalRegression:
             P[:, at] = Z @ np.linalg.pinv(system)[:, : len(at)] * root
         return P
 
+    def condition_number(
+        self,
+        weights: Array,
+        caps: Array,
+        codes: NDArray[np.int16],
+        styles: Array,
+        mask: NDArray[np.bool_],
+        n_sectors: int,
+    ) -> float:
+        """Give the condition number of sqrt(W) X R with columns of unit length, for one date; NaN without names."""
+        at = np.flatnonzero(mask & np.isfinite(weights) & (weights > 0.0))
+        if not len(at):
+            return float("nan")
+        X, Z = self._design(weights[at], caps[at], codes[at], styles[:, at], n_sectors)
+        system = np.sqrt(weights[at])[:, None] * X @ Z
+        return float(np.linalg.cond(system / np.sqrt((system**2).sum(axis=0))))
+
     def _design(
         self, weights: Array, caps: Array, codes: NDArray[np.int16], styles: Array, n_sectors: int
     ) -> tuple[Array, Array]:
@@ -216,6 +233,11 @@ class CrossSectionalRegression:
             f = Z @ np.linalg.lstsq(system @ Z, target, rcond=None)[0]
         out.factor_returns[t] = f
         e = y - X @ f
+        spare = len(y) - Z.shape[1]
+        if spare > 0:
+            spread_of = np.diag(Z @ np.linalg.pinv((system @ Z).T @ (system @ Z)) @ Z.T)
+            members = X.any(axis=0)
+            out.standard_errors[t, members] = np.sqrt(float(w @ e**2) / spare * np.maximum(spread_of, 0.0))[members]
         total = float(w @ y**2)
         out.r2[t] = 1.0 - float(w @ e**2) / total if total > 0.0 else np.nan
         everything = np.nan_to_num(styles).T @ f[1 + n_sectors :] + f[0]
@@ -223,11 +245,11 @@ class CrossSectionalRegression:
         out.residuals[t] = returns - everything
 
 
-def describe(out: CrossSections, dates: NDArray[np.datetime64]) -> list[str]:
+def describe(out: CrossSections, dates: NDArray[np.datetime64], first: int = 0) -> list[str]:
     """Give a sentence for each kind of date on which the regression was not of full rank."""
     sentences = []
     for status, what in ((EMPTY, "no names: factor returns are 0"), (DEFICIENT, "rank deficient: minimum-norm answer")):
-        at = np.flatnonzero(out.status == status)
+        at = first + np.flatnonzero(out.status[first:] == status)
         if len(at):
             sentences.append(f"factor returns on {len(at)} dates ({dates[at[0]]} to {dates[at[-1]]}): {what}")
     return sentences

@@ -25,7 +25,7 @@ SECTORS = (
     "Technology",
     "Utilities",
 )
-STYLES = ("beta", "momentum", "size", "value", "liquidity", "earnings_yield")
+STYLES = ("beta", "momentum", "size", "value", "liquidity")
 MOMENTUM_LAG = 21
 MOMENTUM_DECAY = 0.5 ** (1 / 126)
 
@@ -85,8 +85,8 @@ def sample_market(
 ) -> SampleMarket:
     """Generate a market of daily data with planted market, sector and style factors.
 
-    Returns of day t are ``market + sector + exposures(t-1) @ styles + specific``. Size, momentum, value and earnings
-    yield follow from the simulated prices; beta and liquidity are traits of the asset. The beta style's return is
+    Returns of day t are ``market + sector + exposures(t-1) @ styles + specific``. Size (small minus big), momentum and
+    value follow from the simulated prices; beta and liquidity are traits of the asset. The beta style's return is
     mostly the market's, so that a regression of the asset on the market finds it. Specific returns are Student t with
     `tail_df` degrees of freedom; volatility falls with size; its root mean square over assets is
     `specific_volatility`. One asset in eight lists late, one in sixteen delists, some are suspended for weeks, and
@@ -114,8 +114,8 @@ def sample_market(
     symbols = tuple(f"S{number:04d}" for number in range(n_assets))
     alive, suspended = _listings(rng, n_days, n_assets)
     codes, categories = _classification(rng, alive)
-    log_cap = rng.normal(22.0, 1.2, n_assets)
-    volatility = np.exp(-0.22 * (log_cap - 22.0) + rng.normal(0.0, 0.15, n_assets))
+    log_cap = rng.normal(22.0, 1.4, n_assets)
+    volatility = np.exp(-0.25 * (log_cap - 22.0) + rng.normal(0.0, 0.1, n_assets))
     volatility *= specific_volatility / np.sqrt(np.mean(volatility**2))
     traits = rng.normal(size=(2, n_assets))
     market = market_volatility * _tails(rng, n_days, 6.0) + 0.0003
@@ -125,7 +125,8 @@ def sample_market(
     specific = volatility * _tails(rng, (n_days, n_assets), tail_df)
     statements, reports = fundamentals(rng, symbols, dates, log_cap)
     daily = {name: as_of(dates, reports.available_at, values) for name, values in reports.known.items()}
-    path = _Path(alive & ~suspended, alive, codes, log_cap, traits, daily["book"], daily["earnings"])
+    ratios = np.stack([daily[item] for item in ("book", "sales", "cash_flow")], axis=1)
+    path = _Path(alive & ~suspended, alive, codes, log_cap, traits, ratios)
     returns, caps, exposures, sectors = path.run(market, sectors, styles, specific)
     truth = Truth(
         ("market", *SECTORS, *STYLES),
@@ -196,8 +197,7 @@ class _Path:
     codes: NDArray[np.int16]
     log_cap: Array
     traits: Array
-    book: Array
-    earnings: Array
+    ratios: Array
 
     def run(self, market: Array, sectors: Array, styles: Array, specific: Array) -> tuple[Array, Array, Array, Array]:
         """Give returns and caps [n_days, n_assets], exposures [n_days, n_styles, n_assets], sector returns."""
@@ -221,9 +221,8 @@ class _Path:
                     self.traits[0],
                     trend,
                     -np.log(cap),
-                    np.log(self.book[known] / cap),
+                    self._value(self.ratios[known] / cap, alive, weights),
                     self.traits[1],
-                    self.earnings[known] / cap,
                 ]
             )
             z = _standardise(raw, alive, weights)
@@ -237,6 +236,14 @@ class _Path:
             caps[day] = np.where(alive, cap, np.nan)
             exposures[day] = np.where(alive, z, np.nan)
         return returns, caps, exposures, sectors
+
+    @staticmethod
+    def _value(ratios: Array, alive: NDArray[np.bool_], weights: Array) -> Array:
+        """Mean of standardised log book, log sales and cash flow to price; a ratio not known counts as average."""
+        raw = np.stack([np.log(ratios[0]), np.log(ratios[1]), ratios[2]])
+        known = np.where(np.isfinite(raw), raw, np.nanmean(raw, axis=1, keepdims=True))
+        composite: Array = _standardise(known, alive, weights).mean(axis=0)
+        return composite
 
 
 def _standardise(raw: Array, alive: NDArray[np.bool_], weights: Array) -> Array:

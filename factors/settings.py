@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from factors.errors import SettingsError
+from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
 
 T = TypeVar("T")
 
@@ -192,8 +193,10 @@ class ModelSettings:
         Fields carried forward over missing values.
     smooth_features : mapping of field to window
         Fields replaced by their rolling mean.
-    min_history : int
-        Dates of factor returns before a covariance is given.
+    threads : int or None
+        Threads of the batch computation; None for all processors. The answer does not depend on it.
+    columns : mapping
+        toraniko's global column names, kept for callers that read frames.
     """
 
     top_n_by_mkt_cap: int | None = 2000
@@ -203,11 +206,12 @@ class ModelSettings:
     smooth_features: Mapping[str, int] = field(default_factory=lambda: {"market_cap": 20})
     mkt_factor_col: str = "market"
     res_ret_col: str = "res_asset_returns"
-    min_history: int = 2
     threads: int | None = 1
     columns: Mapping[str, str] = field(default_factory=dict)
     regression: RegressionSettings = field(default_factory=RegressionSettings)
     style_factors: StyleSettings = field(default_factory=StyleSettings)
+    factor_covariance: FactorCovarianceSettings = field(default_factory=FactorCovarianceSettings)
+    specific_risk: SpecificRiskSettings = field(default_factory=SpecificRiskSettings)
 
     def __post_init__(self) -> None:
         _check(self.top_n_by_mkt_cap is None or self.top_n_by_mkt_cap > 0, "top_n_by_mkt_cap", "must be positive")

@@ -1,0 +1,306 @@
+"""Style scores: descriptors standardised, combined, made orthogonal, standardised again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from factors.descriptors import DESCRIPTORS, YEAR, Inputs, market_fit, momentum
+from factors.errors import MissingColumnError
+from factors.kernels import clip_deviations, standardize_rows, winsorize_rows
+from factors.panel import Array
+from factors.regression_kernels import cholesky_inverse, normal_equations
+from factors.series import Series, derived
+from factors.settings import STYLE_NAMES, StyleSettings
+from factors.threads import spread
+from factors.window import Window
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a style is made of descriptors.
+
+    Attributes
+    ----------
+    parts : tuple of (descriptor, weight)
+        The weights of the descriptors that an asset has are scaled to sum to 1.
+    least : tuple of descriptors
+        One of these must be available, or the style is off.
+    orthogonal_to : tuple of styles
+        Each must come earlier in STYLE_NAMES; those that the model lacks are left out.
+    """
+
+    parts: tuple[tuple[str, float], ...]
+    least: tuple[str, ...]
+    orthogonal_to: tuple[str, ...] = ()
+
+
+STYLES: dict[str, Style] = {
+    "beta": Style((("beta", 1.0),), ("beta",)),
+    "momentum": Style((("momentum", 1.0),), ("momentum",)),
+    "size": Style((("size", 1.0),), ("size",)),
+    "value": Style(
+        (("book_price", 1.0), ("sales_price", 1.0), ("cf_price", 1.0)), ("book_price", "sales_price", "cf_price")
+    ),
+    "residual_volatility": Style((("dastd", 0.74), ("cmra", 0.16), ("hsigma", 0.10)), ("dastd",), ("beta", "size")),
+    "nonlinear_size": Style((), ("size",), ("size",)),
+    "liquidity": Style((("stom", 0.35), ("stoq", 0.35), ("stoa", 0.30)), ("stom",), ("size",)),
+    "earnings_yield": Style((("epfwd", 0.68), ("cetop", 0.21), ("etop", 0.11)), ("etop", "epfwd")),
+    "growth": Style((("egro", 0.24), ("sgro", 0.47)), ("egro", "sgro")),
+    "leverage": Style((("mlev", 0.38), ("dtoa", 0.35), ("blev", 0.27)), ("mlev", "dtoa", "blev")),
+    "dividend_yield": Style((("dtop", 1.0),), ("dtop",)),
+    "short_term_reversal": Style((("strev", 1.0),), ("strev",)),
+}
+FITTED = ("beta", "hsigma", "dastd")
+
+
+class StyleScores:
+    """Scores of consecutive dates; the rows that descriptors look back on are carried.
+
+    Parameters
+    ----------
+    settings : StyleSettings
+    fields : set of str
+        The fields of the panel: they decide which styles there are.
+    threads : int
+
+    Attributes
+    ----------
+    names : tuple of str
+        The styles, in the order of the factor axis.
+
+    Raises
+    ------
+    MissingColumnError
+        A style is asked for by name whose data the panel lacks.
+    """
+
+    def __init__(self, settings: StyleSettings, fields: set[str], *, threads: int = 1) -> None:
+        self.settings = settings
+        self.threads = threads
+        self._series: dict[str, Series] = derived(settings)
+        usable = {name for name, series in self._series.items() if series.available(fields)}
+        self._parts = {name: self._usable_parts(name, usable) for name in STYLE_NAMES}
+        names = []
+        for name in settings.names or STYLE_NAMES:
+            if name in settings.custom:
+                continue
+            possible = self._possible(name, usable)
+            if settings.enabled(name) is True and not possible:
+                raise MissingColumnError(f"the panel lacks the fields of the style {name!r}", field=name)
+            if possible and settings.enabled(name) is not False:
+                names.append(name)
+        self.names = tuple(names)
+        self._order = tuple(name for name in STYLE_NAMES if name in self._with_bases())
+        self._windows = {name: Window(rows) for name, rows in self._lookback().items()}
+        # As long as the returns' own window, so that the two run over the same rows.
+        self._market = Window(self._windows["returns"].rows if "returns" in self._windows else 1)
+
+    @property
+    def lookback(self) -> int:
+        """Rows, the new one included, that the scores of a date depend on."""
+        return max([1, *(window.rows for window in self._windows.values())])
+
+    def compute(self, fields: Mapping[str, Array], market: Array, caps: Array, mask: Mask) -> Array:
+        """Give the scores of the next dates.
+
+        Parameters
+        ----------
+        fields : mapping to float64 [n_new, n_assets]
+        market : float64 [n_new]
+            Return of the cap-weighted estimation universe.
+        caps : float64 [n_new, n_assets]
+        mask : bool [n_new, n_assets]
+            The estimation universe.
+
+        Returns
+        -------
+        float64 [n_new, n_styles, n_assets]
+            NaN without data, or outside the coverage universe (no positive cap).
+        """
+        n_new, n_assets = caps.shape
+        rows = {name: window.push(self._series[name].make(fields)) for name, window in self._windows.items()}
+        market_rows = self._market.push(np.ascontiguousarray(market[:, None]))[:, 0]
+        inputs = Inputs(rows, np.ascontiguousarray(market_rows), n_new, self.settings, self.threads)
+        covered = np.isfinite(caps) & (caps > 0.0)
+        found: dict[str, Array] = {}
+        fitted = market_fit(inputs) if "returns" in self._fitted_series() else {}
+        for name in self._order:
+            found[name] = self._score(name, inputs, fitted, found, caps, mask, covered)
+        scores = np.empty((n_new, len(self.names), n_assets))
+        for column, name in enumerate(self.names):
+            scores[:, column] = found[name]
+        return scores
+
+    def replay(self, fields: Mapping[str, Array], market: Array) -> None:
+        """Take up earlier rows without scoring them; the last `lookback` rows suffice."""
+        for name, window in self._windows.items():
+            window.push(self._series[name].make(fields))
+        self._market.push(np.ascontiguousarray(market[:, None]))
+
+    def _usable_parts(self, name: str, usable: set[str]) -> tuple[tuple[str, float], ...]:
+        return tuple(part for part in STYLES[name].parts if self._usable(part[0], usable))
+
+    @staticmethod
+    def _usable(descriptor: str, usable: set[str]) -> bool:
+        if descriptor in FITTED:
+            return "returns" in usable
+        if descriptor == "momentum":
+            return "log_return" in usable
+        return set(DESCRIPTORS[descriptor].series) <= usable
+
+    def _possible(self, name: str, usable: set[str]) -> bool:
+        return any(self._usable(descriptor, usable) for descriptor in STYLES[name].least)
+
+    def _with_bases(self) -> set[str]:
+        """The styles of the model and those that they are made orthogonal to."""
+        wanted = set(self.names)
+        if "nonlinear_size" in wanted:
+            wanted.add("size")
+        return wanted
+
+    def _descriptors(self) -> set[str]:
+        return {descriptor for name in self._order for descriptor, _ in self._parts[name]}
+
+    def _fitted_series(self) -> set[str]:
+        return {"returns"} if self._descriptors() & set(FITTED) else set()
+
+    def _lookback(self) -> dict[str, int]:
+        rows = dict.fromkeys(self._fitted_series(), YEAR)
+        for descriptor in sorted(self._descriptors() - set(FITTED)):
+            if descriptor == "momentum":
+                mom = self.settings.mom
+                series: tuple[str, ...] = ("log_return" if mom.formula == "log_sum" else "returns",)
+                needed = mom.trailing_days + mom.lag
+            else:
+                series, needed = DESCRIPTORS[descriptor].series, DESCRIPTORS[descriptor].rows
+            for name in series:
+                rows[name] = max(rows.get(name, 1), needed)
+        return rows
+
+    def _score(
+        self, name: str, inputs: Inputs, fitted: Mapping[str, Array], found: Mapping[str, Array], caps: Array,
+        mask: Mask, covered: Mask,
+    ) -> Array:  # fmt: skip
+        if name == "nonlinear_size":
+            raw = found["size"] ** 3
+        else:
+            raw = self._combined(name, inputs, fitted, caps, mask, covered)
+        bases = [found[base] for base in STYLES[name].orthogonal_to if base in found]
+        if bases:
+            self._each_date(lambda a, b: orthogonalize(raw[a:b], [x[a:b] for x in bases], caps[a:b], mask[a:b]), raw)
+            self._each_date(lambda a, b: clip_deviations(raw[a:b], mask[a:b], self.settings.winsor_deviations), raw)
+        if len(self._parts[name]) != 1 or bases:
+            self._standardize(raw, caps, mask, *self._flags(name))
+        self._cut_deciles(name, raw, mask)
+        return raw
+
+    def _combined(
+        self, name: str, inputs: Inputs, fitted: Mapping[str, Array], caps: Array, mask: Mask, covered: Mask
+    ) -> Array:
+        parts = self._parts[name]
+        total = np.zeros(caps.shape)
+        weight = np.zeros(caps.shape)
+        for descriptor, share in parts:
+            raw = self._raw(descriptor, inputs, fitted)
+            raw[~covered] = np.nan
+            self._winsorize(descriptor, raw, mask)
+            flags = self._flags(name) if len(parts) == 1 else (True, True)
+            self._standardize(raw, caps, mask, *flags)
+            if len(parts) == 1:
+                return raw
+            known = ~np.isnan(raw)
+            total += np.where(known, share * raw, 0.0)
+            weight += np.where(known, share, 0.0)
+        return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0.0)
+
+    def _raw(self, descriptor: str, inputs: Inputs, fitted: Mapping[str, Array]) -> Array:
+        if descriptor in FITTED:
+            return fitted[descriptor]
+        return momentum(inputs) if descriptor == "momentum" else DESCRIPTORS[descriptor].compute(inputs)
+
+    def _winsorize(self, descriptor: str, raw: Array, mask: Mask) -> None:
+        val = self.settings.val.winsor_factor
+        fraction = self.settings.mom.winsor_factor if descriptor == "momentum" else None
+        if descriptor in ("book_price", "sales_price", "cf_price"):
+            fraction = val
+        if fraction is not None:
+            self._each_date(lambda a, b: winsorize_rows(raw[a:b], mask[a:b], fraction), raw)
+        else:
+            limit = self.settings.winsor_deviations
+            self._each_date(lambda a, b: clip_deviations(raw[a:b], mask[a:b], limit), raw)
+
+    def _flags(self, name: str) -> tuple[bool, bool]:
+        short = {"momentum": self.settings.mom, "size": self.settings.sze, "value": self.settings.val}.get(name)
+        return (True, True) if short is None else (short.center, short.standardize)
+
+    def _standardize(self, raw: Array, caps: Array, mask: Mask, center: bool, scale: bool) -> None:
+        by_cap = self.settings.standardization == "cap_weighted"
+        self._each_date(
+            lambda a, b: standardize_rows(raw[a:b], caps[a:b], mask[a:b], center, scale, by_cap), raw
+        )
+
+    def _cut_deciles(self, name: str, raw: Array, mask: Mask) -> None:
+        """Set size scores strictly between the deciles to 0, as toraniko's factor_sze does."""
+        sze = self.settings.sze
+        if name != "size" or sze.lower_decile is None or sze.upper_decile is None:
+            return
+        for t in range(len(raw)):
+            inside = np.sort(raw[t][mask[t] & ~np.isnan(raw[t])])
+            if len(inside):
+                # Polars' "nearest" quantile, which toraniko uses.
+                low, high = (inside[round(q * (len(inside) - 1))] for q in (sze.lower_decile, sze.upper_decile))
+                raw[t][(raw[t] > low) & (raw[t] < high)] = 0.0
+
+    def _each_date(self, work: object, raw: Array) -> None:
+        spread(work, len(raw), self.threads, 32)  # type: ignore[arg-type]
+
+
+def orthogonalize(raw: Array, bases: list[Array], caps: Array, mask: Mask) -> None:
+    """Replace raw [n_dates, n_assets] by the residual of its sqrt-cap-weighted regression on the bases and a constant.
+
+    The regression is over the mask; assets outside it get their residual too. A missing base counts as 0.
+    """
+    _orthogonalize(raw, np.stack([np.nan_to_num(base) for base in bases]), caps, mask)
+
+
+@njit(cache=True, nogil=True)
+def _orthogonalize(raw: Array, bases: Array, caps: Array, mask: Mask) -> None:
+    n_bases, n_dates, n_assets = bases.shape
+    K = 1 + n_bases
+    A = np.empty((K, K))
+    b = np.empty(K)
+    inverse = np.empty((K, K))
+    f = np.empty(K)
+    for t in range(n_dates):
+        n = 0
+        y = np.empty(n_assets)
+        w = np.empty(n_assets)
+        x = np.empty((n_assets, n_bases))
+        for j in range(n_assets):
+            if mask[t, j] and raw[t, j] == raw[t, j]:
+                y[n] = raw[t, j]
+                w[n] = np.sqrt(caps[t, j])
+                for k in range(n_bases):
+                    x[n, k] = bases[k, t, j]
+                n += 1
+        if n == 0:
+            continue
+        normal_equations(y[:n], w[:n], np.full(n, -1, dtype=np.int16), x[:n], 0, A, b)
+        if not cholesky_inverse(A, inverse):
+            continue
+        for k in range(K):
+            f[k] = 0.0
+            for m in range(K):
+                f[k] += inverse[k, m] * b[m]
+        for j in range(n_assets):
+            total = f[0]
+            for k in range(n_bases):
+                total += f[1 + k] * bases[k, t, j]
+            raw[t, j] -= total
