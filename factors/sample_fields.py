@@ -121,11 +121,11 @@ def _flows(rng: np.random.Generator, n_quarters: int, cap: Array) -> dict[str, A
     trend = rng.normal(0.015, 0.012, n_assets)
     quarter = np.arange(n_quarters)[:, None]
     season = 0.05 * np.sin(np.pi / 2.0 * (quarter + rng.integers(0, 4, n_assets)))
-    yearly = cap * np.exp(rng.normal(-0.7, 0.6, n_assets))
+    yearly = cap * np.exp(rng.normal(-0.8, 0.8, n_assets))
     path = trend * (quarter - QUARTERS_BEFORE) + np.cumsum(rng.normal(0.0, 0.02, shape), axis=0)
     sales = yearly / 4.0 * np.exp(path + season)
     gross = sales * np.clip(rng.normal(0.38, 0.1, n_assets) + rng.normal(0.0, 0.01, shape), 0.05, 0.9)
-    ebitda = sales * np.clip(rng.normal(0.2, 0.05, n_assets) + rng.normal(0.0, 0.015, shape), -0.1, 0.5)
+    ebitda = sales * np.clip(rng.normal(0.2, 0.09, n_assets) + rng.normal(0.0, 0.015, shape), -0.1, 0.5)
     ebit = ebitda - 0.04 * sales
     interest = sales * np.abs(rng.normal(0.012, 0.006, n_assets))
     earnings = 0.77 * (ebit - interest) + sales * rng.normal(0.0, 0.01, shape)
@@ -147,7 +147,7 @@ def _flows(rng: np.random.Generator, n_quarters: int, cap: Array) -> dict[str, A
 def _stocks(rng: np.random.Generator, flows: dict[str, Array], cap: Array) -> dict[str, Array]:
     """Items at the end of a quarter, in currency, [n_quarters, n_assets]."""
     n_assets = len(cap)
-    start = cap * np.exp(rng.normal(-1.1, 0.5, n_assets))
+    start = cap * np.exp(rng.normal(-1.2, 0.7, n_assets))
     # Retained earnings build book; buybacks hold it to a floor so that its logarithm exists.
     book = np.maximum(start + np.cumsum(0.5 * (flows["earnings"] - flows["dividends"]), axis=0), 0.3 * start)
     debt = book * np.exp(rng.normal(-0.6, 0.6, n_assets) + np.cumsum(rng.normal(0.0, 0.03, book.shape), axis=0))
