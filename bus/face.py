@@ -62,8 +62,13 @@ class Face:
         self._connected = connected or self._table_connected
 
     def _table_connected(self) -> bool:
-        bus = self._client.table.bus
-        return bool(bus["connected"] if isinstance(bus, Mapping) else bus.connected)
+        return bool(self._client.table.bus.connected)
+
+    @property
+    def default_model(self) -> str | None:
+        """The model that a request without one means."""
+        default: str | None = self._client.table.default_model
+        return default
 
     def read(self, operation: Operation, payload: Any) -> Request:
         """Check what the caller sent and fill in the default model.
@@ -82,7 +87,7 @@ class Face:
             and payload.get("model_id") is None
             and not any(payload.get(name) is not None for name in frames)
         ):
-            default = self._client.table.default_model
+            default = self.default_model
             if default is not None:
                 payload = {**payload, "model_id": default}
         return validate(operation.request, payload)
@@ -95,6 +100,7 @@ class Face:
         priority: Priority | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
+        calculation_id: str | None = None,
     ) -> dict[str, Any]:
         """Do one operation and give the response as a dictionary that orjson can write.
 
@@ -110,6 +116,8 @@ class Face:
             Default: the operation's.
         request_id : str, optional
             Default: the request's; a repeated one repeats a write safely.
+        calculation_id : str, optional
+            For work that may be done again after a crash: the same id makes the same event ids.
 
         Raises
         ------
@@ -137,7 +145,9 @@ class Face:
         if "body" in value:
             body: dict[str, Any] = value["body"]
             return body
-        calculation = _calculation(operation, fields, result, value, request_id)
+        calculation = _calculation(
+            operation, result, value, calculation_id or _calculation_id(operation, fields, request_id)
+        )
         response = {"success": True, "message": value.get("message", ""), "calculation_result": calculation}
         if operation.result is ModelAnswer:
             response["model_id"] = fields.get("model_id")
@@ -207,16 +217,12 @@ def events_of(
 
 
 def _calculation(
-    operation: Operation,
-    fields: Mapping[str, Any],
-    result: WorkResult,
-    value: Mapping[str, Any],
-    request_id: str | None,
+    operation: Operation, result: WorkResult, value: Mapping[str, Any], calculation_id: str
 ) -> dict[str, Any]:
     timings = dict(result.timings_ms)
     values = "factor_exposures" if operation.name == "factor_exposures" else "factor_values"
     calculation: dict[str, Any] = {
-        "calculation_id": _calculation_id(operation, fields, request_id),
+        "calculation_id": calculation_id,
         "factor_type": operation.factor_type,
         values: value.get("values"),
         "calculation_time_ms": timings.get("compute", 0.0),

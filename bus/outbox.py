@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from contracts.errors import Unavailable
 from contracts.events import Event
+from contracts.settings import Settings
 from contracts.work import Priority
 
 LOCK_WAIT_S = 5.0
@@ -75,14 +76,23 @@ class Outbox:
     limit : int
         Undelivered events kept. Beyond it the oldest of priority LOW go first, then the oldest of all, counted.
     threshold : Priority
-        A put with an event of this priority or above wakes the bridge at once; the rest is found within its buffer
-        interval.
+        A put with an event of this priority or above wakes the bridge at once; the bridge finds the rest within its
+        buffer interval.
+    buffer_size : int
+        So many events below the threshold wake the bridge too.
     """
 
-    def __init__(self, path: Path, limit: int = 200_000, threshold: Priority = Priority.HIGH) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limit: int = 200_000,
+        threshold: Priority = Priority.HIGH,
+        buffer_size: int = 5000,
+    ) -> None:
         self.path = path
         self.limit = limit
         self.threshold = threshold
+        self.buffer_size = buffer_size
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._db = self._open()
         self._lock = threading.Lock()
@@ -92,8 +102,19 @@ class Outbox:
         self._slow_running = False
         self._trimming: Future[int] | None = None
         self._commits = 0
+        self._unannounced = 0
         self._wake = path.with_suffix(".wake")
         self._wake_fd: int | None = None
+
+    @staticmethod
+    def of(current: Settings) -> Outbox:
+        """Open the node's outbox as the settings say."""
+        return Outbox(
+            current.outbox_path,
+            current.outbox_limit,
+            Priority.parse(current.priority_threshold),
+            current.max_buffer_size,
+        )
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_WAIT_S, check_same_thread=False)
@@ -208,7 +229,9 @@ class Outbox:
             self._trimming = self._slow.submit(self.trim)
         if self._commits % WAL_CHECK_EVERY == 0 and self.wal_bytes() > WAL_LIMIT_BYTES:
             self._slow.submit(self.checkpoint)
-        if depth == len(events) or any(event.priority >= self.threshold for event in events):
+        self._unannounced += len(events)
+        if self._unannounced >= self.buffer_size or any(event.priority >= self.threshold for event in events):
+            self._unannounced = 0
             self.wake()
 
     # -- the drainer
@@ -221,6 +244,11 @@ class Outbox:
             (after, limit),
         ).fetchall()
         return [Stored(row[0], Event(*row[1:])) for row in rows]
+
+    def newest(self) -> int:
+        """Give the newest event's `seq`; 0 when the outbox is empty."""
+        number: int = self._db.execute("SELECT COALESCE(MAX(seq), 0) FROM outbox").fetchone()[0]
+        return number
 
     def delete(self, seqs: Sequence[int], *, undeliverable: bool = False) -> bool:
         """Remove what was acknowledged, or can never be delivered.

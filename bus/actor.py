@@ -1,0 +1,102 @@
+"""The bridge as a Ray actor: detached, restarted by Ray, connected by itself in each of its lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from bus.bridge import Bridge
+from bus.outbox import Outbox
+from contracts.errors import EngineError
+from contracts.settings import NAMESPACE, Settings, settings
+from contracts.work import State
+from router.client import RouterClient
+from router.placement import environment
+
+BRIDGE = "bridge"
+HEAD = "node:__internal_head__"
+MAX_CALLS = 1000
+
+
+class BridgeActor:
+    """An asyncio actor around one `Bridge`; it answers from the start, also while the router is not there yet."""
+
+    async def __init__(self) -> None:  # type: ignore[misc]
+        self._settings = settings()
+        self._bridge: Bridge | None = None
+        self._starting = asyncio.create_task(self._start())
+
+    async def _start(self) -> None:
+        while self._bridge is None:
+            with contextlib.suppress(EngineError):
+                client = await RouterClient(self._settings).start()
+                bridge = Bridge(self._settings, client)
+                await bridge.start()
+                self._bridge = bridge
+
+    async def ping(self) -> str:
+        """Answer that the process lives."""
+        return (State.STARTING if self._bridge is None else State.READY).value
+
+    async def status(self) -> dict[str, Any]:
+        """Say whether and where the bridge is connected, and what waits."""
+        if self._bridge is None:
+            return {"connected": False, "state": State.STARTING.value, "last_error": "the router is not there yet"}
+        return self._bridge.status()
+
+    async def stats(self) -> dict[str, Any]:
+        """Count what went through the bridge."""
+        return {} if self._bridge is None else self._bridge.stats()
+
+    async def feed(self, after: int | None = None, timeout_s: float = 10.0) -> dict[str, Any]:
+        """Give the newest events, for websockets; see `bus.feed.Feed.read`."""
+        if self._bridge is None:
+            await asyncio.sleep(min(timeout_s, 0.5))
+            return {"events": [], "last": after, "missed": 0}
+        return await self._bridge.feed(after, timeout_s)
+
+    async def stop(self) -> None:
+        """Finish what is in work and close the connection."""
+        self._starting.cancel()
+        if self._bridge is not None:
+            await self._bridge.stop()
+            self._bridge = None
+
+
+def start_bridge(current: Settings, *, extra: Mapping[str, str] | None = None) -> Any:
+    """Get or create the bridge of the head node; None when the message bus is switched off.
+
+    Parameters
+    ----------
+    current
+        The settings; they travel to the actor by the environment.
+    extra
+        Environment variables on top of the settings.
+    """
+    if not current.messagebus_enabled:
+        return None
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return (
+        ray.remote(BridgeActor)
+        .options(
+            name=BRIDGE,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_concurrency=MAX_CALLS,
+            num_cpus=0,
+            resources={HEAD: 0.001} if HEAD in resources else {},
+            runtime_env={"env_vars": environment(current, 1, extra)},
+        )
+        .remote()
+    )
+
+
+def outbox_for_face(current: Settings) -> Outbox | None:
+    """Open the node's outbox for a face; None when the message bus is switched off: nothing is queued then."""
+    return Outbox.of(current) if current.messagebus_enabled else None

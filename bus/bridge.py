@@ -1,0 +1,343 @@
+"""The bridge: one NATS connection that answers requests, takes durable work, and drains the outbox.
+
+Connecting again is the same code as connecting: when the connection ends a new one is made, with the access read anew,
+and everything subscribes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from bus import streams
+from bus.drain import Drainer
+from bus.face import Client as FaceClient
+from bus.face import Face
+from bus.feed import Feed
+from bus.inbound import AfterBar, Inbound
+from bus.micro import Micro
+from bus.outbox import Outbox
+from bus.requests import RequestDesk
+from bus.subjects import HEALTH
+from contracts.access import nats_access
+from contracts.errors import EngineError
+from contracts.events import event
+from contracts.settings import Settings
+from contracts.work import Priority, State
+
+log = logging.getLogger(__name__)
+
+VERSION = "0.1.0"
+CONNECT_TIMEOUT_S = 2.0
+BACKOFF_S = (0.1, 0.25, 0.5, 1.0)
+PING_INTERVAL_S = 5
+RETRY_S = 1.0
+REPORT_S = 1.0
+HEALTH_S = 10.0
+FINISH_S = 2.0
+INBOUND_LIMIT = 64
+
+
+class BridgeClient(FaceClient, Protocol):
+    """What the bridge needs of the `RouterClient`."""
+
+    async def report_bus(self, connected: bool) -> None:
+        """Tell everybody whether the bus is connected."""
+
+    async def health(self) -> dict[str, Any]:
+        """Give the state of every actor."""
+
+
+class Bridge:
+    """Owns the node's NATS connection.
+
+    Parameters
+    ----------
+    current : Settings
+        Where NATS and the outbox are, limits and buffering.
+    client : RouterClient
+        Started.
+    after_bar : callable, optional
+        Called with (model id, answer) after a bar was appended to its model.
+    """
+
+    def __init__(self, current: Settings, client: BridgeClient, after_bar: AfterBar | None = None) -> None:
+        self._current = current
+        self._client = client
+        self._outbox = Outbox.of(current)
+        self._own_outbox = Outbox.of(current)
+        self.face = Face(client, self._outbox, lambda: self.connected)
+        self.desk = RequestDesk(self.face, current.bridge_limit, current.subscribe_to_engines)
+        self._feed = Feed()
+        self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
+        self.durable = Inbound(self.face, INBOUND_LIMIT)
+        self.bars = Inbound(self.face, INBOUND_LIMIT, after_bar)
+        self._micro = Micro(self.desk.endpoints, VERSION)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.connected = False
+        self.since = time.time()
+        self.connections = 0
+        self.errors: Counter[str] = Counter()
+        self.last_error = ""
+        self._server: dict[str, Any] = {}
+        self._jetstream = "not connected"
+        self._covered: dict[str, str] = {}
+        self._closed = asyncio.Event()
+        self._reported: bool | None = None
+
+    async def start(self) -> None:
+        """Begin connecting; returns at once, and NATS may come and go from then on."""
+        self._tasks = [
+            asyncio.create_task(work(), name=f"bridge {work.__name__}")
+            for work in (self._stay_connected, self._report, self._tell_health)
+        ]
+
+    async def stop(self) -> None:
+        """Finish the requests in work, close the connection, and let go of the outbox."""
+        await self.desk.finish(FINISH_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._outbox.close()
+        self._own_outbox.close()
+
+    # -- the connection
+
+    async def _stay_connected(self) -> None:
+        attempt = 0
+        follow = asyncio.create_task(self.drainer.follow())
+        try:
+            while True:
+                try:
+                    nc = await self._connect()
+                except (OSError, NatsError, TimeoutError) as error:
+                    self._note(error)
+                    await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+                    attempt += 1
+                    continue
+                attempt = 0
+                follow.cancel()
+                try:
+                    await self._serve(nc)
+                except (OSError, NatsError, TimeoutError) as error:
+                    self._note(error)
+                finally:
+                    self._set_connected(False)
+                    follow = asyncio.create_task(self.drainer.follow())
+                    with contextlib.suppress(Exception):
+                        await nc.close()
+        finally:
+            follow.cancel()
+
+    async def _connect(self) -> Client:
+        access = nats_access(self._current)
+        if access is None:
+            raise ConnectionError("no NATS server was started for this run directory yet")
+        self._closed.clear()
+        nc = await nats.connect(
+            **access.options(),
+            name=f"factor-engine bridge {os.getpid()}",
+            allow_reconnect=False,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            pending_size=8 * 2**20,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_end,
+            closed_cb=self._on_end,
+        )
+        version = nc.connected_server_version
+        self._server = {
+            "url": access.public_url,
+            "version": f"{version.major}.{version.minor}.{version.patch}",
+            "max_payload": nc.max_payload,
+        }
+        return nc
+
+    async def _serve(self, nc: Client) -> None:
+        """Work over this connection until it ends."""
+        self.connections += 1
+        await self.desk.start(nc)
+        await self._micro.start(nc)
+        await nc.flush()
+        self._set_connected(True)
+        works = [
+            asyncio.create_task(self._again(nc, work), name=f"bridge {work.__name__}")
+            for work in (self._drain, self._take_requests, self._take_bars)
+        ]
+        try:
+            await self._streams(nc)
+            await self._closed.wait()
+        finally:
+            for task in works:
+                task.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+
+    async def _streams(self, nc: Client) -> None:
+        """Make the streams; without JetStream requests are answered all the same, and events wait in the outbox."""
+        js = nc.jetstream()
+        while not nc.is_closed:
+            try:
+                await streams.ensure(js)
+                self._covered = await streams.covering(js)
+            except (NatsError, TimeoutError) as error:
+                self._jetstream = f"unavailable: {_text(error)}"
+                self._note(error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            self._jetstream = "ready"
+            return
+
+    async def _again(self, nc: Client, work: Callable[[Client], Awaitable[None]]) -> None:
+        """Keep a work going while the connection lasts."""
+        while not nc.is_closed:
+            if self._jetstream == "ready":
+                try:
+                    await work(nc)
+                except (NatsError, OSError, TimeoutError, ExceptionGroup) as error:
+                    self._note(error)
+                except Exception:
+                    log.exception("the bridge's %s failed and is started again", work.__name__)
+            await asyncio.sleep(0.05 if self._jetstream != "ready" else RETRY_S)
+
+    async def _drain(self, nc: Client) -> None:
+        await self.drainer.run(nc)
+
+    async def _take_requests(self, nc: Client) -> None:
+        await self.durable.run_requests(nc, nc.jetstream())
+
+    async def _take_bars(self, nc: Client) -> None:
+        await self.bars.run_bars(nc, nc.jetstream())
+
+    async def _on_error(self, error: Exception) -> None:
+        self._note(error)
+
+    async def _on_end(self) -> None:
+        self._set_connected(False)
+        self._closed.set()
+
+    def _note(self, error: BaseException) -> None:
+        name = type(error).__name__
+        self.errors[name] += 1
+        text = _text(error)
+        if text != self.last_error:
+            log.warning("NATS: %s", text)
+        self.last_error = text
+
+    def _set_connected(self, connected: bool) -> None:
+        if connected == self.connected:
+            return
+        self.connected = connected
+        self.since = time.time()
+        if connected:
+            log.info("connected to NATS at %s", self._server.get("url"))
+            self.last_error = ""
+        else:
+            self._jetstream = "not connected"
+        self._reported = None
+        self._report_now = asyncio.create_task(self._report_once())
+
+    # -- what others are told
+
+    async def _report_once(self) -> None:
+        state = self.connected
+        try:
+            await self._client.report_bus(state)
+        except EngineError:
+            return
+        self._reported = state
+
+    async def _report(self) -> None:
+        """Tell the router again what it did not hear: it may have been away."""
+        while True:
+            if self._reported != self.connected or self._client.table.bus.connected != self.connected:
+                await self._report_once()
+            await asyncio.sleep(REPORT_S)
+
+    async def _tell_health(self) -> None:
+        """Publish the engine's health now and then; peers that see none for a while know."""
+        while True:
+            await asyncio.sleep(HEALTH_S)
+            try:
+                data = await self._client.health()
+            except EngineError as error:
+                data = {"state": State.DEGRADED.value, "problem": error.to_problem()}
+            if self.connected:
+                await self.face.broadcast(
+                    [event(HEALTH, "HEALTH_METRICS", {**data, "bridge": self.stats()}, priority=Priority.LOW)]
+                )
+
+    def status(self) -> dict[str, Any]:
+        """Say whether and where the bridge is connected, and what waits."""
+        counts = self._own_outbox.counts()
+        healthy = self.connected and self._jetstream == "ready" and not self._covered
+        return {
+            "connected": self.connected,
+            "since": self.since,
+            "state": (State.READY if healthy else State.DEGRADED).value,
+            "server": self._server,
+            "jetstream": self._jetstream,
+            "streams_over_request_subjects": self._covered,
+            "connections": self.connections,
+            "last_error": self.last_error,
+            "outbox": counts._asdict(),
+            "pid": os.getpid(),
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Count what went through; delays are from sending to the stream's acknowledgement."""
+        desk, drainer = self.desk, self.drainer
+        return {
+            "requests": desk.requests,
+            "problems": desk.problems,
+            "refused": desk.refused,
+            "without_reply": desk.without_reply,
+            "replies_lost": desk.replies_lost,
+            "in_work": desk.in_work,
+            "published": drainer.published,
+            "acknowledged": drainer.acknowledged,
+            "duplicates": drainer.duplicates,
+            "retries": drainer.retries,
+            "publish_errors": drainer.errors,
+            "in_flight": drainer.in_flight,
+            "delivery_ms": percentiles(drainer.delays_ms),
+            "durable": _inbound(self.durable),
+            "bars": _inbound(self.bars),
+            "errors": dict(self.errors),
+            "outbox": self._own_outbox.counts()._asdict(),
+        }
+
+    async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
+        """Give the events after a sequence number, for websockets; see `Feed.read`."""
+        return await self._feed.read(after, timeout_s)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Give p50 and p99 of what was measured lately; empty when nothing was."""
+    ordered = sorted(values)
+    if not ordered:
+        return {}
+    return {"p50": ordered[len(ordered) // 2], "p99": ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]}
+
+
+def _inbound(inbound: Inbound) -> dict[str, int]:
+    return {
+        "taken": inbound.taken,
+        "done": inbound.done,
+        "retried": inbound.retried,
+        "rejected": inbound.rejected,
+    }
+
+
+def _text(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,71 @@
+"""The newest events in memory, for websockets that follow them: bounded, and it says what a slow reader missed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from bus.outbox import Stored
+
+FEED_LIMIT = 2000
+READ_LIMIT = 500
+
+
+class Feed:
+    """A ring of the newest events, in the order of the outbox.
+
+    Parameters
+    ----------
+    limit : int
+        Events kept; older ones are forgotten, and a reader that comes late is told how many it missed.
+    """
+
+    def __init__(self, limit: int = FEED_LIMIT) -> None:
+        self.limit = limit
+        self._ring: deque[Stored] = deque(maxlen=limit)
+        self._news = asyncio.Event()
+
+    @property
+    def last(self) -> int:
+        """The newest event's sequence number; 0 when there was none."""
+        return self._ring[-1].seq if self._ring else 0
+
+    def add(self, stored: Stored) -> None:
+        """Take an event; one that is not newer than the newest is known already."""
+        if stored.seq > self.last:
+            self._ring.append(stored)
+            self._news.set()
+
+    async def read(self, after: int | None, timeout_s: float) -> dict[str, Any]:
+        """Give the events after a sequence number, waiting for the first at most `timeout_s` seconds.
+
+        Parameters
+        ----------
+        after : int or None
+            The `last` of the answer before; None starts with what comes next.
+
+        Returns
+        -------
+        dict
+            ``events``: list of {seq, id, subject, type, time, priority, content_type, data (bytes)};
+            ``last``: what to ask with next; ``missed``: events that were forgotten before they were read.
+        """
+        start = self.last if after is None else after
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self.last <= start:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return {"events": [], "last": start, "missed": 0}
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), left)
+            except TimeoutError:
+                continue
+        fresh = [stored for stored in self._ring if stored.seq > start][:READ_LIMIT]
+        missed = max(0, self._ring[0].seq - start - 1) if after is not None and start else 0
+        return {
+            "events": [{"seq": stored.seq, **stored.event._asdict()} for stored in fresh],
+            "last": fresh[-1].seq,
+            "missed": missed,
+        }

@@ -1,0 +1,246 @@
+"""The durable ways in: requests on ``factor.in.>`` and bars on ``market_data.bar.*``, taken from their streams.
+
+A message is acknowledged after it was computed. When the bridge dies in between, the stream delivers it again, and the
+request id, made from the message's place in its stream, keeps a write from making a second version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from bus.face import Face
+from bus.requests import PRIORITY_HEADER, REQUEST_ID_HEADER, problem_headers, read_body, read_headers, unexpected
+from bus.streams import INBOUND, MARKET_DATA
+from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
+from contracts.errors import EngineError, MalformedBody
+from contracts.events import event, token
+from contracts.work import Priority
+from router.operations import OPERATIONS
+
+log = logging.getLogger(__name__)
+
+ACK_WAIT_S = 30.0
+MAX_DELIVER = 10
+RETRY_S = (1.0, 2.0, 5.0, 10.0)
+FETCH = 64
+FETCH_WAIT_S = 5.0
+REPLY_HEADER = "factor-reply-to"
+
+AfterBar = Callable[[str, dict[str, Any]], Awaitable[None]]
+
+
+class Inbound:
+    """Takes messages from one stream and has them computed.
+
+    Parameters
+    ----------
+    face : Face
+        What computes.
+    limit : int
+        Messages in work at once.
+    after_bar : callable, optional
+        Called with (model id, answer) after a bar was appended to its model.
+    """
+
+    def __init__(self, face: Face, limit: int, after_bar: AfterBar | None = None) -> None:
+        self._face = face
+        self._limit = limit
+        self._after_bar = after_bar
+        self._nc: Client | None = None
+        self._held: dict[str, Msg] = {}
+        self.taken = 0
+        self.done = 0
+        self.retried = 0
+        self.rejected = 0
+
+    async def run_requests(self, nc: Client, js: JetStreamContext) -> None:
+        """Take requests until the connection ends; different requests are computed at the same time."""
+        self._nc = nc
+        self._held.clear()
+        places = asyncio.Semaphore(self._limit)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep())
+            async for messages in _batches(nc, js, INBOUND, "factor-engine-requests", f"{INBOUND_PREFIX}>"):
+                self._hold(messages)
+                for msg in messages:
+                    await places.acquire()
+                    task = group.create_task(self._one_request(msg))
+                    task.add_done_callback(lambda _: places.release())
+
+    async def run_bars(self, nc: Client, js: JetStreamContext) -> None:
+        """Take bars until the connection ends: those of one model one after another, models at the same time."""
+        self._nc = nc
+        self._held.clear()
+        async with asyncio.TaskGroup() as keeping:
+            keeping.create_task(self._keep())
+            async for messages in _batches(nc, js, MARKET_DATA, "factor-engine-bars", BARS):
+                self._hold(messages)
+                by_model: dict[str, list[Msg]] = {}
+                for msg in messages:
+                    by_model.setdefault(_model_of(msg), []).append(msg)
+                async with asyncio.TaskGroup() as group:
+                    for bars in by_model.values():
+                        group.create_task(self._in_order(bars))
+
+    async def _in_order(self, bars: Sequence[Msg]) -> None:
+        for i, msg in enumerate(bars):
+            if not await self._settle(msg, self._append(msg)):
+                # The later ones wait behind it, or they would be appended before it.
+                for later in bars[i + 1 :]:
+                    await self._nak(later)
+                return
+
+    def _hold(self, messages: Sequence[Msg]) -> None:
+        self._held.update((msg.reply, msg) for msg in messages)
+
+    async def _keep(self) -> None:
+        """Tell the stream that what was taken is being worked on, or it would give it out again."""
+        while True:
+            await asyncio.sleep(ACK_WAIT_S / 3)
+            for msg in list(self._held.values()):
+                with contextlib.suppress(NatsError):
+                    await msg.in_progress()
+
+    async def _nak(self, msg: Msg) -> None:
+        """Give the message back, to come again later."""
+        self._held.pop(msg.reply, None)
+        delay = RETRY_S[min(msg.metadata.num_delivered, len(RETRY_S)) - 1]
+        with contextlib.suppress(NatsError):
+            await msg.nak(delay=delay)
+
+    async def _one_request(self, msg: Msg) -> None:
+        await self._settle(msg, self._request(msg))
+
+    async def _settle(self, msg: Msg, work: Awaitable[dict[str, Any]]) -> bool:
+        """Do the work and tell the stream; False when the message comes again later."""
+        self.taken += 1
+        try:
+            answer = await work
+        except EngineError as error:
+            return await self._refuse(msg, error)
+        except Exception as error:  # noqa: BLE001  a defect of ours: the message is told of, not lost
+            return await self._refuse(msg, unexpected(error))
+        self.done += 1
+        await self._reply(msg, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), None)
+        self._held.pop(msg.reply, None)
+        with contextlib.suppress(NatsError):
+            await msg.ack()
+        return True
+
+    async def _refuse(self, msg: Msg, error: EngineError) -> bool:
+        if error.retryable and msg.metadata.num_delivered < MAX_DELIVER:
+            self.retried += 1
+            await self._nak(msg)
+            return False
+        self.rejected += 1
+        problem = error.to_problem(instance=msg.subject)
+        subject = f"{REJECTED}{token(msg.subject.removeprefix(INBOUND_PREFIX))}"
+        data = {"subject": msg.subject, "request_id": identity_of(msg), "problem": problem}
+        await self._face.broadcast(
+            [
+                event(
+                    subject,
+                    "FACTOR_REQUEST_REJECTED",
+                    data,
+                    priority=Priority.HIGH,
+                    event_id=f"rejected-{identity_of(msg)}",
+                )
+            ]
+        )
+        await self._reply(msg, orjson.dumps(problem), problem_headers(error))
+        self._held.pop(msg.reply, None)
+        with contextlib.suppress(NatsError):
+            await msg.term()
+        return True
+
+    async def _reply(self, msg: Msg, body: bytes, headers: dict[str, str] | None) -> None:
+        """Answer to the subject that the sender named in a header, if it did: `reply` is the stream's own."""
+        target = (msg.headers or {}).get(REPLY_HEADER)
+        if target and self._nc is not None:
+            with contextlib.suppress(NatsError):
+                await self._nc.publish(target, body, headers=headers)
+
+    async def _request(self, msg: Msg) -> dict[str, Any]:
+        operation, named = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
+        priority, timeout_s, request_id = read_headers(msg.headers or {})
+        request = await asyncio.to_thread(lambda: self._face.read(operation, read_body(msg.data, named)))
+        identity = request_id or request.request_id or identity_of(msg)
+        return await self._face.answer(
+            operation,
+            request,
+            priority=priority,
+            timeout_s=timeout_s,
+            request_id=identity,
+            calculation_id=_digest(f"{operation.name}:{identity}"),
+        )
+
+    async def _append(self, msg: Msg) -> dict[str, Any]:
+        """Append a bar, {model_id, rows: frame}, to its model."""
+        operation = OPERATIONS["append_day"]
+        body = read_body(msg.data, {})
+        if not isinstance(body, dict) or "rows" not in body:
+            raise MalformedBody("a bar must be an object {model_id, rows}", field="rows")
+        payload = {"model_id": body.get("model_id") or self._face.default_model, "feature_data": body["rows"]}
+        request = await asyncio.to_thread(self._face.read, operation, payload)
+        identity = (msg.headers or {}).get(REQUEST_ID_HEADER) or identity_of(msg)
+        name = (msg.headers or {}).get(PRIORITY_HEADER)
+        answer = await self._face.answer(
+            operation,
+            request,
+            priority=Priority.parse(name) if name else None,
+            request_id=identity,
+            calculation_id=_digest(f"bar:{identity}"),
+        )
+        if self._after_bar is not None:
+            await self._after_bar(str(payload["model_id"]), answer)
+        return answer
+
+
+async def _batches(nc: Client, js: JetStreamContext, stream: str, durable: str, subject: str) -> Any:
+    """Yield what the durable consumer has, as it comes."""
+    config = ConsumerConfig(
+        durable_name=durable,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_S,
+        max_ack_pending=4 * FETCH,
+        filter_subject=subject,
+    )
+    pull = await js.pull_subscribe(subject, durable, stream, config)
+    while not nc.is_closed:
+        try:
+            yield await pull.fetch(FETCH, FETCH_WAIT_S)
+        except TimeoutError:
+            continue
+
+
+def identity_of(msg: Msg) -> str:
+    """Name a stored message: its place in the stream and the time when it came, so that a new stream repeats none."""
+    own = (msg.headers or {}).get("Nats-Msg-Id")
+    data = msg.metadata
+    return f"{data.stream}-{data.sequence.stream}-{data.timestamp.timestamp():.6f}" + (f"-{own[:64]}" if own else "")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _model_of(msg: Msg) -> str:
+    """Read which model a bar is for; a bar that cannot be read is alone and is refused when its turn comes."""
+    try:
+        body = orjson.loads(msg.data)
+    except orjson.JSONDecodeError:
+        return f"unreadable {msg.metadata.sequence.stream}"
+    return str(body.get("model_id")) if isinstance(body, dict) else ""

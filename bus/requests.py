@@ -1,0 +1,196 @@
+"""The request desk: requests come in from NATS, many at once, and each gets an answer or a problem document."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from bus.face import Face
+from bus.micro import endpoints
+from bus.subjects import QUEUE_GROUP, groups, resolve
+from contracts.errors import BodyTooLarge, EngineError, InternalError, InvalidInput, MalformedBody, QueueFull
+from contracts.work import Priority, new_id
+
+log = logging.getLogger(__name__)
+
+PRIORITY_HEADER = "factor-priority"
+TIMEOUT_HEADER = "factor-timeout-ms"
+REQUEST_ID_HEADER = "factor-request-id"
+LARGE_BODY_BYTES = 64 * 1024
+"""A larger body is read in a thread, so that the others do not wait for it."""
+PENDING_LIMIT = 65_536
+MAX_REQUEST_ID = 128
+
+
+class RequestDesk:
+    """Answers the request subjects over whatever connection there is.
+
+    Parameters
+    ----------
+    face : Face
+        What computes the answers.
+    limit : int
+        Requests in work at once; a further one is refused at once with a `QueueFull` problem.
+    engines : sequence of str
+        The peer engines whose groups are answered.
+    """
+
+    def __init__(self, face: Face, limit: int, engines: tuple[str, ...]) -> None:
+        self._face = face
+        self._limit = limit
+        self._engines = engines
+        self._nc: Client | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.endpoints = endpoints()
+        self.requests = 0
+        self.problems = 0
+        self.refused = 0
+        self.without_reply = 0
+        self.replies_lost = 0
+
+    async def start(self, nc: Client) -> None:
+        """Subscribe on a new connection; requests in work answer over it."""
+        self._nc = nc
+        for group, engine in groups().items():
+            if engine in self._engines:
+                await nc.subscribe(f"{group}.*", QUEUE_GROUP, cb=self._take, pending_msgs_limit=PENDING_LIMIT)
+
+    async def _take(self, msg: Msg) -> None:
+        """Start the work and return: nats-py calls this for one message after another."""
+        self.requests += 1
+        if not msg.reply:
+            self.without_reply += 1
+        if len(self._tasks) >= self._limit:
+            self.refused += 1
+            full = QueueFull(f"{self._limit} requests are in work on this bridge", retry_after_s=0.1)
+            self._count(msg.subject, 0, full)
+            await self._reply(msg, orjson.dumps(full.to_problem()), problem_headers(full))
+            return
+        task = asyncio.create_task(self._serve(msg))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, msg: Msg) -> None:
+        began = time.perf_counter_ns()
+        headers: dict[str, str] | None = None
+        problem: EngineError | None = None
+        try:
+            body = orjson.dumps(await self._answer(msg), option=orjson.OPT_SERIALIZE_NUMPY)
+            if self._nc is not None and len(body) > self._nc.max_payload:
+                raise BodyTooLarge(
+                    f"the answer has {len(body)} bytes, NATS takes {self._nc.max_payload}; ask over HTTP or for less"
+                )
+        except EngineError as error:
+            problem = error
+        except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
+            problem = unexpected(error)
+        if problem is not None:
+            body, headers = orjson.dumps(problem.to_problem()), problem_headers(problem)
+        self._count(msg.subject, time.perf_counter_ns() - began, problem)
+        await self._reply(msg, body, headers)
+
+    async def _answer(self, msg: Msg) -> dict[str, Any]:
+        operation, named = resolve(msg.subject)
+        priority, timeout_s, request_id = read_headers(msg.headers) if msg.headers else (None, None, None)
+        if len(msg.data) > LARGE_BODY_BYTES:
+            request = await asyncio.to_thread(lambda: self._face.read(operation, read_body(msg.data, named)))
+        else:
+            request = self._face.read(operation, read_body(msg.data, named))
+        return await self._face.answer(
+            operation, request, priority=priority, timeout_s=timeout_s, request_id=request_id
+        )
+
+    def _count(self, subject: str, nanoseconds: int, problem: EngineError | None) -> None:
+        endpoint = self.endpoints.get(subject) or self.endpoints[f"{subject.rpartition('.')[0]}.*"]
+        endpoint.requests += 1
+        endpoint.nanoseconds += nanoseconds
+        if problem is not None:
+            self.problems += 1
+            endpoint.errors += 1
+            endpoint.last_error = f"{problem.status}:{problem.code}"
+
+    async def _reply(self, msg: Msg, body: bytes, headers: dict[str, str] | None) -> None:
+        if not msg.reply:
+            return
+        try:
+            assert self._nc is not None
+            await self._nc.publish(msg.reply, body, headers=headers)
+        except NatsError:
+            # The connection went meanwhile; the requester's own timeout tells it.
+            self.replies_lost += 1
+
+    @property
+    def in_work(self) -> int:
+        """Requests being computed now."""
+        return len(self._tasks)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for the requests in work; what is not done in time is cancelled."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+
+
+def read_body(data: bytes, named: dict[str, str]) -> Any:
+    """Read a JSON body; an empty one is an empty object. A field that the subject names counts where the body has none.
+
+    Raises
+    ------
+    MalformedBody
+        Not JSON.
+    """
+    try:
+        payload = orjson.loads(data) if data else {}
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"the body is not JSON: {error}", field="body") from None
+    return {**named, **payload} if named and isinstance(payload, dict) else payload
+
+
+def read_headers(headers: dict[str, str]) -> tuple[Priority | None, float | None, str | None]:
+    """Read priority, timeout in seconds and request id from the headers that we know.
+
+    Raises
+    ------
+    InvalidInput
+        An unknown priority, or a timeout that is no positive number of milliseconds.
+    """
+    name = headers.get(PRIORITY_HEADER)
+    priority = Priority.parse(name) if name else None
+    text = headers.get(TIMEOUT_HEADER)
+    timeout_s = None
+    if text:
+        try:
+            timeout_s = float(text) / 1e3
+        except ValueError:
+            timeout_s = float("nan")
+        if not 0 < timeout_s < 86_400:
+            raise InvalidInput(f"{TIMEOUT_HEADER} must be milliseconds above 0, was {text!r}", field=TIMEOUT_HEADER)
+    request_id = headers.get(REQUEST_ID_HEADER)
+    if request_id is not None and len(request_id) > MAX_REQUEST_ID:
+        raise InvalidInput(f"{REQUEST_ID_HEADER} has more than {MAX_REQUEST_ID} characters", field=REQUEST_ID_HEADER)
+    return priority, timeout_s, request_id
+
+
+def problem_headers(problem: EngineError) -> dict[str, str]:
+    """Give the headers of an error reply: those of a NATS micro service, and the status."""
+    return {
+        "Nats-Service-Error": problem.title,
+        "Nats-Service-Error-Code": str(problem.status),
+        "status": str(problem.status),
+        "Content-Type": "application/problem+json",
+    }
+
+
+def unexpected(error: Exception) -> InternalError:
+    """Log a defect with its traceback under an id, and give the error that shows the id only."""
+    name = new_id()[:12]
+    log.error("internal error %s", name, exc_info=error)
+    return InternalError(f"internal error {name}; the log of the engine has it")

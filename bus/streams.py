@@ -1,0 +1,88 @@
+"""The JetStream streams: what they hold, how much, and that none of them covers a request subject."""
+
+from __future__ import annotations
+
+import logging
+
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from bus.subjects import INBOUND_PREFIX, event_patterns, groups
+
+log = logging.getLogger(__name__)
+
+EVENTS = "FACTOR_EVENTS"
+INBOUND = "FACTOR_IN"
+MARKET_DATA = "MARKET_DATA"
+DUPLICATE_WINDOW_S = 120.0
+"""How long the server remembers `Nats-Msg-Id`. An event that is sent again later than this, because the server was down
+longer between storing it and acknowledging it, can be in the stream twice; its `ce-id` is the same."""
+DAY_S = 86_400.0
+_NAME_IN_USE = 10058
+
+
+def definitions() -> tuple[StreamConfig, ...]:
+    """Give the streams of the engine."""
+    common = {"storage": StorageType.FILE, "duplicate_window": DUPLICATE_WINDOW_S, "num_replicas": 1}
+    return (
+        StreamConfig(
+            name=EVENTS,
+            description="Results of the factor engine",
+            subjects=list(event_patterns()),
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            max_age=DAY_S,
+            max_bytes=2 * 2**30,
+            **common,
+        ),
+        StreamConfig(
+            name=INBOUND,
+            description="Requests that must not be lost",
+            subjects=[f"{INBOUND_PREFIX}>"],
+            retention=RetentionPolicy.WORK_QUEUE,
+            # A full queue tells its publisher; it does not forget what it took.
+            discard=DiscardPolicy.NEW,
+            max_bytes=2**30,
+            **common,
+        ),
+        StreamConfig(
+            name=MARKET_DATA,
+            description="Market data for the models",
+            subjects=["market_data.>"],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            max_age=7 * DAY_S,
+            max_bytes=2 * 2**30,
+            **common,
+        ),
+    )
+
+
+async def ensure(js: JetStreamContext) -> None:
+    """Make the streams, or bring them to their definition."""
+    for config in definitions():
+        try:
+            await js.add_stream(config)
+        except APIError as error:
+            if error.err_code != _NAME_IN_USE:
+                raise
+            await js.update_stream(config)
+
+
+async def covering(js: JetStreamContext) -> dict[str, str]:
+    """Find streams that cover a request subject: {group: stream}.
+
+    Such a stream, somebody else's on a shared server, answers every requester with its own acknowledgement first.
+    """
+    found = {}
+    for group in groups():
+        try:
+            found[group] = await js.find_stream_name_by_subject(f"{group}.*")
+        except NotFoundError:
+            continue
+    for group, stream in found.items():
+        log.error(
+            "stream %s covers the request subjects %s.*: requesters get its acknowledgement, not ours", stream, group
+        )
+    return found

@@ -1,0 +1,85 @@
+"""Which subjects there are: requests by group and name, events by template, streams by pattern.
+
+Everything is made from the operation table; docs/subjects.md and docs/asyncapi.json are written from here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from contracts.errors import UnknownOperation
+from contracts.events import untoken
+from router.operations import OPERATIONS, Operation, by_subject
+
+QUEUE_GROUP = "factor-engine"
+INBOUND_PREFIX = "factor.in."
+BARS = "market_data.bar.*"
+HEALTH = "factor.health_metrics"
+TEST = "factor.test.broadcast"
+REJECTED = "factor.rejected."
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the last token of a group's subject names when it names no operation."""
+
+    operation: str
+    field: str
+
+
+# A peer may put the portfolio, model or symbol into the subject instead of the operation.
+NAMED = {
+    "portfolio.factor_exposure": Named("factor_exposures", "portfolio_id"),
+    "toraniko.model_request": Named("model_status", "model_id"),
+    "ml.factor_features": Named("calculate_factors", "symbol"),
+}
+
+
+@lru_cache(maxsize=1)
+def groups() -> dict[str, str]:
+    """Map each request group (``risk.factor_request``) to the peer engine that it is for (``risk``)."""
+    return {prefix: prefix.split(".")[0] for prefix in sorted({s.rpartition(".")[0] for s in by_subject()})}
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, Operation]:
+    return by_subject()
+
+
+def resolve(subject: str) -> tuple[Operation, dict[str, str]]:
+    """Find the operation of a request subject, and the field that its last token names, if it does.
+
+    Raises
+    ------
+    UnknownOperation
+        No operation has this subject; the detail lists those of its group.
+    """
+    operation = _table().get(subject)
+    if operation is not None:
+        return operation, {}
+    group, _, last = subject.rpartition(".")
+    named = NAMED.get(group)
+    if named is not None:
+        return OPERATIONS[named.operation], {named.field: untoken(last)}
+    known = ", ".join(sorted(s for s in _table() if s.startswith(group + ".")))
+    raise UnknownOperation(
+        f"no operation answers {subject}; there are: {known or ', '.join(groups())}", field="subject"
+    )
+
+
+def pattern_of(template: str) -> str:
+    """Turn an event subject template into a subscription: each ``{field}`` is one token."""
+    return re.sub(r"\{[a-z_]+\}", "*", template)
+
+
+def event_groups() -> tuple[str, ...]:
+    """List the ``factor.<type>`` prefixes that results are published under."""
+    return tuple(sorted({".".join(subject.split(".")[:2]) for row in OPERATIONS.values() for subject in row.events}))
+
+
+def event_patterns() -> tuple[str, ...]:
+    """List the subjects of the event stream; no request subject starts with `factor`."""
+    own = (HEALTH, f"{REJECTED}*", f"{TEST.rpartition('.')[0]}.*")
+    return (*(f"{group}.*" for group in event_groups()), *own)
