@@ -18,9 +18,10 @@ One file an oracle, `factors/library/agreements/*.toml`:
     [[agreement]]
     factor = "alpha101_036"
     verdict = "different"
-    formula = '''...'''              # what the other computes, in our language: equal to it. Without one, only the reason stands
+    formula = '''...'''              # what the other computes, in our language; without one only the reason stands
     conventions = "kunquant"
-    share = 0.99                     # least share of equal cells, where ties are broken by rounding
+    share = 0.99                     # least share of equal cells, where rounding breaks ties
+    missing = "ours"                 # compare our defined cells only; default "equal": the same cells are missing
     reason = "..."
 """
 
@@ -55,6 +56,8 @@ class Agreement:
         What the oracle computes, where that is not the factor's text.
     share : float
         Least share of cells that are equal.
+    missing : {"equal", "ours"}
+        Whether the same cells must be missing, or only our defined cells are compared.
     reason : str
     """
 
@@ -64,6 +67,7 @@ class Agreement:
     conventions: str | Mapping[str, Any] = "paper"
     formula: str = ""
     share: float = 1.0
+    missing: str = "equal"
     reason: str = ""
 
 
@@ -98,7 +102,8 @@ def _read(path: Traversable) -> Oracle:
         head = data["oracle"]
         common = head.get("conventions", "paper")
         rows = [Agreement(factor, head["id"], "equal", common) for factor in head.get("equal", ())]
-        rows += [Agreement(oracle=head["id"], **{"conventions": common, **entry}) for entry in data.get("agreement", ())]
+        defaults = {"oracle": head["id"], "conventions": common}
+        rows += [Agreement(**{**defaults, **entry}) for entry in data.get("agreement", ())]
         oracle = Oracle(head["id"], head["title"], common, tuple(rows))
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise LibraryError(f"{path.name}: {error}") from error
