@@ -36,7 +36,7 @@ class CovarianceMatrixComputation(WorkloadActor):
         meta, method = version.manifest.meta, request["method"]
         names = list(meta["factor_names"])
         if method == "model":
-            matrix = np.asarray(version.latest("factor_covariance"))
+            matrix = np.asarray(version.latest("answer/factor_covariance"))
             n_days = version.manifest.n_dates
         else:
             n_days = min(request["window_days"] or version.manifest.n_dates, version.manifest.n_dates)

@@ -53,7 +53,7 @@ class FactorExposureAnalysis(WorkloadActor):
         for key, members in groups.items():
             found = slices[key]
             matrix = np.stack([weights for _, weights in members])
-            exposures = self._project(matrix, found.filled)
+            exposures = self._project(matrix, found.exposures)
             for (i, weights), row in zip(members, exposures, strict=True):
                 answers[i] = self._exposure_answer(found, weights, row)
         return answers
@@ -119,7 +119,7 @@ class FactorExposureAnalysis(WorkloadActor):
             "last_date": manifest.blocks[-1].last_date,
             "factors": list(meta["factor_names"]),
             "styles": list(meta["style_names"]),
-            "sectors": list(meta["category_names"]["sector"]),
+            "sectors": list(meta["category_names"].get("sector", ())),
             "settings": meta["settings"],
             "recipe": meta["recipe"],
             "warnings": meta.get("warnings", []),

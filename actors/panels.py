@@ -29,6 +29,6 @@ def last_panel(version: Version, n_dates: int, fields: Sequence[str], categories
     return Panel(
         version.dates[days],
         version.symbols,
-        {name: np.ascontiguousarray(version.day_asset(name, days), dtype=np.float64) for name in fields},
-        {c: Categories(np.asarray(version.day_asset(c, days)), tuple(names[c])) for c in categories},
+        {name: np.ascontiguousarray(version.day_asset(f"fields/{name}", days), dtype=np.float64) for name in fields},
+        {c: Categories(np.asarray(version.day_asset(f"category/{c}", days)), tuple(names[c])) for c in categories},
     )

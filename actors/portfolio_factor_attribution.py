@@ -43,7 +43,7 @@ class PortfolioFactorAttribution(WorkloadActor):
         held = np.flatnonzero(weights)
         factor_returns = np.asarray(version.day("factor_returns", days))
         exposures = [exposure_matrix(version, row - lag)[held] for row in range(days.start, days.stop)]
-        returns = np.asarray(version.day_asset("returns", days))[:, held]
+        returns = np.asarray(version.day_asset("fields/returns", days))[:, held]
         errors = np.asarray(version.day("standard_errors", days))
         result = attribute(
             weights[held],

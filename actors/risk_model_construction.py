@@ -9,7 +9,7 @@ import numpy as np
 from actors.base import WorkloadActor
 from actors.confidence import confidence_score
 from actors.queue import Answer
-from actors.slices import Slice, Slices, by_name, rows_between, unknown_symbols
+from actors.slices import Slice, Slices, by_name, caps_name, rows_between, unknown_symbols
 from contracts.errors import EngineError, InvalidInput
 from contracts.work import Device
 from factors.covariance import FactorCovariance
@@ -50,7 +50,7 @@ class RiskModelConstruction(WorkloadActor):
         factor_returns = np.asarray(version.day("factor_returns", days))
         covariance = FactorCovariance().fit(factor_returns).covariance_
         residuals = np.asarray(version.day_asset("residuals", days))[:, columns]
-        caps = np.asarray(version.day_asset("market_cap", days))[:, columns]
+        caps = np.asarray(version.day_asset(caps_name(version), days))[:, columns]
         specific = SpecificRisk().fit(residuals, caps, found.exposures[columns]).specific_variance_
         names, symbols = list(found.factor_names), [found.symbols[i] for i in columns]
         asked = len(request["universe_symbols"]) or len(columns)
@@ -92,12 +92,12 @@ class RiskModelConstruction(WorkloadActor):
         weights = found.weights(request["portfolio_weights"])
         benchmark = request["benchmark_weights"]
         against = found.weights(benchmark, "benchmark_weights") if benchmark else None
-        covariance = np.asarray(found.version.latest("factor_covariance"))
-        specific = np.nan_to_num(np.asarray(found.version.latest("specific_variance")))
-        risk = portfolio_risk(weights[None, :], found.filled, covariance, specific, against)
+        covariance = np.asarray(found.version.latest("answer/factor_covariance"))
+        specific = np.nan_to_num(np.asarray(found.version.latest("answer/specific_variance")))
+        risk = portfolio_risk(weights[None, :], found.exposures, covariance, specific, against)
         settings = MarginSettings(confidence=request["confidence"], horizon_days=request["horizon_days"])
         history = np.asarray(found.version.day("factor_returns"))
-        tail = margin(weights[None, :], found.filled, covariance, specific, history, settings)
+        tail = margin(weights[None, :], found.exposures, covariance, specific, history, settings)
         names = found.factor_names
         held = np.flatnonzero(weights)
         assert risk.percent is not None
@@ -143,7 +143,7 @@ class RiskModelConstruction(WorkloadActor):
 
 
 def _universe(found: Slice, version: Version, row: int, request: dict[str, Any]) -> np.ndarray:
-    """Positions of the universe: the symbols asked for, or all with exposures; the largest by cap where there are more."""
+    """Positions of the universe: the symbols asked for, or all covered; the largest by cap where there are more."""
     asked = request["universe_symbols"]
     if asked:
         wrong = [symbol for symbol in asked if symbol not in found.column]
@@ -157,6 +157,6 @@ def _universe(found: Slice, version: Version, row: int, request: dict[str, Any])
         raise InvalidInput(f"no name of the universe has exposures on {found.date}", field="universe_symbols")
     size = request["universe_size"]
     if len(columns) > size:
-        caps = np.asarray(version.day_asset("market_cap", slice(row, row + 1))[0])[columns]
+        caps = np.asarray(version.day_asset(caps_name(version), slice(row, row + 1))[0])[columns]
         columns = np.sort(columns[np.argsort(-np.nan_to_num(caps), kind="stable")[:size]])
     return columns

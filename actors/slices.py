@@ -24,9 +24,10 @@ class Slice:
     Attributes
     ----------
     exposures : float64 [n_assets, n_factors]
-        1 for the market, one-hot sectors, style scores; NaN in the row of a name without data at the date.
+        1 for the market, one-hot sectors, style scores, as `FactorModel.exposures` gives them: a missing score counts
+        as 0, the market's average; the row of a name that is not covered is 0.
     known : bool [n_assets]
-        Names whose exposures are all finite.
+        Covered names: those with a cap at the date.
     column : mapping
         Position of each name.
     """
@@ -43,9 +44,7 @@ class Slice:
         self.factor_names: tuple[str, ...] = tuple(meta["factor_names"])
         self.style_names: tuple[str, ...] = tuple(meta["style_names"])
         self.exposures = exposure_matrix(version, row)
-        self.known = np.isfinite(self.exposures).all(axis=1)
-        # What portfolios are multiplied with: a name without exposures adds nothing and lowers the coverage.
-        self.filled = np.where(self.known[:, None], self.exposures, 0.0)
+        self.known = self.exposures[:, 0] > 0.0
 
     def weights(self, portfolio: Mapping[str, float], field: str = "portfolio_weights") -> np.ndarray:
         """Put a portfolio on the asset axis, float64 [n_assets]. Raises `UnknownSymbol` naming the symbols."""
@@ -88,17 +87,24 @@ def unknown_symbols(asked: Iterable[str], known: Mapping[str, Any], model_id: st
 def exposure_matrix(version: Version, row: int) -> np.ndarray:
     """Build the exposures of one date, float64 [n_assets, n_factors]: market, one-hot sectors, style scores."""
     meta = version.manifest.meta
-    n_sectors, n_assets = len(meta["category_names"]["sector"]), version.manifest.n_assets
     days = slice(row, row + 1)
-    sector = np.asarray(version.day_asset("sector", days)[0])
+    caps = np.asarray(version.day_asset(caps_name(version), days)[0])
+    covered = np.nan_to_num(caps) > 0.0
     scores = np.asarray(version.day_asset("scores", days)[0], dtype=np.float64)
-    out = np.zeros((n_assets, 1 + n_sectors + len(meta["style_names"])))
-    out[:, 0] = 1.0
-    member = sector >= 0
-    out[np.flatnonzero(member), 1 + sector[member]] = 1.0
-    out[:, 1 + n_sectors :] = scores.T
-    out[~member] = np.nan
+    n_sectors = len(meta["category_names"].get("sector", ()))
+    out = np.zeros((len(caps), 1 + n_sectors + len(scores)))
+    out[covered, 0] = 1.0
+    if n_sectors:
+        codes = np.asarray(version.day_asset("category/sector", days)[0])
+        member = np.flatnonzero(covered & (codes >= 0))
+        out[member, 1 + codes[member]] = 1.0
+    out[covered, 1 + n_sectors :] = np.nan_to_num(scores.T[covered])
     return out
+
+
+def caps_name(version: Version) -> str:
+    """Name of the caps that the model uses: cleaned ones where its recipe cleans them."""
+    return "clean/market_cap" if "market_cap" in version.manifest.meta["cleaned"] else "fields/market_cap"
 
 
 class Slices:

@@ -76,7 +76,7 @@ class Version:
         """Give a day-by-asset array [n_dates, ..., n_assets] for some days.
 
         A single block gives a view of the file; several are joined, names that a block did not know yet are NaN
-        (-1 for integer codes).
+        (-1 for integer codes, False for masks).
         """
         return self._days(DAY_ASSET + name, rows, widen=True)
 
@@ -120,5 +120,5 @@ def _widen(piece: np.ndarray, n_assets: int) -> np.ndarray:
     missing = n_assets - piece.shape[-1]
     if missing == 0:
         return piece
-    fill = np.nan if piece.dtype.kind == "f" else -1
+    fill = {"f": np.nan, "b": False}.get(piece.dtype.kind, -1)
     return np.pad(piece, [(0, 0)] * (piece.ndim - 1) + [(0, missing)], constant_values=fill)

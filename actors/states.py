@@ -1,0 +1,49 @@
+"""Between a fitted model and the store's form of it."""
+
+from __future__ import annotations
+
+from factors.factor_model import FactorModel
+from factors.model_state import ModelState
+from factors.settings import ModelSettings
+from store import StoredState, Version
+
+
+def state_of(model: FactorModel, last: int | None = None) -> StoredState:
+    """Give the state to commit: all days, or the last ones of an append."""
+    state = model.state() if last is None else model.state(last=last)
+    cleaned = [name.removeprefix("clean/") for name in state.day_asset if name.startswith("clean/")]
+    meta = {
+        "settings": state.settings,
+        "recipe": state.recipe,
+        "factor_names": list(state.factor_names),
+        "style_names": list(state.style_names),
+        "category_names": {name: list(words) for name, words in state.category_names.items()},
+        "fields": sorted(n.removeprefix("fields/") for n in state.day_asset if n.startswith("fields/")),
+        "cleaned": cleaned,
+        "warnings": [str(warning) for warning in model.warnings_],
+    }
+    answers = {
+        "answer/factor_covariance": model.factor_covariance_,
+        "answer/specific_variance": model.specific_variance_,
+    }
+    return StoredState(state.dates, state.symbols, state.day_asset, state.day, {**state.latest, **answers}, meta)
+
+
+def model_of(version: Version) -> FactorModel:
+    """Rebuild the fitted model of a version."""
+    stored = version.state()
+    meta = stored.meta
+    settings = ModelSettings.from_dict(meta["settings"])
+    state = ModelState(
+        stored.dates,
+        stored.symbols,
+        tuple(meta["factor_names"]),
+        tuple(meta["style_names"]),
+        {name: tuple(words) for name, words in meta["category_names"].items()},
+        dict(stored.day_asset),
+        dict(stored.day),
+        {name: array for name, array in stored.latest.items() if not name.startswith("answer/")},
+        dict(meta["recipe"]),
+        dict(meta["settings"]),
+    )
+    return FactorModel.from_state(settings, state)
