@@ -260,8 +260,8 @@ class Fleet:
     def _seen(self, member: Member, ping: dict[str, Any]) -> None:
         now = time.monotonic()
         if member.ping and ping["pid"] != member.ping["pid"]:
-            if member.state is State.READY:  # it died and came back between two pings
-                self._restarting(member)
+            member.restarts += 1
+            member.generation += 1
             _log.warning("%s restarted as process %s", member.workload.value, ping["pid"])
         if not member.ping or ping["pid"] != member.ping["pid"] or ping["state"] == State.READY.value:
             member.asked_at = now
@@ -283,20 +283,14 @@ class Fleet:
         return f"wanted {_names(member.wanted)}, which the cluster does not offer: on cpu"
 
     def _missed(self, member: Member, error: BaseException) -> None:
-        if member.alive:
-            self._restarting(member)
+        if member.state is not State.STARTING:
+            member.asked_at = time.monotonic()
         member.alive = False
         member.state, member.reason = State.STARTING, f"restarting: {type(error).__name__}"
         if placement.find(member.workload.value) is None:
             member.gone, member.reason = True, f"dead: {str(error).strip().splitlines()[0]}"
             _log.error("%s is dead: %s", member.workload.value, error)
             self._back_off(member)
-
-    @staticmethod
-    def _restarting(member: Member) -> None:
-        member.restarts += 1
-        member.generation += 1
-        member.asked_at = time.monotonic()
 
     @staticmethod
     def _mark_silent(member: Member) -> None:

@@ -54,7 +54,7 @@ def degraded(members: list[Member], table: RouteTable, *, bus_wanted: bool) -> l
     out = [
         {"component": f"actor:{m.workload.value}", "state": m.state.value, "reason": m.reason}
         for m in members
-        if m.state in (State.DEGRADED, State.FAULTED) or (m.state is State.STARTING and m.generation > 1)
+        if m.state in (State.DEGRADED, State.FAULTED) or (m.state is State.STARTING and (m.ping or m.restarts))
     ]
     if bus_wanted and not table.bus.connected:
         out.append({"component": "messagebus", "state": State.DEGRADED.value, "reason": "NATS is not connected"})

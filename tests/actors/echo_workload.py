@@ -1,4 +1,4 @@
-"""A workload for tests: it answers operations of the real table with what it was given, slowly or wrongly if asked to."""
+"""A workload for tests: operations of the real table answered with what was given, slowly or wrongly if asked to."""
 
 from __future__ import annotations
 
