@@ -230,14 +230,14 @@ class SpecificRisk:
         high_days = min(float(high), history[observed].max())
         low_days = low * high_days / high if high > 0 else 0.0
         mature = observed & (history >= high_days)
+        if mature.all():
+            return volatility
         prior = group_means(volatility, caps, groups, mature)[groups]
         if settings.structural and self._exposures is not None:
             forecast = structural_volatility(volatility, self._exposures, caps, mature)
             prior = np.where(np.isnan(forecast), prior, forecast)
-        if high_days > low_days:
-            own_share = np.clip((history - low_days) / (high_days - low_days), 0.0, 1.0)
-        else:
-            own_share = np.where(history >= high_days, 1.0, 0.0)
-        own_share = np.where(observed, own_share, 0.0)
+        own_share = np.where(mature, 1.0, 0.0)
+        young = observed & ~mature
+        own_share[young] = np.clip((history[young] - low_days) / (high_days - low_days), 0.0, 1.0)
         blended: FloatArray = own_share * np.where(observed, volatility, 0.0) + (1.0 - own_share) * prior
         return blended
