@@ -371,9 +371,9 @@ class FactorModel:
             specific_variance=self.specific_variance_,
         )
 
-    def state(self) -> ModelState:
-        """Give the model as arrays."""
-        return self._held.state()
+    def state(self, last: int | None = None) -> ModelState:
+        """Give the model as arrays; with `last`, only that many days of what is kept by day."""
+        return self._held.state(last)
 
     @classmethod
     def from_state(cls, settings: ModelSettings | None, state: ModelState) -> FactorModel:

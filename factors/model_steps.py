@@ -225,20 +225,25 @@ class Steps:
                 found.append(f"never estimated, their returns are 0: {', '.join(absent)}")
         return found
 
-    def state(self) -> ModelState:
-        """Give everything as arrays."""
+    def state(self, last: int | None = None) -> ModelState:
+        """Give everything as arrays, or only the last days of what is kept by day (which joins nothing)."""
         day_asset: dict[str, NDArray[Any]] = {}
         day: dict[str, NDArray[Any]] = {}
         for name in self.history.names:
-            if name != "dates":
-                (day_asset if self.history.by_asset(name) else day)[name] = self.array(name, "")
+            if name == "dates":
+                continue
+            by_asset = self.history.by_asset(name)
+            whole = self.array(name, "") if last is None else self.history.tail(name, last)
+            (day_asset if by_asset else day)[name] = self._pad(whole) if by_asset else whole
         latest: dict[str, NDArray[Any]] = {f"cleaner/{name}": values for name, values in self._cleaner.state().items()}
         if self.covariance is not None:
             latest |= {f"factor_covariance/{name}": values for name, values in self.covariance.state().items()}
+            latest["factor_covariance"] = self.covariance.covariance_
         if self.specific is not None:
             latest |= {f"specific_risk/{name}": values for name, values in self.specific.state().items()}
+            latest["specific_variance"] = self.specific.specific_variance_
         return ModelState(
-            dates=self.dates,
+            dates=self.dates if last is None else self.dates_of(last),
             symbols=self.symbols,
             factor_names=self.factor_names,
             style_names=self.style_names,
@@ -268,7 +273,8 @@ class Steps:
         groups: dict[str, dict[str, NDArray[Any]]] = {}
         for name, values in state.latest.items():
             group_name, _, rest = name.partition("/")
-            groups.setdefault(group_name, {})[rest] = values
+            if rest:
+                groups.setdefault(group_name, {})[rest] = values
         steps._cleaner.restore(groups.get("cleaner", {}))
         if steps.has_scores:
             rows = steps._scorer.lookback

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from factors.errors import SettingsError
 from factors.fundamentals import as_of
 from factors.panel import Array, Categories, Panel
-from factors.sample_fields import benchmark, fundamentals, prices
+from factors.sample_fields import benchmark, fundamentals, payouts, prices, share_changes
 
 SECTORS = (
     "Communication",
@@ -73,7 +73,7 @@ class SampleMarket:
 
 def sample_market(
     n_assets: int = 420,
-    n_days: int = 1640,
+    n_days: int = 1820,
     seed: int = 7,
     *,
     start: str = "2019-01-01",
@@ -90,7 +90,8 @@ def sample_market(
     mostly the market's, so that a regression of the asset on the market finds it. Specific returns are Student t with
     `tail_df` degrees of freedom; volatility falls with size; its root mean square over assets is
     `specific_volatility`. One asset in eight lists late, one in sixteen delists, some are suspended for weeks, and
-    single values are missing.
+    single values are missing. The least liquid quarter has days without a trade (volume and return 0). Shares are
+    issued and bought back; dividends are paid on ex-dates, on which the close falls by them and the return does not.
 
     Parameters
     ----------
@@ -113,6 +114,7 @@ def sample_market(
     dates = np.busday_offset(np.datetime64(start, "D"), np.arange(n_days), roll="forward")
     symbols = tuple(f"S{number:04d}" for number in range(n_assets))
     alive, suspended = _listings(rng, n_days, n_assets)
+    trading = alive & ~suspended
     codes, categories = _classification(rng, alive)
     log_cap = rng.normal(22.0, 1.4, n_assets)
     volatility = np.exp(-0.25 * (log_cap - 22.0) + rng.normal(0.0, 0.1, n_assets))
@@ -125,23 +127,25 @@ def sample_market(
     specific = volatility * _tails(rng, (n_days, n_assets), tail_df)
     statements, reports = fundamentals(rng, symbols, dates, log_cap)
     daily = {name: as_of(dates, reports.available_at, values) for name, values in reports.known.items()}
+    quiet = _quiet_days(rng, traits[1], trading)
     ratios = np.stack([daily[item] for item in ("book", "sales", "cash_flow")], axis=1)
-    path = _Path(alive & ~suspended, alive, codes, log_cap, traits, ratios)
-    returns, caps, exposures, sectors = path.run(market, sectors, styles, specific)
+    issued, paid = share_changes(rng, dates, reports), payouts(dates, reports)
+    path = _Path(trading & ~quiet, alive, codes, log_cap, traits, ratios, issued, paid)
+    returns, moves, caps, exposures, sectors = path.run(market, sectors, styles, specific)
     truth = Truth(
         ("market", *SECTORS, *STYLES),
         np.column_stack([market, sectors, styles]),
         exposures,
         volatility,
-        np.where(path.trading, specific, np.nan),
+        np.where(path.moving, specific, np.nan),
     )
-    fields = prices(rng, returns, caps, path.trading, traits[1], volatility)
+    fields = prices(rng, moves, caps, trading, quiet, traits[1], volatility)
     fields |= {name: np.where(alive, values, np.nan) for name, values in daily.items()}
     for ratio, item in (("book_price", "book"), ("sales_price", "sales"), ("cf_price", "cash_flow")):
         fields[ratio] = fields[item] / caps
-    fields |= benchmark(fields)
+    fields |= benchmark(fields, returns)
     lost = rng.random(returns.shape) < 0.001
-    fields["returns"] = np.where(path.trading & ~lost, returns, np.nan)
+    fields["returns"] = np.where(trading & ~lost, returns, np.nan)
     first = alive.argmax(axis=0)
     fields["returns"][first, np.arange(n_assets)] = np.nan
     return SampleMarket(Panel(dates, symbols, fields, categories), truth, statements)
@@ -173,6 +177,12 @@ def _listings(
     return alive, suspended & alive
 
 
+def _quiet_days(rng: np.random.Generator, liquidity: Array, trading: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Days without a trade: the least liquid quarter has 2 to 15 % of them."""
+    rate = np.where(liquidity <= np.quantile(liquidity, 0.25), rng.uniform(0.02, 0.15, len(liquidity)), 0.0)
+    return (rng.random(trading.shape) < rate) & trading
+
+
 def _classification(
     rng: np.random.Generator, alive: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int16], dict[str, Categories]]:
@@ -192,17 +202,20 @@ def _classification(
 class _Path:
     """The day by day simulation: exposures depend on the prices that the returns made."""
 
-    trading: NDArray[np.bool_]
+    moving: NDArray[np.bool_]
     alive: NDArray[np.bool_]
     codes: NDArray[np.int16]
     log_cap: Array
     traits: Array
     ratios: Array
+    issued: Array
+    paid: Array
 
-    def run(self, market: Array, sectors: Array, styles: Array, specific: Array) -> tuple[Array, Array, Array, Array]:
-        """Give returns and caps [n_days, n_assets], exposures [n_days, n_styles, n_assets], sector returns."""
+    def run(self, market: Array, sectors: Array, styles: Array, specific: Array) -> tuple[Array, ...]:
+        """Give returns, price moves and caps [n_days, n_assets], exposures [n_days, n_styles, n_assets], sector returns."""
         n_days, n_assets = specific.shape
         returns = np.zeros((n_days, n_assets))
+        moves = np.zeros((n_days, n_assets))
         caps = np.empty((n_days, n_assets))
         exposures = np.full((n_days, len(STYLES), n_assets), np.nan)
         sectors = sectors.copy()
@@ -229,13 +242,16 @@ class _Path:
             held = np.bincount(self.codes, weights, minlength=len(SECTORS))
             sectors[day] -= sectors[day] @ held
             move = market[day] + sectors[day][self.codes] + styles[day] @ z + specific[day]
-            move = np.where(self.trading[day], np.clip(move, -0.7, 1.5), 0.0)
+            move = np.where(self.moving[day], np.clip(move, -0.7, 1.5), 0.0)
             returns[day] = move
             logs[day] = np.log1p(move)
-            cap = cap * (1.0 + move)
+            # A dividend takes at most 3 % of the price, and none is paid on a day without a trade.
+            yielded = np.where(self.moving[day], np.minimum(self.paid[day] / cap, 0.03), 0.0)
+            moves[day] = move - yielded
+            cap = cap * (1.0 + moves[day]) * self.issued[day]
             caps[day] = np.where(alive, cap, np.nan)
             exposures[day] = np.where(alive, z, np.nan)
-        return returns, caps, exposures, sectors
+        return returns, moves, caps, exposures, sectors
 
     @staticmethod
     def _value(ratios: Array, alive: NDArray[np.bool_], weights: Array) -> Array:

@@ -30,32 +30,65 @@ class Reports:
 
 
 def prices(
-    rng: np.random.Generator, returns: Array, caps: Array, trading: NDArray[np.bool_], liquidity: Array, volatility: Array
+    rng: np.random.Generator,
+    moves: Array,
+    caps: Array,
+    trading: NDArray[np.bool_],
+    quiet: NDArray[np.bool_],
+    liquidity: Array,
+    volatility: Array,
 ) -> dict[str, Array]:
-    """Give open, high, low, close, volume, vwap, market_cap and shares, [n_dates, n_assets]."""
-    n_days, n_assets = returns.shape
-    first_price = np.exp(rng.normal(3.6, 0.6, n_assets))
-    growth = np.cumprod(1.0 + returns, axis=0)
-    close = first_price * growth
+    """Give open, high, low, close, volume, vwap, market_cap and shares, [n_dates, n_assets].
+
+    On a quiet day nothing trades: volume is 0 and every price is the close of the day before.
+    """
+    shape = moves.shape
+    first_price = np.exp(rng.normal(3.6, 0.6, shape[1]))
+    close = first_price * np.cumprod(1.0 + moves, axis=0)
     shares = caps / close
     previous = np.vstack([first_price, close[:-1]])
-    opened = previous * np.exp(0.4 * volatility * rng.standard_normal(returns.shape, dtype=np.float32))
+    opened = previous * np.exp(0.4 * volatility * rng.standard_normal(shape, dtype=np.float32))
+    opened = np.where(quiet, close, opened)
     upper, lower = np.maximum(opened, close), np.minimum(opened, close)
-    high = upper * np.exp(0.5 * volatility * np.abs(rng.standard_normal(returns.shape, dtype=np.float32)))
-    low = lower * np.exp(-0.5 * volatility * np.abs(rng.standard_normal(returns.shape, dtype=np.float32)))
-    vwap = (opened + high + low + close) / 4.0
-    busy = 1.5 * np.abs(returns) / volatility
-    noise = 0.35 * rng.standard_normal(returns.shape, dtype=np.float32)
+    active = np.where(quiet, 0.0, volatility)
+    high = upper * np.exp(0.5 * active * np.abs(rng.standard_normal(shape, dtype=np.float32)))
+    low = lower * np.exp(-0.5 * active * np.abs(rng.standard_normal(shape, dtype=np.float32)))
+    vwap = np.clip((opened + high + low + close) / 4.0, low, high)
+    busy = 1.5 * np.abs(moves) / volatility
+    noise = 0.35 * rng.standard_normal(shape, dtype=np.float32)
     turnover = np.exp(-5.3 + 0.6 * liquidity + 0.3 * (busy - 1.0) + noise)
-    volume = np.round(shares * turnover)
-    closed = ~trading
+    volume = np.where(quiet, 0.0, np.round(shares * turnover))
     fields = {"open": opened, "high": high, "low": low, "close": close, "volume": volume, "vwap": vwap}
-    fields = {name: np.where(closed, np.nan, values) for name, values in fields.items()}
+    fields = {name: np.where(trading, values, np.nan) for name, values in fields.items()}
     return fields | {"market_cap": caps, "shares": shares}
 
 
-def benchmark(fields: dict[str, Array]) -> dict[str, Array]:
-    """Give the cap-weighted index of the market as fields that are equal across assets."""
+def share_changes(rng: np.random.Generator, dates: NDArray[np.datetime64], reports: Reports) -> Array:
+    """Give the factor by which shares grow on each day: 1, but on some report dates; three in ten buy back steadily."""
+    n_assets = reports.available_at.shape[1]
+    grown = np.ones((len(dates), n_assets))
+    steady = np.where(rng.random(n_assets) < 0.3, -0.004, np.where(rng.random(n_assets) < 0.3, 0.003, 0.0))
+    for quarter in reports.available_at:
+        row = np.searchsorted(dates, quarter)
+        size = np.where(rng.random(n_assets) < 0.3, rng.normal(0.0, 0.025, n_assets), 0.0) + steady
+        inside = np.flatnonzero(~np.isnat(quarter) & (quarter >= dates[0]) & (row < len(dates)))
+        grown[row[inside], inside] *= np.exp(size[inside])
+    return grown
+
+
+def payouts(dates: NDArray[np.datetime64], reports: Reports) -> Array:
+    """Give the dividends of a quarter, in currency, on their ex-date: a week after the report."""
+    paid = np.zeros((len(dates), reports.available_at.shape[1]))
+    for quarter, amount in zip(reports.available_at, reports.known["dividends_q"], strict=True):
+        ex = quarter + np.timedelta64(7, "D")
+        row = np.searchsorted(dates, ex)
+        inside = np.flatnonzero(~np.isnat(ex) & (ex >= dates[0]) & (row < len(dates)))
+        paid[row[inside], inside] += amount[inside]
+    return paid
+
+
+def benchmark(fields: dict[str, Array], returns: Array) -> dict[str, Array]:
+    """Give the cap-weighted index of the market as fields that are equal across assets; its return holds dividends."""
     close, caps = fields["close"], fields["market_cap"]
     weights = np.vstack([caps[:1], caps[:-1]])
     previous = np.vstack([close[:1], close[:-1]])
@@ -67,11 +100,11 @@ def benchmark(fields: dict[str, Array]) -> dict[str, Array]:
         moves: Array = np.where(held, weights * (values / previous - 1.0), 0.0).sum(axis=1) / total
         return moves
 
-    returns = index_move(close)
-    level = 1000.0 * np.cumprod(1.0 + returns)
+    level = 1000.0 * np.cumprod(1.0 + index_move(close))
     before = np.concatenate([[1000.0], level[:-1]])
     series = {name: before * (1.0 + index_move(fields[name])) for name in ("open", "high", "low")}
-    series |= {"close": level, "return": returns, "volume": np.nansum(fields["volume"], axis=1)}
+    total_return = index_move(previous * (1.0 + returns))
+    series |= {"close": level, "return": total_return, "volume": np.nansum(fields["volume"], axis=1)}
     shape = close.shape
     return {f"benchmark_{name}": np.repeat(values, shape[1]).reshape(shape) for name, values in series.items()}
 
