@@ -1,0 +1,84 @@
+"""The HTTP face: ``serve run serve_app:app``, and ``python serve_app.py`` for `make run`.
+
+No mathematics is here: a replica of the application checks requests, calls the engine, and shapes answers.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    # Before Ray is imported: the foreground sets what Ray and Serve read from the environment at import.
+    from foreground import main
+
+    sys.exit(main(sys.argv[1:]))
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from ray import serve
+
+from contracts.settings import settings
+from launch.cluster import MAX_ONGOING_REQUESTS
+from web.app import make_app
+from web.services import Services
+
+NAME = "factor-engine"
+RETRY_S = 1.0
+CONNECT_S = 10.0
+
+_log = logging.getLogger(__name__)
+_connecting: set[asyncio.Task[None]] = set()
+
+
+async def _connect(services: Services) -> None:
+    """Begin connecting to the engine; requests are answered meanwhile, with the reason."""
+    task = asyncio.create_task(_until_connected(services), name="connect")
+    _connecting.add(task)
+    task.add_done_callback(_connecting.discard)
+
+    async def close() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    services.close = close
+
+
+async def _until_connected(services: Services) -> None:
+    import engine
+
+    while services.face is None:
+        try:
+            await asyncio.to_thread(engine.start_engine, services.settings)
+            connection = await engine.connect(services.settings, CONNECT_S)
+        except Exception as error:  # noqa: BLE001  # a part that cannot start now may do so later; /health says why
+            services.starting_because = f"the engine is starting: {engine.first_line(error)}"
+            _log.warning("not connected yet: %s", engine.first_line(error))
+            await asyncio.sleep(RETRY_S)
+            continue
+        services.client, services.bridge = connection.client, connection.bridge
+        services.close = connection.close
+        services.face = connection.face
+
+
+def build() -> Any:
+    """Make the replica's application; called in the replica's own process."""
+    return make_app(Services(settings()), _connect)
+
+
+@serve.deployment(
+    name="http",
+    num_replicas=1,
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    graceful_shutdown_timeout_s=2.0,
+    ray_actor_options={"num_cpus": 0},
+)
+@serve.ingress(build)
+class Http:
+    """A stateless replica; the engine's actors belong to none of them."""
+
+
+app = Http.bind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass, field
@@ -132,6 +133,7 @@ def serve_http(application: Any, current: Settings, name: str) -> None:
     from ray import serve
     from ray.serve.config import HTTPOptions
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     options = HTTPOptions(host=current.http_host, port=current.http_port, keep_alive_timeout_s=75)
     serve.start(proxy_location="HeadOnly", http_options=options, logging_config={"log_level": "WARNING"})
     serve.run(application, name=name, route_prefix="/", logging_config={"log_level": "WARNING"})

@@ -14,28 +14,8 @@ from launch.errors import StartError
 
 REQUIRED = ("date", "symbol", "asset_returns", "market_cap")
 SAMPLE_MODEL, DATA_MODEL = "sample", "main"
-KNOWN = frozenset(
-    [
-        "date",
-        "symbol",
-        "asset_returns",
-        "market_cap",
-        "sector",
-        "industry",
-        "subindustry",
-        "book_price",
-        "sales_price",
-        "cf_price",
-        "open",
-        "high",
-        "low",
-        "close",
-        "volume",
-        "vwap",
-        "shares",
-        "benchmark",
-    ]
-)
+_FIELDS = "sector industry subindustry book_price sales_price cf_price open high low close volume vwap shares benchmark"
+KNOWN = frozenset((*REQUIRED, *_FIELDS.split()))  # columns that are never one-hot sectors
 READ_BLOCK_BYTES = 2**22
 
 
@@ -62,6 +42,23 @@ class Market:
     source: str
     path: Path
     sector_encodings: tuple[str, ...] | None = None
+
+    def already_loaded(self) -> bool:
+        """Say whether a model was made of this market in this run directory."""
+        return self._mark().exists()
+
+    def note_loaded(self) -> None:
+        """Remember that a model was made of this market."""
+        self._mark().touch()
+
+    def _mark(self) -> Path:
+        return self.path.with_name(f"{self.fingerprint}.in.{self.model_id}")
+
+    def symbols(self, n: int) -> list[str]:
+        """Give the `n` largest symbols by market cap on the last date, for examples."""
+        frame = pl.read_ipc_stream(self.path, columns=["date", "symbol", "market_cap"])
+        last = frame.filter(pl.col("date") == pl.col("date").max())
+        return [str(symbol) for symbol in last.sort("market_cap", descending=True, nulls_last=True)["symbol"].head(n)]
 
     def request(self) -> dict[str, object]:
         """Give the payload of the operation `create_model`."""
@@ -96,7 +93,7 @@ def data_market(data: Path, run_dir: Path, model_id: str = DATA_MODEL) -> Market
     return Market(model_id, fingerprint, str(data), path, encodings)
 
 
-def sample(run_dir: Path) -> Market:
+def sample(run_dir: Path, model_id: str = SAMPLE_MODEL) -> Market:
     """Take the sample market; it is generated once per run directory and version of the generator."""
     from factors import sample as generator
 
@@ -105,7 +102,7 @@ def sample(run_dir: Path) -> Market:
     fingerprint = f"sample-{hashlib.blake2b(code, digest_size=12).hexdigest()}"
     path = _folder(run_dir) / f"{fingerprint}.arrow"
     _write(path, lambda: generator.sample_market().panel.to_frame())  # noqa: PLW0108  (generated only when missing)
-    return Market(SAMPLE_MODEL, fingerprint, "sample market (factors/sample.py)", path)
+    return Market(model_id, fingerprint, "sample market (factors/sample.py)", path)
 
 
 def _folder(run_dir: Path) -> Path:
@@ -118,7 +115,7 @@ def _write(path: Path, make: Callable[[], pl.DataFrame]) -> None:
     """Write the frame unless the file is there, whole or not at all; other markets' files go."""
     if path.exists():
         return
-    for old in path.parent.glob("*.arrow*"):
+    for old in path.parent.iterdir():
         old.unlink()
     fresh = path.with_suffix(".arrow.tmp")
     make().write_ipc_stream(fresh)

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from contracts import frames
 from contracts.errors import DeadlineExceeded, InvalidInput
+from contracts.requests import Request as Asked
 from contracts.settings import Settings
 from router.operations import OPERATIONS, Operation
 from web.body import bulk_file, media_type, read_json
@@ -24,6 +25,7 @@ INLINE_BULK_BYTES = 8 * 2**20
 GRACE_S = 2.0
 """The engine keeps deadlines itself; this much later the face stops waiting for it."""
 MAX_REQUEST_ID = 128
+LARGE_BODY_BYTES = 2**18
 
 
 def operation_routes(services: Services) -> Iterator[Route]:
@@ -58,7 +60,11 @@ def _handler(operation: Operation, services: Services) -> Any:
 async def _answer(request: Request, operation: Operation, services: Services, payload: dict[str, Any]) -> Response:
     face = services.need_face()
     timeout_s = timeout_of(request)
-    call = face.answer(operation, payload, timeout_s=timeout_s, request_id=_request_id(request))
+    asked: dict[str, Any] | Asked = payload
+    if int(request.headers.get("content-length") or 0) > LARGE_BODY_BYTES:
+        # Turning a large table into columns would hold up every other request on the loop.
+        asked = await asyncio.to_thread(face.read, operation, payload)
+    call = face.answer(operation, asked, timeout_s=timeout_s, request_id=_request_id(request))
     limit_s = (operation.timeout_s if timeout_s is None else timeout_s) + GRACE_S
     try:
         async with asyncio.timeout(limit_s):

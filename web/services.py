@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.meter import Meter
 from contracts.errors import Unavailable
 from contracts.events import Event
+from contracts.requests import Request
 from contracts.settings import Settings
 from contracts.work import Priority
 from router.operations import Operation
@@ -19,16 +20,24 @@ from router.operations import Operation
 class Face(Protocol):
     """Answers an operation and publishes its result; `bus.face.Face`, or a double in tests."""
 
+    def read(self, operation: Operation, payload: Any) -> Request:
+        """Check a payload; large frames take a while."""
+        ...
+
     async def answer(
         self,
         operation: Operation,
-        payload: Mapping[str, Any],
+        payload: Mapping[str, Any] | Request,
         *,
         priority: Priority | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> dict[str, Any]:
         """Give the response body, or raise an `EngineError`."""
+        ...
+
+    async def broadcast(self, events: list[Event]) -> tuple[bool, bool]:
+        """Put events that no operation made; gives (published, queued)."""
         ...
 
 
@@ -44,14 +53,6 @@ class Client(Protocol):
         ...
 
 
-class Outbox(Protocol):
-    """The part of `bus.outbox.Outbox` that the HTTP face uses itself."""
-
-    async def put(self, events: Sequence[Event]) -> Any:
-        """Keep events until they are delivered."""
-        ...
-
-
 class Bridge(Protocol):
     """The bridge actor, seen from the HTTP face."""
 
@@ -59,7 +60,7 @@ class Bridge(Protocol):
         """Give connection, streams and counters."""
         ...
 
-    async def feed(self, after: int, timeout_s: float) -> dict[str, Any]:
+    async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events behind number `after`, or wait for one."""
         ...
 
@@ -72,14 +73,13 @@ class Services:
     ----------
     settings
         The service's settings.
-    face, client, outbox, bridge
+    face, client, bridge
         None until the engine is connected; `starting_because` then says why.
     """
 
     settings: Settings
     face: Face | None = None
     client: Client | None = None
-    outbox: Outbox | None = None
     bridge: Bridge | None = None
     starting_because: str = "the engine is starting"
     started_at: float = field(default_factory=time.time)

@@ -1,0 +1,419 @@
+"""`make run`: one foreground process tree that starts everything, shows it, and ends all of it within ten seconds."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from rich.console import Console
+
+import console as show
+from contracts.errors import EngineError
+from contracts.settings import Settings, environment_of, settings
+from launch import market as markets
+from launch.errors import StartError
+from launch.ports import require_free
+from launch.processes import Known, descendants, end
+from launch.run_dir import RunDir
+
+READY_S = 120.0
+"""How long the actors may take before the table is shown with what there is."""
+STOP_LIMIT_S = 9.0
+RAY_STOP_S = 4.0
+GRACE_S = 1.5
+TICK_S = 1.0
+RECORD_EVERY = 5
+NATS_PAUSE_S = 10.0
+"""After nats-server ended, so long passes before it is started again: long enough to be seen, and no storm."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+T = TypeVar("T")
+
+
+class Stopped(BaseException):
+    """The operator ended the run; raised where the main thread is."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until a signal ends it; the exit code is 1 when the engine could not start."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--data", type=Path, help="Parquet, CSV or Arrow file to load instead of the sample market")
+    parser.add_argument("--model", help="name of the model that the market becomes (default: main, or sample)")
+    options = parser.parse_args(arguments)
+    console = Console(highlight=False)
+    try:
+        run_dir = RunDir(settings().run_dir)
+    except (StartError, OSError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 1
+    run = _Run(settings(), run_dir, options, console)
+    with _signals():
+        try:
+            run.start()
+            run.show()
+            run.watch()
+        except Stopped:
+            return 0
+        except (StartError, EngineError) as error:
+            console.print(f"cannot start: {error}", style="red", markup=False, soft_wrap=True)
+            return 1
+        finally:
+            run.stop()
+    return 0
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first signal into `Stopped` where the main thread is; later ones change nothing, as the end is near."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        # Whatever hangs on the way down, the run ends.
+        watchdog = threading.Timer(STOP_LIMIT_S, _kill_all)
+        watchdog.daemon = True
+        watchdog.start()
+        raise Stopped
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+    yield
+
+
+def _kill_all() -> None:
+    end(descendants(), 0.0)
+    os._exit(1)
+
+
+class _Run:
+    """One run: its parts as they come up, in the order in which they are ended."""
+
+    def __init__(self, current: Settings, run_dir: RunDir, options: argparse.Namespace, console: Console) -> None:
+        self.current = current
+        self.run_dir = run_dir
+        self.options = options
+        self.console = console
+        self.known: set[Known] = set()
+        self.cluster: Any = None
+        self.connection: Any = None
+        self.loop: Any = None
+        self.nats: Any = None
+        self.market: markets.Market | None = None
+        self.model: dict[str, Any] | None = None
+        self.began = time.monotonic()
+        self.stages: show.Progress | None = None
+
+    # -- start
+
+    def start(self) -> None:
+        """Start everything; what does not depend on each other at the same time."""
+        left = self.run_dir.sweep()
+        if left:
+            self.console.print(f"ended what a killed run left behind: {', '.join(left)}", markup=False)
+        require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
+        os.environ.update(environment_of(self.current))
+        from launch import cluster
+
+        ports = cluster.prepare_environment(self.current, self.run_dir)
+        with show.Progress(self.console) as self.stages:
+            self._start(ports)
+
+    def _start(self, ports: dict[str, int]) -> None:
+        from launch import cluster
+
+        market = _beside(self._read_market)
+        nats = _beside(self._start_nats)
+        # On the main thread: on Linux, Ray's daemons end with the thread that started them.
+        with self._stage("Ray") as stage:
+            self.cluster = cluster.connect(self.current, self.run_dir, ports)
+            stage.detail = f"{'started' if self.cluster.local else 'joined'} {self.cluster.address}"
+        self._remember()
+        http = _beside(self._start_http)
+        nats.result()
+        first = _beside(self._start_actors)
+        self.market = market.result()
+        first.result()
+        self._load()
+        http.result()
+        self._remember()
+        self._all_ready()
+        self._remember()
+
+    def _stage(self, name: str) -> contextlib.AbstractContextManager[show.Stage]:
+        assert self.stages is not None
+        return self.stages.stage(name)
+
+    def _read_market(self) -> markets.Market:
+        with self._stage("market") as stage:
+            data, name = self.options.data, self.options.model
+            if data is None:
+                market = markets.sample(self.run_dir.path, name or markets.SAMPLE_MODEL)
+            else:
+                market = markets.data_market(data, self.run_dir.path, name or markets.DATA_MODEL)
+            stage.detail = market.source
+            return market
+
+    def _start_nats(self) -> None:
+        import engine
+
+        with self._stage("nats-server") as stage:
+            if not self.current.messagebus_enabled:
+                stage.detail = "switched off"
+            elif self.current.nats_url is not None:
+                stage.detail = "the operator's"
+            else:
+                self.nats = engine.start_nats(self.current)
+                stage.detail = self.nats.access.public_url
+
+    def _start_http(self) -> None:
+        from launch import cluster
+
+        with self._stage("HTTP") as stage:
+            import serve_app
+
+            application = serve_app.app
+            if not self.cluster.local:
+                env = {"env_vars": environment_of(self.current)}
+                options = {"num_cpus": 0, "runtime_env": env}
+                application = serve_app.Http.options(ray_actor_options=options).bind()
+            cluster.serve_http(application, self.current, serve_app.NAME)
+            stage.detail = self.http
+
+    def _start_actors(self) -> None:
+        import engine
+
+        with self._stage("router and first actors") as stage:
+            self.loop = engine.LoopThread()
+            engine.start_engine(self.current)
+            self.connection = self.loop.run(engine.connect(self.current))
+            self.loop.run(self.connection.client.wait_ready(engine.FIRST, READY_S))
+            stage.detail = ", ".join(sorted(engine.FIRST))
+
+    def _load(self) -> None:
+        import engine
+
+        assert self.market is not None
+        with self._stage(f"model {self.market.model_id}") as stage:
+            self.model = self.loop.run(engine.load_market(self.connection, self.market))
+            stage.detail = f"version {self.model['model_version']}"
+
+    def _all_ready(self) -> None:
+        import engine
+
+        with self._stage("all actors") as stage:
+            try:
+                self.loop.run(self.connection.client.wait_ready(engine.ALL, READY_S))
+                stage.detail = f"{len(engine.ALL)} READY"
+            except EngineError as error:
+                stage.detail = str(error)
+
+    def _remember(self) -> None:
+        """Keep the list of our processes, for the end of this run and, were it killed, for the next."""
+        self.known.update(descendants())
+        pid = self.nats.pid if self.nats is not None else None
+        self.known.update(row for row in _processes(pid))
+        self.run_dir.record.write(self.known)
+
+    # -- show
+
+    @property
+    def http(self) -> str:
+        """The HTTP face's URL."""
+        host = "127.0.0.1" if self.current.http_host in ("0.0.0.0", "::") else self.current.http_host  # noqa: S104
+        return f"http://{host}:{self.current.http_port}"
+
+    def show(self) -> None:
+        """Print the table: where things listen, the actors, the models, and what to try."""
+        self.run_dir.note(http=self.http, dashboard=self.cluster.dashboard, nats=self._nats_url())
+        health = self.loop.run(self.connection.client.health())
+        models = self.loop.run(_models(self.connection))
+        parts = (
+            show.places(self._places()),
+            show.actors([_actor_row(actor) for actor in health["actors"]]),
+            show.models(models),
+            show.commands("Try", self._examples()),
+            show.commands("Recompute history as a Ray job", self._job()),
+        )
+        self.console.print()
+        for part in parts:
+            self.console.print(part, soft_wrap=True)
+        took = time.monotonic() - self.began
+        self.console.print(f"Ready after {took:.0f} s. Ctrl-C ends everything.", style="bold", markup=False)
+
+    def _places(self) -> list[tuple[str, str]]:
+        rows = [("HTTP", self.http), ("documentation", f"{self.http}/docs"), ("health", f"{self.http}/health")]
+        nats = self._nats_url()
+        rows.append(("NATS", nats or "switched off"))
+        if self.nats is not None:
+            rows.append(("NATS log-in", f"{self.run_dir.path}/nats/access.json (only you can read it)"))
+        if self.cluster.dashboard is not None:
+            rows.append(("Ray dashboard, jobs", f"{self.cluster.dashboard} (token in {self.run_dir.token_path()})"))
+        rows.append(("Ray", self.cluster.address))
+        rows.extend((name, f"port {port}, all interfaces, read-only") for name, port in self.cluster.ports.items())
+        rows.append(("run directory", str(self.run_dir.path)))
+        if self.cluster.temp is not None:
+            rows.append(("logs", f"{self.cluster.temp}/session_latest/logs"))
+        return rows
+
+    def _examples(self) -> list[str]:
+        """Give three commands that work as they stand, with symbols of the loaded market."""
+        assert self.market is not None
+        symbols = self.market.symbols(3)
+        weights = [0.5, 0.3, 0.2][: len(symbols)]
+        portfolio = ", ".join(f'"{symbol}": {weight}' for symbol, weight in zip(symbols, weights, strict=True))
+        body = shlex.quote(f'{{"portfolio_weights": {{{portfolio}}}}}')
+        post = "-H 'content-type: application/json' -d"
+        return [
+            f"curl -s {self.http}/factor-exposures/calculate {post} {body}",
+            f"curl -s {self.http}/portfolio-risk/calculate {post} {body}",
+            f"curl -s -X POST {self.http}/factors/calculate/{quote(symbols[0], safe='')}",
+        ]
+
+    def _job(self) -> list[str]:
+        """Give the exact line that submits the recompute job."""
+        assert self.market is not None
+        if self.cluster.dashboard is None:
+            return ["the cluster has no dashboard, which takes jobs"]
+        ray = Path(sys.executable).with_name("ray")
+        secret = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={shlex.quote(str(self.run_dir.token_path()))} "
+        access = secret if os.environ.get("RAY_AUTH_MODE") == "token" else ""
+        job = f"{sys.executable} -m jobs.recompute {self.market.model_id}"
+        return [f"{access}{ray} job submit --address {self.cluster.dashboard} -- {job}"]
+
+    def _nats_url(self) -> str | None:
+        from contracts.access import nats_access
+
+        access = nats_access(self.current) if self.current.messagebus_enabled else None
+        return access.public_url if access is not None else None
+
+    # -- watch
+
+    def watch(self) -> None:
+        """Stay until a signal comes; say when a part ends, and start nats-server again."""
+        down_since: float | None = None
+        for tick in range(sys.maxsize):
+            time.sleep(TICK_S)
+            if tick % RECORD_EVERY == 0:
+                self._remember()
+            if self.cluster.local and not self._ray_lives():
+                raise StartError(f"Ray ended by itself; its logs are in {self.cluster.temp}/session_latest/logs")
+            if self.nats is None or self.nats.pid is not None:
+                down_since = None
+                continue
+            if down_since is None:
+                down_since = time.monotonic()
+                self.console.print(f"nats-server ended; it is started again in {NATS_PAUSE_S:g} s", markup=False)
+            elif time.monotonic() - down_since > NATS_PAUSE_S:
+                self._restart_nats()
+                down_since = None
+
+    def _ray_lives(self) -> bool:
+        names = {"raylet", "gcs_server"}
+        ours = [row for row in self.known if row.name in names]
+        return all(row.process() is not None for row in ours)
+
+    def _restart_nats(self) -> None:
+        try:
+            self.nats.start()
+            self.console.print("nats-server is back", markup=False)
+        except EngineError as error:
+            self.console.print(str(error), style="red", markup=False, soft_wrap=True)
+
+    # -- stop
+
+    def stop(self) -> None:
+        """End everything that this run started, in reverse order, and check that it is gone."""
+        began = time.monotonic()
+        self.known.update(descendants())
+        if self.cluster is None and self.nats is None:
+            self.run_dir.release()
+            return
+        self.console.print("stopping", markup=False)
+        if self.cluster is not None:
+            _bounded(self._stop_ray, RAY_STOP_S)
+        if self.nats is not None:
+            _bounded(self.nats.stop, GRACE_S)
+        end(self.known | set(descendants()), GRACE_S)
+        self.run_dir.record.clear()
+        self.run_dir.release()
+        self.console.print(f"stopped in {time.monotonic() - began:.1f} s", markup=False)
+
+    def _stop_ray(self) -> None:
+        import ray
+
+        if self.cluster.local:
+            ray.shutdown()
+            return
+        from ray import serve
+
+        import engine
+        import serve_app
+
+        serve.delete(serve_app.NAME, _blocking=False)
+        engine.stop_engine(self.current)
+        ray.shutdown()
+
+
+def _beside(work: Callable[[], T]) -> Future[T]:
+    """Do a step on a thread of its own, which does not hold up the end of the process."""
+    future: Future[T] = Future()
+
+    def body() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # raised again where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=body, daemon=True).start()
+    return future
+
+
+def _bounded(work: Any, limit_s: float) -> None:
+    """Do a step of the end for at most `limit_s` seconds; what it leaves is killed afterwards."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+
+
+def _processes(pid: int | None) -> list[Known]:
+    import psutil
+
+    if pid is None:
+        return []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return [Known(pid, process.create_time(), process.name())]
+    return []
+
+
+def _actor_row(actor: dict[str, Any]) -> dict[str, Any]:
+    """Give one actor's row: placement until it computed something, then the device that ran."""
+    placed = actor["placement"]["device"]
+    return {
+        "name": actor["workload"],
+        "wanted": ", ".join(actor["wanted_device"]),
+        "actual": actor["device"] or ", ".join(placed),
+        "state": actor["state"],
+        "reason": actor["reason"],
+    }
+
+
+async def _models(connection: Any) -> list[dict[str, Any]]:
+    from router.operations import OPERATIONS
+
+    answer = await connection.face.answer(OPERATIONS["list_models"], {})
+    models: list[dict[str, Any]] = answer["models"]
+    return models

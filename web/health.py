@@ -1,0 +1,159 @@
+"""What the engine says of itself: the old engine's health keys with true values, beside the state of every part."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from contracts.work import Device, Priority, State
+from router.operations import OPERATIONS, Workload
+from web.services import Services, within
+
+PROBE_S = 1.5
+"""How long one part may take to say how it is; health answers without it then."""
+FRESH_S = 0.25
+"""Callers that ask at the same time share one look."""
+DEFINITIONS_S = 60.0
+
+
+class Health:
+    """Collects the state of the parts; every answer is made of what answered in time.
+
+    Parameters
+    ----------
+    services
+        What the HTTP face is connected to.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._looked_at = 0.0
+        self._look: asyncio.Task[dict[str, Any]] | None = None
+        self._definitions: int | None = None
+        self._definitions_at = 0.0
+
+    async def parts(self) -> dict[str, Any]:
+        """Give ``router``, ``bridge`` and ``models`` as they answered, and ``silent``: who did not, and why."""
+        now = time.monotonic()
+        if self._look is None or (self._look.done() and now - self._looked_at > FRESH_S):
+            self._looked_at = now
+            self._look = asyncio.create_task(self._collect())
+        return await asyncio.shield(self._look)
+
+    async def _collect(self) -> dict[str, Any]:
+        services = self._services
+        if services.client is None:
+            silent = {"router": services.starting_because}
+            return {"router": None, "bridge": None, "models": None, "silent": silent}
+        wanted = services.settings.messagebus_enabled
+        router, bridge, models = await asyncio.gather(
+            within(PROBE_S, services.client.health()),
+            within(PROBE_S, services.bridge.status() if services.bridge is not None else None),
+            within(PROBE_S, self._models()),
+        )
+        silent = {"router": router[1], "bridge": bridge[1] if wanted else None, "models": models[1]}
+        return {
+            "router": router[0],
+            "bridge": bridge[0],
+            "models": models[0],
+            "silent": {name: reason for name, reason in silent.items() if reason is not None},
+        }
+
+    async def _models(self) -> dict[str, Any]:
+        face = self._services.need_face()
+        return await face.answer(OPERATIONS["list_models"], {}, priority=Priority.HIGH, timeout_s=PROBE_S)
+
+    async def _definitions_loaded(self, parts: dict[str, Any]) -> int:
+        """Give how many definitions the library has; asked for rarely, since it only grows by registrations."""
+        stale = self._definitions is None or time.monotonic() - self._definitions_at > DEFINITIONS_S
+        if stale and _state_of(parts, Workload.FACTOR_LIBRARY) == State.READY.value:
+            call = self._services.need_face().answer(OPERATIONS["definitions"], {}, timeout_s=PROBE_S)
+            answer, _ = await within(PROBE_S, call)
+            if answer is not None:
+                self._definitions, self._definitions_at = int(answer.get("loaded", 0)), time.monotonic()
+        return self._definitions or 0
+
+    async def report(self) -> dict[str, Any]:
+        """Give the body of ``GET /health``."""
+        parts = await self.parts()
+        router: dict[str, Any] = parts["router"] or {}
+        actors: list[dict[str, Any]] = router.get("actors", [])
+        models: list[dict[str, Any]] = (parts["models"] or {}).get("models", [])
+        degraded = _degraded(parts)
+        return {
+            "status": _status(parts, degraded),
+            "messagebus_connected": bool(router.get("bus", {}).get("connected", False)),
+            "neural_engine_available": any(
+                Device.NEURAL_ENGINE.value in actor["placement"]["device"] for actor in actors
+            ),
+            "toraniko_available": _ready(parts, Workload.FACTOR_MODEL_CREATION, Workload.STYLE_FACTOR_CALCULATION),
+            "factor_definitions_loaded": await self._definitions_loaded(parts),
+            "huge_improvements": {
+                "factor_models_active": len(models),
+                "feature_cleaning_enabled": _ready(parts, Workload.FACTOR_MODEL_CREATION),
+                "ledoit_wolf_enabled": _ready(parts, Workload.COVARIANCE_MATRIX_COMPUTATION),
+            },
+            "degraded": degraded,
+            "starting": router.get("starting", []),
+            "default_model": router.get("default_model"),
+            "models": models,
+            "actors": actors,
+            "router": router.get("router"),
+            "messagebus": router.get("bus"),
+            "http": {"pid": os.getpid(), "started": self._services.started_at},
+        }
+
+    async def brief(self) -> dict[str, Any]:
+        """Give the body of ``GET /api/v1/factor-engine/status``."""
+        parts = await self.parts()
+        router: dict[str, Any] = parts["router"] or {}
+        degraded = _degraded(parts)
+        return {
+            "status": _status(parts, degraded),
+            "uptime_s": time.time() - self._services.started_at,
+            "actors": {actor["workload"]: actor["state"] for actor in router.get("actors", [])},
+            "models": [
+                {"model_id": model["model_id"], "model_version": model["model_version"]}
+                for model in (parts["models"] or {}).get("models", [])
+            ],
+            "default_model": router.get("default_model"),
+            "messagebus_connected": bool(router.get("bus", {}).get("connected", False)),
+            "degraded": [row["component"] for row in degraded],
+        }
+
+
+def _status(parts: dict[str, Any], degraded: list[dict[str, Any]]) -> str:
+    starting = parts["router"] is not None and parts["router"]["starting"]
+    if parts["router"] is None and "starting" in parts["silent"].get("router", ""):
+        return "starting"
+    if degraded:
+        return "degraded"
+    return "starting" if starting else "healthy"
+
+
+def _degraded(parts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Name every part that is not as it should be: those that the router names, and those that did not answer."""
+    router: dict[str, Any] = parts["router"] or {}
+    rows = list(router.get("degraded", []))
+    named = {row["component"] for row in rows}
+    starting = {str(name) for name in router.get("starting", [])}
+    for part, reason in parts["silent"].items():
+        if part == "models" and (Workload.FACTOR_EXPOSURE_ANALYSIS.value in starting or "router" in parts["silent"]):
+            continue
+        if part == "bridge" and "messagebus" in named:
+            continue
+        rows.append({"component": part, "state": State.DEGRADED.value, "reason": reason})
+    return rows
+
+
+def _state_of(parts: dict[str, Any], workload: Workload) -> str | None:
+    for actor in (parts["router"] or {}).get("actors", []):
+        if actor["workload"] == workload.value:
+            return str(actor["state"])
+    return None
+
+
+def _ready(parts: dict[str, Any], *workloads: Workload) -> bool:
+    return all(_state_of(parts, workload) == State.READY.value for workload in workloads)

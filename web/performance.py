@@ -1,0 +1,180 @@
+"""Measurements for people and for Prometheus, from the same counters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+
+from contracts.work import State
+from web.services import Services
+
+ESTIMATIONS = (
+    "create_model",
+    "put_data",
+    "append_day",
+    "clean_features",
+    "reduce_universe",
+    "estimate_style_scores",
+    "estimate_factor_returns",
+    "risk_model",
+)
+"""Operations that make or estimate a model; their times are shown apart."""
+
+
+def performance(services: Services, parts: dict[str, Any]) -> dict[str, Any]:
+    """Give the body of ``GET /performance-metrics``.
+
+    Parameters
+    ----------
+    services
+        Its meter holds the HTTP face's own measurements.
+    parts
+        What `web.health.Health.parts` collected.
+    """
+    router: dict[str, Any] = parts["router"] or {}
+    started = (router.get("router") or {}).get("started")
+    uptime_s = time.time() - started if started else None
+    operations = {name: _rates(row, uptime_s) for name, row in _operations(router)}
+    calls = sum(row["calls"] for row in operations.values())
+    errors = sum(sum(row["errors"].values()) for row in operations.values())
+    devices: dict[str, int] = {}
+    for row in operations.values():
+        for device, count in row["devices"].items():
+            devices[device] = devices.get(device, 0) + count
+    return {
+        "uptime_s": uptime_s,
+        "calls": calls,
+        "throughput_per_s": calls / uptime_s if uptime_s else 0.0,
+        "success_rate": (calls - errors) / calls if calls else None,
+        "device_use": devices,
+        "operations": operations,
+        "model_estimation_ms": {
+            name: operations[name]["stages_ms"].get("compute") for name in ESTIMATIONS if name in operations
+        },
+        "http": services.meter.snapshot(),
+        "messagebus": parts["bridge"],
+        "silent": parts["silent"],
+    }
+
+
+def _operations(router: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for actor in router.get("actors", []):
+        yield from actor["operations"].items()
+
+
+def _rates(row: dict[str, Any], uptime_s: float | None) -> dict[str, Any]:
+    failed = sum(row["errors"].values())
+    return {
+        **row,
+        "success_rate": (row["calls"] - failed) / row["calls"] if row["calls"] else None,
+        "throughput_per_s": row["calls"] / uptime_s if uptime_s else None,
+    }
+
+
+class _Snapshot(Collector):
+    """One scrape: families made from counters that other processes keep."""
+
+    def __init__(self, services: Services, parts: dict[str, Any]) -> None:
+        self._services = services
+        self._parts = parts
+
+    def collect(self) -> Iterator[Metric]:
+        router: dict[str, Any] = self._parts["router"] or {}
+        yield GaugeMetricFamily(
+            "factor_engine_up", "Whether the router answers.", float(self._parts["router"] is not None)
+        )
+        yield from self._calls(router)
+        yield from _actors(router)
+        yield from self._http()
+        yield from _bus(router, self._parts["bridge"] or {})
+        models = (self._parts["models"] or {}).get("models", [])
+        version = GaugeMetricFamily("factor_engine_model_version", "Newest version of each model.", labels=["model_id"])
+        for model in models:
+            version.add_metric([model["model_id"]], model["model_version"])
+        yield version
+
+    @staticmethod
+    def _calls(router: dict[str, Any]) -> Iterator[Metric]:
+        calls = CounterMetricFamily("factor_engine_calls", "Operations answered.", labels=["operation"])
+        errors = CounterMetricFamily("factor_engine_errors", "Problems by code.", labels=["operation", "code"])
+        devices = CounterMetricFamily("factor_engine_device_calls", "By device.", labels=["operation", "device"])
+        latency, quantiles = _latency("factor_engine_stage", "operation", "stage")
+        for name, row in _operations(router):
+            calls.add_metric([name], row["calls"])
+            for code, count in row["errors"].items():
+                errors.add_metric([name, code], count)
+            for device, count in row["devices"].items():
+                devices.add_metric([name, device], count)
+            for stage, summary in row["stages_ms"].items():
+                _add(latency, quantiles, [name, stage], summary)
+        yield from (calls, errors, devices, latency, quantiles)
+
+    def _http(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily("factor_engine_http_requests", "HTTP requests by route.", labels=["route"])
+        errors = CounterMetricFamily("factor_engine_http_problems", "HTTP problems by code.", labels=["route", "code"])
+        latency, quantiles = _latency("factor_engine_http", "route")
+        for name, row in self._services.meter.snapshot().items():
+            calls.add_metric([name], row["calls"])
+            for code, count in row["errors"].items():
+                errors.add_metric([name, code], count)
+            for summary in row["stages_ms"].values():
+                _add(latency, quantiles, [name], summary)
+        yield from (calls, errors, latency, quantiles)
+
+
+def _latency(prefix: str, *labels: str) -> tuple[SummaryMetricFamily, GaugeMetricFamily]:
+    return (
+        SummaryMetricFamily(f"{prefix}_seconds", "Time taken.", labels=list(labels)),
+        GaugeMetricFamily(f"{prefix}_quantile_seconds", "Quantiles of recent times.", labels=[*labels, "quantile"]),
+    )
+
+
+def _add(
+    latency: SummaryMetricFamily, quantiles: GaugeMetricFamily, labels: list[str], summary: dict[str, float]
+) -> None:
+    latency.add_metric(labels, int(summary["count"]), summary["sum_ms"] / 1e3)
+    quantiles.add_metric([*labels, "0.5"], summary["p50"] / 1e3)
+    quantiles.add_metric([*labels, "0.99"], summary["p99"] / 1e3)
+
+
+def _actors(router: dict[str, Any]) -> Iterator[Metric]:
+    ready = GaugeMetricFamily("factor_engine_actor_ready", "Whether the actor is READY.", labels=["workload"])
+    queue = GaugeMetricFamily("factor_engine_actor_queue_length", "Requests waiting.", labels=["workload"])
+    restarts = CounterMetricFamily("factor_engine_actor_restarts", "Restarts and moves.", labels=["workload"])
+    for actor in router.get("actors", []):
+        labels = [actor["workload"]]
+        ready.add_metric(labels, float(actor["state"] == State.READY.value))
+        queue.add_metric(labels, actor["queue_length"] or 0)
+        restarts.add_metric(labels, actor["restarts"])
+    yield from (ready, queue, restarts)
+
+
+def _bus(router: dict[str, Any], bridge: dict[str, Any]) -> Iterator[Metric]:
+    connected = bool(router.get("bus", {}).get("connected", False))
+    yield GaugeMetricFamily("factor_engine_bus_connected", "Whether NATS is connected.", float(connected))
+    values = GaugeMetricFamily("factor_engine_bus", "Counters and gauges of the bridge.", labels=["name"])
+    for name, value in _numbers("", bridge):
+        values.add_metric([name], value)
+    yield values
+
+
+def _numbers(prefix: str, tree: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Give every number in a tree under its dotted name."""
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _numbers(f"{name}.", value)
+        elif isinstance(value, int | float):
+            yield name, float(value)
+
+
+def prometheus(services: Services, parts: dict[str, Any]) -> bytes:
+    """Give the body of ``GET /metrics``: the text format that Prometheus scrapes."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Snapshot(services, parts))
+    return generate_latest(registry)
