@@ -16,10 +16,10 @@ from collections import deque
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import MaxPayloadError
 
 from bus.feed import Feed
-from bus.outbox import Outbox, Stored
+from bus.outbox import Outbox
+from bus.wire import hpub, publish_all
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ CHECK_S = 1.0
 REMOVE_BATCH = 256
 """Acknowledged events are removed so many at a time, or at rest: one transaction for many."""
 CHECKPOINT_BYTES = 4 * 2**20
-HEADER_ALLOWANCE = 1024
+HEADER_ALLOWANCE = 8192
 
 
 class Drainer:
@@ -110,28 +110,22 @@ class Drainer:
             self._full = True
             return 0
         rows = self._outbox.read(self._cursor, min(room, READ_BATCH))
+        commands = []
         for stored in rows:
             self._cursor = stored.seq
             self._feed.add(stored)
             if stored.seq in self._in_flight:
                 continue
-            await self._send_one(nc, inbox, stored, now)
+            event = stored.event
+            if len(event.data) + HEADER_ALLOWANCE > nc.max_payload:
+                self._give_up(stored.seq, f"event {event.id} on {event.subject} is over the server's largest message")
+                continue
+            commands.append(hpub(event, stored.seq, f"{inbox}.{stored.seq}"))
+            self._in_flight[stored.seq] = now
+        if commands:
+            await publish_all(nc, commands)
+            self.published += len(commands)
         return len(rows)
-
-    async def _send_one(self, nc: Client, inbox: str, stored: Stored, now: float) -> None:
-        event = stored.event
-        if len(event.data) + HEADER_ALLOWANCE > nc.max_payload:
-            self._give_up(stored.seq, f"event {event.id} on {event.subject} is over the server's largest message")
-            return
-        try:
-            await nc.publish(
-                event.subject, event.data, reply=f"{inbox}.{stored.seq}", headers=event.headers(stored.seq)
-            )
-        except MaxPayloadError:
-            self._give_up(stored.seq, f"event {event.id} on {event.subject} is over the server's largest message")
-            return
-        self._in_flight[stored.seq] = now
-        self.published += 1
 
     async def _on_ack(self, msg: Msg) -> None:
         seq = int(msg.subject[self._prefix :])

@@ -130,7 +130,8 @@ class Face:
         if priority is None:
             priority = Priority[request.messagebus_priority.upper()]
         request_id = request_id or request.request_id
-        fields = request.model_dump()
+        # Request models hold plain values only (a test says so), so their fields are their dump, without the copying.
+        fields = dict(request.__dict__)
         if operation.access == "write":
             # The actor commits under this id, so that the router may send the write again after a crash.
             request_id = fields["request_id"] = request_id or new_id()
@@ -192,18 +193,10 @@ def events_of(
     data: dict[str, Any] = {**calculation, "model_id": fields.get("model_id")}
     if "portfolio_id" in fields:
         data["portfolio_id"] = portfolio or DEFAULT_PORTFOLIO
-    names = {
-        "portfolio_id": portfolio or DEFAULT_PORTFOLIO,
-        "model_id": fields.get("model_id") or "",
-        "symbol": fields.get("symbol") or "",
-        "factor_type": operation.factor_type,
-    }
     out = []
     body: bytes | None = None
     for template in operation.events:
-        subject = template
-        if "{" in template:
-            subject = template.format_map({name: token(text) for name, text in names.items()})
+        subject = _fill(template, operation, fields) if "{" in template else template
         identity = hashlib.blake2b(f"{calculation['calculation_id']}:{subject}".encode(), digest_size=16).hexdigest()
         made = event(
             subject, operation.message_type, data if body is None else body, priority=priority, event_id=identity
@@ -214,6 +207,17 @@ def events_of(
         body = made.data
         out.append(made)
     return out
+
+
+def _fill(template: str, operation: Operation, fields: Mapping[str, Any]) -> str:
+    """Put the request's own names into an event subject, each as one token."""
+    names = {
+        "portfolio_id": fields.get("portfolio_id") or DEFAULT_PORTFOLIO,
+        "model_id": fields.get("model_id") or "",
+        "symbol": fields.get("symbol") or "",
+        "factor_type": operation.factor_type,
+    }
+    return template.format_map({name: token(text) for name, text in names.items() if f"{{{name}}}" in template})
 
 
 def _calculation(

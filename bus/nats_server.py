@@ -45,6 +45,10 @@ authorization {{ users: [ {{ user: "{user}", password: "{password}" }} ] }}
 """
 
 
+_N_THREADS = 17
+"""Place of num_threads in /proc/<pid>/stat, counted from the state."""
+
+
 class NatsServerError(Unavailable):
     """The embedded nats-server cannot be had."""
 
@@ -110,7 +114,8 @@ class NatsServer:
             pid = int((self.folder / "nats-server.pid").read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return pid if str(self.config_path) in _command_of(pid) else None
+        alive, command = _process(pid)
+        return pid if alive and str(self.config_path) in command else None
 
     def start(self, timeout_s: float = 10.0) -> NatsAccess:
         """Start the server, or adopt the one that runs on this run directory; returns when it takes log-ins.
@@ -206,8 +211,9 @@ class NatsServer:
     def _gone(self, pid: int, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            ended = self._process.poll() is not None if self._process else str(self.config_path) not in _command_of(pid)
-            if ended:
+            if self._process is not None:
+                self._process.poll()  # or it stays a zombie
+            if not _process(pid)[0]:
                 return True
             time.sleep(0.02)
         return False
@@ -219,18 +225,20 @@ class NatsServer:
             return f"no log at {self.log_path.name}"
 
 
-def _command_of(pid: int) -> str:
-    """Give the command line of a process, empty when it is gone or a zombie."""
-    proc = Path(f"/proc/{pid}")
+def _process(pid: int) -> tuple[bool, str]:
+    """Tell whether a process is alive (a zombie is not) and its command line."""
     if Path("/proc/self").exists():
+        folder = Path(f"/proc/{pid}")
         try:
-            zombie = proc.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z"
-            return "" if zombie else proc.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            stat = folder.joinpath("stat").read_text().rpartition(")")[2].split()
+            command = folder.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
-            return ""
+            return False, ""
+        # A killed process is a zombie while its last threads end; only then are its ports free.
+        return stat[0] not in "ZX" or int(stat[_N_THREADS]) > 1, command
     done = subprocess.run(["ps", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    text = done.stdout.strip()
-    return "" if text.startswith("Z") else text
+    state, _, command = done.stdout.strip().partition(" ")
+    return bool(state) and not state.startswith("Z"), command
 
 
 def _free(port: int) -> bool:

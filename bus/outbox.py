@@ -13,7 +13,7 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -94,7 +94,9 @@ class Outbox:
         self.threshold = threshold
         self.buffer_size = buffer_size
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._db = self._open()
+        # One connection never waits for the database's lock and belongs to the event loop; the other one does wait.
+        self._patient = self._open(LOCK_WAIT_S)
+        self._db = self._open(0.0)
         self._lock = threading.Lock()
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._waiting: list[tuple[Sequence[Event], asyncio.Future[None]]] = []
@@ -116,14 +118,14 @@ class Outbox:
             current.max_buffer_size,
         )
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, wait_s: float) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_WAIT_S, check_same_thread=False)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         # A checkpoint calls fsync; the drainer does it, off every face's event loop.
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.executescript(SCHEMA)
-        db.execute("PRAGMA busy_timeout = 0")
+        db.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
         return db
 
     # -- faces
@@ -149,7 +151,7 @@ class Outbox:
     def put_now(self, events: Sequence[Event]) -> None:
         """Keep the events from a thread without an event loop; waits for the database's lock."""
         try:
-            depth = self._commit(events, LOCK_WAIT_S)
+            depth = self._commit_patiently(events)
         except sqlite3.Error as error:
             raise OutboxError(f"the outbox cannot be written: {error}") from error
         self._after(events, depth)
@@ -160,13 +162,13 @@ class Outbox:
         group, self._waiting = self._waiting, []
         events = [event for part, _ in group for event in part]
         try:
-            depth = self._commit(events, 0)
+            depth = _insert(self._db, events)
         except sqlite3.OperationalError as error:
             if not _locked(error):
                 self._settle(group, error)
                 return
             self._slow_running = True
-            later = loop.run_in_executor(self._slow, self._commit, events, LOCK_WAIT_S)
+            later = loop.run_in_executor(self._slow, self._commit_patiently, events)
             later.add_done_callback(lambda done: self._slow_done(loop, group, events, done))
             return
         except sqlite3.Error as error:
@@ -200,28 +202,9 @@ class Outbox:
             else:
                 future.set_exception(OutboxError(f"the outbox cannot be written: {error}"))
 
-    def _commit(self, events: Sequence[Event], wait_s: float) -> int:
-        """Insert in one transaction; gives the depth after it."""
+    def _commit_patiently(self, events: Sequence[Event]) -> int:
         with self._lock:
-            self._begin(wait_s)
-            try:
-                self._db.executemany(_INSERT, events)
-                self._db.execute(_COUNT, (len(events),))
-                depth: int = self._db.execute("SELECT depth FROM counters").fetchone()[0]
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-        return depth
-
-    def _begin(self, wait_s: float) -> None:
-        if wait_s:
-            self._db.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        finally:
-            if wait_s:
-                self._db.execute("PRAGMA busy_timeout = 0")
+            return _insert(self._patient, events)
 
     def _after(self, events: Sequence[Event], depth: int) -> None:
         self._commits += 1
@@ -259,30 +242,19 @@ class Outbox:
             False when another process holds the database's lock now: nothing was removed, ask again.
         """
         column = "undeliverable" if undeliverable else "delivered"
-        with self._lock:
-            try:
-                self._begin(0)
-            except sqlite3.OperationalError as error:
-                if _locked(error):
-                    return False
-                raise
-            try:
-                gone = sum(self._db.execute(_DELETE, run).rowcount for run in _runs(seqs))
-                self._db.execute(f"UPDATE counters SET depth = depth - ?1, {column} = {column} + ?1", (gone,))  # noqa: S608
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+        try:
+            with _transaction(self._db) as db:
+                gone = sum(db.execute(_DELETE, run).rowcount for run in _runs(seqs))
+                db.execute(f"UPDATE counters SET depth = depth - ?1, {column} = {column} + ?1", (gone,))  # noqa: S608
+        except sqlite3.OperationalError as error:
+            if _locked(error):
+                return False
+            raise
         return True
 
     def trim(self) -> int:
-        """Bring a full outbox under its limit: the oldest LOW first, then the oldest; gives how many went.
-
-        It has a connection of its own, so that a face that puts meanwhile finds the database locked, not its loop.
-        """
-        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_WAIT_S)) as db:
-            db.execute("PRAGMA wal_autocheckpoint = 0")
-            db.execute("BEGIN IMMEDIATE")
+        """Bring a full outbox under its limit: the oldest LOW first, then the oldest; gives how many went."""
+        with self._lock, _transaction(self._patient) as db:
             depth = db.execute("SELECT depth FROM counters").fetchone()[0]
             excess = depth - int(self.limit * TRIM_TO) if depth > self.limit else 0
             low = _drop(db, f"WHERE priority = {int(Priority.LOW)}", excess)
@@ -292,7 +264,6 @@ class Outbox:
                 "dropped_oldest = dropped_oldest + ?",
                 (low + oldest, low, oldest),
             )
-            db.execute("COMMIT")
         return low + oldest
 
     def counts(self) -> OutboxCounts:
@@ -345,10 +316,32 @@ class Outbox:
         """Let go of the database and the pipe."""
         self._slow.shutdown()
         with self._lock:
+            self._patient.close()
             self._db.close()
         if self._wake_fd is not None:
             os.close(self._wake_fd)
             self._wake_fd = None
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _insert(db: sqlite3.Connection, events: Sequence[Event]) -> int:
+    """Insert in one transaction; gives the depth after it."""
+    with _transaction(db):
+        db.executemany(_INSERT, events)
+        db.execute(_COUNT, (len(events),))
+        depth: int = db.execute("SELECT depth FROM counters").fetchone()[0]
+    return depth
 
 
 def _runs(seqs: Sequence[int]) -> list[tuple[int, int]]:

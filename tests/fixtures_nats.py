@@ -70,12 +70,6 @@ class ClientDouble:
         return {"state": "READY", "actors": []}
 
 
-@pytest.fixture
-def client_double():
-    """Make doubles."""
-    return ClientDouble
-
-
 async def until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
     """Wait until the condition holds; fail with what was waited for."""
     end = time.monotonic() + deadline_s
@@ -89,12 +83,6 @@ async def until(condition: Callable[[], object], what: str, deadline_s: float = 
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture(name="until")
-def until_fixture():
-    """Give `until` to tests, which cannot import from here."""
-    return until
-
-
 @asynccontextmanager
 async def bridge_over(server: NatsServer, client, **changes) -> AsyncIterator[Bridge]:
     """Run a bridge in this process, ready to answer."""
@@ -106,12 +94,6 @@ async def bridge_over(server: NatsServer, client, **changes) -> AsyncIterator[Br
         yield bridge
     finally:
         await bridge.stop()
-
-
-@pytest.fixture(name="bridge_over")
-def bridge_fixture():
-    """Give `bridge_over` to tests."""
-    return bridge_over
 
 
 @asynccontextmanager

@@ -1,0 +1,43 @@
+"""Events written straight into the NATS protocol, many in one write.
+
+nats-py's ``publish`` checks and encodes nine headers with regular expressions, tens of microseconds an event; joined as
+one text the same bytes cost a few. They go through nats-py's own send buffer, so flushing and back pressure are as for
+``publish``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nats.aio.client import Client
+from nats.errors import ConnectionClosedError
+
+from contracts.events import Event
+
+
+def hpub(event: Event, sequence: int, reply: str) -> bytes:
+    """Encode one publication with the headers of `Event.headers`."""
+    headers = event.headers(sequence)
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+        # A line break inside a value would begin another header.
+        text = "".join([f"{name}: {' '.join(value.split())}\r\n" for name, value in headers.items()])
+    head = f"NATS/1.0\r\n{text}\r\n".encode()
+    size = len(head)
+    command = f"HPUB {event.subject} {reply} {size} {size + len(event.data)}\r\n".encode()
+    return b"".join((command, head, event.data, b"\r\n"))
+
+
+async def publish_all(nc: Client, commands: Sequence[bytes]) -> None:
+    """Send encoded publications in order.
+
+    Raises
+    ------
+    ConnectionClosedError
+        There is no connection; nothing was sent.
+    """
+    if not nc.is_connected:
+        raise ConnectionClosedError
+    nc.stats["out_msgs"] += len(commands)
+    await nc._send_command(b"".join(commands))
+    await nc._flush_pending()
