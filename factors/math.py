@@ -54,7 +54,9 @@ def winsorize(data: NDArray[np.float64], percentile: float = 0.05, axis: int = 0
     if not 0 <= percentile <= 1:
         raise ValueError("`percentile` must be between 0 and 1")
     values = np.asarray(data)
-    if percentile > 0.5 or values.ndim not in (1, 2) or values.size == 0:
+    if values.size == 0:
+        return values.astype(np.float64)
+    if percentile > 0.5 or values.ndim not in (1, 2):
         finite = np.where(np.isfinite(values), values, np.nan)
         low = np.nanpercentile(finite, percentile * 100, axis=axis, keepdims=True)
         high = np.nanpercentile(finite, (1 - percentile) * 100, axis=axis, keepdims=True)

@@ -16,6 +16,7 @@ from factors.panel import Array
 from factors.regression_kernels import cholesky_inverse, normal_equations
 from factors.series import Series, derived
 from factors.settings import STYLE_NAMES, StyleSettings
+from factors.single_styles import cut_between
 from factors.threads import spread
 from factors.window import Window
 
@@ -251,12 +252,7 @@ class StyleScores:
         sze = self.settings.sze
         if name != "size" or sze.lower_decile is None or sze.upper_decile is None:
             return
-        for t in range(len(raw)):
-            inside = np.sort(raw[t][mask[t] & ~np.isnan(raw[t])])
-            if len(inside):
-                # Polars' "nearest" quantile, which toraniko uses.
-                low, high = (inside[round(q * (len(inside) - 1))] for q in (sze.lower_decile, sze.upper_decile))
-                raw[t][(raw[t] > low) & (raw[t] < high)] = 0.0
+        cut_between(raw, sze.lower_decile, sze.upper_decile, mask)
 
     def _each_date(self, work: object, raw: Array) -> None:
         spread(work, len(raw), self.threads, 32)  # type: ignore[arg-type]
