@@ -168,6 +168,14 @@ def _cs_median(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     return lowering.graph.add(Op.CS_QUANTILE, (args[0],), ints=(0,), floats=(0.5,))
 
 
+@builds("cs_mslope")
+def _cs_mslope(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
+    k, *panels = args
+    if k > len(panels) - 1:
+        raise FormulaError(f"k is {k} of {len(panels) - 1} regressors", expected=(f"1 to {len(panels) - 1}",))
+    return lowering.graph.add(Op.CS_RESIDUAL, tuple(panels), ints=(1 + k,))
+
+
 @builds("indneutralize")
 def _indneutralize(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     x, g = args

@@ -103,12 +103,20 @@ def _strict(op: Op) -> Builder:
     return build
 
 
+def _trend(mode: int) -> Builder:
+    def build(lowering: Lowering, args: list[Any], settings: Settings) -> Ref:
+        tolerance = lowering.conventions.corr_tolerance if mode == 2 else 0.0
+        return lowering.window(Op.TREND, (args[0],), args[1], settings, mode=mode, floats=(tolerance,))
+
+    return build
+
+
 BUILDERS["avedev"] = _strict(Op.AVEDEV)
 BUILDERS["product"] = _simple(Op.PRODUCT)
 BUILDERS["ts_drawdown"] = _strict(Op.DRAWDOWN)
 BUILDERS["sumac_range"] = _strict(Op.SUMAC_RANGE)
 for _mode, _name in enumerate(("slope", "intercept", "rsquare", "resi", "forecast", "linreg")):
-    BUILDERS[_name] = _simple(Op.TREND, _mode)
+    BUILDERS[_name] = _trend(_mode)
 
 
 def _extreme(mode: int) -> Builder:
@@ -340,16 +348,25 @@ def _mama(mode: int) -> Builder:
 
 def _hilbert(mode: int, warmup: int) -> Builder:
     def build(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
-        lookback = 50 if mode in (6, 7) else 0
-        return lowering.graph.add(Op.HILBERT, (args[0],), ints=(mode,), lookback=lookback, warmup=warmup)
+        return lowering.graph.add(Op.HILBERT, (args[0],), ints=(mode,), warmup=warmup)
 
     return build
 
 
 BUILDERS.update(
-    ema=_ema, wilder=_wilder, sma=_sma, ewm=_ewm, wilder_sum=_wilder_sum, kama=_kama, sar=_sar, mama=_mama(0), fama=_mama(1)
+    ema=_ema,
+    wilder=_wilder,
+    sma=_sma,
+    ewm=_ewm,
+    wilder_sum=_wilder_sum,
+    kama=_kama,
+    sar=_sar,
+    mama=_mama(0),
+    fama=_mama(1),
 )
-for _mode, _name in enumerate(("dcperiod", "inphase", "quadrature", "dcphase", "sine", "leadsine", "trendline", "trendmode")):
+for _mode, _name in enumerate(
+    ("dcperiod", "inphase", "quadrature", "dcphase", "sine", "leadsine", "trendline", "trendmode")
+):
     BUILDERS["ht_" + _name] = _hilbert(_mode, 32 if _mode < 3 else 63)
 
 _RESET = {"never": 0, "month": 1, "year": 2}

@@ -104,8 +104,10 @@ class Lowering:
     ) -> Ref:  # fmt: skip
         """Operation over the last `d` rows, strict or with `min_periods`."""
         least = self.min_periods(d, settings)
+        # a sorted window also needs the row that leaves it
+        reads = d if op == Op.SORTED else d - 1
         return self.graph.add(
-            op, operands, ints=(mode, d, least, *more), floats=floats, lookback=d - 1, warmup=least - 1
+            op, operands, ints=(mode, d, least, *more), floats=floats, lookback=reads, warmup=least - 1
         )
 
     def min_periods(self, d: int, settings: Settings) -> int:

@@ -12,7 +12,7 @@ FIELDS = frozenset(
     "open high low close volume vwap amount returns market_cap shares rf "
     "benchmark_open benchmark_close benchmark_return "
     "book sales sales_q earnings earnings_q cash_flow cash_flow_q dividends assets debt cash "
-    "gross_profit ebit ebitda capex rnd".split()
+    "long_term_debt gross_profit ebit ebitda interest capex rnd".split()
 )
 GROUPS = frozenset(("sector", "industry", "subindustry", "exchange", "country"))
 ALIASES = {

@@ -206,6 +206,7 @@ cs_corr | x:p y:p | panel
 cs_slope | y:p x:p | panel
 cs_residual regression_residual | y:p x:p *z:p | panel
 cs_wresidual | y:p w:p x:p *z:p | panel
+cs_mslope | k:i y:p x:p *z:p | panel
 indneutralize group_neutralize group_demean | x:p g:g | panel
 group_mean | x:p g:g | panel
 group_sum | x:p g:g | panel

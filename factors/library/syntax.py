@@ -297,9 +297,7 @@ class _Reader:
         rule = {"floor": math.floor, "round": lambda v: math.floor(v + 0.5), "ceil": math.ceil}
         value = int(rule[self.conventions.window_fraction](term.value)) if abs(term.value) < 1e9 else 10**9
         if not least <= value <= limits.MAX_WINDOW_ROWS:
-            raise FormulaError(
-                f"{where} is {term.value:g}", *term.position, (f"{least} to {limits.MAX_WINDOW_ROWS}",)
-            )
+            raise FormulaError(f"{where} is {term.value:g}", *term.position, (f"{least} to {limits.MAX_WINDOW_ROWS}",))
         return value
 
     def setting(self, operator: Operator, tree: Any) -> tuple[str, Any]:

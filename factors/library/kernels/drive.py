@@ -1,0 +1,158 @@
+"""Runs the instructions of a plan: those along time by tiles of assets, those across names by dates."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from factors.library.kernels import crosssection, cycle, elementwise, groups, moments, recursive, rolling, windows
+from factors.library.kernels.layout import I0, L0, MODE, OP, R0, Op
+from factors.library.kernels.types import F8, I8, LARGEST, U8, row_of
+
+NAN = np.nan
+OUTPUT, GROUP, RESIDUAL = int(Op.OUTPUT), int(Op.GROUP), int(Op.CS_RESIDUAL)
+SUM, MOMENT, PAIR, SHAPE, TREND, AVEDEV = (
+    int(Op.SUM), int(Op.MOMENT), int(Op.PAIR), int(Op.RESIDUAL_SHAPE), int(Op.TREND), int(Op.AVEDEV),
+)  # fmt: skip
+PRODUCT, EXTREME, TS_RANK, SORTED, WEIGHTED = (
+    int(Op.PRODUCT), int(Op.EXTREME), int(Op.TS_RANK), int(Op.SORTED), int(Op.WEIGHTED),
+)  # fmt: skip
+EW_ONE, EW_PAIR, MREG, DRAWDOWN, SUMAC, PATHS = (
+    int(Op.EW_ONE), int(Op.EW_PAIR), int(Op.MREG), int(Op.DRAWDOWN), int(Op.SUMAC_RANGE), int(Op.CUM_RANGE),
+)  # fmt: skip
+LONG_SUM, LONG_PAIR, LONG_EXTREME = int(Op.LONG_SUM), int(Op.LONG_PAIR), int(Op.LONG_EXTREME)
+EMA, WILDER_SUM, KAMA, SAR, MAMA, HILBERT = (
+    int(Op.EMA), int(Op.WILDER_SUM), int(Op.KAMA), int(Op.SAR), int(Op.MAMA), int(Op.HILBERT),
+)  # fmt: skip
+CUMULATE, BARSLAST, LAST_IF, FFILL, AGE = (
+    int(Op.CUMULATE), int(Op.BARSLAST), int(Op.LAST_IF), int(Op.FFILL), int(Op.AGE),
+)  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def emit(A: F8, c: I8, out: NDArray[np.float64], n: int, t0: int, t1: int, j0: int, j1: int) -> None:
+    """Copy a factor's rows to the caller's array `[n_factors, n_rows, n_assets]`; row t0 goes to row 0."""
+    for t in range(t0, t1):
+        o = row_of(t, c[L0], c[R0], c[I0], n)
+        x = A[o + j0 : o + j1]
+        z = out[c[MODE], t - t0, j0:j1]
+        for j in range(j1 - j0):
+            z[j] = x[j] if abs(x[j]) <= LARGEST else NAN
+
+
+@njit(cache=True, nogil=True)
+def window_step(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
+    """Run one instruction over a window."""
+    op = c[OP]
+    if op == SUM or op == LONG_SUM:
+        rolling.rolling_sum(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == PAIR or op == LONG_PAIR:
+        moments.rolling_pair(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == TS_RANK:
+        rolling.rolling_rank(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == WEIGHTED:
+        rolling.rolling_weighted(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == EXTREME or op == LONG_EXTREME:
+        rolling.rolling_extreme(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == MOMENT:
+        moments.rolling_moment(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == TREND:
+        moments.rolling_trend(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == SHAPE:
+        moments.rolling_residual_shape(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == AVEDEV:
+        moments.rolling_avedev(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == PRODUCT:
+        rolling.rolling_product(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == SORTED:
+        windows.rolling_sorted(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == EW_ONE:
+        windows.ew_one(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == EW_PAIR:
+        windows.ew_pair(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == MREG:
+        windows.rolling_mreg(A, c, F, E, n, t0, t1, j0, j1, S)
+    elif op == DRAWDOWN:
+        windows.rolling_drawdown(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == SUMAC:
+        windows.rolling_sumac(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == PATHS:
+        windows.rolling_paths(A, c, F, n, t0, t1, j0, j1, S)
+
+
+@njit(cache=True, nogil=True)
+def recursive_step(A: F8, c: I8, F: F8, E: I8, periods: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
+    """Run one recursive instruction."""
+    op = c[OP]
+    if op == EMA:
+        recursive.ema(A, c, F, n, t0, t1, j0, j1)
+    elif op == AGE:
+        recursive.age(A, c, E, n, t0, t1, j0, j1)
+    elif op == WILDER_SUM:
+        recursive.wilder_sum(A, c, F, n, t0, t1, j0, j1)
+    elif op == KAMA:
+        recursive.kama(A, c, F, n, t0, t1, j0, j1)
+    elif op == SAR:
+        recursive.sar(A, c, F, n, t0, t1, j0, j1)
+    elif op == MAMA or op == HILBERT:
+        cycle.cycles(A, c, F, n, t0, t1, j0, j1)
+    elif op == CUMULATE:
+        recursive.cumulate(A, c, periods, n, t0, t1, j0, j1)
+    elif op == BARSLAST:
+        recursive.barslast(A, c, n, t0, t1, j0, j1)
+    elif op == LAST_IF:
+        recursive.last_if(A, c, n, t0, t1, j0, j1)
+    elif op == FFILL:
+        recursive.ffill(A, c, n, t0, t1, j0, j1)
+
+
+@njit(cache=True, nogil=True)
+def along_time(
+    code: I8, first: int, last: int, A: F8, F: F8, E: I8, periods: I8, out: NDArray[np.float64],
+    n: int, t0: int, t1: int, j0: int, j1: int, tile: int, S: F8,
+) -> None:  # fmt: skip
+    """Run instructions [first, last) over rows [t0, t1) and assets [j0, j1), all of them tile by tile."""
+    for a in range(j0, j1, tile):
+        b = min(a + tile, j1)
+        for i in range(first, last):
+            c = code[i]
+            op = c[OP]
+            if op < OUTPUT:
+                elementwise.elementwise(A, c, n, t0, t1, a, b)
+            elif op == OUTPUT:
+                emit(A, c, out, n, t0, t1, a, b)
+            elif op < EMA:
+                window_step(A, c, F, E, n, t0, t1, a, b, S)
+            else:
+                recursive_step(A, c, F, E, periods, n, t0, t1, a, b)
+
+
+@njit(cache=True, nogil=True)
+def across_names(
+    code: I8, first: int, last: int, A: F8, U: U8, F: F8, E: I8, n: int, t0: int, t1: int, K: U8, H: I8, G: F8
+) -> None:
+    """Run instructions [first, last) on each of the rows [t0, t1)."""
+    for t in range(t0, t1):
+        for i in range(first, last):
+            c = code[i]
+            if c[OP] == RESIDUAL:
+                o = row_of(t, 0, c[7], c[6], n)
+                crosssection.residual(A, c, E, n, t, A[o : o + n])
+            elif c[OP] < GROUP:
+                crosssection.across(A, U, c, F, E, n, t, K, H)
+            else:
+                groups.group_step(A, U, c, n, t, G, K, H)
+
+
+@njit(cache=True, nogil=True)
+def whole_plan(
+    code: I8, phases: I8, A: F8, U: U8, F: F8, E: I8, periods: I8, out: NDArray[np.float64], n: int, t0: int, t1: int,
+    tile: int, S: F8, K: U8, H: I8, G: F8,
+) -> None:  # fmt: skip
+    """Run every phase on one thread; a phase is (first, last, across names or not)."""
+    for p in range(len(phases)):
+        if phases[p, 2] == 0:
+            along_time(code, phases[p, 0], phases[p, 1], A, F, E, periods, out, n, t0, t1, 0, n, tile, S)
+        else:
+            across_names(code, phases[p, 0], phases[p, 1], A, U, F, E, n, t0, t1, K, H, G)
