@@ -86,7 +86,7 @@ def guarded(handler: Handler, services: Services, name: str) -> Handler:
         finally:
             elapsed = time.perf_counter() - started
             if code is None:
-                services.meter.answered(name, Device.CPU, http=elapsed)
+                services.meter.answered(name, Device.CPU.value, http=elapsed)
             else:
                 services.meter.failed(name, code, http=elapsed)
 

@@ -1,0 +1,142 @@
+"""The HTTP application over the real workload actors in this process: everything but Ray, NATS and Serve is real."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from actors.base import WorkloadActor
+from bus.face import Face
+from bus.outbox import Outbox
+from contracts.settings import Settings, settings
+from contracts.work import State, WorkResult, work_item
+from router import health as report
+from router.fleet import Member
+from router.operations import OPERATIONS, PLACEMENTS, Workload
+from router.placement import CLASS_PATHS
+from web.app import make_app
+from web.services import Services
+
+
+class InProcessEngine:
+    """Has the interface of `RouterClient`; the actors are the real classes, here."""
+
+    def __init__(self) -> None:
+        self.table = SimpleNamespace(default_model=None, bus=SimpleNamespace(connected=False, since=time.time()))
+        self._actors: dict[str, WorkloadActor] = {}
+        self.down: set[str] = set()
+
+    def actor(self, workload: str) -> WorkloadActor:
+        import importlib
+
+        if workload not in self._actors:
+            module, _, name = CLASS_PATHS[workload].partition(":")
+            self._actors[workload] = getattr(importlib.import_module(module), name)()
+        return self._actors[workload]
+
+    async def call(self, operation, payload, *, priority, timeout_s=None, request_id=None) -> WorkResult:
+        row = OPERATIONS[operation]
+        limit = row.timeout_s if timeout_s is None else timeout_s
+        item = work_item(operation, payload, priority=priority, timeout_s=limit, request_id=request_id)
+        if row.access == "write":
+            item = item._replace(payload={**payload, "request_id": item.request_id})
+        actor = await asyncio.to_thread(self.actor, row.workload.value)
+        results = await asyncio.to_thread(actor.call_light, [item])
+        return results[0]
+
+    async def health(self) -> dict[str, Any]:
+        if "router" in self.down:
+            raise RuntimeError("the router is down")
+        members = []
+        for workload in Workload:
+            member = Member(workload, PLACEMENTS[workload].devices)
+            actor = self._actors.get(workload.value)
+            if actor is not None:
+                member.state, member.reason, member.alive = State.READY, "in this process", True
+            members.append((member, actor.stats() if actor is not None else None))
+        return {
+            "state": "READY",
+            "degraded": [],
+            "starting": [m.workload.value for m, stats in members if stats is None],
+            "actors": [report.describe(member, stats) for member, stats in members],
+            "bus": {"connected": self.table.bus.connected, "since": self.table.bus.since},
+            "default_model": self.table.default_model,
+            "router": {"pid": 0, "started": time.time() - 1.0},
+        }
+
+    async def routing(self) -> dict[str, Any]:
+        return {"version": 1, "routes": []}
+
+
+class BridgeDouble:
+    """A feed that the test fills."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    async def status(self) -> dict[str, Any]:
+        return {"connected": True, "published": len(self.events)}
+
+    async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
+        start = 0 if after is None else after
+        fresh = [row for row in self.events if row["seq"] > start]
+        if not fresh:
+            await asyncio.sleep(0.01)
+        return {"events": fresh, "last": fresh[-1]["seq"] if fresh else start, "missed": 0}
+
+
+@pytest.fixture(scope="session")
+def run_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    run_dir = tmp_path_factory.mktemp("web")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACTOR_ENGINE_RUN_DIR", str(run_dir))
+        patch.setenv("FACTOR_ENGINE_HTTP_JSON_LIMIT_BYTES", str(2**20))
+        patch.setenv("FACTOR_ENGINE_HTTP_BULK_LIMIT_BYTES", str(64 * 2**20))
+        settings.cache_clear()
+        yield settings()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def sample():
+    from factors.sample import sample_market
+
+    return sample_market(n_assets=40, n_days=320).panel.to_frame()
+
+
+@pytest.fixture(scope="session")
+def engine_here(run_settings) -> InProcessEngine:
+    return InProcessEngine()
+
+
+@pytest.fixture(scope="session")
+def services(run_settings, engine_here) -> Services:
+    outbox = Outbox(run_settings.outbox_path)
+    face = Face(engine_here, outbox)
+    return Services(run_settings, face=face, client=engine_here, bridge=BridgeDouble())
+
+
+@pytest.fixture(scope="session")
+def http(services, sample, engine_here) -> Iterator[TestClient]:
+    """A client of the application, with the model `m` loaded."""
+    from contracts import frames
+
+    with TestClient(make_app(services)) as client:
+        answer = client.put(
+            "/factor-model/m/data", content=frames.encode(sample), headers={"content-type": frames.ARROW_STREAM}
+        )
+        assert answer.status_code == 200, answer.text
+        engine_here.table.default_model = "m"
+        yield client
+
+
+@pytest.fixture(scope="session")
+def symbols(sample) -> list[str]:
+    last = sample.filter(sample["date"] == sample["date"].max())
+    return last["symbol"].to_list()[:4]

@@ -1,0 +1,162 @@
+import pytest
+
+from contracts import frames
+from router.operations import OPERATIONS
+
+CALCULATION = {
+    "calculation_id", "factor_type", "calculation_time_ms", "hardware_used", "confidence_score", "model_version",
+    "messagebus_published",
+}  # fmt: skip
+
+
+def rows(sample, *columns, n_days=None):
+    """The sample's columns as a JSON table."""
+    dates = sample["date"].unique().sort()
+    frame = sample if n_days is None else sample.filter(sample["date"] >= dates[-n_days])
+    frame = frame.select("date", "symbol", *columns).drop_nulls()
+    return {"columns": frame.columns, "data": [[str(r[0]), *r[1:]] for r in frame.rows()]}
+
+
+@pytest.fixture(scope="module")
+def bodies(sample, symbols):
+    """A body that each POST operation answers to; the ones that make a model name one of their own."""
+    weights = dict.fromkeys(symbols, 0.25)
+    last = str(sample["date"].max())
+    day = sample.filter(sample["date"] == sample["date"].max())
+    import polars as pl
+
+    next_day = day.with_columns(pl.col("date").dt.offset_by("1d").cast(pl.String))
+    appended = {name: next_day[name].to_list() for name in next_day.columns}
+    small = rows(sample, "asset_returns", "market_cap", "sector", n_days=130)
+    return {
+        "create_model": {"model_id": "made", "feature_data": small},
+        "clean_features": {"model_id": "copy", "to_winsorize": {"book_price": 0.02}},
+        "reduce_universe": {"model_id": "copy", "top_n": 30},
+        "append_day": {"feature_data": appended},
+        "estimate_style_scores": {"model_id": "copy", "trailing_days": 100},
+        "estimate_factor_returns": {"model_id": "copy", "winsor_factor": 0.05},
+        "style_factors": {"model_id": "m", "symbols": symbols},
+        "factor_returns": {"model_id": "m", "start_date": last},
+        "factor_exposures": {"portfolio_weights": weights},
+        "factor_features": {"symbols": symbols},
+        "factor_signals": {},
+        "covariance": {},
+        "momentum": {"model_id": "m", "symbols": symbols},
+        "value": {"model_id": "m", "symbols": symbols},
+        "size": {"model_id": "m", "symbols": symbols},
+        "risk_model": {"universe_symbols": symbols},
+        "portfolio_risk": {"portfolio_weights": weights},
+        "portfolio_attribution": {"portfolio_weights": weights},
+        "calculate_factors": {"factors": None},
+        "factor_correlations": {"factors": ["ret_1d", "ret_5d"]},
+        "evaluate_formula": {"formula": "ts_mean(returns, 5)", "symbols": symbols},
+    }
+
+
+@pytest.fixture(scope="module")
+def copy(http, sample):
+    """A second model, for the operations that change one."""
+    body = frames.encode(sample)
+    assert http.put("/factor-model/copy/data", content=body, headers={"content-type": frames.ARROW_STREAM}).is_success
+
+
+POSTS = [(op.name, route.path) for op in OPERATIONS.values() for route in op.routes if route.method == "POST"]
+
+
+@pytest.mark.parametrize(("name", "path"), POSTS)
+def test_every_post_route_answers_in_its_shape(http, copy, bodies, symbols, name, path):
+    if name == "factor_correlations":
+        known = http.get("/factors/definitions").json()["definitions"]
+        bodies[name]["factors"] = [row["id"] for row in known if row.get("computable", True)][:2]
+    answer = http.post(path.format(model_id="copy", symbol=symbols[0]), json=bodies[name])
+    body = answer.json()
+    if name == "append_day" and answer.status_code == 422:  # the second route of two appends a day that is there
+        assert "date" in body["detail"]
+        return
+    assert answer.status_code == 200, body
+    assert body["success"] is True
+    assert set(body["calculation_result"]) >= CALCULATION
+    assert body["calculation_result"]["hardware_used"] == "cpu"
+    assert 0.0 <= body["calculation_result"]["confidence_score"] <= 1.0
+    OPERATIONS[name].result.model_validate(body)
+
+
+GETS = [(op.name, route.path) for op in OPERATIONS.values() for route in op.routes if route.method == "GET"]
+
+
+@pytest.mark.parametrize(("name", "path"), GETS)
+def test_every_get_route_answers_in_its_shape(http, symbols, name, path):
+    if name == "factor_results":
+        assert http.post(f"/factors/calculate/{symbols[0]}", json={}).is_success
+    category = http.get("/factors/definitions").json()["definitions"][0]["category"] if "{category}" in path else ""
+    answer = http.get(path.format(model_id="m", symbol=symbols[0], category=category))
+    assert answer.status_code == 200, answer.text
+    OPERATIONS[name].result.model_validate(answer.json())
+
+
+def test_the_three_json_forms_of_a_frame_give_the_same_answer(http, sample):
+    table = rows(sample, "market_cap", n_days=5)
+    by_column = {name: [row[i] for row in table["data"]] for i, name in enumerate(table["columns"])}
+    objects = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    answers = [
+        http.post("/individual-factors/size", json={"market_cap_data": form}).json()["calculation_result"][
+            "factor_values"
+        ]
+        for form in (table, by_column, objects)
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0]
+
+
+def test_arrow_and_parquet_bodies_make_the_same_model_as_json(http, sample):
+    import io
+
+    part = sample.select("date", "symbol", "asset_returns", "market_cap", "sector").filter(
+        sample["date"] >= sample["date"].unique().sort()[-130]
+    )
+    sink = io.BytesIO()
+    part.write_parquet(sink)
+    arrow = http.put(
+        "/factor-model/arrow/data", content=frames.encode(part), headers={"content-type": frames.ARROW_STREAM}
+    )
+    parquet = http.put("/factor-model/parquet/data", content=sink.getvalue(), headers={"content-type": frames.PARQUET})
+    posted = http.post("/factor-model/create", json={"model_id": "json", "feature_data": rows(part, *part.columns[2:])})
+    assert [a.status_code for a in (arrow, parquet, posted)] == [200, 200, 200]
+    weights = {"portfolio_weights": {part["symbol"][-1]: 1.0}}
+    exposures = [
+        http.post("/factor-exposures/calculate", json={**weights, "model_id": name}).json()["calculation_result"]
+        for name in ("arrow", "parquet", "json")
+    ]
+    assert exposures[0]["factor_exposures"] == exposures[1]["factor_exposures"] == exposures[2]["factor_exposures"]
+
+
+def test_a_bulk_table_over_the_inline_size_is_read_from_its_file_and_the_file_is_gone(
+    http, sample, run_settings, monkeypatch
+):
+    monkeypatch.setattr("web.routes.INLINE_BULK_BYTES", 0)
+    answer = http.put(
+        "/factor-model/large/data", content=frames.encode(sample), headers={"content-type": frames.ARROW_STREAM}
+    )
+    assert answer.status_code == 200, answer.text
+    assert list((run_settings.run_dir / "uploads").iterdir()) == []
+
+
+def test_top_n_may_come_in_the_query(http, copy):
+    answer = http.post("/factor-model/reduce-universe?top_n=25", json={"model_id": "copy"})
+    assert answer.status_code == 200, answer.text
+    assert "25" in str(http.get("/factor-models/copy/status").json()["recipe"])
+
+
+def test_a_write_repeated_under_its_idempotency_key_makes_no_second_version(http, copy):
+    ask = {"json": {"model_id": "copy", "top_n": 20}, "headers": {"idempotency-key": "once-and-only-once"}}
+    first = http.post("/factor-model/reduce-universe", **ask).json()
+    second = http.post("/factor-model/reduce-universe", **ask).json()
+    assert first["model_version"] == second["model_version"]
+
+
+def test_a_deleted_model_is_unknown(http, sample):
+    body = frames.encode(sample)
+    assert http.put("/factor-model/gone/data", content=body, headers={"content-type": frames.ARROW_STREAM}).is_success
+    assert http.delete("/factor-model/gone").status_code == 200
+    answer = http.get("/factor-models/gone/status")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
