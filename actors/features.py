@@ -47,9 +47,12 @@ def features_panel(request: dict[str, Any], like: Panel | None = None) -> Panel:
     try:
         return Panel.from_frame(frame, sector_encodings=encodings, **names)
     except FactorError as error:
-        column = f"feature_data.{error.field}" if error.field else "feature_data"
+        # The caller's own column names, not those inside the panel.
+        own = {"returns": "asset_returns", "market_cap": names["mkt_cap_col"]}.get(str(error.field), error.field)
+        text = str(error).replace(f"'{error.field}'", f"'{own}'")
         rows = [[str(part) for part in row] for row in error.rows] or None
-        raise InvalidInput(f"feature_data: {error}", field=column, rows=rows) from None
+        field = f"feature_data.{own}" if own else "feature_data"
+        raise InvalidInput(f"feature_data: {text}", field=field, rows=rows) from None
 
 
 def _joined(frame: pl.DataFrame, sectors: pl.DataFrame, names: dict[str, str]) -> tuple[pl.DataFrame, list[str]]:

@@ -32,3 +32,10 @@ def last_panel(version: Version, n_dates: int, fields: Sequence[str], categories
         {name: np.ascontiguousarray(version.day_asset(f"fields/{name}", days), dtype=np.float64) for name in fields},
         {c: Categories(np.asarray(version.day_asset(f"category/{c}", days)), tuple(names[c])) for c in categories},
     )
+
+
+def whole_panel(version: Version, rows: int | None = None) -> Panel:
+    """Read all fields and categories of a model, of all days or of the last ones."""
+    meta = version.manifest.meta
+    n_dates = version.manifest.n_dates if rows is None else rows
+    return last_panel(version, n_dates, list(meta["fields"]), list(meta["category_names"]))

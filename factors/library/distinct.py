@@ -84,7 +84,7 @@ def similarity(values: Mapping[str, Array], *, min_names: int = MIN_NAMES, min_d
     total = np.zeros((n_factors, n_factors))
     dates = np.zeros((n_factors, n_factors), dtype=np.int32)
     for day in range(panels[0].shape[0] if panels else 0):
-        rho = _pearson_of_ranks(np.stack([panel[day] for panel in panels]), min_names)
+        rho = pearson_of_ranks(np.stack([panel[day] for panel in panels]), min_names)
         defined = np.isfinite(rho)
         total += np.where(defined, np.abs(rho), 0.0)
         dates += defined
@@ -157,7 +157,7 @@ def _spearman(x: Array, y: Array) -> float:
     return float(dx @ dy / scale) if scale > 0.0 else float("nan")
 
 
-def _pearson_of_ranks(rows: Array, min_names: int) -> Array:
+def pearson_of_ranks(rows: Array, min_names: int) -> Array:
     """Correlate the ranks of all pairs of one date over their common names; NaN where too few or constant."""
     mask = np.isfinite(rows)
     ranks = np.zeros(rows.shape)

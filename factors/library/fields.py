@@ -1,4 +1,4 @@
-"""What a panel gives the library: its fields, and named proxies for those that it lacks. Never silent: each is listed."""
+"""What a panel gives the library: its fields, and proxies for those that it lacks, each of them named."""
 
 from __future__ import annotations
 
@@ -69,9 +69,8 @@ _PROXIES: dict[str, _Proxy] = {
 def library_fields(panel: Panel) -> LibraryFields:
     """Take a panel's fields and categories, and make the proxies that its fields allow.
 
-    `benchmark_close`, `benchmark_open` and `benchmark_return`, where the panel has none, are the language's own cap-weighted
-    index (docs/formula-language.md, convention `benchmark`), which a formula with that convention computes itself; here
-    they are the return of the panel's names weighted by the caps of the day before, compounded from 1.
+    The benchmark, where the panel has none, is the return of its names weighted by the caps of the day before,
+    compounded from 1; `benchmark_open` divides the day's weighted move from open to close out of the close.
     """
     fields: dict[str, Array] = dict(panel.fields)
     proxies: dict[str, str] = {}
@@ -102,13 +101,14 @@ def _benchmark(fields: Mapping[str, Array]) -> dict[str, Array]:
         weight = np.where(there, caps, 0.0)
         total = weight.sum(axis=1)
         summed = (weight * np.where(there, moves, 0.0)).sum(axis=1)
-        return np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0.0)
+        series: Array = np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0.0)
+        return series
 
     def broadcast(series: Array) -> Array:
         return np.ascontiguousarray(np.broadcast_to(series[:, None], caps.shape))
 
     daily = index_return(fields["returns"])
-    close = np.cumprod(1.0 + np.nan_to_num(daily))
+    close: Array = np.asarray(np.cumprod(1.0 + np.nan_to_num(daily)), dtype=np.float64)
     out = {"benchmark_return": broadcast(daily), "benchmark_close": broadcast(close)}
     if {"open", "close"} <= fields.keys():
         inside = index_return(_ratio(fields["close"], fields["open"]) - 1.0)
