@@ -84,7 +84,7 @@ class Progress:
     def _finish(self, stage: Stage, state: str) -> None:
         stage.end(state)
         if self._live is None:
-            self.console.print(stage.line(), highlight=False, markup=False)
+            self.console.print(stage.line(), highlight=False, markup=False, soft_wrap=True)
 
 
 def _grid(*columns: str) -> Table:

@@ -211,10 +211,19 @@ class LoopThread:
         """Run a coroutine there and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
-    def stop(self) -> None:
-        """Stop the loop."""
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """Cancel what runs there and stop."""
+
+        async def cancel() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        with contextlib.suppress(TimeoutError):
+            self.run(cancel(), timeout_s)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(1.0)
+        self._thread.join(timeout_s)
 
 
 def first_line(error: BaseException) -> str:

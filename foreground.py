@@ -120,6 +120,7 @@ class _Run:
 
     def start(self) -> None:
         """Start everything; what does not depend on each other at the same time."""
+        self.run_dir.note(http=self.http)
         left = self.run_dir.sweep()
         if left:
             self.console.print(f"ended what a killed run left behind: {', '.join(left)}", markup=False)
@@ -342,6 +343,9 @@ class _Run:
             self.run_dir.release()
             return
         self.console.print("stopping", markup=False)
+        if self.loop is not None:
+            # Calls under way when Ray is shut down would abort the process.
+            self.loop.stop()
         if self.cluster is not None:
             _bounded(self._stop_ray, RAY_STOP_S)
         if self.nats is not None:

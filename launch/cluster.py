@@ -59,8 +59,10 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
     if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" not in os.environ:
         set_default("RAY_AUTH_TOKEN_PATH", str(run_dir.token_path()))
     set_default("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray counts its workers' arguments as resources and warns of more processes than CPUs; ours use none.
-    set_default("RAY_DISABLE_IMPORT_WARNING", "1")
+    # Ray warns on the terminal when more processes start at once than four times this (default: the CPUs).
+    set_default("RAY_maximum_startup_concurrency", "8")
+    # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.
+    set_default("MALLOC_ARENA_MAX", "2")
     if not uses_haproxy(current):
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from starlette.requests import Request
 from contracts.errors import BodyTooLarge, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia
 from contracts.work import new_id
 
+LARGE_BODY_BYTES = 2**18
+"""Parsing more than this would hold up every other request on the loop; it goes to a thread."""
 WRITE_BLOCK_BYTES = 4 * 2**20
 DISCARD_LIMIT_BYTES = 256 * 2**20
 """How much of a refused body is read and dropped, so that the caller, still sending, gets to read the refusal."""
@@ -66,10 +69,21 @@ async def read_json(request: Request, limit_bytes: int) -> Any:
     body = b"".join([chunk async for chunk in _within(request, limit_bytes, "JSON")])
     if not body.strip():
         return {}
+    if len(body) > LARGE_BODY_BYTES:
+        return await asyncio.to_thread(_parse, body)
+    return _parse(body)
+
+
+def _parse(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not JSON: {error}", field="body") from None
+        try:
+            # Many clients write infinities and NaN, which JSON has not. Read them, so that the error that follows
+            # names the field and the rows, and not a position in the text.
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise MalformedBody(f"the body is not JSON: {error}", field="body") from None
 
 
 @contextlib.asynccontextmanager

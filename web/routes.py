@@ -15,7 +15,7 @@ from contracts.errors import DeadlineExceeded, InvalidInput
 from contracts.requests import Request as Asked
 from contracts.settings import Settings
 from router.operations import OPERATIONS, Operation
-from web.body import bulk_file, media_type, read_json
+from web.body import LARGE_BODY_BYTES, bulk_file, media_type, read_json
 from web.payload import QueryReader, merge, timeout_of
 from web.problems import guarded, json_response
 from web.services import Services
@@ -25,7 +25,6 @@ INLINE_BULK_BYTES = 8 * 2**20
 GRACE_S = 2.0
 """The engine keeps deadlines itself; this much later the face stops waiting for it."""
 MAX_REQUEST_ID = 128
-LARGE_BODY_BYTES = 2**18
 
 
 def operation_routes(services: Services) -> Iterator[Route]:

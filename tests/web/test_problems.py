@@ -1,6 +1,6 @@
+import json
 import math
 
-import orjson
 import pytest
 from starlette.testclient import TestClient
 
@@ -66,6 +66,16 @@ def test_a_truncated_arrow_stream_is_a_400_and_makes_no_model(http, sample, monk
     problem(http.get("/factor-models/cut/status"), 404, "unknown_model")
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_weight_that_is_no_finite_number_is_a_422_that_names_it(http, number):
+    answer = http.post(EXPOSURES, content=f'{{"portfolio_weights": {{"S0001": {number}}}}}')
+    assert problem(answer, 422, "invalid_input")["field"] == "portfolio_weights.S0001"
+
+
+def test_json_nested_beyond_reason_is_a_400(http):
+    problem(http.post(EXPOSURES, content=b"[" * 100_000), 400, "malformed_body")
+
+
 def test_a_wrong_type_is_a_422_that_names_the_field(http):
     body = problem(http.post(EXPOSURES, json={"portfolio_weights": {"S0001": "much"}}), 422, "invalid_input")
     assert body["field"] == "portfolio_weights.S0001"
@@ -98,7 +108,7 @@ TABLE = {
     ("change", "named"),
     [
         ({"date": ["2024-01-02", "2024-01-02"]}, "2024-01-02"),
-        ({"asset_returns": [0.01, 1e999]}, "asset_returns"),
+        ({"asset_returns": [0.01, math.inf]}, "asset_returns"),
         ({"asset_returns": [0.01, "x"]}, "asset_returns"),
         ({"market_cap": [1e9, -1.0]}, "market_cap"),
         ({"date": [], "symbol": [], "asset_returns": [], "market_cap": []}, "feature_data"),
@@ -107,7 +117,8 @@ TABLE = {
     ids=["duplicate row", "infinite return", "text for a number", "negative cap", "no rows", "ragged"],
 )
 def test_a_bad_table_is_a_4xx_that_names_what_is_wrong_and_makes_no_model(http, change, named):
-    text = orjson.dumps({"model_id": "bad", "feature_data": {**TABLE, **change}}).decode().replace("null", "1e999")
+    # As Python's own json writes it: an infinite number is `Infinity`.
+    text = json.dumps({"model_id": "bad", "feature_data": {**TABLE, **change}})
     answer = http.post("/factor-model/create", content=text)
     assert answer.status_code in (400, 422), answer.text
     assert named in answer.text

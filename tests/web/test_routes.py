@@ -10,10 +10,10 @@ CALCULATION = {
 
 
 def rows(sample, *columns, n_days=None):
-    """The sample's columns as a JSON table."""
+    """The sample's columns as a JSON table; missing values are null."""
     dates = sample["date"].unique().sort()
     frame = sample if n_days is None else sample.filter(sample["date"] >= dates[-n_days])
-    frame = frame.select("date", "symbol", *columns).drop_nulls()
+    frame = frame.select("date", "symbol", *columns)
     return {"columns": frame.columns, "data": [[str(r[0]), *r[1:]] for r in frame.rows()]}
 
 
