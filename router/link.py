@@ -20,6 +20,7 @@ from actors.meter import Meter
 from contracts.errors import DeadlineExceeded, InternalError, QueueFull
 from contracts.settings import Settings
 from contracts.work import Lane, WorkItem, WorkResult
+from router.wire import pack_items, unpack_results
 
 LIGHT_IN_FLIGHT = 1
 """Calls in flight before items wait for each other."""
@@ -137,16 +138,16 @@ class ActorLink:
         number = self._sequence
         self._in_flight[number] = max(entry.item.priority for entry in batch)
         try:
-            answer: Future[list[WorkResult]] = self._method.remote([entry.item for entry in batch]).future()
+            answer: Future[bytes] = self._method.remote(pack_items([entry.item for entry in batch])).future()
         except RayError as error:
             self._landed(number, batch, None, error)
             return
         answer.add_done_callback(lambda done: self._hand_over(number, batch, done))
 
-    def _hand_over(self, number: int, batch: list[_Entry], done: Future[list[WorkResult]]) -> None:
+    def _hand_over(self, number: int, batch: list[_Entry], done: Future[bytes]) -> None:
         """Bring the outcome to the event loop; runs on Ray's callback thread."""
         error = done.exception()
-        results = None if error is not None else done.result()
+        results = None if error is not None else unpack_results(done.result())
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._landed, number, batch, results, error)
 

@@ -10,7 +10,8 @@ import ray
 
 from actors.base import CONCURRENCY_GROUPS, WorkloadActor
 from contracts.settings import NAMESPACE, Settings, environment_of
-from contracts.work import Device, WorkItem, WorkResult
+from contracts.work import Device
+from router import wire
 from router.operations import PLACEMENTS, Workload
 
 FRACTION = 0.1
@@ -89,14 +90,14 @@ class WorkloadHost:
         return self._workload
 
     @ray.method(concurrency_group="light")
-    def call_light(self, items: list[WorkItem]) -> list[WorkResult]:
+    def call_light(self, packed: bytes) -> bytes:
         """Answer short items."""
-        return self._actor.call_light(items)
+        return wire.pack_results(self._actor.call_light(wire.unpack_items(packed)))
 
     @ray.method(concurrency_group="heavy")
-    def call_heavy(self, items: list[WorkItem]) -> list[WorkResult]:
+    def call_heavy(self, packed: bytes) -> bytes:
         """Answer long items."""
-        return self._actor.call_heavy(items)
+        return wire.pack_results(self._actor.call_heavy(wire.unpack_items(packed)))
 
     @ray.method(concurrency_group="control")
     def ping(self) -> dict[str, Any]:
