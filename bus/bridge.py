@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import nats
@@ -45,6 +45,7 @@ RETRY_S = 1.0
 REPORT_S = 1.0
 HEALTH_S = 10.0
 FINISH_S = 2.0
+CANCEL_AGAIN_S = 0.2
 INBOUND_LIMIT = 64
 
 
@@ -105,9 +106,7 @@ class Bridge:
     async def stop(self) -> None:
         """Finish the requests in work, close the connection, and let go of the outbox."""
         await self.desk.finish(FINISH_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         self._outbox.close()
         self._own_outbox.close()
 
@@ -179,9 +178,7 @@ class Bridge:
             await self._streams(nc)
             await self._closed.wait()
         finally:
-            for task in works:
-                task.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
+            await end(works)
 
     async def _streams(self, nc: Client) -> None:
         """Make the streams; without JetStream requests are answered all the same, and events wait in the outbox."""
@@ -320,6 +317,15 @@ class Bridge:
     async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events after a sequence number, for websockets; see `Feed.read`."""
         return await self._feed.read(after, timeout_s)
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: nats-py uses wait_for, which before Python 3.12 can lose a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

@@ -181,7 +181,9 @@ class Drainer:
             return
         self._poke.clear()
         try:
-            await asyncio.wait_for(self._poke.wait(), self._interval_s)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake.
+            async with asyncio.timeout(self._interval_s):
+                await self._poke.wait()
         except TimeoutError:
             self._remove()
             self._start_checkpoint()

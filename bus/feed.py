@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Any
 
@@ -58,10 +59,9 @@ class Feed:
             if left <= 0:
                 return {"events": [], "last": start, "missed": 0}
             self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), left)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._news.wait()
         fresh = [stored for stored in self._ring if stored.seq > start][:READ_LIMIT]
         missed = max(0, self._ring[0].seq - start - 1) if after is not None and start else 0
         return {

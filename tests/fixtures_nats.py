@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -106,7 +107,13 @@ async def peer_of(server: NatsServer) -> AsyncIterator[nats.NATS]:
         await nc.close()
 
 
-@pytest.fixture(name="peer_of")
-def peer_fixture():
-    """Give `peer_of` to tests."""
-    return peer_of
+async def stored_in(nc: nats.NATS, stream: str) -> list[SimpleNamespace]:
+    """Read everything that a stream holds, in order."""
+    js = nc.jetstream()
+    state = (await js.stream_info(stream)).state
+    out = []
+    for seq in range(max(state.first_seq, 1), state.last_seq + 1):
+        with contextlib.suppress(nats.js.errors.NotFoundError):
+            message = await js.get_msg(stream, seq)
+            out.append(SimpleNamespace(subject=message.subject, headers=message.headers or {}, data=message.data))
+    return out

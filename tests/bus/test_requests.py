@@ -1,0 +1,266 @@
+import asyncio
+from types import SimpleNamespace
+
+import orjson
+import pytest
+from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
+
+from bus.requests import LARGE_BODY_BYTES, read_headers
+from bus.streams import EVENTS
+from contracts.errors import InvalidInput, UnknownSymbol
+from contracts.work import Priority
+from router.operations import OPERATIONS, by_subject
+
+SUBJECT = "risk.factor_request.factor_exposures"
+APPEND = "toraniko.model_request.append"
+BODY = orjson.dumps({"portfolio_weights": {"A": 1.0}})
+
+
+async def ask(nc, subject=SUBJECT, body=BODY, headers=None):
+    reply = await nc.request(subject, body, timeout=10, headers=headers)
+    return SimpleNamespace(headers=reply.headers, **orjson.loads(reply.data))
+
+
+def with_bridge(server, client, test, **changes):
+    async def run():
+        async with bridge_over(server, client, **changes) as bridge, peer_of(server) as nc:
+            await test(bridge, nc)
+
+    asyncio.run(run())
+
+
+def body_for(operation):
+    frame = {"date": ["2024-01-02"], "symbol": ["A"], "x": [1.0]}
+    known = {
+        "model_id": "m",
+        "portfolio_weights": {"A": 1.0},
+        "feature_data": frame,
+        "to_fill": ["x"],
+        "symbol": "A",
+    }
+    return orjson.dumps({name: value for name, value in known.items() if name in operation.request.model_fields})
+
+
+def test_every_request_subject_is_answered_and_its_result_published(own_server):
+    async def test(bridge, nc):
+        for subject, operation in by_subject().items():
+            got = await ask(nc, subject, body_for(operation))
+            assert got.headers is None, subject
+            assert got.success, subject
+            assert bridge.desk.endpoints[subject].requests == 1
+        expected = sum(len(operation.events) for operation in by_subject().values())
+        await until(lambda: bridge.drainer.acknowledged == expected, "all events are in the stream")
+        events = await stored_in(nc, EVENTS)
+        assert len(events) == expected
+        assert all(e.headers["ce-subject"] == e.subject and e.headers["ce-id"] for e in events)
+        assert [int(e.headers["ce-sequence"]) for e in events] == list(range(1, expected + 1))
+
+    client = ClientDouble()
+    with_bridge(own_server, client, test)
+    assert [call.operation for call in client.calls] == [operation.name for operation in by_subject().values()]
+
+
+def test_the_subject_may_name_the_portfolio(nats_server):
+    client = ClientDouble()
+
+    async def test(bridge, nc):
+        await ask(nc, "portfolio.factor_exposure.BRK=2EB")
+        await ask(
+            nc,
+            "portfolio.factor_exposure.other",
+            orjson.dumps({"portfolio_weights": {"A": 1.0}, "portfolio_id": "mine"}),
+        )
+
+    with_bridge(nats_server, client, test)
+    assert [call.payload["portfolio_id"] for call in client.calls] == ["BRK.B", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "body", "status", "code", "field"),
+    [
+        (SUBJECT, b"{", 400, "malformed_body", "body"),
+        (SUBJECT, b"[1]", 400, "malformed_body", "body"),
+        (SUBJECT, b"\xff\xfe", 400, "malformed_body", "body"),
+        (SUBJECT, b"", 422, "invalid_input", "portfolio_weights"),
+        (SUBJECT, b'{"portfolio_weights": {"A": "x"}}', 422, "invalid_input", "portfolio_weights.A"),
+        (SUBJECT, b'{"portfolio_weights": {"A": NaN}}', 400, "malformed_body", "body"),
+        ("risk.factor_request.nope", BODY, 404, "unknown_operation", "subject"),
+        (APPEND, b'{"model_id": "m", "feature_data": []}', 422, "invalid_input", "feature_data"),
+    ],
+)
+def test_bad_input_gets_a_problem_document(nats_server, subject, body, status, code, field):
+    client = ClientDouble()
+
+    async def test(bridge, nc):
+        got = await ask(nc, subject, body)
+        assert (got.status, got.code, got.field) == (status, code, field)
+        assert got.headers["Nats-Service-Error-Code"] == got.headers["status"] == str(status)
+        assert got.headers["Content-Type"] == "application/problem+json"
+        assert bridge.desk.problems == 1
+
+    with_bridge(nats_server, client, test)
+    assert not client.calls
+
+
+def test_a_bad_header_is_named(nats_server):
+    async def test(bridge, nc):
+        got = await ask(nc, headers={"factor-timeout-ms": "soon"})
+        assert (got.status, got.field) == (422, "factor-timeout-ms")
+        got = await ask(nc, headers={"factor-priority": "asap"})
+        assert got.status == 422
+
+    with_bridge(nats_server, ClientDouble(), test)
+
+
+def test_headers_give_priority_deadline_and_request_id():
+    headers = {"factor-priority": "critical", "factor-timeout-ms": "250", "factor-request-id": "r"}
+    assert read_headers(headers) == (Priority.CRITICAL, 0.25, "r")
+    assert read_headers({"other": "x"}) == (None, None, None)
+    for bad in ("0", "-1", "nan", "inf", "1e99"):
+        with pytest.raises(InvalidInput):
+            read_headers({"factor-timeout-ms": bad})
+    with pytest.raises(InvalidInput):
+        read_headers({"factor-request-id": "x" * 129})
+
+
+def test_a_problem_of_the_actor_reaches_the_requester_whole(nats_server):
+    def refuse(operation, payload):
+        raise UnknownSymbol("no symbol ZZZ", field="portfolio_weights", rows=["ZZZ"])
+
+    async def test(bridge, nc):
+        got = await ask(nc)
+        assert (got.status, got.code, got.rows) == (422, "unknown_symbol", ["ZZZ"])
+
+    with_bridge(nats_server, ClientDouble(refuse), test)
+
+
+def test_a_defect_of_ours_shows_no_traceback(nats_server, caplog):
+    def fail(operation, payload):
+        return {}["secret detail"]
+
+    async def test(bridge, nc):
+        got = await ask(nc)
+        assert (got.status, got.code) == (500, "internal")
+        assert "secret" not in got.detail
+        assert got.detail.split()[2].rstrip(";") in caplog.text
+        assert "secret detail" in caplog.text
+
+    with_bridge(nats_server, ClientDouble(fail), test)
+
+
+def test_requests_run_at_the_same_time_on_one_subject(nats_server):
+    at_once = 20
+    meeting = {}
+
+    async def meet(operation, payload):
+        # Nobody leaves before all are here: one after another they would wait for ever.
+        barrier = meeting.setdefault("barrier", asyncio.Barrier(at_once))
+        async with asyncio.timeout(15):
+            await barrier.wait()
+        return {"market": 1.0}
+
+    async def test(bridge, nc):
+        answers = await asyncio.gather(*(ask(nc) for _ in range(at_once)))
+        assert all(got.success for got in answers)
+        assert len({got.calculation_result["calculation_id"] for got in answers}) == at_once
+
+    with_bridge(nats_server, ClientDouble(meet), test)
+
+
+def test_one_request_too_many_is_refused_at_once_and_the_others_are_answered(nats_server):
+    async def run():
+        go = asyncio.Event()
+
+        async def wait(operation, payload):
+            await go.wait()
+            return {}
+
+        async with bridge_over(nats_server, ClientDouble(wait), bridge_limit=3) as bridge, peer_of(nats_server) as nc:
+            held = [asyncio.create_task(ask(nc)) for _ in range(3)]
+            await until(lambda: bridge.desk.in_work == 3, "three are in work")
+            got = await ask(nc)
+            assert (got.status, got.code, got.retryable) == (429, "queue_full", True)
+            assert got.retry_after_s > 0
+            assert bridge.desk.refused == 1
+            go.set()
+            assert all(answer.success for answer in await asyncio.gather(*held))
+
+    asyncio.run(run())
+
+
+def test_a_request_without_a_reply_inbox_is_computed_once_published_and_counted(own_server):
+    client = ClientDouble()
+
+    async def test(bridge, nc):
+        await nc.publish(SUBJECT, BODY)
+        await nc.publish(SUBJECT, b"{")
+        await until(lambda: bridge.drainer.acknowledged == 1 and bridge.desk.problems == 1, "both are done")
+        assert bridge.stats()["without_reply"] == 2
+        assert len(await stored_in(nc, EVENTS)) == 1
+
+    with_bridge(own_server, client, test)
+    assert len(client.calls) == 1
+
+
+def test_a_large_body_is_read_off_the_event_loop(nats_server):
+    client = ClientDouble()
+    rows = LARGE_BODY_BYTES // 10
+    frame = {"date": ["2024-01-02"] * rows, "symbol": [f"S{i}" for i in range(rows)], "x": [1.0] * rows}
+
+    async def test(bridge, nc):
+        got = await ask(nc, APPEND, orjson.dumps({"model_id": "m", "feature_data": frame}))
+        assert got.success
+        frame["x"][3] = "one"
+        got = await ask(nc, APPEND, orjson.dumps({"model_id": "m", "feature_data": frame}))
+        assert (got.status, got.field, got.rows) == (422, "feature_data.x", [3])
+
+    with_bridge(nats_server, client, test)
+    assert len(client.calls) == 1
+
+
+def test_an_answer_that_nats_cannot_carry_says_so(nats_server):
+    async def test(bridge, nc):
+        got = await ask(nc)
+        assert (got.status, got.code) == (413, "body_too_large")
+
+    with_bridge(nats_server, ClientDouble(lambda o, p: {"big": "x" * 9 * 2**20}), test)
+
+
+def test_only_the_engines_in_the_settings_are_answered(nats_server):
+    async def test(bridge, nc):
+        assert (await ask(nc)).success
+        await until(lambda: bridge.desk.requests == 1, "the request was counted")
+        sub = await nc.subscribe("ml.factor_features.features", cb=answer_as_other)
+        got = await nc.request("ml.factor_features.features", BODY, timeout=5)
+        assert got.data == b"other"
+        await sub.unsubscribe()
+        assert bridge.desk.requests == 1
+
+    async def answer_as_other(msg):
+        await msg.respond(b"other")
+
+    with_bridge(nats_server, ClientDouble(), test, subscribe_to_engines=("risk",))
+
+
+def test_two_bridges_share_the_requests(own_server, tmp_path):
+    first, second = ClientDouble(), ClientDouble()
+
+    async def run():
+        async with (
+            bridge_over(own_server, first),
+            bridge_over(own_server, second),
+            peer_of(own_server) as nc,
+        ):
+            for _ in range(60):
+                await ask(nc)
+
+    asyncio.run(run())
+    assert len(first.calls) + len(second.calls) == 60
+    assert first.calls
+    assert second.calls
+
+
+def test_the_table_has_an_operation_for_each_group_that_the_design_promises():
+    promised = {"factor_exposures", "style_factors", "signals", "features", "exposure", "status"}
+    assert promised <= {subject.rpartition(".")[2] for subject in by_subject()}
+    assert set(OPERATIONS) >= {operation.name for operation in by_subject().values()}

@@ -1,0 +1,103 @@
+import asyncio
+
+import pytest
+from fixtures_nats import ClientDouble, bridge_over, peer_of
+from nats.js.api import StreamConfig
+
+from bus import streams
+from bus.subjects import NAMED, event_patterns, groups, pattern_of, resolve
+from contracts.errors import UnknownOperation
+from contracts.events import token
+from contracts.settings import Settings
+from router.operations import OPERATIONS, by_subject
+
+
+def covers(pattern, subject):
+    ours, theirs = pattern.split("."), subject.split(".")
+    for i, part in enumerate(ours):
+        if part == ">":
+            return len(theirs) > i
+        if i >= len(theirs) or (part != "*" and theirs[i] not in (part, "*")):
+            return False
+    return len(ours) == len(theirs)
+
+
+def stream_subjects():
+    return [subject for config in streams.definitions() for subject in config.subjects]
+
+
+def test_every_request_subject_finds_its_operation():
+    for subject, operation in by_subject().items():
+        assert resolve(subject) == (operation, {})
+
+
+def test_every_engine_that_we_answer_by_default_has_a_group_and_the_other_way_round():
+    assert set(groups().values()) == set(Settings().subscribe_to_engines)
+
+
+def test_the_last_token_may_name_the_portfolio_the_model_or_the_symbol():
+    assert resolve("portfolio.factor_exposure.BRK=2EB") == (OPERATIONS["factor_exposures"], {"portfolio_id": "BRK.B"})
+    assert resolve("toraniko.model_request.my-model") == (OPERATIONS["model_status"], {"model_id": "my-model"})
+    assert resolve(f"ml.factor_features.{token('BF.B')}") == (OPERATIONS["calculate_factors"], {"symbol": "BF.B"})
+    for group, named in NAMED.items():
+        assert group in groups()
+        assert named.field in OPERATIONS[named.operation].request.model_fields
+
+
+def test_an_unknown_subject_is_told_what_there_is():
+    with pytest.raises(UnknownOperation, match=r"risk\.factor_request\.covariance"):
+        resolve("risk.factor_request.nope")
+
+
+def test_every_event_subject_has_a_place_in_the_event_stream():
+    for operation in OPERATIONS.values():
+        for template in operation.events:
+            holders = [p for p in event_patterns() if covers(p, pattern_of(template))]
+            assert len(holders) == 1, template
+
+
+def test_no_stream_covers_a_request_subject_and_no_two_overlap():
+    requests = [*by_subject(), *(f"{group}.*" for group in groups())]
+    for pattern in stream_subjects():
+        assert not [subject for subject in requests if covers(pattern, subject)]
+        assert not pattern.startswith(("*", ">")), "a stream names its subjects"
+    for one in stream_subjects():
+        assert [other for other in stream_subjects() if covers(one, other)] == [one]
+
+
+def test_the_server_too_says_that_no_stream_covers_a_request_subject(own_server):
+    async def check():
+        async with peer_of(own_server) as nc:
+            js = nc.jetstream()
+            await streams.ensure(js)
+            assert await streams.covering(js) == {}
+            await js.add_stream(StreamConfig(name="GREEDY", subjects=["risk.>"]))
+            assert await streams.covering(js) == {"risk.factor_request": "GREEDY"}
+
+    asyncio.run(check())
+
+
+def test_a_bridge_whose_requests_a_strangers_stream_takes_is_degraded(own_server):
+    async def check():
+        async with peer_of(own_server) as nc:
+            await nc.jetstream().add_stream(StreamConfig(name="GREEDY", subjects=["risk.>"]))
+            async with bridge_over(own_server, ClientDouble()) as bridge:
+                status = bridge.status()
+                assert status["state"] == "DEGRADED"
+                assert status["streams_over_request_subjects"] == {"risk.factor_request": "GREEDY"}
+
+    asyncio.run(check())
+
+
+def test_streams_made_with_other_limits_are_brought_to_their_definition(own_server):
+    async def check():
+        async with peer_of(own_server) as nc:
+            js = nc.jetstream()
+            await js.add_stream(StreamConfig(name=streams.EVENTS, subjects=["factor.risk_model.*"]))
+            await streams.ensure(js)
+            await streams.ensure(js)
+            info = await js.stream_info(streams.EVENTS)
+            assert set(info.config.subjects) == set(event_patterns())
+            assert info.config.duplicate_window == streams.DUPLICATE_WINDOW_S
+
+    asyncio.run(check())
