@@ -18,6 +18,16 @@ from rich.text import Text
 FAILED, DONE, RUNNING = "failed", "ready", "..."
 
 
+PIPED_WIDTH = 160
+"""Columns where the output is no terminal: wide enough that no table wraps in a log."""
+
+
+def make_console() -> Console:
+    """Give the console: as wide as the terminal, and fixed where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
 class Stage:
     """One stage of a start."""
 
@@ -131,6 +141,9 @@ def models(rows: Sequence[Mapping[str, Any]]) -> Group:
     return _section("Models", table)
 
 
-def commands(title: str, lines: Sequence[str]) -> Group:
-    """Show commands to copy: one per line, never wrapped by a table."""
-    return _section(title, Group(*(Text(line, overflow="ignore", no_wrap=False) for line in lines)))
+def commands(console: Console, title: str, lines: Sequence[str]) -> None:
+    """Print commands to copy: each on one line, however long, so that what is copied works."""
+    console.print(Text(title, style="bold"))
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True, markup=False)
+    console.print()

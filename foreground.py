@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from rich.console import Console
 import console as show
 from contracts.errors import EngineError
 from contracts.settings import Settings, environment_of, settings
+from contracts.work import State
 from launch import market as markets
 from launch.errors import StartError
 from launch.ports import require_free
@@ -33,6 +34,7 @@ READY_S = 120.0
 STOP_LIMIT_S = 9.0
 RAY_STOP_S = 4.0
 GRACE_S = 1.5
+INSIST_S = 0.25
 TICK_S = 1.0
 RECORD_EVERY = 5
 NATS_PAUSE_S = 10.0
@@ -53,44 +55,62 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, help="Parquet, CSV or Arrow file to load instead of the sample market")
     parser.add_argument("--model", help="name of the model that the market becomes (default: main, or sample)")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
+    console = show.make_console()
     try:
         run_dir = RunDir(settings().run_dir)
     except (StartError, OSError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
     run = _Run(settings(), run_dir, options, console)
-    with _signals():
-        try:
+    try:
+        with run.interrupts:
             run.start()
             run.show()
             run.watch()
-        except Stopped:
-            return 0
-        except (StartError, EngineError) as error:
-            console.print(f"cannot start: {error}", style="red", markup=False, soft_wrap=True)
-            return 1
-        finally:
-            run.stop()
+    except Stopped:
+        return 0
+    except (StartError, EngineError) as error:
+        console.print(f"cannot start: {error}", style="red", markup=False, soft_wrap=True)
+        return 1
+    finally:
+        run.stop()
     return 0
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the first signal into `Stopped` where the main thread is; later ones change nothing, as the end is near."""
+class Interrupts:
+    """Turns the first signal into `Stopped` where the main thread is; later ones change nothing, as the end is near.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    An exception raised by a signal handler is lost when it strikes inside a callback that swallows exceptions, so it is
+    raised again and again until the block is left.
+    """
+
+    def __enter__(self) -> None:
+        self.install()
+        signal.signal(signal.SIGALRM, self._again)
+
+    def install(self) -> None:
+        """Take the signals; again after Ray started, which takes SIGTERM for itself."""
+        for number in SIGNALS:
+            signal.signal(number, self._first)
+
+    def _first(self, _number: int, _frame: FrameType | None) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         # Whatever hangs on the way down, the run ends.
         watchdog = threading.Timer(STOP_LIMIT_S, _kill_all)
         watchdog.daemon = True
         watchdog.start()
+        signal.setitimer(signal.ITIMER_REAL, INSIST_S, INSIST_S)
         raise Stopped
 
-    for number in SIGNALS:
-        signal.signal(number, stop)
-    yield
+    @staticmethod
+    def _again(_number: int, _frame: FrameType | None) -> None:
+        raise Stopped
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _kill_all() -> None:
@@ -115,6 +135,7 @@ class _Run:
         self.model: dict[str, Any] | None = None
         self.began = time.monotonic()
         self.stages: show.Progress | None = None
+        self.interrupts = Interrupts()
 
     # -- start
 
@@ -140,6 +161,7 @@ class _Run:
         # On the main thread: on Linux, Ray's daemons end with the thread that started them.
         with self._stage("Ray") as stage:
             self.cluster = cluster.connect(self.current, self.run_dir, ports)
+            self.interrupts.install()
             stage.detail = f"{'started' if self.cluster.local else 'joined'} {self.cluster.address}"
         self._remember()
         http = _beside(self._start_http)
@@ -245,12 +267,12 @@ class _Run:
             show.places(self._places()),
             show.actors([_actor_row(actor) for actor in health["actors"]]),
             show.models(models),
-            show.commands("Try", self._examples()),
-            show.commands("Recompute history as a Ray job", self._job()),
         )
         self.console.print()
         for part in parts:
-            self.console.print(part, soft_wrap=True)
+            self.console.print(part)
+        for title, lines in (("Try", self._examples()), ("Recompute history as a Ray job", self._job())):
+            show.commands(self.console, title, lines)
         took = time.monotonic() - self.began
         self.console.print(f"Ready after {took:.0f} s. Ctrl-C ends everything.", style="bold", markup=False)
 
@@ -411,7 +433,8 @@ def _actor_row(actor: dict[str, Any]) -> dict[str, Any]:
         "wanted": ", ".join(actor["wanted_device"]),
         "actual": actor["device"] or ", ".join(placed),
         "state": actor["state"],
-        "reason": actor["reason"],
+        # Why an actor that works is where it is, /health says; here it would only fill the screen.
+        "reason": "" if actor["state"] == State.READY.value else actor["reason"],
     }
 
 

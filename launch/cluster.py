@@ -60,7 +60,7 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
         set_default("RAY_AUTH_TOKEN_PATH", str(run_dir.token_path()))
     set_default("RAY_USAGE_STATS_ENABLED", "0")
     # Ray warns on the terminal when more processes start at once than four times this (default: the CPUs).
-    set_default("RAY_maximum_startup_concurrency", "8")
+    set_default("RAY_worker_maximum_startup_concurrency", "8")
     # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.
     set_default("MALLOC_ARENA_MAX", "2")
     if not uses_haproxy(current):
