@@ -212,7 +212,7 @@ class CrossSectionalRegression:
         """Fill date t with the factor returns of least norm among those that fit best and keep the constraint."""
         returns, weights, caps, codes, styles, mask = (array[t] for array in arrays)
         at = np.empty(len(returns), dtype=np.int64)
-        at = at[: gather(returns, weights, codes, styles, mask, at)]
+        at = at[: gather(returns, weights, mask, at)]
         y = returns[at]
         s = self.settings
         if s.winsor_factor is not None:

@@ -13,7 +13,8 @@ from factors.regression_kernels import (
     cholesky_inverse,
     constraint_of,
     cross_section,
-    fitted,
+    dot,
+    subtract_fit,
     winsorized,
 )
 
@@ -23,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 
 @njit(cache=True, nogil=True)
-def gather(y: Array, w: Array, codes: Codes, styles: Array, mask: Mask, at: NDArray[np.int64]) -> int:
+def gather(y: Array, w: Array, mask: Mask, at: NDArray[np.int64]) -> int:
     """List in `at` the assets that enter: inside the mask, with a return and a positive weight."""
     n = 0
     for j in range(len(y)):
@@ -64,7 +65,7 @@ def regress_dates(
     A = np.empty((K, K))
     V = np.empty((K, K))
     for t in range(begin, end):
-        n = gather(y[t], w[t], codes[t], styles[t], mask[t], at)
+        n = gather(y[t], w[t], mask[t], at)
         n_obs[t] = n
         f[t] = 0.0
         se[t] = np.nan
@@ -77,7 +78,7 @@ def regress_dates(
         ws = np.empty(n)
         cs = np.empty(n)
         codes_s = np.empty(n, dtype=np.int16)
-        xs = np.empty((n, n_styles))
+        xs = np.empty((n_styles, n))
         for i in range(n):
             ys[i] = y[t, at[i]]
             ws[i] = w[t, at[i]]
@@ -86,12 +87,11 @@ def regress_dates(
         for k in range(n_styles):
             for i in range(n):
                 value = styles[t, k, at[i]]
-                xs[i, k] = value if value == value else 0.0
+                xs[k, i] = value if value == value else 0.0
         if winsor >= 0.0:
             ys = winsorized(ys, winsor)
         constraint_of(constraint, ws, cs, codes_s, n_sectors, K, c)
         e = np.empty(n)
-        base = ws.copy()
         if stages == 1:
             solved = cross_section(ys, ws, codes_s, xs, c, n_sectors, thin, huber, A, f[t], V, e)
         else:
@@ -101,11 +101,11 @@ def regress_dates(
             status[t] = DEFICIENT
             continue
         status[t] = SOLVED
-        _statistics(ys, ws, base, e, A, V, n_sectors, t, se, r2, vif)
+        _statistics(ys, ws, e, A, V, n_sectors, t, se, r2, vif)
         if inverses.shape[0] > 0:
             inverses[t] = V
-        for j in range(n_assets):
-            residuals[t, j] = y[t, j] - fitted(f[t], codes[t, j], styles[t, :, j], n_sectors)
+        residuals[t] = y[t]
+        subtract_fit(f[t], codes[t], styles[t], n_sectors, residuals[t])
 
 
 @njit(cache=True, nogil=True)
@@ -114,14 +114,14 @@ def _two_stages(
     residualize: bool, A: Array, f: Array, V: Array, e: Array,
 ) -> bool:  # fmt: skip
     """toraniko's order: market and sectors, then styles on the residual, or on the returns themselves."""
-    n, n_styles = x.shape
+    n_styles, n = x.shape
     m = 1 + n_sectors
     A[:] = 0.0
     V[:] = 0.0
     first = w.copy()
     A1 = np.empty((m, m))
     V1 = np.empty((m, m))
-    if not cross_section(y, first, codes, np.empty((n, 0)), c[:m], n_sectors, thin, huber, A1, f[:m], V1, e):
+    if not cross_section(y, first, codes, np.empty((0, n)), c[:m], n_sectors, thin, huber, A1, f[:m], V1, e):
         return False
     A[:m, :m] = A1
     V[:m, :m] = V1
@@ -132,25 +132,19 @@ def _two_stages(
     target = e.copy() if residualize else y.copy()
     A2 = np.zeros((n_styles, n_styles))
     b2 = np.zeros(n_styles)
-    for i in range(n):
-        for k in range(n_styles):
-            wx = w[i] * x[i, k]
-            b2[k] += wx * target[i]
-            for q in range(k, n_styles):
-                A2[k, q] += wx * x[i, q]
     for k in range(n_styles):
-        for q in range(k):
-            A2[k, q] = A2[q, k]
+        wx = w * x[k]
+        b2[k] = dot(wx, target)
+        for q in range(k, n_styles):
+            A2[k, q] = dot(wx, x[q])
+            A2[q, k] = A2[k, q]
     V2 = np.empty((n_styles, n_styles))
     if not _plain_solve(A2, b2, f[m:], V2):
         return False
     A[m:, m:] = A2
     V[m:, m:] = V2
-    for i in range(n):
-        total = 0.0
-        for k in range(n_styles):
-            total += x[i, k] * f[m + k]
-        e[i] -= total
+    for k in range(n_styles):
+        e -= f[m + k] * x[k]
     return True
 
 
@@ -169,17 +163,14 @@ def _plain_solve(A: Array, b: Array, f: Array, V: Array) -> bool:
 
 @njit(cache=True, nogil=True)
 def _statistics(
-    y: Array, w: Array, base: Array, e: Array, A: Array, V: Array, n_sectors: int, t: int,
+    y: Array, w: Array, e: Array, A: Array, V: Array, n_sectors: int, t: int,
     se: Array, r2: Array, vif: Array,
 ) -> None:  # fmt: skip
     """Standard errors sqrt(s2 diag V) with s2 = sum w e^2 / (n - p); R2 = 1 - sum w e^2 / sum w y^2 (USE4); VIF."""
     n = len(y)
     K = A.shape[0]
-    error = 0.0
-    total = 0.0
-    for i in range(n):
-        error += w[i] * e[i] * e[i]
-        total += w[i] * y[i] * y[i]
+    error = dot(w * e, e)
+    total = dot(w * y, y)
     r2[t] = 1.0 - error / total if total > 0.0 else np.nan
     p = 1
     for k in range(1, K):

@@ -278,17 +278,17 @@ def _orthogonalize(raw: Array, bases: Array, caps: Array, mask: Mask) -> None:
         n = 0
         y = np.empty(n_assets)
         w = np.empty(n_assets)
-        x = np.empty((n_assets, n_bases))
+        x = np.empty((n_bases, n_assets))
         for j in range(n_assets):
             if mask[t, j] and raw[t, j] == raw[t, j]:
                 y[n] = raw[t, j]
                 w[n] = np.sqrt(caps[t, j])
                 for k in range(n_bases):
-                    x[n, k] = bases[k, t, j]
+                    x[k, n] = bases[k, t, j]
                 n += 1
         if n == 0:
             continue
-        normal_equations(y[:n], w[:n], np.full(n, -1, dtype=np.int16), x[:n], 0, A, b)
+        normal_equations(y[:n], w[:n], np.full(n, -1, dtype=np.int16), x[:, :n].copy(), 0, A, b)
         if not cholesky_inverse(A, inverse):
             continue
         for k in range(K):
