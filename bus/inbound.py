@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -24,7 +25,7 @@ from bus.face import Face
 from bus.requests import PRIORITY_HEADER, REQUEST_ID_HEADER, problem_headers, read_body, read_headers, unexpected
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
-from contracts.errors import EngineError, MalformedBody
+from contracts.errors import EngineError, MalformedBody, UnknownOperation
 from contracts.events import event, token
 from contracts.work import Priority
 from router.operations import OPERATIONS
@@ -39,6 +40,8 @@ FETCH_WAIT_S = 5.0
 REPLY_HEADER = "factor-reply-to"
 
 AfterBar = Callable[[str, dict[str, Any]], Awaitable[None]]
+Work = Callable[[Msg], Awaitable[dict[str, Any]]]
+LineOf = Callable[[Msg], str | None]
 
 
 class Inbound:
@@ -60,50 +63,59 @@ class Inbound:
         self._after_bar = after_bar
         self._nc: Client | None = None
         self._held: dict[str, Msg] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._users: Counter[str] = Counter()
+        self._behind: dict[str, int] = {}
         self.taken = 0
         self.done = 0
         self.retried = 0
         self.rejected = 0
 
     async def run_requests(self, nc: Client, js: JetStreamContext) -> None:
-        """Take requests until the connection ends; different requests are computed at the same time."""
+        """Take requests until the connection ends: the writes of a model in their order, all else at the same time."""
+        batches = _batches(nc, js, INBOUND, "factor-engine-requests", f"{INBOUND_PREFIX}>")
+        await self._run(nc, batches, _written_model, self._request)
+
+    async def run_bars(self, nc: Client, js: JetStreamContext) -> None:
+        """Take bars until the connection ends: those of a model in their order, models at the same time."""
+        batches = _batches(nc, js, MARKET_DATA, "factor-engine-bars", BARS)
+        await self._run(nc, batches, _model_of, self._append)
+
+    async def _run(self, nc: Client, batches: AsyncIterator[list[Msg]], line_of: LineOf, work: Work) -> None:
         self._nc = nc
         self._held.clear()
+        self._behind.clear()
         places = asyncio.Semaphore(self._limit)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep())
-            async for messages in _batches(nc, js, INBOUND, "factor-engine-requests", f"{INBOUND_PREFIX}>"):
-                self._hold(messages)
+            async for messages in batches:
+                self._held.update((msg.reply, msg) for msg in messages)
                 for msg in messages:
                     await places.acquire()
-                    task = group.create_task(self._one_request(msg))
+                    task = group.create_task(self._in_line(msg, line_of(msg), work))
                     task.add_done_callback(lambda _: places.release())
 
-    async def run_bars(self, nc: Client, js: JetStreamContext) -> None:
-        """Take bars until the connection ends: those of one model one after another, models at the same time."""
-        self._nc = nc
-        self._held.clear()
-        async with asyncio.TaskGroup() as keeping:
-            keeping.create_task(self._keep())
-            async for messages in _batches(nc, js, MARKET_DATA, "factor-engine-bars", BARS):
-                self._hold(messages)
-                by_model: dict[str, list[Msg]] = {}
-                for msg in messages:
-                    by_model.setdefault(_model_of(msg), []).append(msg)
-                async with asyncio.TaskGroup() as group:
-                    for bars in by_model.values():
-                        group.create_task(self._in_order(bars))
-
-    async def _in_order(self, bars: Sequence[Msg]) -> None:
-        for i, msg in enumerate(bars):
-            if not await self._settle(msg, self._append(msg)):
-                # The later ones wait behind it, or they would be appended before it.
-                for later in bars[i + 1 :]:
-                    await self._nak(later)
-                return
-
-    def _hold(self, messages: Sequence[Msg]) -> None:
-        self._held.update((msg.reply, msg) for msg in messages)
+    async def _in_line(self, msg: Msg, line: str | None, work: Work) -> None:
+        """Do the work when it is the message's turn; behind one that has to come again, it comes again too."""
+        if line is None:
+            await self._settle(msg, work)
+            return
+        self._users[line] += 1
+        try:
+            async with self._turns.setdefault(line, asyncio.Lock()):
+                seq = msg.metadata.sequence.stream
+                # One that never comes again (purged, for one) must not hold the line for ever.
+                patient = msg.metadata.num_delivered < MAX_DELIVER
+                if patient and seq > self._behind.get(line, seq):
+                    await self._nak(msg)
+                elif await self._settle(msg, work):
+                    self._behind.pop(line, None)
+                else:
+                    self._behind[line] = seq
+        finally:
+            self._users[line] -= 1
+            if not self._users[line]:
+                del self._users[line], self._turns[line]
 
     async def _keep(self) -> None:
         """Tell the stream that what was taken is being worked on, or it would give it out again."""
@@ -120,14 +132,11 @@ class Inbound:
         with contextlib.suppress(NatsError):
             await msg.nak(delay=delay)
 
-    async def _one_request(self, msg: Msg) -> None:
-        await self._settle(msg, self._request(msg))
-
-    async def _settle(self, msg: Msg, work: Awaitable[dict[str, Any]]) -> bool:
+    async def _settle(self, msg: Msg, work: Work) -> bool:
         """Do the work and tell the stream; False when the message comes again later."""
         self.taken += 1
         try:
-            answer = await work
+            answer = await work(msg)
         except EngineError as error:
             return await self._refuse(msg, error)
         except Exception as error:  # noqa: BLE001  a defect of ours: the message is told of, not lost
@@ -208,7 +217,9 @@ class Inbound:
         return answer
 
 
-async def _batches(nc: Client, js: JetStreamContext, stream: str, durable: str, subject: str) -> Any:
+async def _batches(
+    nc: Client, js: JetStreamContext, stream: str, durable: str, subject: str
+) -> AsyncIterator[list[Msg]]:
     """Yield what the durable consumer has, as it comes."""
     config = ConsumerConfig(
         durable_name=durable,
@@ -238,9 +249,18 @@ def _digest(text: str) -> str:
 
 
 def _model_of(msg: Msg) -> str:
-    """Read which model a bar is for; a bar that cannot be read is alone and is refused when its turn comes."""
+    """Read which model a message is for; one that cannot be read is alone and is refused when its turn comes."""
     try:
         body = orjson.loads(msg.data)
     except orjson.JSONDecodeError:
         return f"unreadable {msg.metadata.sequence.stream}"
     return str(body.get("model_id")) if isinstance(body, dict) else ""
+
+
+def _written_model(msg: Msg) -> str | None:
+    """Read which model a request writes; None for a read."""
+    try:
+        operation, _ = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
+    except UnknownOperation:
+        return None
+    return None if operation.access == "read" else _model_of(msg)
