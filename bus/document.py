@@ -1,0 +1,219 @@
+"""docs/subjects.md and docs/asyncapi.json, written from the operation table: ``python -m bus.document``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic.json_schema import models_json_schema
+
+from bus import inbound, requests, streams
+from bus.subjects import BARS, HEALTH, INBOUND_PREFIX, NAMED, QUEUE_GROUP, REJECTED, TEST
+from contracts.events import event
+from contracts.results import Problem
+from router.operations import OPERATIONS, Operation, by_subject
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+REFERENCE = "#/components/schemas/{model}"
+
+INTRO = f"""\
+# NATS subjects
+
+Written by `python -m bus.document` from the operation table; a test compares. The same as a machine reads it:
+[asyncapi.json](asyncapi.json).
+
+## Requests
+
+A request is a JSON object on one of the subjects below, with a reply inbox (queue group `{QUEUE_GROUP}`). The reply is
+the same JSON as over HTTP. Without a reply inbox the request is computed at most once, its result is published, and it
+is counted (`without_reply`). Requests run at the same time; beyond the bridge's limit one is refused with status 429.
+
+| header of a request | meaning |
+|---|---|
+| `{requests.PRIORITY_HEADER}` | low, normal, high, urgent, critical; default: `messagebus_priority` of the body |
+| `{requests.TIMEOUT_HEADER}` | deadline in milliseconds; default: the operation's |
+| `{requests.REQUEST_ID_HEADER}` | repeat it to repeat a write safely |
+
+An error is a problem document (RFC 9457: `type`, `title`, `status`, `code`, `detail`, `retryable`, and where it helps
+`field`, `rows`, `retry_after_s`) with the headers `status`, `Nats-Service-Error-Code` (the same number),
+`Nats-Service-Error` and `Content-Type: application/problem+json`. A subject that no operation answers gets status 404.
+
+The endpoints are the NATS micro service `factor-engine`: `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` answer.
+"""
+
+SYMBOLS = """\
+### Names inside a subject
+
+A portfolio, model or symbol is one token: letters, digits, `_` and `-` stay, every other byte is written `=XX`
+(hexadecimal), and empty text is `=`. So `BRK.B` is `BRK=2EB`. The functions are `contracts.events.token` and `untoken`.
+
+Where the last token names no operation, it names what the operation is about:
+"""
+
+DURABLE = f"""\
+## Requests that must not be lost
+
+Publish the same body on `{INBOUND_PREFIX}` followed by the request subject, for example
+`{INBOUND_PREFIX}toraniko.model_request.append`. The stream `{streams.INBOUND}` keeps it until it was computed;
+the writes of one model keep their order. The result is published on the operation's event subjects, and on the subject
+in the header `{inbound.REPLY_HEADER}` when there is one. A passing fault is tried again, {inbound.MAX_DELIVER} times in
+all; what cannot be computed is told on `{REJECTED}<subject as one token>` with its problem document. No stream covers a plain request
+subject: a stream would answer the requester with its own acknowledgement.
+
+## Market data
+
+`{BARS}`: `{{"model_id": "main", "rows": <table>}}`, the new day's rows with the columns that the model was made with. A
+bar is appended to its model, in order. The stream `{streams.MARKET_DATA}` keeps bars while the engine is away.
+"""
+
+ENVELOPE = """\
+## Events
+
+Every result is published on the subjects of its operation: CloudEvents in binary mode, the event's data in the body.
+The data is the `calculation_result` of the answer with `model_id` and, for portfolios, `portfolio_id`. A result over
+900 kB is announced without its values (`values_omitted`). Delivery is at least once: `Nats-Msg-Id` is the `ce-id`, so
+the stream drops repetitions inside its window, and the same `ce-id` later is the same event.
+
+| header | example |
+|---|---|
+"""
+
+
+def _required(operation: Operation) -> str:
+    required = [name for name, field in operation.request.model_fields.items() if field.is_required()]
+    return ", ".join(f"`{name}`" for name in required) or "-"
+
+
+def subjects_page() -> str:
+    """Write docs/subjects.md."""
+    lines = [
+        INTRO,
+        "| subject | operation | required fields | actor | lane | deadline, s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for subject, row in by_subject().items():
+        cells = (f"`{subject}`", row.name, _required(row), row.workload.value, row.lane.value, f"{row.timeout_s:g}")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", SYMBOLS, "| subject | operation | the token is |", "|---|---|---|"]
+    lines += [f"| `{group}.<name>` | {named.operation} | `{named.field}` |" for group, named in NAMED.items()]
+    lines += ["", DURABLE, ENVELOPE.rstrip()]
+    example = event("factor.portfolio_exposures.BRK=2EB", "FACTOR_EXPOSURE", {}, event_id="5f0c…")
+    headers = {**example.headers(41), "ce-time": "2024-01-02T14:30:00.123456Z"}
+    lines += [f"| `{name}` | `{value}` |" for name, value in headers.items()]
+    lines += ["", "| subject | `ce-type` | operation |", "|---|---|---|"]
+    for row in OPERATIONS.values():
+        lines += [f"| `{subject}` | {row.message_type} | {row.name} |" for subject in row.events]
+    lines += [
+        f"| `{HEALTH}` | HEALTH_METRICS | every 10 s, from the bridge |",
+        f"| `{REJECTED}{{subject}}` | FACTOR_REQUEST_REJECTED | a durable request that cannot be computed |",
+        f"| `{TEST}` | TEST | a test broadcast |",
+        "",
+        "## Streams",
+        "",
+        "| stream | subjects | keeps | when full |",
+        "|---|---|---|---|",
+    ]
+    lines += [_stream_row(config) for config in streams.definitions()]
+    return "\n".join(lines) + "\n"
+
+
+def _stream_row(config: Any) -> str:
+    age = f"{config.max_age / streams.DAY_S:g} days, " if config.max_age else "until computed, "
+    full = "the oldest go" if config.discard.value == "old" else "the publisher is refused"
+    subjects = ", ".join(f"`{subject}`" for subject in config.subjects)
+    return f"| {config.name} | {subjects} | {age}{config.max_bytes / 2**30:g} GiB | {full} |"
+
+
+def asyncapi() -> dict[str, Any]:
+    """Write the AsyncAPI 3.0 document."""
+    kinds = {row.request for row in OPERATIONS.values()} | {row.result for row in OPERATIONS.values()} | {Problem}
+    names = sorted(kinds, key=lambda kind: kind.__name__)
+    references, definitions = models_json_schema([(kind, "validation") for kind in names], ref_template=REFERENCE)
+    schema_of = {kind: reference for (kind, _), reference in references.items()}
+    channels: dict[str, Any] = {
+        "reply": {
+            "address": None,
+            "description": "The requester's inbox.",
+            "messages": {"problem": {"$ref": "#/components/messages/Problem"}},
+        }
+    }
+    messages: dict[str, Any] = {"Problem": _message(schema_of[Problem], "application/problem+json")}
+    operations: dict[str, Any] = {}
+    for row in OPERATIONS.values():
+        messages[f"{row.name}.request"] = _message(schema_of[row.request])
+        messages[f"{row.name}.result"] = _message(schema_of[row.result])
+        if row.subjects:
+            channels["reply"]["messages"][row.name] = {"$ref": _pointer("components", "messages", f"{row.name}.result")}
+        for subject in row.subjects:
+            channels[subject] = _channel(subject, f"{row.name}.request")
+            operations[f"answer {subject}"] = _answer(subject, row)
+        for template in row.events:
+            made = _channel(template, f"{row.name}.result", row)
+            channels.setdefault(template, made)["messages"].update(made["messages"])
+            operations.setdefault(f"publish {template}", _publish(template))
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Factor Engine",
+            "version": "0.1.0",
+            "description": "See subjects.md for headers and streams.",
+        },
+        "servers": {"local": {"host": "127.0.0.1:4222", "protocol": "nats"}},
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages, "schemas": definitions["$defs"]},
+    }
+
+
+def _message(payload: Any, content_type: str = "application/json") -> dict[str, Any]:
+    return {"contentType": content_type, "payload": payload}
+
+
+def _channel(address: str, message: str, row: Operation | None = None) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "address": address,
+        "messages": {message: {"$ref": _pointer("components", "messages", message)}},
+    }
+    if row is not None:
+        out["description"] = f"In the stream {streams.EVENTS}; see subjects.md for each result's `ce-type`."
+    parameters = re.findall(r"\{([a-z_]+)\}", address)
+    if parameters:
+        out["parameters"] = {name: {"description": "One token; see subjects.md."} for name in parameters}
+    return out
+
+
+def _answer(subject: str, row: Operation) -> dict[str, Any]:
+    return {
+        "action": "receive",
+        "channel": {"$ref": _pointer("channels", subject)},
+        "messages": [{"$ref": _pointer("channels", subject, "messages", f"{row.name}.request")}],
+        "summary": (row.request.__doc__ or row.name).splitlines()[0],
+        "bindings": {"nats": {"queue": QUEUE_GROUP, "bindingVersion": "0.1.0"}},
+        "reply": {
+            "channel": {"$ref": "#/channels/reply"},
+            "messages": [{"$ref": _pointer("channels", "reply", "messages", name)} for name in (row.name, "problem")],
+        },
+    }
+
+
+def _publish(template: str) -> dict[str, Any]:
+    return {"action": "send", "channel": {"$ref": _pointer("channels", template)}}
+
+
+def _pointer(*parts: str) -> str:
+    """Write a JSON pointer as a reference: URI-encoded, since event subjects hold braces."""
+    return "#/" + "/".join(quote(part.replace("~", "~0").replace("/", "~1"), safe="") for part in parts)
+
+
+def write(folder: Path = DOCS) -> None:
+    """Write both documents."""
+    folder.joinpath("subjects.md").write_text(subjects_page())
+    folder.joinpath("asyncapi.json").write_text(json.dumps(asyncapi(), indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    write()
