@@ -20,6 +20,7 @@ from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority, State, WorkItem, WorkResult, new_id
 from router.link import ActorGone, Links
 from router.operations import OPERATIONS
+from router.order import Order
 from router.table import RouteTable
 
 ROUTER = "router"
@@ -45,6 +46,7 @@ class RouterClient:
         self._router: Any = None
         self._table: RouteTable | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._order = Order(self._current.queue_limit)
         self._dispatching = 0
         self._reported: dict[str, Any] = {}
 
@@ -132,10 +134,12 @@ class RouterClient:
                     return _timed(result, now)
                 except ActorGone:
                     pass  # the router knows better, or waits until the actor is back
-        else:
-            # The store makes the write idempotent by this id.
-            item = item._replace(payload={**payload, "request_id": item.request_id})
-        return _timed(await self._dispatch(item), now)
+            return _timed(await self._dispatch(item), now)
+        # The store makes the write idempotent by this id. Ray may start the calls of an asyncio actor in another order
+        # than they were sent in, so the next write of a model leaves when the one before it is answered.
+        item = item._replace(payload={**payload, "request_id": item.request_id})
+        async with self._order.of(str(payload.get("model_id")), item.remaining_s()):
+            return _timed(await self._dispatch(item), now)
 
     async def _dispatch(self, item: WorkItem) -> WorkResult:
         """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from router.client import ROUTER
 from router.fleet import Fleet
 from router.link import ActorGone, Links
 from router.operations import OPERATIONS, Operation
+from router.order import Order
 from router.placement import CLASS_PATHS, environment
 from router.table import Bus, Route, RouteTable
 
@@ -59,7 +58,7 @@ class Router:
         self._memory = self._settings.run_dir / "router.json"
         self._bus = Bus(False, self._started)
         self._default_model = _remembered(self._memory)
-        self._order = _Order()
+        self._order = Order(self._settings.queue_limit)
         # Versions grow over restarts too, since time does.
         self._table = RouteTable(int(self._started * 1e3), self._epoch, {}, self._bus, self._default_model)
         self._fleet = Fleet(self._settings, paths, extra, self._publish)
@@ -197,34 +196,6 @@ class Router:
     async def stop(self) -> None:
         """Stop reconciling and kill all workload actors."""
         await asyncio.to_thread(self._fleet.stop)
-
-
-class _Order:
-    """One lock per model that is being written, so that writes of a model follow each other."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._users: Counter[str] = Counter()
-
-    @contextlib.asynccontextmanager
-    async def of(self, model_id: str, patience_s: float) -> AsyncIterator[None]:
-        """Hold the model's lock; raises `DeadlineExceeded` when it is not free within `patience_s`."""
-        lock = self._locks.setdefault(model_id, asyncio.Lock())
-        self._users[model_id] += 1
-        try:
-            try:
-                async with asyncio.timeout(patience_s):
-                    await lock.acquire()
-            except TimeoutError:
-                raise DeadlineExceeded("the deadline passed behind earlier writes of the model") from None
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            self._users[model_id] -= 1
-            if not self._users[model_id]:
-                del self._users[model_id], self._locks[model_id]
 
 
 def start_router(

@@ -1,0 +1,334 @@
+"""The client, the router and echoing actors on a real Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures_ray import DEADLINE_S, ECHOING
+
+from contracts.errors import (
+    DeadlineExceeded,
+    EngineError,
+    InternalError,
+    QueueFull,
+    Unavailable,
+    UnknownOperation,
+    UnknownSymbol,
+)
+from contracts.settings import Settings
+from contracts.work import Priority, State, WorkResult
+from router.client import RouterClient
+
+
+def with_client(scenario: Callable[[RouterClient], Awaitable[Any]], **limits: Any) -> Any:
+    """Run a scenario with a started client, once the echoing actors are READY."""
+
+    async def run() -> Any:
+        client = await RouterClient(Settings(**limits)).start(DEADLINE_S)
+        try:
+            await client.wait_ready(set(ECHOING), DEADLINE_S)
+            return await scenario(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        met = condition()
+        if await met if isinstance(met, Awaitable) else met:
+            return
+        assert time.monotonic() < end, "the condition did not come"
+        await asyncio.sleep(0.02)
+
+
+async def read(client: RouterClient, **payload: Any) -> WorkResult:
+    return await client.call("factor_exposures", payload, timeout_s=DEADLINE_S)
+
+
+async def pid_of(client: RouterClient, workload: str) -> int:
+    actors = (await client.health())["actors"]
+    return next(a["pid"] for a in actors if a["workload"] == workload)
+
+
+def test_a_read_is_answered_with_the_time_of_each_stage(echo_router):
+    async def scenario(client: RouterClient) -> WorkResult:
+        return await read(client, portfolio="p", weights={"A": 1.0})
+
+    result = with_client(scenario)
+    assert result.unwrap()["values"]["echo"] == {"portfolio": "p", "weights": {"A": 1.0}}
+    assert result.device == "cpu"
+    assert result.timings_ms.keys() == {"queue", "compute", "dispatch"}
+    assert all(value >= 0 for value in result.timings_ms.values())
+
+
+def test_concurrent_reads_travel_together_and_each_caller_gets_its_own(echo_router):
+    async def scenario(client: RouterClient) -> list[WorkResult]:
+        return await asyncio.gather(*(read(client, number=i) for i in range(300)))
+
+    values = [result.unwrap()["values"] for result in with_client(scenario)]
+    assert [value["echo"]["number"] for value in values] == list(range(300))
+    assert 1 < max(value["n_batch"] for value in values) <= Settings().batch_limit
+
+
+def test_errors_of_the_computation_reach_the_caller_and_spare_the_others(echo_router):
+    async def scenario(client: RouterClient) -> list[WorkResult]:
+        payloads: list[dict[str, Any]] = [{"a": 1}, {"unknown_symbol": 1}, {"defect": 1}, {"a": 2}]
+        return await asyncio.gather(*(read(client, **payload) for payload in payloads))
+
+    good, unknown, defect, also_good = with_client(scenario)
+    assert good.unwrap()["values"]["echo"] == {"a": 1}
+    assert also_good.unwrap()["values"]["echo"] == {"a": 2}
+    with pytest.raises(UnknownSymbol) as told:
+        unknown.unwrap()
+    assert (told.value.field, told.value.rows) == ("portfolio_weights", [["2020-01-02", "X"]])
+    with pytest.raises(InternalError, match="logged as") as internal:
+        defect.unwrap()
+    assert "a defect" not in internal.value.detail
+
+
+def test_an_unknown_operation_is_refused(echo_router):
+    with pytest.raises(UnknownOperation):
+        with_client(lambda client: client.call("make_coffee", {}))
+
+
+@pytest.mark.parametrize("operation", ["factor_exposures", "risk_model", "create_model"])
+def test_a_call_that_takes_too_long_ends_at_its_deadline(echo_router, operation, tmp_path):
+    async def scenario(client: RouterClient) -> float:
+        began = time.monotonic()
+        payload = {"work_s": 1.5, "model_id": "slow", "folder": str(tmp_path)}
+        with pytest.raises(DeadlineExceeded):
+            (await client.call(operation, payload, timeout_s=0.3)).unwrap()
+        return time.monotonic() - began
+
+    assert with_client(scenario) < 1.5
+
+
+def test_short_requests_pass_long_ones_of_the_same_actor(echo_router):
+    async def scenario(client: RouterClient) -> tuple[bool, Any]:
+        long = asyncio.create_task(client.call("risk_model", {"work_s": 1.0}, timeout_s=DEADLINE_S))
+        await until(lambda: _busy(client, "risk_model_construction"))
+        short = await client.call("portfolio_risk", {"n": 1}, timeout_s=DEADLINE_S)
+        return long.done(), (short, await long)
+
+    long_was_done, results = with_client(scenario)
+    assert not long_was_done
+    assert [result.problem for result in results] == [None, None]
+
+
+async def _busy(client: RouterClient, workload: str) -> bool:
+    ping = await client.table.routes[workload].handle.ping.remote()
+    return not ping["idle"]
+
+
+def test_an_urgent_request_overtakes_what_waits(echo_router):
+    async def scenario(client: RouterClient) -> list[str]:
+        order: list[str] = []
+
+        async def one(name: str, priority: Priority) -> None:
+            await client.call("factor_exposures", {"work_s": 0.1}, priority=priority, timeout_s=DEADLINE_S)
+            order.append(name)
+
+        tasks = [asyncio.create_task(one("first", Priority.NORMAL))]
+        await until(lambda: _busy(client, "factor_exposure_analysis"))
+        tasks += [asyncio.create_task(one("normal", Priority.NORMAL)) for _ in range(6)]
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(one("urgent", Priority.URGENT)))
+        await asyncio.gather(*tasks)
+        return order
+
+    order = with_client(scenario)
+    assert order.index("urgent") < order.index("normal")
+
+
+def test_more_than_may_wait_is_refused_with_the_time_to_ask_again(echo_router):
+    async def scenario(client: RouterClient) -> list[Any]:
+        calls = [client.call("factor_exposures", {"work_s": 0.2}, timeout_s=DEADLINE_S) for _ in range(8)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    outcomes = with_client(scenario, queue_limit=3)
+    refused = [one for one in outcomes if isinstance(one, QueueFull)]
+    assert len(refused) == 4  # one in flight, three waiting
+    assert all(one.retry_after_s and one.retry_after_s > 0 for one in refused)
+    assert all(one.problem is None for one in outcomes if isinstance(one, WorkResult))
+
+
+def test_a_write_repeated_with_its_id_makes_no_second_version(echo_router, tmp_path):
+    async def scenario(client: RouterClient) -> list[int]:
+        payload = {"model_id": "m", "folder": str(tmp_path)}
+        ids = ["a", "a", "b", "a"]
+        return [(await client.call("create_model", payload, request_id=i)).unwrap()["model_version"] for i in ids]
+
+    assert with_client(scenario) == [1, 1, 2, 1]
+
+
+def test_writes_of_one_model_are_done_in_the_order_of_their_coming(echo_router, tmp_path):
+    async def scenario(client: RouterClient) -> list[int]:
+        tasks = []
+        for i in range(6):
+            payload = {"model_id": "m", "folder": str(tmp_path), "work_s": 0.05 if i % 2 else 0.0}
+            tasks.append(asyncio.create_task(client.call("create_model", payload, request_id=f"w{i}")))
+            await asyncio.sleep(0)
+        return [(await task).unwrap()["model_version"] for task in tasks]
+
+    assert with_client(scenario) == [1, 2, 3, 4, 5, 6]
+
+
+def test_everybody_learns_of_the_bus_and_of_the_default_model(echo_router):
+    async def scenario(client: RouterClient) -> None:
+        other = await RouterClient(Settings()).start(DEADLINE_S)
+        try:
+            await client.report_bus(True)
+            await client.set_default_model("main")
+            await until(lambda: other.table.bus.connected and other.table.default_model == "main")
+            await client.report_bus(False)
+            await until(lambda: not other.table.bus.connected)
+            degraded = {one["component"] for one in (await other.health())["degraded"]}
+            assert "messagebus" in degraded
+        finally:
+            await other.close()
+
+    with_client(scenario)
+
+
+def test_health_tells_wanted_device_placement_device_that_ran_state_and_latency(echo_router):
+    async def scenario(client: RouterClient) -> tuple[dict[str, Any], dict[str, Any]]:
+        await read(client, a=1)
+        return await client.health(), await client.routing()
+
+    health, routing = with_client(scenario)
+    actor = next(a for a in health["actors"] if a["workload"] == "factor_exposure_analysis")
+    assert actor["wanted_device"] == ["neural_engine"]
+    assert actor["placement"]["device"] == ["cpu"]
+    assert actor["placement"]["node_id"]
+    assert actor["device"] == "cpu"
+    assert actor["state"] == State.READY.value
+    assert "does not offer" in actor["reason"]
+    assert actor["calls"] > 0
+    assert actor["p99_ms"] >= actor["p50_ms"] > 0
+    assert actor["queue_length"] == 0
+    route = next(r for r in routing["routes"] if r["workload"] == "factor_exposure_analysis")
+    assert route["direct_reads"] is True
+
+
+def test_an_actor_that_cannot_start_is_named_with_its_reason_and_tried_again(echo_router):
+    async def scenario(client: RouterClient) -> tuple[EngineError, dict[str, Any]]:
+        async def faulted() -> bool:
+            return client.table.routes["size_factor"].generation > 1
+
+        await until(faulted)
+        with pytest.raises(Unavailable) as told:
+            (await client.call("size", {}, timeout_s=2.0)).unwrap()
+        health = await client.health()
+        return told.value, next(d for d in health["degraded"] if d["component"] == "actor:size_factor")
+
+    error, degraded = with_client(scenario)
+    assert error.status == 503
+    assert degraded["state"] in {State.FAULTED.value, State.STARTING.value}
+
+
+def test_killing_an_actor_under_load_leaves_no_call_without_an_answer_in_time(echo_router):
+    timeout_s = 20.0
+
+    async def scenario(client: RouterClient) -> tuple[list[Any], list[float], int, int]:
+        victim = await pid_of(client, "factor_exposure_analysis")
+        latencies: list[float] = []
+        stop = asyncio.Event()
+
+        async def caller(number: int) -> list[Any]:
+            outcomes: list[Any] = []
+            while not stop.is_set() or len(outcomes) < 5:
+                began = time.monotonic()
+                try:
+                    result = await client.call("factor_exposures", {"n": number, "work_s": 0.001}, timeout_s=timeout_s)
+                    assert result.unwrap()["values"]["echo"]["n"] == number
+                    outcomes.append(result.value["values"]["pid"])
+                except EngineError as error:
+                    outcomes.append(error)
+                latencies.append(time.monotonic() - began)
+            return outcomes
+
+        callers = [asyncio.create_task(caller(i)) for i in range(32)]
+        await until(lambda: len(latencies) > 64)
+        os.kill(victim, signal.SIGKILL)
+
+        async def back() -> bool:
+            return await pid_of(client, "factor_exposure_analysis") != victim
+
+        await until(back)
+        before = len(latencies)
+        await until(lambda: len(latencies) > before + 64)
+        stop.set()
+        return [one for each in await asyncio.gather(*callers) for one in each], latencies, victim, before
+
+    outcomes, latencies, victim, _ = with_client(scenario)
+    answers = [one for one in outcomes if isinstance(one, int)]
+    assert set(answers) > {victim}
+    assert len(outcomes) == len(latencies)
+    assert max(latencies) <= timeout_s
+    # With a deadline well beyond a restart, every read was answered: the router waited and sent it again.
+    assert [one for one in outcomes if not isinstance(one, int)] == []
+
+
+def test_while_an_actor_is_away_a_short_deadline_gets_a_clear_error_in_time(echo_router):
+    async def scenario(client: RouterClient) -> list[tuple[Any, float]]:
+        victim = await pid_of(client, "risk_model_construction")
+        os.kill(victim, signal.SIGKILL)
+        outcomes = []
+        for _ in range(5):
+            began = time.monotonic()
+            try:
+                outcome: Any = (await client.call("portfolio_risk", {}, timeout_s=0.15)).unwrap()
+            except EngineError as error:
+                outcome = error
+            outcomes.append((outcome, time.monotonic() - began))
+        await client.wait_ready({"risk_model_construction"}, DEADLINE_S)
+        return outcomes
+
+    outcomes = with_client(scenario)
+    errors = [outcome for outcome, _ in outcomes if isinstance(outcome, EngineError)]
+    assert errors
+    assert all(isinstance(error, Unavailable | DeadlineExceeded) and error.retryable for error in errors)
+
+
+def test_a_write_whose_actor_dies_after_the_commit_is_answered_with_the_version_that_it_made(echo_router, tmp_path):
+    async def scenario(client: RouterClient) -> WorkResult:
+        payload = {"model_id": "m", "folder": str(tmp_path), "die_once": True}
+        return await client.call("create_model", payload, timeout_s=DEADLINE_S, request_id="once")
+
+    result = with_client(scenario)
+    assert result.unwrap()["model_version"] == 1
+    assert (tmp_path / "died").exists()
+    assert [path.name for path in Path(tmp_path).glob("*.version")] == ["once.version"]
+
+
+def test_killing_the_router_stops_no_read_and_loses_no_write(echo_router, tmp_path):
+    async def scenario(client: RouterClient) -> None:
+        await client.report_bus(True)
+        await client.set_default_model("kept")
+        router = (await client.health())["router"]["pid"]
+        epoch = client.table.epoch
+        actor = await pid_of(client, "factor_exposure_analysis")
+        os.kill(router, signal.SIGKILL)
+        write = asyncio.create_task(
+            client.call("create_model", {"model_id": "m", "folder": str(tmp_path)}, timeout_s=DEADLINE_S)
+        )
+        for i in range(20):
+            assert (await read(client, n=i)).unwrap()["values"]["pid"] == actor
+        assert (await write).unwrap()["model_version"] == 1
+        await until(lambda: client.table.epoch != epoch)
+        await until(lambda: client.table.bus.connected and client.table.default_model == "kept")
+        # The new router took over the actors that were there.
+        await client.wait_ready(set(ECHOING), DEADLINE_S)
+        assert await pid_of(client, "factor_exposure_analysis") == actor
+
+    with_client(scenario)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from contracts.work import Device, State
+from router.fleet import PREPARING_FACTOR, SILENT_LIMIT_S, Action, Member, decide
+from router.operations import Workload
+
+NE, GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
+NOW = 1000.0
+TIMEOUT_S = 10.0
+HANDLE = object()
+
+
+def member(**seen) -> Member:
+    """An actor that wants the Neural Engine and was asked for `age` seconds ago."""
+    age = seen.pop("age", 0.0)
+    return Member(Workload.FACTOR_EXPOSURE_ANALYSIS, (NE,), **{"handle": HANDLE, "asked_at": NOW - age, **seen})
+
+
+def ready(**seen) -> Member:
+    return member(**{"state": State.READY, "alive": True, "ping": {"pid": 1, "idle": True}, **seen})
+
+
+def act(one: Member, offer=(NE,), settled=True):
+    return decide(one, offer, NOW, timeout_s=TIMEOUT_S, settled=settled)[0]
+
+
+def test_what_does_not_exist_is_created_but_not_before_its_time():
+    assert act(member(handle=None)) is Action.CREATE
+    assert act(member(gone=True)) is Action.CREATE
+    assert act(member(gone=True, retry_at=NOW + 1)) is Action.LEAVE
+
+
+def test_an_actor_as_wanted_is_left_alone():
+    assert act(ready(devices=(NE,))) is Action.LEAVE
+    assert act(ready(devices=()), offer=()) is Action.LEAVE
+
+
+@pytest.mark.parametrize(("age", "action"), [(TIMEOUT_S - 1, Action.LEAVE), (TIMEOUT_S + 1, Action.MOVE)])
+def test_an_actor_that_does_not_appear_on_its_device_in_time_is_moved(age, action):
+    assert act(member(devices=(NE,), age=age)) is action
+
+
+def test_an_actor_whose_device_no_living_node_offers_is_moved_at_once():
+    action, reason = decide(member(devices=(NE,), age=0.1), (), NOW, timeout_s=TIMEOUT_S, settled=False)
+    assert action is Action.MOVE
+    assert "neural_engine" in reason
+
+
+def test_an_actor_on_cpu_is_given_time_since_there_is_nowhere_better():
+    assert act(member(devices=(), age=TIMEOUT_S + 1), offer=()) is Action.LEAVE
+    assert act(member(devices=(), age=SILENT_LIMIT_S + 1), offer=()) is Action.MOVE
+
+
+def test_a_process_that_prepares_on_a_device_gets_longer_than_one_that_never_came():
+    preparing = {"devices": (NE,), "alive": True, "state": State.STARTING, "ping": {"pid": 1, "idle": True}}
+    assert act(member(age=TIMEOUT_S + 1, **preparing)) is Action.LEAVE
+    assert act(member(age=PREPARING_FACTOR * TIMEOUT_S + 1, **preparing)) is Action.MOVE
+
+
+def test_a_working_process_that_is_silent_is_not_moved_as_fast_as_one_that_never_came():
+    silent = {"devices": (NE,), "alive": False, "state": State.DEGRADED, "ping": {"pid": 1, "idle": False}}
+    assert act(member(age=TIMEOUT_S + 1, **silent)) is Action.LEAVE
+    assert act(member(age=PREPARING_FACTOR * TIMEOUT_S + 1, **silent)) is Action.MOVE
+
+
+def test_a_faulted_actor_is_made_anew_after_its_pause():
+    faulted = {"state": State.FAULTED, "alive": True, "ping": {"pid": 1, "idle": True}}
+    assert act(member(retry_at=NOW + 1, **faulted)) is Action.LEAVE
+    assert act(member(retry_at=NOW - 1, **faulted)) is Action.MOVE
+
+
+def test_an_actor_moves_to_a_device_that_came_when_the_nodes_settled_and_it_is_idle():
+    assert act(ready(devices=())) is Action.MOVE
+    assert act(ready(devices=()), settled=False) is Action.LEAVE
+    assert act(ready(devices=(), ping={"pid": 1, "idle": False})) is Action.LEAVE
