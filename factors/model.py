@@ -102,16 +102,14 @@ def estimate_factor_returns(
             (sector_df, sectors),
             (style_df, styles),
         ]
-        joined = _joined(frames) if any(_repeats(frame) for frame, _ in frames) else None
-        wide = _Wide(frames) if joined is None else None
+        wide = _Wide(frames)
+        if wide.repeated:
+            return _row_by_row(_joined(frames), sectors, styles, winsor_factor, residualize_styles)
     except pl_exc.ColumnNotFoundError as error:
         raise ValueError(
             "`returns_df` must have columns 'date', 'symbol' and 'asset_returns'; "
             "`mkt_cap_df` must have 'date', 'symbol' and 'market_cap' columns"
         ) from error
-    if wide is None:
-        assert joined is not None
-        return _row_by_row(joined, sectors, styles, winsor_factor, residualize_styles)
     f, residuals = _regress(wide, len(sectors), len(styles), winsor_factor, residualize_styles)
     rows = np.flatnonzero(wide.present.any(axis=1))
     dates = wide.dates.gather(rows)
@@ -138,6 +136,7 @@ class _Wide:
         shape = (len(self.dates), len(self.symbols))
         self.present = np.ones(shape, dtype=bool)
         self.arrays: list[Array] = []
+        self.repeated = False
         place = None
         before: pl.DataFrame | None = None
         for frame, columns in frames:
@@ -147,6 +146,9 @@ class _Wide:
                 before = frame
                 here = np.zeros(shape, dtype=bool)
                 here.ravel()[place[1]] = True
+                if int(here.sum()) != len(place[1]):
+                    self.repeated = True
+                    return
                 self.present &= here
             assert place is not None
             block = np.full((shape[0], len(columns), shape[1]), np.nan)
@@ -175,12 +177,18 @@ class _Wide:
         held = np.flatnonzero(seen.any(axis=0))
         order = held[np.argsort(seen[:, held].argmax(axis=0), kind="stable")]
         names = self.symbols.gather(order).to_list()
-        columns = []
-        whole = bool(seen[:, order].all())
-        for name, column in zip(names, order, strict=True):
-            values = pl.Series(name, np.ascontiguousarray(residuals[rows, column]))
-            columns.append(values if whole else values.set(pl.Series(~seen[:, column]), None))
-        return pl.DataFrame([*columns, dates.alias("date")])
+        block = residuals[np.ix_(rows, order)]
+        if seen[:, order].all():
+            # Thousands of columns are made several times faster from one column of rows than one by one.
+            frame = pl.DataFrame({"row": block}).select(pl.col("row").arr.to_struct(fields=names)).unnest("row")
+        else:
+            columns = []
+            for number, (name, column) in enumerate(zip(names, order, strict=True)):
+                values = pl.Series(name, np.ascontiguousarray(block[:, number]))
+                gone = ~seen[:, column]
+                columns.append(values.set(pl.Series(gone), None) if gone.any() else values)
+            frame = pl.DataFrame(columns)
+        return frame.with_columns(dates.alias("date"))
 
 
 def codes_on(axis: pl.Series, values: pl.Series) -> NDArray[np.intp]:
@@ -194,17 +202,6 @@ def codes_on(axis: pl.Series, values: pl.Series) -> NDArray[np.intp]:
     rows = np.minimum(np.searchsorted(held, wanted), len(held) - 1).astype(np.intp)
     rows[held[rows] != wanted] = -1
     return rows
-
-
-def _repeats(frame: pl.DataFrame) -> bool:
-    """Say whether a (date, symbol) occurs more than once."""
-    dates, symbols = frame["date"].unique().sort(), frame["symbol"].cast(pl.String).unique().sort()
-    if len(frame) > len(dates) * len(symbols):
-        return True
-    cells = codes_on(dates, frame["date"]) * len(symbols) + codes_on(symbols, frame["symbol"].cast(pl.String))
-    seen = np.zeros(len(dates) * len(symbols), dtype=bool)
-    seen[cells] = True
-    return int(seen.sum()) < len(frame)
 
 
 def _joined(frames: list[tuple[pl.DataFrame, list[str]]]) -> pl.DataFrame:

@@ -44,7 +44,7 @@ from toraniko.styles import factor_mom, factor_sze, factor_val
 folder = sys.argv[1]
 read = lambda name: pl.read_parquet(f"{folder}/{name}.parquet")
 write = lambda frame, name: frame.write_parquet(f"{folder}/theirs_{name}.parquet")
-write(factor_mom(read("returns"), trailing_days=252).collect(), "mom")
+write(factor_mom(read("returns"), trailing_days=126).collect(), "mom")
 write(factor_sze(read("caps")).collect(), "sze")
 write(factor_val(read("ratios")).collect(), "val")
 write(factor_val(read("ratios"), winsorize_features=0.05).collect(), "val_winsorized")
@@ -82,12 +82,12 @@ def test_toranikos_own_tests_pass_on_our_functions(tmp_path):
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """The frames of 400 dates of the real file, and toraniko's answers to them."""
+    """The frames of 220 dates of the real file, and toraniko's answers to them."""
     if not DATA.exists():
         pytest.skip("the real data file is not here")
     folder = tmp_path_factory.mktemp("toraniko")
     frame = pl.read_parquet(DATA).with_columns(pl.col("sector").fill_null("Unknown"))
-    days = frame["date"].unique().sort().tail(400)
+    days = frame["date"].unique().sort().tail(220)
     frame = frame.filter(pl.col("date").is_in(days.implode())).sort("date", "symbol")
     frames = {
         "returns": frame.select("date", "symbol", "asset_returns"),
@@ -95,7 +95,7 @@ def real(tmp_path_factory):
         "ratios": frame.select("date", "symbol", pl.col("book_price", "sales_price", "cf_price").cast(pl.Float64)),
         "sectors": frame.select("date", "symbol", "sector").to_dummies("sector"),
     }
-    scores = factor_mom(frames["returns"], trailing_days=252).collect()
+    scores = factor_mom(frames["returns"], trailing_days=126).collect()
     scores = scores.join(factor_sze(frames["caps"]).collect(), on=["date", "symbol"])
     scores = scores.join(factor_val(frames["ratios"]).collect(), on=["date", "symbol"])
     frames["styles"] = scores.drop_nulls().drop_nans()
@@ -120,13 +120,13 @@ def _compare(ours: pl.DataFrame, theirs: pl.DataFrame, keys: list[str]) -> None:
 def test_style_scores_on_real_data_agree_with_toraniko(real, name):
     folder, frames = real
     ours = {
-        "mom": lambda: factor_mom(pl.read_parquet(folder / "returns.parquet"), trailing_days=252),
+        "mom": lambda: factor_mom(pl.read_parquet(folder / "returns.parquet"), trailing_days=126),
         "sze": lambda: factor_sze(frames["caps"]),
         "val": lambda: factor_val(frames["ratios"]),
         "val_winsorized": lambda: factor_val(frames["ratios"], winsorize_features=0.05),
     }[name]().collect()
     theirs = pl.read_parquet(folder / f"theirs_{name}.parquet")
-    assert ours[f"{name.partition('_')[0]}_score"].is_finite().sum() > 50_000
+    assert ours[f"{name.partition('_')[0]}_score"].is_finite().sum() > 20_000
     _compare(ours, theirs, ["date", "symbol"])
 
 
@@ -136,7 +136,7 @@ def test_factor_returns_and_residuals_on_real_data_agree_with_toraniko(real, res
     returns, residuals = estimate_factor_returns(
         frames["returns"], frames["caps"], frames["sectors"], frames["styles"], 0.02, residualize
     )
-    assert len(returns) > 100
+    assert len(returns) > 50
     theirs = pl.read_parquet(folder / f"theirs_returns_{residualize}.parquet")
     assert returns.columns == theirs.columns
     _compare(returns, theirs, ["date"])
