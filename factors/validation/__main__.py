@@ -1,0 +1,94 @@
+"""`python -m factors.validation DATA --out DIR`: validate the risk model on a file and write a report."""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from factors.errors import FactorError
+from factors.factor_model import FactorModel
+from factors.panel import Panel
+from factors.settings import ModelSettings
+from factors.validation.backtest import BacktestSettings, backtest
+from factors.validation.charts import charts
+from factors.validation.layers import layers
+from factors.validation.report import horizon_figures, page, report_figures
+
+HORIZONS = (1, 21)
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read Parquet, Arrow IPC or CSV by the name's ending.
+
+    Raises
+    ------
+    FactorError
+        When there is no such file or the ending is another.
+    """
+    readers = {".parquet": pl.read_parquet, ".arrow": pl.read_ipc, ".csv": pl.read_csv}
+    if not path.is_file():
+        raise FactorError(f"there is no file {path.name}", field="data")
+    if path.suffix not in readers:
+        raise FactorError(f"data must end in one of {', '.join(readers)}, got {path.name}", field="data")
+    if path.suffix == ".csv":
+        return pl.read_csv(path, try_parse_dates=True)
+    return readers[path.suffix](path)
+
+
+def validate(
+    frame: pl.DataFrame, model_settings: ModelSettings, settings: BacktestSettings, out: Path
+) -> dict[str, Any]:
+    """Validate on a long frame, write `validation.html` and `validation.json` into `out`, and return the figures."""
+    model = FactorModel(model_settings).set_panel(Panel.from_frame(frame))
+    model.estimate_style_scores().estimate_factor_returns()
+    chosen = layers(model_settings.factor_covariance, model_settings.specific_risk, settings.window)
+    horizons, drawn = [], []
+    for horizon in HORIZONS:
+        held = replace(settings, horizon=horizon)
+        rows, outcomes = backtest(model, chosen, held)
+        horizons.append(horizon_figures(model, held, rows, outcomes))
+        if horizon == HORIZONS[0]:
+            drawn = charts(model, rows, outcomes)
+    figures = report_figures(model, settings, horizons)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "validation.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
+    (out / "validation.html").write_text(page(figures, drawn))
+    return figures
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; 0 when the criterion is met, 1 when it is not, 2 for input that cannot be used."""
+    defaults = BacktestSettings()
+    parser = argparse.ArgumentParser(prog="python -m factors.validation", description=__doc__)
+    parser.add_argument("data", type=Path, help="a long file of dates and symbols: .parquet, .arrow or .csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder for validation.html and validation.json")
+    parser.add_argument("--settings", type=Path, help="model settings in TOML")
+    parser.add_argument("--burn-in", type=int, default=defaults.burn_in, help="dates before the first forecast")
+    parser.add_argument("--window", type=int, default=defaults.window, help="days behind the sample covariance")
+    parser.add_argument("--random", type=int, default=defaults.n_random, help="number of random portfolios")
+    parser.add_argument("--random-size", type=int, default=defaults.random_size, help="assets in each")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of the random portfolios")
+    given = parser.parse_args(arguments)
+    try:
+        settings = BacktestSettings(
+            burn_in=given.burn_in,
+            window=given.window,
+            n_random=given.random,
+            random_size=given.random_size,
+            seed=given.seed,
+        )
+        model_settings = ModelSettings.from_toml(given.settings) if given.settings else ModelSettings()
+        figures = validate(read(given.data), model_settings, settings, given.out)
+    except (FactorError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(json.dumps(figures["criterion"]) + "\n")
+    return 0 if figures["criterion"]["met"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

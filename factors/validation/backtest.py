@@ -1,0 +1,221 @@
+"""Forecast risk day by day with what was known, and keep forecasts beside outcomes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from factors.covariance import FactorCovariance
+from factors.errors import FactorError
+from factors.factor_model import FactorModel
+from factors.portfolio import portfolio_risk
+from factors.risk.arrays import BoolArray, FloatArray, IntArray
+from factors.specific import SpecificRisk
+from factors.validation.layers import Layer
+from factors.validation.portfolios import (
+    cap_weighted,
+    minimum_variance,
+    random_portfolios,
+    random_priorities,
+    sector_portfolios,
+)
+
+FAMILIES = ("factor", "eigenfactor", "sector", "random", "cap-weighted", "minimum-variance")
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestSettings:
+    """What is held fixed in a validation.
+
+    Parameters
+    ----------
+    burn_in
+        Dates before the first forecast.
+    horizon
+        Days of each forecast; forecasts follow one another without overlap.
+    window
+        Days behind the sample covariance.
+    n_random, random_size, seed
+        Random portfolios: how many, of how many assets each, and from which seed.
+    """
+
+    burn_in: int = 504
+    horizon: int = 1
+    window: int = 252
+    n_random: int = 200
+    random_size: int = 100
+    seed: int = 20140102
+
+    def __post_init__(self) -> None:
+        for name in ("burn_in", "horizon", "window", "n_random", "random_size"):
+            if getattr(self, name) < 1:
+                raise FactorError(f"{name} must be at least 1, got {getattr(self, name)}", field=name)
+
+
+@dataclass(slots=True)
+class LayerOutcome:
+    """Forecasts and outcomes of one layer.
+
+    Attributes
+    ----------
+    name
+        Of the layer.
+    volatility, returns
+        By family of portfolios, `[n_periods, P]`: predicted over the horizon, and realised.
+    regime, specific_regime
+        `[n_periods]` multipliers of the factor covariance and of specific risk.
+    """
+
+    name: str
+    volatility: dict[str, FloatArray] = field(default_factory=dict)
+    returns: dict[str, FloatArray] = field(default_factory=dict)
+    regime: FloatArray = field(default_factory=lambda: np.empty(0))
+    specific_regime: FloatArray = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What the backtest reads of a fitted model, `T` dates.
+
+    Attributes
+    ----------
+    returns, caps, residuals
+        `[T, N]`.
+    factor_returns
+        `[T, K]`, NaN where a factor was not estimated.
+    sector_codes
+        `[T, N]`, -1 for none.
+    n_sectors
+        Number of sectors.
+    exposures
+        Gives `[N, K]` known at the end of a row.
+    """
+
+    returns: FloatArray
+    caps: FloatArray
+    residuals: FloatArray
+    factor_returns: FloatArray
+    sector_codes: IntArray
+    n_sectors: int
+    exposures: Callable[[int], FloatArray]
+
+    @classmethod
+    def of(cls, model: FactorModel) -> "Market":
+        """Read a model whose factor returns are estimated."""
+        panel = model.panel_
+        sector = panel.categories.get("sector")
+        shape = panel.shape
+        estimated = np.isfinite(model.standard_errors_)
+        return cls(
+            returns=panel.fields["returns"],
+            caps=panel.fields["market_cap"],
+            residuals=model.residuals_,
+            factor_returns=np.where(estimated, model.factor_returns_, np.nan),
+            sector_codes=np.full(shape, -1, np.int64) if sector is None else sector.codes.astype(np.int64),
+            n_sectors=len(model.sector_names_),
+            exposures=lambda row: model.exposures(model.dates_[row]),
+        )
+
+
+class _Runner:
+    """One layer's estimators, carried through the dates."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.outcome = LayerOutcome(layer.name)
+        self.covariance = FactorCovariance(layer.covariance)
+        self.specific = SpecificRisk(layer.specific)
+        self.rows: dict[str, list[tuple[FloatArray, FloatArray]]] = {family: [] for family in FAMILIES}
+        self.multipliers: list[tuple[float, float]] = []
+
+    def forecast(
+        self, X: FloatArray, fixed: dict[str, FloatArray], alive: BoolArray, following: FloatArray, factors: FloatArray
+    ) -> None:
+        """Forecast one day ahead for every family and note what followed, over `h` days `[h, N]` and `[h, K]`."""
+        F, variance = self.covariance.covariance_, self.specific.specific_variance_
+        variance = np.where(np.isnan(variance), 0.0, variance)
+        root = np.sqrt(following.shape[0])
+        held = fixed | {"minimum-variance": minimum_variance(X, F, variance, alive)[None, :]}
+        made = np.where(np.isnan(following), 0.0, following).sum(axis=0)
+        for family, weights in held.items():
+            risk = portfolio_risk(weights, X, F, variance, by_asset=False)
+            self.rows[family].append((risk.total * root, weights @ made))
+        # A factor that was not estimated on a day has no outcome then.
+        outcome = factors.sum(axis=0)
+        self.rows["factor"].append((np.sqrt(np.diag(F)) * root, outcome))
+        eigenvalues, eigenvectors = np.linalg.eigh(F)
+        live = eigenvalues > 1e-8 * eigenvalues[-1]
+        volatility = np.where(live, np.sqrt(np.maximum(eigenvalues, 0.0)), np.nan) * root
+        # Without members on a day it moved nothing, so that it takes nothing from the eigenvectors that hold it.
+        moved = np.where(np.isnan(factors), 0.0, factors).sum(axis=0)
+        self.rows["eigenfactor"].append((volatility, eigenvectors.T @ moved))
+        self.multipliers.append((self.covariance.regime_multiplier_, self.specific.regime_multiplier_))
+
+    def finish(self) -> LayerOutcome:
+        """Return what was collected, as arrays."""
+        for family, pairs in self.rows.items():
+            self.outcome.volatility[family] = np.array([volatility for volatility, _ in pairs])
+            self.outcome.returns[family] = np.array([made for _, made in pairs])
+        self.outcome.regime, self.outcome.specific_regime = np.array(self.multipliers).T
+        return self.outcome
+
+
+def backtest(
+    model: FactorModel, layers: list[Layer], settings: BacktestSettings
+) -> tuple[IntArray, list[LayerOutcome]]:
+    """Forecast with every layer from the burn-in to the end of the data.
+
+    The forecast made at the end of row `t` uses exposures, caps, factor returns and residuals up to `t`, and is
+    compared with the returns of `t + 1 .. t + horizon` at the weights of `t`.
+
+    Parameters
+    ----------
+    model
+        With factor returns estimated.
+    layers
+        See `factors.validation.layers.layers`.
+    settings
+        What is held fixed.
+
+    Returns
+    -------
+    rows, outcomes
+        The rows `[n_periods]` at whose end forecasts were made, and one outcome per layer.
+
+    Raises
+    ------
+    FactorError
+        When the data end before the first forecast's horizon.
+    """
+    market = Market.of(model)
+    n_dates, n_assets = market.returns.shape
+    made_at = np.arange(settings.burn_in - 1, n_dates - settings.horizon, settings.horizon)
+    if made_at.size == 0:
+        raise FactorError(
+            f"{n_dates} dates are too few for a burn-in of {settings.burn_in} and a horizon of {settings.horizon}",
+            field="burn_in",
+        )
+    runners = [_Runner(layer) for layer in layers]
+    priorities = random_priorities(settings.n_random, n_assets, settings.seed)
+    first = 0
+    drawn_for: BoolArray | None = None
+    for row in made_at:
+        X = market.exposures(int(row))
+        caps = market.caps[row]
+        structure = np.where((X[:, 0] == 1.0)[:, None], X, np.nan)
+        new = slice(first, row + 1)
+        for runner in runners:
+            runner.covariance.update(market.factor_returns[new])
+            runner.specific.update(market.residuals[new], market.caps[new], structure)
+        first = int(row) + 1
+        alive = (X[:, 0] == 1.0) & (caps > 0.0) & ~np.isnan(market.returns[row])
+        if drawn_for is None or not np.array_equal(alive, drawn_for):
+            drawn, drawn_for = random_portfolios(priorities, alive, settings.random_size), alive
+        fixed = {
+            "sector": sector_portfolios(caps, alive, market.sector_codes[row], market.n_sectors),
+            "random": drawn,
+            "cap-weighted": cap_weighted(caps, alive)[None, :],
+        }
+        ahead = slice(row + 1, row + 1 + settings.horizon)
+        for runner in runners:
+            runner.forecast(X, fixed, alive, market.returns[ahead], market.factor_returns[ahead])
+    return made_at.astype(np.int64), [runner.finish() for runner in runners]

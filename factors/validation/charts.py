@@ -1,0 +1,105 @@
+"""Charts of the validation report as SVG text. Needs matplotlib (`pip install factor-engine[report]`)."""
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from factors.errors import FactorError
+from factors.factor_model import FactorModel
+from factors.risk.arrays import IntArray
+from factors.validation.backtest import LayerOutcome
+from factors.validation.statistics import bias_statistic, rolling_bias, standardized_outcomes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROLLING_DAYS = 252
+REALISED_DAYS = 21
+
+
+def charts(model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> list[tuple[str, str]]:
+    """Return pairs of a caption and an SVG, of the one-day forecasts.
+
+    Raises
+    ------
+    FactorError
+        Without matplotlib.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise FactorError("the report needs matplotlib: pip install factor-engine[report]", field="report") from error
+    # A fixed salt, so that the same figures give the same bytes.
+    with rc_context({"svg.hashsalt": "factor-engine", "font.size": 9, "axes.spines.top": False}):
+        drawn = []
+        for caption, draw in (
+            ("Mean bias statistic by layer", _bias_by_layer),
+            ("Bias statistic over the last 252 days, cap-weighted portfolio", _rolling),
+            ("Bias statistic of the random portfolios", _histogram),
+            ("Annual volatility of the cap-weighted portfolio: full model and realised over 21 days", _volatility),
+            ("Volatility regime multipliers of the full model", _regime),
+        ):
+            figure = Figure(figsize=(9.0, 3.2), layout="constrained")
+            draw(figure.subplots(), model.dates_[rows], outcomes)
+            drawn.append((caption, _svg(figure)))
+    return drawn
+
+
+def _svg(figure: "Figure") -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _bias_by_layer(axes: "Axes", _: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+    families = ("factor", "sector", "random", "cap-weighted", "minimum-variance")
+    width = 0.8 / len(outcomes)
+    for i, outcome in enumerate(outcomes):
+        means = []
+        for family in families:
+            bias = bias_statistic(standardized_outcomes(outcome.returns[family], outcome.volatility[family]))
+            means.append(bias[~np.isnan(bias)].mean())
+        axes.bar(np.arange(len(families)) + (i - 0.5 * (len(outcomes) - 1)) * width, means, width, label=outcome.name)
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    axes.set_ylim(bottom=0.8)
+    axes.set_xticks(np.arange(len(families)), families)
+    axes.legend(ncols=3)
+
+
+def _rolling(axes: "Axes", dates: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+    window = min(ROLLING_DAYS, max(dates.size // 2, 2))
+    for outcome in (outcomes[0], outcomes[1], outcomes[-1]):
+        b = standardized_outcomes(outcome.returns["cap-weighted"], outcome.volatility["cap-weighted"])
+        axes.plot(dates[window - 1 :], rolling_bias(b, window)[:, 0], label=outcome.name)
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    axes.legend()
+
+
+def _histogram(axes: "Axes", _: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+    for outcome in (outcomes[0], outcomes[1], outcomes[-1]):
+        bias = bias_statistic(standardized_outcomes(outcome.returns["random"], outcome.volatility["random"]))
+        axes.hist(bias[~np.isnan(bias)], bins=30, alpha=0.6, label=outcome.name)
+    axes.axvline(1.0, color="black", linewidth=0.8)
+    axes.legend()
+
+
+def _volatility(axes: "Axes", dates: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+    year = np.sqrt(252.0)
+    full = outcomes[-1]
+    axes.plot(dates, full.volatility["cap-weighted"][:, 0] * year, label="predicted")
+    squares = full.returns["cap-weighted"][:, 0] ** 2
+    window = min(REALISED_DAYS, squares.size)
+    realised = np.sqrt(np.convolve(squares, np.full(window, 1.0 / window), mode="valid"))
+    axes.plot(dates[window - 1 :], realised * year, label="realised", linewidth=0.8)
+    axes.legend()
+
+
+def _regime(axes: "Axes", dates: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+    axes.plot(dates, outcomes[-1].regime, label="factor covariance")
+    axes.plot(dates, outcomes[-1].specific_regime, label="specific risk")
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    axes.legend()

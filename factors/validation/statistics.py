@@ -1,0 +1,61 @@
+"""Statistics of risk forecasts out of sample."""
+
+import numpy as np
+
+from factors.risk.arrays import FloatArray
+
+
+def standardized_outcomes(returns: FloatArray, volatility: FloatArray) -> FloatArray:
+    """Return `b_t = r_t / sigma_t`, `[n_periods, P]`; NaN where the forecast is 0 or missing."""
+    outcomes: FloatArray = np.divide(returns, volatility, out=np.full_like(returns, np.nan), where=volatility > 0.0)
+    return outcomes
+
+
+def bias_statistic(outcomes: FloatArray) -> FloatArray:
+    """Return the standard deviation of standardized outcomes of each portfolio, `[P]`.
+
+    1 for forecasts that are right, above 1 where risk was understated (USE4 Methodology Notes, appendix A). NaN with
+    fewer than two outcomes.
+    """
+    seen = ~np.isnan(outcomes)
+    count = seen.sum(axis=0)
+    filled = np.where(seen, outcomes, 0.0)
+    mean = np.divide(filled.sum(axis=0), count, out=np.zeros(count.size), where=count > 0)
+    squares = np.where(seen, (outcomes - mean) ** 2, 0.0).sum(axis=0)
+    bias: FloatArray = np.sqrt(np.divide(squares, count - 1, out=np.full(count.size, np.nan), where=count > 1))
+    return bias
+
+
+def rolling_bias(outcomes: FloatArray, window: int) -> FloatArray:
+    """Return the bias statistic of every `window` consecutive periods, `[n_periods - window + 1, P]`."""
+    if outcomes.shape[0] < window:
+        return np.empty((0, outcomes.shape[1]))
+    return np.array(
+        [bias_statistic(outcomes[start : start + window]) for start in range(outcomes.shape[0] - window + 1)]
+    )
+
+
+def mean_rolling_deviation(outcomes: FloatArray, window: int) -> float:
+    """Return MRAD: the mean over portfolios and windows of `|B - 1|` (USE4 Methodology Notes, appendix A).
+
+    Perfect forecasts of normal returns give about `sqrt(1 / (pi * window))`. NaN with fewer periods than the window.
+    """
+    deviation = np.abs(rolling_bias(outcomes, window) - 1.0)
+    known = deviation[~np.isnan(deviation)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def qlike(outcomes: FloatArray) -> float:
+    """Return the mean of `b^2 - ln b^2 - 1` over periods and portfolios (Patton 2011), the lower the better.
+
+    Perfect forecasts of normal returns give 1.27. Periods without a return are left out.
+    """
+    squares = outcomes[~np.isnan(outcomes)] ** 2
+    squares = squares[squares > 0.0]
+    return float((squares - np.log(squares) - 1.0).mean()) if squares.size else float("nan")
+
+
+def bias_interval(n_periods: int) -> tuple[float, float]:
+    """Return the 95 % interval of the bias statistic of right forecasts of normal returns, `1 +- sqrt(2 / n)`."""
+    half = float(np.sqrt(2.0 / n_periods))
+    return 1.0 - half, 1.0 + half

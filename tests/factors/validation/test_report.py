@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import polars as pl
+import pytest
+
+from factors.factor_model import FactorModel
+from factors.panel import Panel
+from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
+from factors.sample import sample_market
+from factors.validation.__main__ import main
+from factors.validation.backtest import BacktestSettings, backtest
+from factors.validation.layers import layers
+from factors.validation.statistics import bias_statistic, standardized_outcomes
+
+REAL = Path(__file__).parents[3] / ".." / "shared" / "data" / "sp500_2014_2018.parquet"
+ARGUMENTS = ["--burn-in", "330", "--random", "10", "--random-size", "15", "--window", "100"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "market.parquet"
+    sample_market(n_assets=60, n_days=390, seed=5).panel.to_frame().write_parquet(path)
+    return path
+
+
+def test_the_command_writes_a_page_with_charts_and_the_figures_as_json_alike_each_time(data, tmp_path, capsys):
+    status = main([str(data), "--out", str(tmp_path), *ARGUMENTS])
+    figures = json.loads((tmp_path / "validation.json").read_text())
+    page = (tmp_path / "validation.html").read_text()
+    assert status == (0 if figures["criterion"]["met"] else 1)
+    assert json.loads(capsys.readouterr().out) == figures["criterion"]
+    assert [horizon["horizon_days"] for horizon in figures["horizons"]] == [1, 21]
+    names = [layer["name"] for layer in figures["horizons"][0]["layers"]]
+    assert names == ["sample", "EWMA", "+ Newey-West", "+ eigenfactor", "+ regime", "+ Bayes (full model)"]
+    full = figures["horizons"][0]["layers"][-1]["families"]
+    assert full["random"]["n_portfolios"] == 10
+    assert f"{full['random']['mean_bias']:.3f}" in page
+    pieces = page.split("<svg")[1:]
+    assert len(pieces) == 5
+    for piece in pieces:
+        ET.fromstring("<svg" + piece[: piece.index("</svg>")] + "</svg>")
+    # A second run gives the same bytes.
+    main([str(data), "--out", str(tmp_path / "again"), *ARGUMENTS])
+    for file in ("validation.json", "validation.html"):
+        assert (tmp_path / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["missing.parquet"], "no file"), (["README.md"], "must end in"), (["DATA", "--burn-in", "5000"], "too few")],
+)
+def test_input_that_cannot_be_used_is_said_in_a_sentence(data, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("text")
+    given = [str(data) if argument == "DATA" else argument for argument in arguments]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the shared price file is not here")
+def test_on_real_prices_the_full_model_is_unbiased_for_random_and_cap_weighted_portfolios():
+    panel = Panel.from_frame(pl.read_parquet(REAL))
+    model = FactorModel().set_panel(panel).estimate_style_scores().estimate_factor_returns()
+    full = layers(FactorCovarianceSettings(), SpecificRiskSettings(), 252)[-1:]
+    _, outcomes = backtest(model, full, BacktestSettings())
+    for family in ("random", "cap-weighted"):
+        b = standardized_outcomes(outcomes[0].returns[family], outcomes[0].volatility[family])
+        assert 0.9 < bias_statistic(b).mean() < 1.1
