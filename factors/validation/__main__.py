@@ -1,4 +1,4 @@
-"""`python -m factors.validation DATA --out DIR`: validate the risk model on a file and write a report."""
+"""`python -m factors.validation [DATA] [--out DIR]`: validate the risk model on a file and write a report."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ import polars as pl
 from factors.errors import FactorError
 from factors.factor_model import FactorModel
 from factors.panel import Panel
+from factors.sample import sample_market
 from factors.settings import ModelSettings
 from factors.validation.backtest import BacktestSettings, backtest
 from factors.validation.charts import charts
@@ -39,11 +40,9 @@ def read(path: Path) -> pl.DataFrame:
     return readers[path.suffix](path)
 
 
-def validate(
-    frame: pl.DataFrame, model_settings: ModelSettings, settings: BacktestSettings, out: Path
-) -> dict[str, Any]:
-    """Validate on a long frame, write `validation.html` and `validation.json` into `out`, and return the figures."""
-    model = FactorModel(model_settings).set_panel(Panel.from_frame(frame))
+def validate(panel: Panel, model_settings: ModelSettings, settings: BacktestSettings, out: Path) -> dict[str, Any]:
+    """Validate on a panel, write `validation.html` and `validation.json` into `out`, and return the figures."""
+    model = FactorModel(model_settings).set_panel(panel)
     model.estimate_style_scores().estimate_factor_returns()
     chosen = layers(model_settings.factor_covariance, model_settings.specific_risk, settings.window)
     horizons, drawn = [], []
@@ -61,11 +60,16 @@ def validate(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 0 when the criterion is met, 1 when it is not, 2 for input that cannot be used."""
+    """Run the command; 0 when the report is written, whatever it says, 2 for input that cannot be used."""
     defaults = BacktestSettings()
     parser = argparse.ArgumentParser(prog="python -m factors.validation", description=__doc__)
-    parser.add_argument("data", type=Path, help="a long file of dates and symbols: .parquet, .arrow or .csv")
-    parser.add_argument("--out", type=Path, required=True, help="folder for validation.html and validation.json")
+    parser.add_argument(
+        "data",
+        type=Path,
+        nargs="?",
+        help="long file of dates and symbols (.parquet, .arrow, .csv); else the sample market",
+    )
+    parser.add_argument("--out", type=Path, default=Path("validation"), help="folder for the two files (./validation)")
     parser.add_argument("--settings", type=Path, help="model settings in TOML")
     parser.add_argument("--burn-in", type=int, default=defaults.burn_in, help="dates before the first forecast")
     parser.add_argument("--window", type=int, default=defaults.window, help="days behind the sample covariance")
@@ -82,12 +86,13 @@ def main(arguments: list[str] | None = None) -> int:
             seed=given.seed,
         )
         model_settings = ModelSettings.from_toml(given.settings) if given.settings else ModelSettings()
-        figures = validate(read(given.data), model_settings, settings, given.out)
+        panel = sample_market().panel if given.data is None else Panel.from_frame(read(given.data))
+        figures = validate(panel, model_settings, settings, given.out)
     except (FactorError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(json.dumps(figures["criterion"]) + "\n")
-    return 0 if figures["criterion"]["met"] else 1
+    sys.stdout.write(f"{json.dumps(figures['criterion'])}\n{given.out / 'validation.html'}\n")
+    return 0
 
 
 if __name__ == "__main__":
