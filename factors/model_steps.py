@@ -15,7 +15,8 @@ from factors.kernels import top_rows
 from factors.model_state import History, ModelState, fill_of
 from factors.panel import Array, Categories, Panel
 from factors.recipe import Cleaner, Recipe, estimation_mask
-from factors.regression import CrossSectionalRegression, CrossSections, describe
+from factors.regression import CrossSections, describe
+from factors.return_stage import ReturnStage
 from factors.settings import ModelSettings
 from factors.specific import SpecificRisk
 from factors.style_scores import StyleScores
@@ -23,6 +24,7 @@ from factors.threads import count_threads
 
 SCORES = ("clean/", "estimation", "scores", "market_return")
 RETURNS = ("factor_returns", "standard_errors", "r2", "n_obs", "status", "vif", "residuals")
+VARIANCES = "variance_before"
 MAX_WARNINGS = 100
 
 
@@ -50,20 +52,19 @@ class Steps:
         self.specific: SpecificRisk | None = None
         self._notes: list[str] = []
         self._position = {symbol: column for column, symbol in enumerate(panel.symbols)}
-        self._add_panel(panel)
         self._threads = count_threads(settings.threads)
+        self._store(panel.dates, panel.fields, {name: category.codes for name, category in panel.categories.items()})
         self._new_scorer()
 
     def _new_scorer(self) -> None:
         defaults = (*self.settings.smooth_features, *self.settings.fill_features)
         self._cleaner = Cleaner(self.recipe, optional=defaults)
         self._scorer = StyleScores(self.settings.style_factors, set(self.field_names), threads=self._threads)
-        self._regression = CrossSectionalRegression(self.settings.regression, threads=self._threads)
+        self._returns = ReturnStage(self.settings, self._threads)
 
     def change_settings(self, settings: ModelSettings) -> None:
         """Take other settings of the regression; factor returns and what follows are forgotten."""
         self.settings = settings
-        self._regression = CrossSectionalRegression(settings.regression, threads=self._threads)
         self._forget_returns()
 
     @property
@@ -194,9 +195,8 @@ class Steps:
     def mimicking_weights(self, row: int) -> Array:
         """Give factor-mimicking portfolios [K, n_assets] of one date."""
         caps = self._row(self._caps_name, row)
-        weights = self._weights(caps[None, :], len(self.dates) if row == len(self.dates) - 1 else row + 1)[0]
-        return self._regression.mimicking_weights(
-            weights, caps, self._sector_row(row), self._row("scores", row), self._row("estimation", row),
+        return self._returns.regression.mimicking_weights(
+            self._weights_after(row, caps), caps, self._sector_row(row), self._row("scores", row), self._row("estimation", row),
             len(self.sector_names),
         )  # fmt: skip
 
@@ -206,8 +206,9 @@ class Steps:
         numbers = np.full(len(self.dates), np.nan)
         for row in range(lag, len(self.dates)):
             caps = self._row(self._caps_name, row - lag)
-            numbers[row] = self._regression.condition_number(
-                self._weights(caps[None, :], row)[0], caps, self._sector_row(row - lag),
+            weights = self._returns.weights(caps, self._row(VARIANCES, row) if VARIANCES in self.history else None)
+            numbers[row] = self._returns.regression.condition_number(
+                weights, caps, self._sector_row(row - lag),
                 self._row("scores", row - lag), self._row("estimation", row - lag), len(self.sector_names),
             )  # fmt: skip
         return numbers
@@ -236,6 +237,7 @@ class Steps:
             whole = self.array(name, "") if last is None else self.history.tail(name, last)
             (day_asset if by_asset else day)[name] = self._pad(whole) if by_asset else whole
         latest: dict[str, NDArray[Any]] = {f"cleaner/{name}": values for name, values in self._cleaner.state().items()}
+        latest |= {f"regression/{name}": values for name, values in self._returns.state().items()}
         if self.covariance is not None:
             latest |= {f"factor_covariance/{name}": values for name, values in self.covariance.state().items()}
             latest["factor_covariance"] = self.covariance.covariance_
@@ -276,6 +278,7 @@ class Steps:
             if rest:
                 groups.setdefault(group_name, {})[rest] = values
         steps._cleaner.restore(groups.get("cleaner", {}))
+        steps._returns.restore(groups.get("regression", {}))
         if steps.has_scores:
             rows = steps._scorer.lookback
             market = np.array(steps.history.tail("market_return", rows))
@@ -293,7 +296,7 @@ class Steps:
     def _clean_tail(self, rows: int) -> dict[str, Array]:
         return {
             name: np.array(
-                self.history.tail(f"clean/{name}" if f"clean/{name}" in self.history else f"fields/{name}", rows)
+                self._pad(self.history.tail(f"clean/{name}" if f"clean/{name}" in self.history else f"fields/{name}", rows))
             )
             for name in self.field_names
         }
@@ -303,21 +306,12 @@ class Steps:
             values = self.history.tail(name, 1)[0]
         else:
             values = self.history.get(name)[row]
-        width = len(self.symbols)
-        if values.shape[-1] < width:
-            wide = np.full((*values.shape[:-1], width), fill_of(values), dtype=values.dtype)
-            wide[..., : values.shape[-1]] = values
-            values = wide
-        return values
+        return self._pad(values)
 
     def _sector_row(self, row: int) -> NDArray[np.int16]:
         if self.sector_names:
             return self._row("category/sector", row)
         return np.full(len(self.symbols), -1, dtype=np.int16)
-
-    def _add_panel(self, panel: Panel) -> None:
-        codes = {name: category.codes for name, category in panel.categories.items()}
-        self._store(panel.dates, panel.fields, codes)
 
     def _store(
         self, dates: NDArray[np.datetime64], fields: Mapping[str, Array], codes: Mapping[str, NDArray[np.int16]]
@@ -426,23 +420,23 @@ class Steps:
         )
         returns = take["fields/returns"][lag:]
         known = slice(0, rows - lag)
-        out = self._regression.fit(
-            returns, self._weights(caps[known], None), caps[known], codes[known], scores[known], mask[known],
-            len(self.sector_names), residuals_where=np.isfinite(caps[known]) & (caps[known] > 0.0),
-        )  # fmt: skip
-        for name in RETURNS:
-            values = getattr(out, name)
+        out, variances = self._returns.estimate(
+            returns, caps[known], codes[known], scores[known], mask[known], len(self.sector_names)
+        )
+        found = {name: getattr(out, name) for name in RETURNS}
+        if variances is not None:
+            found[VARIANCES] = variances
+        for name, values in found.items():
             if first and lag:
                 blank = np.full((lag, *values.shape[1:]), np.nan if values.dtype.kind == "f" else 0, dtype=values.dtype)
                 values = np.concatenate([blank, values])
-            self.history.append(name, values, by_asset=name == "residuals")
+            self.history.append(name, values, by_asset=name in ("residuals", VARIANCES))
 
-    def _weights(self, caps: Array, row: int | None) -> Array:
-        """Regression weights of rows whose caps are given."""
-        kind = self.settings.regression.weights
-        if kind == "equal":
-            return np.where(caps > 0.0, 1.0, np.nan)
-        return caps.copy() if kind == "cap" else np.sqrt(np.maximum(caps, 0.0))
+    def _weights_after(self, row: int, caps: Array) -> Array:
+        """Regression weights known at the end of a date."""
+        if not self._returns.carries_variances or row == len(self.dates) - 1:
+            return self._returns.weights(caps, None)
+        return self._returns.weights(caps, self._row(VARIANCES, row + 1))
 
     def _observed(self, n_last: int) -> Array:
         """Factor returns of the last dates, NaN where a factor had no members."""
@@ -459,6 +453,7 @@ class Steps:
         return exposures
 
     def _forget_returns(self) -> None:
-        self.history.drop(*RETURNS)
+        self.history.drop(*RETURNS, VARIANCES)
+        self._returns = ReturnStage(self.settings, self._threads)
         self.covariance = None
         self.specific = None
