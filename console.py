@@ -91,6 +91,11 @@ class Progress:
             raise
         self._finish(stage, DONE)
 
+    def failed(self) -> list[str]:
+        """Name the stages that failed."""
+        with self._lock:
+            return [stage.name for stage in self._stages if stage.state == FAILED]
+
     def _finish(self, stage: Stage, state: str) -> None:
         stage.end(state)
         if self._live is None:

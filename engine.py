@@ -64,11 +64,19 @@ def _only_one(current: Settings) -> Iterator[None]:
         os.close(descriptor)
 
 
-def start_engine(current: Settings) -> None:
+def start_engine(current: Settings, *, hold_rest: bool = False) -> None:
     """Get or create what the engine consists of, on the Ray cluster that this process is connected to.
 
     The actors are named, detached and restarted by Ray; the router creates the workload actors. No caller owns any of
     them: whoever calls first makes them, whoever calls later finds them.
+
+    Parameters
+    ----------
+    current
+        The settings.
+    hold_rest
+        Leave the bridge and the actors that HTTP does not need at once to `start_rest`: on two cores they would delay
+        the first answer.
 
     Raises
     ------
@@ -76,8 +84,26 @@ def start_engine(current: Settings) -> None:
         The embedded nats-server cannot be had.
     """
     start_nats(current)
-    start_router(current)
-    start_bridge(current)
+    start_router(current, hold_rest=hold_rest)
+    if not hold_rest:
+        start_bridge(current)
+
+
+def is_started() -> bool:
+    """Say whether somebody started the engine on this cluster."""
+    import ray
+
+    try:
+        ray.get_actor(ROUTER, namespace=NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
+async def start_rest(current: Settings, connection: Connection) -> None:
+    """Start what `start_engine` held back."""
+    await asyncio.to_thread(start_bridge, current)
+    await connection.client.release()
 
 
 def stop_engine(current: Settings, timeout_s: float = STOP_S) -> None:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -71,6 +72,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     except (StartError, EngineError) as error:
         console.print(f"cannot start: {error}", style="red", markup=False, soft_wrap=True)
+        return 1
+    except Exception as error:  # noqa: BLE001  # a person at a terminal gets the stage and the reason, not our stack
+        console.print(f"cannot start: {run.explain(error)}", style="red", markup=False, soft_wrap=True)
         return 1
     finally:
         run.stop()
@@ -154,6 +158,7 @@ class _Run:
             self._start(ports)
 
     def _start(self, ports: dict[str, int]) -> None:
+        import engine
         from launch import cluster
 
         market = _beside(self._read_market)
@@ -171,6 +176,7 @@ class _Run:
         first.result()
         self._load()
         http.result()
+        self.loop.run(engine.start_rest(self.current, self.connection))
         self._remember()
         self._all_ready()
         self._remember()
@@ -220,7 +226,7 @@ class _Run:
 
         with self._stage("router and first actors") as stage:
             self.loop = engine.LoopThread()
-            engine.start_engine(self.current)
+            engine.start_engine(self.current, hold_rest=True)
             self.connection = self.loop.run(engine.connect(self.current))
             self.loop.run(self.connection.client.wait_ready(engine.FIRST, READY_S))
             stage.detail = ", ".join(sorted(engine.FIRST))
@@ -249,6 +255,14 @@ class _Run:
         pid = self.nats.pid if self.nats is not None else None
         self.known.update(row for row in _processes(pid))
         self.run_dir.record.write(self.known)
+
+    def explain(self, error: Exception) -> str:
+        """Say which stage failed, why, and where more is to be read; the whole stack goes into a file."""
+        failed = self.stages.failed() if self.stages is not None else []
+        path = self.run_dir.path / "start-error.txt"
+        path.write_text("".join(traceback.format_exception(error)))
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        return f"{', '.join(failed) or 'start'}: {text[0]} (more in {path})"
 
     # -- show
 

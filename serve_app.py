@@ -52,7 +52,8 @@ async def _until_connected(services: Services) -> None:
 
     while services.face is None:
         try:
-            await asyncio.to_thread(engine.start_engine, services.settings)
+            if not await asyncio.to_thread(engine.is_started):
+                await asyncio.to_thread(engine.start_engine, services.settings)
             connection = await engine.connect(services.settings, CONNECT_S)
         except Exception as error:  # noqa: BLE001  # a part that cannot start now may do so later; /health says why
             services.starting_because = f"the engine is starting: {engine.first_line(error)}"

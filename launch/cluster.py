@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from launch.run_dir import RunDir
 
 MAX_ONGOING_REQUESTS = 4096
 """Requests inside the HTTP replica; the engine's own queues refuse (429) long before, with a reason."""
-GIB = 2**30
+SERVE_ATTEMPTS = 5
 
 
 @dataclass
@@ -63,6 +65,9 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
     set_default("RAY_worker_maximum_startup_concurrency", "8")
     # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.
     set_default("MALLOC_ARENA_MAX", "2")
+    # A proxy that is slow to start on a busy machine is not a dead one.
+    set_default("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
+    set_default("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "30")
     if not uses_haproxy(current):
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
         return {}
@@ -137,5 +142,23 @@ def serve_http(application: Any, current: Settings, name: str) -> None:
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     options = HTTPOptions(host=current.http_host, port=current.http_port, keep_alive_timeout_s=75)
-    serve.start(proxy_location="HeadOnly", http_options=options, logging_config={"log_level": "WARNING"})
+    _insist(
+        lambda: serve.start(proxy_location="HeadOnly", http_options=options, logging_config={"log_level": "WARNING"})
+    )
     serve.run(application, name=name, route_prefix="/", logging_config={"log_level": "WARNING"})
+
+
+def _insist(start: Callable[[], object]) -> None:
+    """Start Serve; a proxy that died on the way is made anew by Serve, so asking again finds it."""
+    from ray.exceptions import RayError
+
+    for attempt in range(SERVE_ATTEMPTS):
+        try:
+            start()
+        except RayError as error:
+            if attempt == SERVE_ATTEMPTS - 1:
+                text = str(error).strip().splitlines()[0]
+                raise StartError(f"Ray Serve did not start its HTTP proxy: {text}") from None
+            time.sleep(1.0)
+        else:
+            return

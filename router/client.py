@@ -205,6 +205,10 @@ class RouterClient:
         """Set the model that a request without one means; a router that restarts is told again."""
         await self._report("set_default_model", model_id)
 
+    async def release(self) -> None:
+        """Let the actors start that were held back at the start."""
+        await self._control(self._from_router("release", timeout_s=CONTROL_S))
+
     async def _report(self, method: str, value: Any) -> None:
         self._reported[method] = value
         await self._control(self._from_router(method, value, timeout_s=CONTROL_S))

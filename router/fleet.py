@@ -136,6 +136,8 @@ class Fleet:
         Environment variables for every actor, on top of the settings.
     changed
         Called, on the fleet's thread, after any member's handle or state changed.
+    hold_rest
+        Hold the second stage of the start back until `release`, or until `STAGE_LIMIT_S` passed.
     """
 
     def __init__(
@@ -144,6 +146,8 @@ class Fleet:
         paths: Mapping[str, str],
         extra: Mapping[str, str],
         changed: Callable[[], None],
+        *,
+        hold_rest: bool = False,
     ) -> None:
         self._current = current
         self._paths = dict(paths)
@@ -156,6 +160,7 @@ class Fleet:
         self._started = time.monotonic()
         self._wake = threading.Event()
         self._stopped = False
+        self._held = hold_rest
 
     def start(self) -> None:
         """Start reconciling."""
@@ -163,6 +168,11 @@ class Fleet:
 
     def nudge(self) -> None:
         """Look at once, because somebody met a dead actor."""
+        self._wake.set()
+
+    def release(self) -> None:
+        """Let the second stage of the start begin."""
+        self._held = False
         self._wake.set()
 
     def stop(self) -> None:
@@ -236,7 +246,7 @@ class Fleet:
         if self._placements[workload].first or time.monotonic() - self._started > STAGE_LIMIT_S:
             return True
         first = [self.members[w] for w, p in self._placements.items() if p.first]
-        return all(member.state is State.READY for member in first)
+        return not self._held and all(member.state is State.READY for member in first)
 
     def _collect_pings(self) -> None:
         """Ping every actor and take in what answers; at most one ping per actor is under way."""

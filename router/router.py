@@ -46,9 +46,11 @@ class Router:
         Workload name: class path.
     extra
         Environment variables for every actor, on top of the settings.
+    hold_rest
+        Whether the actors that HTTP does not need at once wait for `release`.
     """
 
-    def __init__(self, paths: Mapping[str, str], extra: Mapping[str, str]) -> None:
+    def __init__(self, paths: Mapping[str, str], extra: Mapping[str, str], hold_rest: bool = False) -> None:
         self._settings = settings()
         self._epoch = new_id()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,7 +63,7 @@ class Router:
         self._order = Order(self._settings.queue_limit)
         # Versions grow over restarts too, since time does.
         self._table = RouteTable(int(self._started * 1e3), self._epoch, {}, self._bus, self._default_model)
-        self._fleet = Fleet(self._settings, paths, extra, self._publish)
+        self._fleet = Fleet(self._settings, paths, extra, self._publish, hold_rest=hold_rest)
         self._fleet.start()
 
     def _publish(self) -> None:
@@ -193,13 +195,21 @@ class Router:
         self._here()
         return report.routing(self._table)
 
+    async def release(self) -> None:
+        """Let the actors start that were held back."""
+        self._fleet.release()
+
     async def stop(self) -> None:
         """Stop reconciling and kill all workload actors."""
         await asyncio.to_thread(self._fleet.stop)
 
 
 def start_router(
-    current: Settings, *, paths: Mapping[str, str] | None = None, extra: Mapping[str, str] | None = None
+    current: Settings,
+    *,
+    paths: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
+    hold_rest: bool = False,
 ) -> Any:
     """Get or create the router, which creates the workload actors.
 
@@ -211,6 +221,8 @@ def start_router(
         Workload name: class path; default: the eleven workloads of the placement table.
     extra
         Environment variables on top of the settings.
+    hold_rest
+        Hold back the actors that HTTP does not need at once, until `release`.
     """
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     pinned = {HEAD: 0.001} if HEAD in resources else {}
@@ -227,7 +239,7 @@ def start_router(
             resources=pinned,
             runtime_env={"env_vars": environment(current, 1, extra)},
         )
-        .remote(dict(paths if paths is not None else CLASS_PATHS), dict(extra or {}))
+        .remote(dict(paths if paths is not None else CLASS_PATHS), dict(extra or {}), hold_rest)
     )
 
 
