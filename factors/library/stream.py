@@ -13,6 +13,8 @@ from factors.library.kernels.types import F8
 from factors.library.machine import Machine
 from factors.library.plan import Plan
 
+WARM_BLOCK_ROWS = 32
+
 
 class Stream:
     """Carried state of a library over a growing set of names.
@@ -72,18 +74,66 @@ class Stream:
             raise FieldsError("a date is missing")
         day = np.array([np.datetime64(date, "D")]).astype(np.int64)
         values: dict[str, NDArray[Any]] = {}
-        for names, source in ((self._fields, fields), (self._groups, groups or {})):
-            for name in names:
-                if name not in source:
-                    raise FieldsError(f"field {name!r} is missing")
-                row = np.asarray(source[name])
-                if row.shape != (self.n_assets,):
-                    raise FieldsError(f"field {name!r} has shape {row.shape}; expected {(self.n_assets,)}")
-                values[name] = row[None, :]
+        for name, source in self._sources(fields, groups):
+            row = np.asarray(source[name])
+            if row.shape != (self.n_assets,):
+                raise FieldsError(f"field {name!r} has shape {row.shape}; expected {(self.n_assets,)}")
+            values[name] = row[None, :]
         result = np.empty((len(self.ids), self.n_assets)) if out is None else out
         self._machine.load(values, day)
         self._machine.run(result[:, None, :], day)
         return result
+
+    def warm(
+        self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None, dates: Any, block: int = WARM_BLOCK_ROWS
+    ) -> F8:
+        """Take many rows at once: the same state and last result, to the bit, as `update` row by row, but faster.
+
+        Parameters
+        ----------
+        fields, groups : mapping of str to array [n_dates, n_assets]
+        dates : datetime64 array [n_dates]
+            Increasing, later than the last.
+        block : int
+            Rows per step.
+
+        Returns
+        -------
+        array [n_factors, n_assets]
+            The last row's result; all NaN without rows.
+
+        Raises
+        ------
+        FieldsError
+            As for `update`; the state is then as before.
+        """
+        days = np.asarray(dates, "datetime64[D]").astype(np.int64)
+        values = {name: np.asarray(source[name]) for name, source in self._sources(fields, groups)}
+        own = self._machine
+        wide = Machine(own.plan, own.n, min(block, max(len(days), 1)), own.threads)
+        out = np.full((len(self.ids), wide.block, own.n), np.nan)
+        count = 1
+        try:
+            wide.restore(own.state())
+            for t in range(0, len(days), wide.block):
+                count = min(wide.block, len(days) - t)
+                wide.load({name: value[t : t + count] for name, value in values.items()}, days[t : t + count])
+                wide.run(out[:, :count], days[t : t + count])
+            own.restore(wide.state())
+        finally:
+            wide.close()
+        return np.ascontiguousarray(out[:, count - 1])
+
+    def _sources(
+        self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None
+    ) -> list[tuple[str, Mapping[str, Any]]]:
+        """The name and mapping of every field and group. Raises `FieldsError` for one that is missing."""
+        wanted: list[tuple[str, Mapping[str, Any]]] = [(name, fields) for name in self._fields]
+        wanted += [(name, groups or {}) for name in self._groups]
+        for name, source in wanted:
+            if name not in source:
+                raise FieldsError(f"field {name!r} is missing")
+        return wanted
 
     def grow(self, n_assets: int) -> None:
         """Follow more names; the new ones stand at the end and begin without history.
