@@ -60,8 +60,8 @@ Publish the same body on `{INBOUND_PREFIX}` followed by the request subject, for
 `{INBOUND_PREFIX}toraniko.model_request.append`. The stream `{streams.INBOUND}` keeps it until it was computed;
 the writes of one model keep their order. The result is published on the operation's event subjects, and on the subject
 in the header `{inbound.REPLY_HEADER}` when there is one. A passing fault is tried again, {inbound.MAX_DELIVER} times in
-all; what cannot be computed is told on `{REJECTED}<subject as one token>` with its problem document. No stream covers a plain request
-subject: a stream would answer the requester with its own acknowledgement.
+all; what cannot be computed is told on `{REJECTED}<subject as one token>` with its problem document. No stream covers
+a plain request subject: a stream would answer the requester with its own acknowledgement.
 
 ## Market data
 
