@@ -208,7 +208,7 @@ class _Reader:
             raise FormulaError("an argument follows a keyword argument", *position, ("keyword arguments last",))
         operator, positional = self.over_time(operator, positional)
         args = [self.term(a) for a in positional]
-        return self.apply(operator.name, args, position, keywords)
+        return self.apply(operator.name, args, position, keywords, [_at(a) for a in positional])
 
     def over_time(self, operator: Operator, arguments: list[Any]) -> tuple[Operator, list[Any]]:
         """Read `reg_slope(y, sequence(d), d)` as `slope(y, d)`."""
@@ -221,7 +221,14 @@ class _Reader:
             return OPERATORS[_TIME_REGRESSION[operator.name]], [arguments[0], arguments[2]]
         return operator, arguments
 
-    def apply(self, name: str, args: list[Term], position: tuple[int, int], keywords: list[Any] | None = None) -> Term:
+    def apply(
+        self,
+        name: str,
+        args: list[Term],
+        position: tuple[int, int],
+        keywords: list[Any] | None = None,
+        places: list[tuple[int, int]] | None = None,
+    ) -> Term:
         operator = OPERATORS[name]
         if name in ("max", "min") and len(args) == 2 and self.conventions.minmax_constant == "rolling":
             last = args[1]
@@ -230,7 +237,7 @@ class _Reader:
         folded = self.fold(operator.name, args, position)
         if folded is not None:
             return folded
-        checked = self.check(operator, args, position)
+        checked = self.check(operator, args, position, places or [a.position for a in args])
         settings = tuple(sorted(self.setting(operator, k) for k in keywords or ()))
         if len({key for key, _ in settings}) != len(settings):
             raise FormulaError("a keyword argument is given twice", *position)
@@ -256,7 +263,9 @@ class _Reader:
             value = math.nan
         return self.number(float(value), position)
 
-    def check(self, operator: Operator, args: list[Term], position: tuple[int, int]) -> list[Term]:
+    def check(
+        self, operator: Operator, args: list[Term], position: tuple[int, int], places: list[tuple[int, int]]
+    ) -> list[Term]:
         parameters = operator.parameters
         variadic = bool(parameters) and parameters[-1].variadic
         required = sum(1 for p in parameters if p.default is None and not p.variadic)
@@ -265,7 +274,7 @@ class _Reader:
         checked = []
         for i, argument in enumerate(args):
             parameter = parameters[min(i, len(parameters) - 1)]
-            checked.append(self.convert(operator, parameter, argument))
+            checked.append(self.convert(operator, parameter, argument, places[i]))
         for parameter in parameters[len(args) :]:
             if parameter.default is not None:
                 checked.append(self.number(parameter.default, position))
@@ -275,29 +284,29 @@ class _Reader:
                 raise FormulaError(f"{count} regressors", *position, (f"at most {limits.MAX_REGRESSORS}",))
         return checked
 
-    def convert(self, operator: Operator, parameter: Parameter, term: Term) -> Term:
+    def convert(self, operator: Operator, parameter: Parameter, term: Term, place: tuple[int, int]) -> Term:
         where = f"argument {parameter.name} of {operator.name}"
         if parameter.kind in ("integer", "number"):
             if term.kind != "number" or term.type != NUMBER or math.isnan(term.value):
-                raise FormulaError(f"{where} is not a constant", *term.position, (f"a constant {parameter.kind}",))
+                raise FormulaError(f"{where} is not a constant", *place, (f"a constant {parameter.kind}",))
             if parameter.kind == "number":
                 return term
-            return self.number(float(self.whole(term, where, operator.least(parameter))), term.position)
+            return self.number(float(self.whole(term, where, operator.least(parameter), place)), place)
         if parameter.kind == "group":
             if term.type != GROUP:
-                raise FormulaError(f"{where} is a {term.type}", *term.position, tuple(sorted(names.GROUPS)))
+                raise FormulaError(f"{where} is a {term.type}", *place, tuple(sorted(names.GROUPS)))
             return term
         if term.type == GROUP:
-            raise FormulaError(f"{where} is the group {term.name}", *term.position, ("a " + parameter.kind,))
+            raise FormulaError(f"{where} is the group {term.name}", *place, ("a " + parameter.kind,))
         if parameter.kind == "bool" and term.type != BOOL:
-            raise FormulaError(f"{where} is a {term.type}", *term.position, ("a comparison or other bool",))
+            raise FormulaError(f"{where} is a {term.type}", *place, ("a comparison or other bool",))
         return term
 
-    def whole(self, term: Term, where: str, least: int) -> int:
+    def whole(self, term: Term, where: str, least: int, place: tuple[int, int]) -> int:
         rule = {"floor": math.floor, "round": lambda v: math.floor(v + 0.5), "ceil": math.ceil}
         value = int(rule[self.conventions.window_fraction](term.value)) if abs(term.value) < 1e9 else 10**9
         if not least <= value <= limits.MAX_WINDOW_ROWS:
-            raise FormulaError(f"{where} is {term.value:g}", *term.position, (f"{least} to {limits.MAX_WINDOW_ROWS}",))
+            raise FormulaError(f"{where} is {term.value:g}", *place, (f"{least} to {limits.MAX_WINDOW_ROWS}",))
         return value
 
     def setting(self, operator: Operator, tree: Any) -> tuple[str, Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from factors.library.kernels.layout import FC, I0, I1, L0, L1, MODE, NX, OP, OUT, OUTR, P0, R0, R1, W, X, Op
+from factors.library.kernels.layout import FC, I0, I1, L0, L1, MODE, NX, OP, OUT, OUTR, R0, R1, Op, W, X
 from factors.library.kernels.moments import FLAT, pair_value
 from factors.library.kernels.order import ONE, index_bits, order, rank_row
-from factors.library.kernels.types import F8, I8, LARGEST, U8, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, U8, kernel, row_of
 from factors.library.kernels.windows import solve
 
 NAN = np.nan
@@ -21,7 +20,7 @@ GAUSS_RANK, BUCKET, CS_AGGREGATE, CS_QUANTILE = (
 CS_WEIGHTED, CS_PAIR = int(Op.CS_WEIGHTED), int(Op.CS_PAIR)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def mean_std(x: F8) -> tuple[float, float, float]:
     """Count, mean and standard deviation (ddof 1) of what is there; two passes, exact for a constant."""
     count, total, first = 0.0, 0.0, NAN
@@ -39,7 +38,7 @@ def mean_std(x: F8) -> tuple[float, float, float]:
     return count, mean, (math.sqrt(square / (count - 1.0)) if count > 1.0 else NAN)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def weighted_mean(x: F8, w: F8) -> tuple[float, float]:
     """Weighted mean and sum over names where both are there; NaN where the weights do not sum to more than 0."""
     mass, total = 0.0, 0.0
@@ -50,7 +49,7 @@ def weighted_mean(x: F8, w: F8) -> tuple[float, float]:
     return (total / mass, total) if mass > 0.0 else (NAN, NAN)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sorted_quantile(x: F8, K: U8, count: int, q: float) -> float:
     """Linear quantile of an ordered cross-section."""
     if count == 0:
@@ -63,7 +62,7 @@ def sorted_quantile(x: F8, K: U8, count: int, q: float) -> float:
     return float(a + (b - a) * (place - low))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def inverse_normal(p: float) -> float:
     """Quantile of the standard normal: Acklam's approximation, one step of Halley on erfc."""
     if p < 0.02425 or p > 1.0 - 0.02425:
@@ -87,7 +86,7 @@ def inverse_normal(p: float) -> float:
     return x - step / (1.0 + 0.5 * x * step)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def ranked(op: int, x: F8, bits: U8, z: F8, groups: float, K: U8, H: I8) -> None:
     """Gaussian ranks and quantile buckets."""
     count = rank_row(x, bits, z, 2, 0, K, H)
@@ -97,7 +96,7 @@ def ranked(op: int, x: F8, bits: U8, z: F8, groups: float, K: U8, H: I8) -> None
             z[j] = inverse_normal(part) if op == GAUSS_RANK else np.floor(groups * part)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def standardized(mode: int, x: F8, w: F8, z: F8) -> None:
     """Deviations from the mean 0, in standard deviations 1, from the weighted mean in standard deviations 2."""
     count, mean, deviation = mean_std(x)
@@ -111,7 +110,7 @@ def standardized(mode: int, x: F8, w: F8, z: F8) -> None:
         z[j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def winsorized(mode: int, x: F8, bits: U8, z: F8, p: float, K: U8, H: I8) -> None:
     """Clip at quantiles 0, or at mean +- p standard deviations 1."""
     if mode == 0:
@@ -126,7 +125,7 @@ def winsorized(mode: int, x: F8, bits: U8, z: F8, p: float, K: U8, H: I8) -> Non
         z[j] = low if v < low else (high if v > high else v)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def aggregate(mode: int, x: F8) -> float:
     """Mean 0, sum 1, standard deviation 2, minimum 3, maximum 4, count 5."""
     count, total, low, high = 0.0, 0.0, np.inf, -np.inf
@@ -150,7 +149,7 @@ def aggregate(mode: int, x: F8) -> float:
     return low if mode == 3 else high
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def across_pair(mode: int, y: F8, x: F8) -> float:
     """Correlation 0 or slope of y on x 1 over names where both are there."""
     n, sx, sy, sxx, syy, sxy, rx, ry = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -170,7 +169,7 @@ def across_pair(mode: int, y: F8, x: F8) -> float:
     return float(pair_value(2 * mode, n, sx, sy, sxx, syy, sxy, rx, ry, 0.0, 0.0, 0.0, NAN, 0.0))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def scaled(x: F8, z: F8, a: float) -> None:
     """Divide by the sum of absolute values and multiply by a."""
     total = 0.0
@@ -182,7 +181,7 @@ def scaled(x: F8, z: F8, a: float) -> None:
         z[j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def residual(A: F8, c: I8, E: I8, n: int, t: int, z: F8) -> None:
     """Residual of the first operand on the later ones; mode 1: the second operand is the weight; mode 1 + k: slope k."""
     p = c[NX] + 2
@@ -237,7 +236,7 @@ def residual(A: F8, c: I8, E: I8, n: int, t: int, z: F8) -> None:
         z[j] = v if solved and abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def across(A: F8, U: U8, c: I8, F: F8, E: I8, n: int, t: int, K: U8, H: I8) -> None:
     """Run one cross-sectional instruction that needs no groups on row t."""
     op, mode = c[OP], c[MODE]

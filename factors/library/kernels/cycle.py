@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from factors.library.kernels.layout import FC, I0, L0, MODE, OP, OUT, OUTR, R0, ST, Op
-from factors.library.kernels.types import F8, I8, LARGEST, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
 
 NAN = np.nan
 BUFFER = 50
@@ -29,7 +28,7 @@ SINES = np.sin(np.array(_ANGLES))
 COSINES = np.cos(np.array(_ANGLES))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def transform(A: F8, s: int, which: int, x: float, odd: int, index: int, factor: float) -> float:
     """One step of one Hilbert transform; which: detrender 0, Q1 1, jI 2, jQ 3."""
     h = s + TRANSFORMS + 10 * which
@@ -42,7 +41,7 @@ def transform(A: F8, s: int, which: int, x: float, odd: int, index: int, factor:
     return (value + A[before]) * factor
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def smooth_price(A: F8, s: int, x: float, bar: int) -> float:
     """Four-bar weighted mean as TA-Lib carries it, from bar 3 on; NaN before."""
     if bar < 3:
@@ -58,7 +57,7 @@ def smooth_price(A: F8, s: int, x: float, bar: int) -> float:
     return value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def quadrature(A: F8, s: int, bar: int, smoothed: float) -> None:
     """The transforms of one bar; leaves Q1, I1 and the smoothed I2, Q2 products and I1 delays in the state."""
     factor = 0.075 * A[s + 5] + 0.54
@@ -91,7 +90,7 @@ def quadrature(A: F8, s: int, bar: int, smoothed: float) -> None:
     A[s + 14] = 0.33 * A[s + 5] + 0.67 * A[s + 14]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def phase(A: F8, s: int, bar: int) -> None:
     """Phase of the dominant cycle, and sine and lead sine."""
     length = int(A[s + 14] + 0.5)
@@ -119,7 +118,7 @@ def phase(A: F8, s: int, bar: int) -> None:
     A[s + 17] = math.sin((value + 45.0) / DEGREES)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def trend_line(A: F8, s: int, bar: int) -> float:
     """Mean price over the dominant cycle, smoothed."""
     length = int(A[s + 14] + 0.5)
@@ -133,7 +132,7 @@ def trend_line(A: F8, s: int, bar: int) -> float:
     return value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def trend_mode(A: F8, s: int, bar: int) -> float:
     """1 in a trend, 0 in a cycle."""
     phase_before, sine_before, lead_before = A[s + 15], A[s + 16], A[s + 17]
@@ -155,7 +154,7 @@ def trend_mode(A: F8, s: int, bar: int) -> float:
     return trend
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mama_step(A: F8, s: int, x: float, fast: float, slow: float) -> None:
     """One step of MAMA and FAMA, after the transforms of the bar."""
     angle = math.atan(A[s + 25] / A[s + 26]) * DEGREES if A[s + 26] != 0.0 else 0.0
@@ -166,7 +165,7 @@ def mama_step(A: F8, s: int, x: float, fast: float, slow: float) -> None:
     A[s + 24] = 0.5 * alpha * A[s + 23] + (1.0 - 0.5 * alpha) * A[s + 24]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cycle_step(A: F8, s: int, x: float, mama: bool, mode: int, fast: float, slow: float) -> float:
     """One bar of one asset."""
     if x != x:
@@ -201,7 +200,7 @@ def cycle_step(A: F8, s: int, x: float, mama: bool, mode: int, fast: float, slow
     return value if ready and abs(value) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cycles(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """MAMA 0, FAMA 1; or period 0, in phase 1, quadrature 2, phase 3, sine 4, lead sine 5, trend line 6, trend mode 7."""
     mama = c[OP] == IS_MAMA

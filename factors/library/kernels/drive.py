@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from factors.library.kernels import crosssection, cycle, elementwise, groups, moments, recursive, rolling, windows
 from factors.library.kernels.layout import I0, L0, MODE, OP, R0, Op
-from factors.library.kernels.types import F8, I8, LARGEST, U8, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, U8, entry, kernel, row_of
 
 NAN = np.nan
 OUTPUT, GROUP, RESIDUAL = int(Op.OUTPUT), int(Op.GROUP), int(Op.CS_RESIDUAL)
@@ -30,7 +29,7 @@ CUMULATE, BARSLAST, LAST_IF, FFILL, AGE = (
 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def emit(A: F8, c: I8, out: NDArray[np.float64], n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Copy a factor's rows to the caller's array `[n_factors, n_rows, n_assets]`; row t0 goes to row 0."""
     for t in range(t0, t1):
@@ -41,7 +40,7 @@ def emit(A: F8, c: I8, out: NDArray[np.float64], n: int, t0: int, t1: int, j0: i
             z[j] = x[j] if abs(x[j]) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def window_step(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Run one instruction over a window."""
     op = c[OP]
@@ -81,7 +80,7 @@ def window_step(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j
         windows.rolling_paths(A, c, F, n, t0, t1, j0, j1, S)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def recursive_step(A: F8, c: I8, F: F8, E: I8, periods: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Run one recursive instruction."""
     op = c[OP]
@@ -107,7 +106,7 @@ def recursive_step(A: F8, c: I8, F: F8, E: I8, periods: I8, n: int, t0: int, t1:
         recursive.ffill(A, c, n, t0, t1, j0, j1)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def along_time(
     code: I8, first: int, last: int, A: F8, F: F8, E: I8, periods: I8, out: NDArray[np.float64],
     n: int, t0: int, t1: int, j0: int, j1: int, tile: int, S: F8,
@@ -128,7 +127,7 @@ def along_time(
                 recursive_step(A, c, F, E, periods, n, t0, t1, a, b)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def across_names(
     code: I8, first: int, last: int, A: F8, U: U8, F: F8, E: I8, n: int, t0: int, t1: int, K: U8, H: I8, G: F8
 ) -> None:
@@ -145,7 +144,7 @@ def across_names(
                 groups.group_step(A, U, c, n, t, G, K, H)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def whole_plan(
     code: I8, phases: I8, A: F8, U: U8, F: F8, E: I8, periods: I8, out: NDArray[np.float64], n: int, t0: int, t1: int,
     tile: int, S: F8, K: U8, H: I8, G: F8,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from factors.library.kernels.layout import I0, I1, I2, I3, L0, L1, L2, L3, MODE, OP, OUT, OUTR, R0, R1, R2, R3, Op
-from factors.library.kernels.types import F8, I8, LARGEST, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
 
 NAN = np.nan
 # numba reads module constants, not members of an enumeration.
@@ -52,7 +51,7 @@ COALESCE = int(Op.COALESCE)
 WHERE = int(Op.WHERE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def unary(op: int, x: F8, z: F8) -> None:
     """One operation on one row."""
     m = len(z)
@@ -98,7 +97,7 @@ def unary(op: int, x: F8, z: F8) -> None:
         transcendental(op, x, z)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def transcendental(op: int, x: F8, z: F8) -> None:
     """One operation of libm on one row."""
     for j in range(len(z)):
@@ -126,7 +125,7 @@ def transcendental(op: int, x: F8, z: F8) -> None:
         z[j] = r if abs(r) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def power(v: float, a: float) -> float:
     """Real power, NaN where it is not real or not finite."""
     if not (v == v and a == a):
@@ -138,7 +137,7 @@ def power(v: float, a: float) -> float:
     return float(v**a)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def powers(op: int, x: F8, y: F8, z: F8) -> None:
     """Power and signed power on one row."""
     for j in range(len(z)):
@@ -152,7 +151,7 @@ def powers(op: int, x: F8, y: F8, z: F8) -> None:
         z[j] = r if abs(r) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def arithmetic(op: int, x: F8, y: F8, z: F8) -> None:
     """One arithmetic operation on two rows."""
     m = len(z)
@@ -186,7 +185,7 @@ def arithmetic(op: int, x: F8, y: F8, z: F8) -> None:
         powers(op, x, y, z)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def logic(op: int, x: F8, y: F8, z: F8) -> None:
     """One comparison or logical operation on two rows; undefined where an operand is."""
     m = len(z)
@@ -213,7 +212,7 @@ def logic(op: int, x: F8, y: F8, z: F8) -> None:
             z[j] = x[j] if x[j] == x[j] else y[j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def where(c: F8, x: F8, y: F8, z: F8) -> None:
     """Conditional on one row."""
     for j in range(len(z)):
@@ -221,7 +220,7 @@ def where(c: F8, x: F8, y: F8, z: F8) -> None:
         z[j] = v if c[j] == c[j] else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def where_aged(c: F8, x: F8, y: F8, age: F8, need: float, z: F8) -> None:
     """Conditional on one row, silent before the age of `need` rows."""
     for j in range(len(z)):
@@ -229,7 +228,7 @@ def where_aged(c: F8, x: F8, y: F8, age: F8, need: float, z: F8) -> None:
         z[j] = v if c[j] == c[j] and age[j] >= need else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def elementwise(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Run one element-by-element instruction over rows [t0, t1) and assets [j0, j1)."""
     op = c[OP]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from factors.library.kernels.layout import I0, I1, I2, L0, L1, L2, MODE, OP, OUT, OUTR, R0, R1, R2, W, Op
+from factors.library.kernels.layout import I0, I1, I2, L0, L1, L2, MODE, OP, OUT, OUTR, R0, R1, R2, Op, W
 from factors.library.kernels.moments import FLAT
 from factors.library.kernels.order import ONE, index_bits, order
-from factors.library.kernels.types import F8, I8, LARGEST, U8, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, U8, kernel, row_of
 
 NAN = np.nan
 GROUP, GROUP_WEIGHTED, GROUP_RANK = int(Op.GROUP), int(Op.GROUP_WEIGHTED), int(Op.GROUP_RANK)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def group_sums(x: F8, g: F8, G: F8, groups: int) -> None:
     """Count, mean, sum of squares about it, minimum, maximum and sum of absolute values into G[0..5]."""
     G[:6, :groups] = 0.0
@@ -44,7 +43,7 @@ def group_sums(x: F8, g: F8, G: F8, groups: int) -> None:
             G[2, at] += d * d
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def grouped(mode: int, x: F8, g: F8, z: F8, G: F8, groups: int) -> None:
     """Mean 0, sum 1, std 2, count 3, min 4, max 5, x - mean 6, z-score 7, x / sum of absolute values 8."""
     group_sums(x, g, G, groups)
@@ -77,7 +76,7 @@ def grouped(mode: int, x: F8, g: F8, z: F8, G: F8, groups: int) -> None:
         z[j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def group_weighted(x: F8, w: F8, g: F8, z: F8, G: F8, groups: int) -> None:
     """Weighted mean over members where both are there."""
     G[:2, :groups] = 0.0
@@ -93,7 +92,7 @@ def group_weighted(x: F8, w: F8, g: F8, z: F8, G: F8, groups: int) -> None:
         z[j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def group_rank(
     x: F8, bits: U8, g: F8, z: F8, scale: int, ties: int, G: F8, groups: int, K: U8, H: I8
 ) -> None:  # fmt: skip
@@ -144,7 +143,7 @@ def group_rank(
         first = last
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def group_median(x: F8, bits: U8, g: F8, z: F8, G: F8, groups: int, K: U8, H: I8) -> None:
     """Median of the group, given to every member."""
     total = order(x, bits, K, H)
@@ -170,7 +169,7 @@ def group_median(x: F8, bits: U8, g: F8, z: F8, G: F8, groups: int, K: U8, H: I8
         z[j] = v
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def group_step(A: F8, U: U8, c: I8, n: int, t: int, G: F8, K: U8, H: I8) -> None:
     """Run one instruction by group on row t; the last operand is the group's codes."""
     op = c[OP]

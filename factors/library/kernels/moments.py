@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from factors.library.kernels.layout import FC, I0, I1, L0, L1, MINP, MODE, OUT, OUTR, P0, P1, R0, R1, W
-from factors.library.kernels.types import F8, I8, LARGEST, row_of, slot
+from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of, slot
 
 NAN = np.nan
 # A window whose standard deviation is below this part of its level is constant: what is left is rounding.
 FLAT = 1e-14
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def pair_value(
     mode: int, n: float, sx: float, sy: float, sxx: float, syy: float, sxy: float, rx: float, ry: float,
     x: float, y: float, ddof: float, zero: float, tolerance: float,
@@ -51,7 +50,7 @@ def pair_value(
     return intercept if mode == 3 else y - (intercept + slope * x)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_pair(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Correlation, covariance or a figure of the regression of the first operand on the second."""
     m = j1 - j0
@@ -84,7 +83,7 @@ def rolling_pair(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int
             z[j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sum_pair(A: F8, c: I8, n: int, newy: int, newx: int, j0: int, m: int, S: F8) -> None:
     """Sums of x, y, xx, yy, xy from the oldest row, into S[0..4]."""
     sx, sy, sxx, syy, sxy = S[0, :m], S[1, :m], S[2, :m], S[3, :m], S[4, :m]
@@ -122,7 +121,7 @@ def sum_pair(A: F8, c: I8, n: int, newy: int, newx: int, j0: int, m: int, S: F8)
         k -= 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def strict_correlation(n: float, rx: F8, ry: F8, z: F8, S: F8) -> None:
     """Correlation of a row of assets from the sums in S."""
     m = len(z)
@@ -136,7 +135,7 @@ def strict_correlation(n: float, rx: F8, ry: F8, z: F8, S: F8) -> None:
         z[j] = -1.0 if v < -1.0 else v
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def masked_pair(A: F8, c: I8, F: F8, n: int, newy: int, newx: int, j0: int, z: F8, S: F8) -> None:
     """Any PAIR mode over the rows where both are there."""
     m = len(z)
@@ -174,7 +173,7 @@ def masked_pair(A: F8, c: I8, F: F8, n: int, newy: int, newx: int, j0: int, z: F
             z[j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def window_mean(A: F8, base: int, rows: int, n: int, new: int, w: int, S: F8, m: int) -> None:
     """Mean of the rows that are there into S[0], their number into S[1]; exact for a constant window."""
     mean, count, first = S[0, :m], S[1, :m], S[2, :m]
@@ -193,7 +192,7 @@ def window_mean(A: F8, base: int, rows: int, n: int, new: int, w: int, S: F8, m:
         mean[j] = first[j] + mean[j] / max(count[j], 1.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def rolling_moment(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Variance 0, standard deviation 1, skewness 2, biased 3, kurtosis 4, biased 5, z-score of today 6."""
     m = j1 - j0
@@ -231,7 +230,7 @@ def rolling_moment(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: i
                 z[j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def moment_value(
     mode: int, n: float, mean: float, s2: float, s3: float, s4: float, x: float, ddof: float
 ) -> float:  # fmt: skip
@@ -260,7 +259,7 @@ def moment_value(
     return ((n + 1.0) * kurtosis + 6.0) * (n - 1.0) / ((n - 2.0) * (n - 3.0)) if n > 3.0 else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_avedev(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Mean absolute deviation from the mean, strict."""
     m = j1 - j0
@@ -281,7 +280,7 @@ def rolling_avedev(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: i
             z[j] = acc[j] / c[W]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_trend(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Regression on time 1..w: slope 0, intercept 1, R2 2, today's residual 3, value at w+1 4, at w 5."""
     m = j1 - j0
@@ -327,7 +326,7 @@ def rolling_trend(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: in
             z[j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def trend_pair(which: int, S: F8, j: int, today: float, tolerance: float) -> float:
     """One figure of the regression on time from the sums of rolling_trend."""
     return float(
@@ -337,7 +336,7 @@ def trend_pair(which: int, S: F8, j: int, today: float, tolerance: float) -> flo
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def rolling_residual_shape(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Skewness of the residuals of y on x (0), or coskewness (1), over the rows where both are there."""
     m = j1 - j0

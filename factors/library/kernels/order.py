@@ -9,16 +9,15 @@ far to go (values that agree in their leading bits), a merge sort takes over, so
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from factors.library.kernels.types import F8, I8, U8
+from factors.library.kernels.types import F8, I8, U8, kernel
 
 NAN = np.nan
 SIGN = np.uint64(1) << np.uint64(63)
 ONE, ZERO = np.uint64(1), np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def index_bits(n: int) -> int:
     """Bits that hold an asset's index."""
     bits = 1
@@ -27,7 +26,7 @@ def index_bits(n: int) -> int:
     return bits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_keys(x: F8, bits: U8, keys: U8, low: int) -> int:
     """Keys of the names that are there, index in the low bits; returns how many."""
     shift = np.uint64(low)
@@ -42,7 +41,7 @@ def fill_keys(x: F8, bits: U8, keys: U8, low: int) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def before(a: int, b: int, x: F8, shift: int, mask: int) -> bool:
     """Whether key a comes strictly before key b, by the kept bits and then by the exact values."""
     if (a ^ b) >> shift:
@@ -50,7 +49,7 @@ def before(a: int, b: int, x: F8, shift: int, mask: int) -> bool:
     return x[np.int64(a & mask)] < x[np.int64(b & mask)]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def insertion(x: F8, keys: U8, count: int, low: int) -> bool:
     """Finish a nearly sorted array; False where it would take more than a bounded number of moves."""
     shift = np.uint64(low)
@@ -72,7 +71,7 @@ def insertion(x: F8, keys: U8, count: int, low: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def merge(x: F8, keys: U8, spare: U8, count: int, low: int) -> None:
     """Bottom-up merge sort."""
     shift = np.uint64(low)
@@ -93,7 +92,7 @@ def merge(x: F8, keys: U8, spare: U8, count: int, low: int) -> None:
         width *= 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def order(x: F8, bits: U8, K: U8, H: I8) -> int:
     """Sort one cross-section: K[0, :count] in order, the asset's index in its low bits; returns the count."""
     low = index_bits(len(x))
@@ -141,7 +140,7 @@ def order(x: F8, bits: U8, K: U8, H: I8) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rank_row(x: F8, bits: U8, z: F8, scale: int, ties: int, K: U8, H: I8) -> int:
     """Ranks of one cross-section; scale r/n 0, (r-1)/(n-1) 1, r-1 2; ties average 0, min 1, max 2, ordinal 3."""
     count = order(x, bits, K, H)
@@ -149,11 +148,11 @@ def rank_row(x: F8, bits: U8, z: F8, scale: int, ties: int, K: U8, H: I8) -> int
     keys = K[0]
     if count < len(x):
         z[:] = NAN
-    offset, factor = 0.0, 1.0 / max(count, 1)
+    offset, divisor = 0.0, float(max(count, 1))  # a true division: r / n as everyone else has it, to the last bit
     if scale == 1:
-        offset, factor = -1.0, (1.0 / (count - 1) if count > 1 else NAN)
+        offset, divisor = -1.0, (count - 1.0 if count > 1 else NAN)
     elif scale == 2:
-        offset, factor = -1.0, 1.0
+        offset, divisor = -1.0, 1.0
     first = 0
     while first < count:
         at = np.int64(keys[first] & mask)
@@ -162,7 +161,7 @@ def rank_row(x: F8, bits: U8, z: F8, scale: int, ties: int, K: U8, H: I8) -> int
         while last < count and x[np.int64(keys[last] & mask)] == v:
             last += 1
         if last == first + 1:
-            z[at] = (last + offset) * factor
+            z[at] = (last + offset) / divisor
         else:
             rank = 0.5 * (first + 1 + last)
             if ties == 1:
@@ -172,6 +171,6 @@ def rank_row(x: F8, bits: U8, z: F8, scale: int, ties: int, K: U8, H: I8) -> int
             for i in range(first, last):
                 if ties == 3:
                     rank = i + 1.0
-                z[np.int64(keys[i] & mask)] = (rank + offset) * factor
+                z[np.int64(keys[i] & mask)] = (rank + offset) / divisor
         first = last
     return count

@@ -5,9 +5,7 @@ State rows lie at ST, one row of assets after another, and start at zero. A NaN 
 
 from __future__ import annotations
 
-
 import numpy as np
-from numba import njit
 
 from factors.library.kernels.layout import (
     FC,
@@ -31,12 +29,12 @@ from factors.library.kernels.layout import (
     W,
     X,
 )
-from factors.library.kernels.types import F8, I8, LARGEST, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
 
 NAN = np.nan
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def ema(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Exponential smoothing with factor F[FC], seeded by the mean of the first W values."""
     m = j1 - j0
@@ -62,7 +60,7 @@ def ema(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None
             z[j] = value if there and now >= rows else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def wilder_sum(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Wilder's running sum: the first W - 1 values added, then s - s / W + x."""
     m = j1 - j0
@@ -85,7 +83,7 @@ def wilder_sum(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) 
                 A[out + j] = level[j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def kama(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Kaufman's adaptive average over W rows; F[FC], F[FC + 1] the fast and the slow factor."""
     s = c[ST]
@@ -112,7 +110,7 @@ def kama(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> Non
                 A[out + j] = value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sar(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Wilder's parabolic stop of highs and lows; F[FC] step, F[FC + 1] its maximum.
 
@@ -126,7 +124,7 @@ def sar(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None
             A[out + j] = sar_step(A, c[ST] + j, n, A[highs + j], A[lows + j], F[c[FC]], F[c[FC] + 1])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sar_step(A: F8, s: int, n: int, high: float, low: float, step: float, most: float) -> float:
     """One bar of one asset."""
     if not (high == high and low == low):
@@ -166,7 +164,7 @@ def sar_step(A: F8, s: int, n: int, high: float, low: float, step: float, most: 
     return value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cumulate(A: F8, c: I8, periods: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Running sum 0, product 1, maximum 2, minimum 3; W: never 0, by month 1, by year 2.
 
@@ -197,7 +195,7 @@ def cumulate(A: F8, c: I8, periods: I8, n: int, t0: int, t1: int, j0: int, j1: i
             A[out + j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def barslast(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Rows since the condition was last true. State: begun, rows."""
     s = c[ST]
@@ -211,7 +209,7 @@ def barslast(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
             A[out + j] = A[s + n + j] if A[s + j] == 1.0 and A[o + j] == A[o + j] else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def last_if(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Value of the last row where the condition was true. State: begun, value."""
     s = c[ST]
@@ -225,7 +223,7 @@ def last_if(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
             A[out + j] = A[s + n + j] if A[s + j] == 1.0 else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def ffill(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Last value that is there, not older than W rows."""
     for t in range(t0, t1):
@@ -239,7 +237,7 @@ def ffill(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
             A[out + j] = v
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def age(A: F8, c: I8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Rows since every operand has been there at least once on one row. State: rows + 1, 0 before."""
     s = c[ST]

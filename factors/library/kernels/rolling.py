@@ -8,15 +8,14 @@ Rows before the first are NaN (the ring starts so), which makes the warm-up of a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from factors.library.kernels.layout import FC, I0, L0, MINP, MODE, OUT, OUTR, P0, R0, W
-from factors.library.kernels.types import F8, I8, LARGEST, row_of, slot
+from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of, slot
 
 NAN = np.nan
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_sum(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Sum (mode 0) or mean (1) of the window, oldest row first."""
     m = j1 - j0
@@ -58,7 +57,7 @@ def rolling_sum(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int,
                 z[j] = acc[j] if abs(acc[j]) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def masked_sum(A: F8, c: I8, n: int, new: int, base: int, S: F8, z: F8) -> None:
     """The same over the rows that are there, at least min_periods of them."""
     m = len(z)
@@ -78,7 +77,7 @@ def masked_sum(A: F8, c: I8, n: int, new: int, base: int, S: F8, z: F8) -> None:
         z[j] = v if count[j] >= least and abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_product(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Product of the window, oldest row first."""
     m = j1 - j0
@@ -107,7 +106,7 @@ def rolling_product(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: 
             z[j] = acc[j] if count[j] >= least and abs(acc[j]) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_weighted(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Weighted sum of the window; the weight of the row k before today is F[FC + k]."""
     m = j1 - j0
@@ -143,7 +142,7 @@ def rolling_weighted(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1:
             z[j] = acc[j] if abs(acc[j]) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_extreme(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Minimum 0, maximum 1, their positions 2, 3 (oldest on ties), rows since 4, 5 (latest on ties)."""
     m = j1 - j0
@@ -158,7 +157,7 @@ def rolling_extreme(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: 
             placed_extreme(A, c, n, new, j0, z, S)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def strict_extreme(A: F8, c: I8, n: int, new: int, j0: int, z: F8, S: F8) -> None:
     """Minimum or maximum of a strict window of one row of assets."""
     m = len(z)
@@ -185,7 +184,7 @@ def strict_extreme(A: F8, c: I8, n: int, new: int, j0: int, z: F8, S: F8) -> Non
         z[j] = best[j] + taint[j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def placed_extreme(A: F8, c: I8, n: int, new: int, j0: int, z: F8, S: F8) -> None:
     """Any mode of rolling_extreme on one row of assets, with counts of what is there."""
     m = len(z)
@@ -225,7 +224,7 @@ def placed_extreme(A: F8, c: I8, n: int, new: int, j0: int, z: F8, S: F8) -> Non
         z[j] = v if count[j] >= least else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_rank(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Rank of today in its window; mode: / count 0, (r-1)/(n-1) 1, the rank 2; P0: ties average 0, min 1, max 2."""
     m = j1 - j0
@@ -259,12 +258,12 @@ def rolling_rank(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int
             for j in range(m):
                 v, a = today[j], xa[j]
                 acc[j] += (1.0 if a < v else 0.0) + (1.0 if a <= v else 0.0) + 0.0 * a
-        half = 0.5 / w
+        twice = 2.0 * w
         for j in range(m):
-            z[j] = acc[j] * half + 0.0 * today[j]
+            z[j] = acc[j] / twice + 0.0 * today[j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def general_rank(A: F8, c: I8, n: int, new: int, base: int, today: F8, z: F8, S: F8) -> None:
     """Rank under any setting on one row of assets."""
     m = len(z)

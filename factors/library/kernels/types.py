@@ -12,14 +12,19 @@ U8 = NDArray[np.uint64]
 
 LARGEST = np.finfo(np.float64).max
 
+# Called from Python. Division by zero gives an infinity or NaN, as in numpy.
+entry = njit(cache=True, nogil=True, error_model="numpy")
+# Called from kernels only: no wrappers, which are a good part of the compile time.
+kernel = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-@njit(cache=True, nogil=True, inline="always")
+
+@njit(nogil=True, inline="always")
 def row_of(t: int, lag: int, rows: int, off: int, n: int) -> int:
     """Position in the arena of the row that is `lag` before row `t`."""
     return off + ((t - lag) % rows) * n
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def slot(newest: int, k: int, rows: int) -> int:
     """Ring row that is `k` before ring row `newest`; 0 <= k < rows."""
     i = newest - k

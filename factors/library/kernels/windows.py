@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from factors.library.kernels.layout import FC, I0, I1, L0, L1, MINP, MODE, NX, OUT, OUTR, P0, P1, R0, R1, ST, W, X
 from factors.library.kernels.moments import FLAT, pair_value
-from factors.library.kernels.types import F8, I8, LARGEST, row_of, slot
+from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of, slot
 
 NAN = np.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def ew_one(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Exponentially weighted mean 0, sum 1, standard deviation 2 over the rows that are there."""
     m = j1 - j0
@@ -52,7 +51,7 @@ def ew_one(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F
             z[j] = z[j] if count[j] >= c[MINP] and abs(z[j]) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def ew_pair(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Weighted least squares of y on x: slope 2, intercept 3, residual standard deviation 6."""
     m = j1 - j0
@@ -87,7 +86,7 @@ def ew_pair(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: 
             A[o + j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_sorted(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Quantile 0, mean of the k smallest 1, of the k largest 2, from a sorted copy of the window kept per asset.
 
@@ -109,7 +108,7 @@ def rolling_sorted(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: i
             A[out + j] = v if abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def resort(kept: F8, count: int, gone: float, come: float) -> int:
     """Take one value out of a sorted array and put one in; returns the new count."""
     if gone == gone:
@@ -127,7 +126,7 @@ def resort(kept: F8, count: int, gone: float, come: float) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def order_value(kept: F8, count: int, mode: int, k: int, q: float) -> float:
     """Value of a SORTED mode from the sorted window."""
     if mode == 0:
@@ -143,7 +142,7 @@ def order_value(kept: F8, count: int, mode: int, k: int, q: float) -> float:
     return total / take
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def rolling_mreg(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Regression of y on several panels; MODE k > 0 slope k, 0 intercept, -1 R2, -2 residual, -3 its std, -4 its skewness."""
     m = j1 - j0
@@ -160,7 +159,7 @@ def rolling_mreg(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, 
             A[out + j] = mreg_value(A, c, n, t, j, p, S, ref, row, gram, work, beta)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_row(A: F8, n: int, t: int, j: int, p: int, S: F8, row: F8) -> bool:
     """The p operands of asset j at row t; whether all are there."""
     for i in range(p):
@@ -171,7 +170,7 @@ def read_row(A: F8, n: int, t: int, j: int, p: int, S: F8, row: F8) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def mreg_value(
     A: F8, c: I8, n: int, t: int, j: int, p: int, S: F8, ref: F8, row: F8, gram: F8, work: F8, beta: F8
 ) -> float:  # fmt: skip
@@ -222,7 +221,7 @@ def mreg_value(
     return residual_skew(A, c, n, t, j, p, S, row, beta, intercept, count)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def residual_skew(
     A: F8, c: I8, n: int, t: int, j: int, p: int, S: F8, row: F8, beta: F8, intercept: float, count: int
 ) -> float:  # fmt: skip
@@ -239,7 +238,7 @@ def residual_skew(
     return cube / count / (square * math.sqrt(square)) if square > 1e-28 else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def solve(gram: F8, work: F8, beta: F8, p: int, ref: F8, count: int) -> bool:
     """Slopes of column 0 on columns 1..p-1 from their centred products; False if they are collinear."""
     for i in range(1, p):
@@ -267,7 +266,7 @@ def solve(gram: F8, work: F8, beta: F8, p: int, ref: F8, count: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def rolling_drawdown(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Largest fall from the running peak inside the window, as a fraction of the peak."""
     m = j1 - j0
@@ -289,7 +288,7 @@ def rolling_drawdown(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1:
             z[j] = worst[j] if abs(worst[j]) <= LARGEST and peak[j] > 0.0 else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_paths(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Range of the sums over the last j*k rows, j = 1..n (0), the largest (1), the smallest (2); P0 = n, P1 = k."""
     m = j1 - j0
@@ -315,7 +314,7 @@ def rolling_paths(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: in
             z[j] = v if abs(total[j]) <= LARGEST and abs(v) <= LARGEST else NAN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rolling_sumac(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Range of the running sum inside the window, started at its oldest row."""
     m = j1 - j0
