@@ -1,0 +1,256 @@
+"""`make run` as a user has it: real Ray, Serve, HAProxy, nats-server and actors, in a process tree of its own.
+
+One run serves all tests of this file in their order; the last ones end it, the hard way first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from launch.ports import free_port, is_free
+
+ROOT = Path(__file__).parent.parent
+START_S = 400.0
+"""The first start on a machine compiles; on two busy cores that takes minutes. Timing is the benchmarks' business."""
+STOP_S = 10.0
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class Run:
+    """One foreground run of the engine."""
+
+    def __init__(self, run_dir: Path, port: int, data: Path | None = None) -> None:
+        self.run_dir, self.port = run_dir, port
+        self.log_path = run_dir.parent / f"{run_dir.name}-{time.monotonic_ns()}.log"
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "FACTOR_ENGINE_"))},
+            "FACTOR_ENGINE_RUN_DIR": str(run_dir),
+            "FACTOR_ENGINE_HTTP_PORT": str(port),
+            "FACTOR_ENGINE_NATS_PORT": str(free_port()),
+        }
+        command = [sys.executable, "serve_app.py", *(["--data", str(data)] if data else [])]
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def until_ready(self) -> None:
+        until(lambda: "Ready after" in self.log or self.process.poll() is not None, "the run is ready", START_S)
+        assert self.process.poll() is None, self.log
+
+    def tree(self) -> list[psutil.Process]:
+        return [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+
+    def ask(self, method: str, path: str, **more) -> httpx.Response:
+        return httpx.request(method, f"http://127.0.0.1:{self.port}{path}", timeout=30.0, **more)
+
+    def health(self) -> dict:
+        return self.ask("GET", "/health").json()
+
+
+def until(condition, what: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+def finished(*arguments: str, run_dir: Path, port: int) -> subprocess.CompletedProcess[str]:
+    """Start a run that is to end by itself."""
+    environment = {**os.environ, "FACTOR_ENGINE_RUN_DIR": str(run_dir), "FACTOR_ENGINE_HTTP_PORT": str(port)}
+    command = [sys.executable, "serve_app.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory) -> Path:
+    from factors.sample import sample_market
+
+    path = tmp_path_factory.mktemp("market") / "small.parquet"
+    sample_market(n_assets=40, n_days=320).panel.to_frame().write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, market):
+    started = Run(tmp_path_factory.mktemp("engine") / "run", free_port(), market)
+    try:
+        started.until_ready()
+        yield started
+    finally:
+        for process in started.tree() if started.process.poll() is None else []:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def exposures(run: Run) -> dict:
+    symbol = run.ask("POST", "/factor-features/calculate", json={}).json()["calculation_result"]["factor_values"]
+    name = next(iter(symbol.get("symbols", symbol)))
+    answer = run.ask("POST", "/factor-exposures/calculate", json={"portfolio_weights": {name: 1.0}})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["calculation_result"]
+
+
+def test_the_table_names_where_things_listen_the_actors_the_model_and_commands(run):
+    for text in (
+        "HTTP",
+        "NATS",
+        "Ray dashboard, jobs",
+        "HAProxy statistics",
+        "factor_library",
+        "neural_engine",
+        "curl",
+    ):
+        assert text in run.log
+    assert "main" in run.log
+    assert "320" in run.log
+
+
+def test_the_commands_in_the_table_work_as_they_stand(run):
+    commands = [line.strip() for line in run.log.splitlines() if line.strip().startswith("curl ")]
+    assert len(commands) == 3
+    for command in commands:
+        done = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=60, check=True)
+        assert json.loads(done.stdout)["success"] is True, done.stdout
+
+
+def test_every_actor_is_ready_on_the_cpu_and_says_what_it_wanted(run):
+    health = run.health()
+    assert health["status"] == "healthy", health["degraded"]
+    assert len(health["actors"]) == 11
+    assert {tuple(actor["placement"]["device"]) for actor in health["actors"]} == {("cpu",)}
+    wanted = {actor["workload"]: actor["wanted_device"] for actor in health["actors"]}
+    assert wanted["factor_exposure_analysis"] == ["neural_engine"]
+    assert health["default_model"] == "main"
+    assert health["huge_improvements"]["factor_models_active"] == 1
+
+
+def test_results_go_out_on_the_bus(run):
+    assert exposures(run)["messagebus_published"] is True
+    answer = run.ask("POST", "/messagebus/test-factor-broadcast", json={"message": "hello"}).json()
+    assert answer["messagebus_published"] is True
+    until(lambda: run.ask("GET", "/messagebus/status").json()["outbox"]["depth"] == 0, "the outbox is drained", 20.0)
+
+
+def test_prometheus_reads_the_metrics_page(run):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = {family.name: family for family in text_string_to_metric_families(run.ask("GET", "/metrics").text)}
+    ready = families["factor_engine_actor_ready"].samples
+    assert {sample.labels["workload"]: sample.value for sample in ready}["factor_exposure_analysis"] == 1.0
+    assert families["factor_engine_calls"].samples
+
+
+def test_nothing_of_the_engines_own_listens_beyond_loopback(run):
+    """Ray's own ports and HAProxy's two pages are named in the table and the documents; nothing else may be open."""
+    own = {"nats-server"}
+    for process in run.tree():
+        if process.name() in own:
+            hosts = {c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+            assert hosts == {"127.0.0.1"}
+    face = [c.laddr.ip for p in run.tree() for c in p.net_connections("tcp") if c.laddr and c.laddr.port == run.port]
+    assert set(face) == {"127.0.0.1"}
+
+
+def test_secrets_lie_in_the_run_directory_readable_by_their_owner_only(run):
+    for path in (run.run_dir / "ray" / "token", run.run_dir / "nats" / "access.json"):
+        assert path.stat().st_mode & 0o077 == 0
+        secret = path.read_text().strip()
+        assert secret not in run.log
+
+
+def test_a_second_run_beside_it_says_so_and_ends(run):
+    done = finished(run_dir=run.run_dir, port=run.port)
+    assert done.returncode == 1
+    assert "already runs" in done.stdout
+    assert str(run.process.pid) in done.stdout
+
+
+def test_a_port_in_use_is_named(run, tmp_path):
+    done = finished(run_dir=tmp_path / "other", port=run.port)
+    assert done.returncode == 1
+    assert f"port {run.port}" in done.stdout
+    assert "FACTOR_ENGINE_HTTP_PORT" in done.stdout
+
+
+def test_a_file_that_lacks_a_column_is_named_with_the_column(tmp_path):
+    import polars as pl
+
+    path = tmp_path / "lacking.csv"
+    pl.DataFrame({"date": ["2024-01-02"], "symbol": ["A"], "market_cap": [1.0]}).write_csv(path)
+    done = finished("--data", str(path), run_dir=tmp_path / "run", port=free_port())
+    assert done.returncode == 1
+    assert "asset_returns" in done.stdout
+
+
+def test_the_job_in_the_table_recomputes_history_into_a_new_version(run):
+    line = next(line.strip() for line in run.log.splitlines() if " job submit " in line)
+    before = run.ask("GET", "/factor-models/main/status").json()["model_version"]
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=180, check=False)
+    assert "4 of 4, specific risk" in done.stdout, done.stdout + done.stderr
+    after = run.ask("GET", "/factor-models/main/status").json()
+    assert (after["model_version"], after["operation"]) == (before + 1, "recompute")
+
+
+def test_with_nats_server_gone_http_goes_on_and_health_says_degraded(run):
+    server = next(process for process in run.tree() if process.name() == "nats-server")
+    server.suspend()
+    try:
+        until(lambda: run.health()["status"] == "degraded", "health says degraded", 60.0)
+        result = exposures(run)
+        assert result["messagebus_published"] is False
+        assert result["messagebus_queued"] is True
+        assert "messagebus" in {row["component"] for row in run.health()["degraded"]}
+    finally:
+        server.resume()
+    until(lambda: run.health()["status"] == "healthy", "the bridge connected again", 60.0)
+
+
+def test_a_killed_router_comes_back_and_reads_go_on(run):
+    pid = run.health()["router"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert exposures(run)["model_version"] >= 1
+    until(lambda: (run.health()["router"] or {}).get("pid", pid) != pid, "a new router answers", 60.0)
+    until(lambda: run.health()["status"] == "healthy", "everything is healthy again", 60.0)
+
+
+def test_after_kill_9_of_everything_a_new_run_has_every_model_and_ends_what_was_left(run, market):
+    made = run.ask("POST", "/factor-model/reduce-universe", json={"model_id": "main", "top_n": 30}).json()
+    assert made["success"] is True
+    # The foreground first, so that it ends nothing; the kernel and Ray take most of the rest down with it.
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.process.wait()
+    again = Run(run.run_dir, run.port, market)
+    run.process, run.log_path = again.process, again.log_path
+    run.until_ready()
+    status = run.ask("GET", "/factor-models/main/status").json()
+    assert status["model_version"] == made["model_version"]
+    assert exposures(run)["model_version"] == made["model_version"]
+
+
+def test_sigterm_ends_everything_within_ten_seconds_and_leaves_no_process_and_no_port(run):
+    processes = run.tree()
+    ports = [c.laddr.port for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert run.port in ports
+    began = time.monotonic()
+    run.process.terminate()
+    assert run.process.wait(timeout=STOP_S + 5.0) == 0, run.log
+    assert time.monotonic() - began < STOP_S
+    left = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert left == []
+    assert [port for port in ports if not is_free("127.0.0.1", port)] == []

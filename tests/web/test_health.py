@@ -1,0 +1,118 @@
+import asyncio
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from web.app import make_app
+from web.services import Services
+
+
+def test_health_keeps_the_old_keys_with_true_values(http):
+    body = http.get("/health").json()
+    assert body["messagebus_connected"] is False
+    assert body["neural_engine_available"] is False
+    assert body["huge_improvements"]["factor_models_active"] == len(http.get("/factor-models/list").json()["models"])
+    assert body["huge_improvements"]["feature_cleaning_enabled"] is True
+    assert {"toraniko_available", "factor_definitions_loaded"} <= set(body)
+    assert body["default_model"] == "m"
+
+
+def test_health_tells_of_each_actor_what_it_wanted_where_it_is_and_what_it_did(http, symbols):
+    assert http.post("/factor-exposures/calculate", json={"portfolio_weights": {symbols[0]: 1.0}}).is_success
+    actors = {row["workload"]: row for row in http.get("/health").json()["actors"]}
+    assert len(actors) == 11
+    row = actors["factor_exposure_analysis"]
+    assert row["wanted_device"] == ["neural_engine"]
+    assert row["placement"]["device"] == ["cpu"]
+    assert row["device"] == "cpu"
+    assert row["state"] == "READY"
+    assert row["calls"] >= 1
+    assert {"restarts", "queue_length", "p50_ms", "p99_ms"} <= set(row)
+
+
+def test_the_old_paths_are_the_same_implementation(http):
+    assert set(http.get("/api/v1/factor-engine/health").json()) == set(http.get("/health").json())
+    status = http.get("/api/v1/factor-engine/status").json()
+    assert {"model_id": "m", "model_version": 1} in status["models"]
+    assert http.get("/api/v1/factor-engine/models").json()["count"] == len(status["models"])
+    assert http.get("/api/v1/factor-engine/config").json()["settings"]["http_port"] == 8300
+
+
+def test_the_configuration_shows_no_log_in(run_settings):
+    current = run_settings.model_copy(update={"nats_url": "nats://user:secret@bus:4222"})
+    with TestClient(make_app(Services(current))) as client:
+        text = client.get("/api/v1/factor-engine/config").text
+    assert "secret" not in text
+    assert "nats://bus:4222" in text
+
+
+class Hangs:
+    async def health(self):
+        await asyncio.sleep(60.0)
+
+    routing = status = health
+
+
+class Dies:
+    async def health(self):
+        raise RuntimeError("The actor died unexpectedly\nand much more")
+
+    routing = status = health
+
+
+@pytest.fixture
+def degraded(run_settings, services, monkeypatch):
+    monkeypatch.setattr("web.health.PROBE_S", 0.05)
+    monkeypatch.setattr("web.service.PROBE_S", 0.05)
+
+    def over(part):
+        return TestClient(make_app(Services(run_settings, face=services.face, client=part, bridge=part)))
+
+    return over
+
+
+@pytest.mark.parametrize("part", [Hangs(), Dies()], ids=["silent", "dead"])
+def test_health_and_status_answer_while_the_router_and_the_bridge_are_down(degraded, part):
+    with degraded(part) as client:
+        for path in (
+            "/health",
+            "/api/v1/factor-engine/status",
+            "/performance-metrics",
+            "/metrics",
+            "/messagebus/status",
+        ):
+            assert client.get(path).status_code == 200, path
+        body = client.get("/health").json()
+        assert body["status"] == "degraded"
+        assert {row["component"] for row in body["degraded"]} == {"router", "bridge"}
+        assert client.get("/messagebus/status").json()["connected"] is False
+        assert client.get("/routing").status_code == 503
+
+
+def test_performance_shows_rates_stages_and_devices_per_operation(http, symbols):
+    assert http.post("/factor-exposures/calculate", json={"portfolio_weights": {symbols[0]: 1.0}}).is_success
+    body = http.get("/performance-metrics").json()
+    row = body["operations"]["factor_exposures"]
+    assert row["calls"] >= 1
+    assert row["devices"]["cpu"] >= 1
+    assert row["stages_ms"]["compute"]["p99"] >= row["stages_ms"]["compute"]["p50"] > 0.0
+    assert 0.0 < body["success_rate"] <= 1.0
+    assert body["model_estimation_ms"]["put_data"]["count"] >= 1
+    assert body["http"]["factor_exposures"]["calls"] >= 1
+
+
+def test_the_metrics_page_is_prometheus_text_with_the_same_counts(http):
+    families = {f.name: f for f in text_string_to_metric_families(http.get("/metrics").text)}
+    calls = {s.labels["operation"]: s.value for s in families["factor_engine_calls"].samples}
+    assert calls["put_data"] >= 1
+    up = families["factor_engine_up"].samples[0]
+    assert up.value == 1.0
+    ready = {s.labels["workload"]: s.value for s in families["factor_engine_actor_ready"].samples}
+    assert ready["factor_model_creation"] == 1.0
+
+
+def test_a_test_broadcast_without_nats_is_queued_and_says_so(http):
+    body = http.post("/messagebus/test-factor-broadcast", json={"message": "hello"}).json()
+    assert body["messagebus_published"] is False
+    assert body["messagebus_queued"] is True

@@ -1,0 +1,46 @@
+import re
+
+import jsonschema_rs
+import pytest
+
+from router.operations import OPERATIONS
+from web.openapi import document
+from web.service import ROUTES
+
+
+@pytest.fixture(scope="module")
+def described():
+    return document(ROUTES)
+
+
+def test_every_route_of_the_table_and_of_the_service_is_described(described):
+    listed = {(method.upper(), path) for path, row in described["paths"].items() for method in row}
+    wanted = {(route.method, route.path) for op in OPERATIONS.values() for route in op.routes}
+    assert listed == wanted | {(row.method, row.path) for row in ROUTES}
+
+
+def test_every_reference_leads_to_a_schema(described):
+    names = set(re.findall(r"#/components/schemas/(\w+)", str(described)))
+    assert names <= set(described["components"]["schemas"])
+
+
+def test_every_operation_id_is_given_once(described):
+    ids = [row["operationId"] for path in described["paths"].values() for row in path.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_request_schema_is_a_valid_schema(described):
+    for schema in described["components"]["schemas"].values():
+        jsonschema_rs.meta.validate({**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"})
+
+
+def test_what_the_path_gives_is_not_asked_for_in_the_body(described):
+    body = described["components"]["schemas"]["AppendDayBody"]
+    assert "model_id" not in body["properties"]
+    assert body["required"] == ["feature_data"]
+
+
+def test_the_document_and_its_page_are_served(http):
+    assert http.get("/openapi.json").json()["openapi"] == "3.1.0"
+    assert "/openapi.json" in http.get("/docs").text
+    assert http.get("/", follow_redirects=False).headers["location"] == "/docs"

@@ -1,0 +1,155 @@
+"""docs/api.md, written from the operation table: ``python -m web.document``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from contracts import frames
+from contracts.errors import BY_CODE
+from contracts.settings import Settings
+from factors.settings import ModelSettings
+from router.operations import OPERATIONS, Operation, Route
+from web import body, payload
+from web.openapi import PROBLEMS
+from web.routes import INLINE_BULK_BYTES
+from web.service import ROUTES
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
+MIB = 2**20
+_PATH_FIELD = re.compile(r"{(\w+)}")
+_DEFAULT = {name: field.default for name, field in Settings.model_fields.items()}
+
+INTRO = f"""\
+# HTTP
+
+Written by `python -m web.document` from the operation table; a test compares. As a machine reads it: `GET /openapi.json`;
+to try by hand: `/docs`. The face listens on `http://127.0.0.1:8300` unless told otherwise
+([operations.md](operations.md)); the same operations over NATS are in [subjects.md](subjects.md).
+
+## Requests
+
+A request is a JSON object (`application/json`; at most {_DEFAULT["http_json_limit_bytes"] // MIB} MiB). Fields in the
+path count as fields of the request; fields may come in the query as well, where the body overrides them. Unknown fields
+are ignored. Where `model_id` may be left out, the default model is meant: the one loaded at start.
+
+A table is `{{"columns": [...], "data": [[...], ...]}}` with rows, `{{"column": [...], ...}}`, or a list of row objects. In bulk
+it is the body of `PUT /factor-model/{{model_id}}/data`, as `{frames.ARROW_STREAM}` or
+`{frames.PARQUET}`, at most {_DEFAULT["http_bulk_limit_bytes"] // 2**30} GiB, with the other fields in the query; above
+{INLINE_BULK_BYTES // MIB} MiB the writer's node must see the run directory of the face's. A null sector is the
+sector `Unknown`; null and NaN are missing; an infinite return or cap is an error.
+
+| header | meaning |
+|---|---|
+| `{payload.TIMEOUT_HEADER}` | deadline, seconds, up to {payload.MAX_TIMEOUT_S:g}; default: the operation's. Below about 0.1 s Serve itself may answer the 408, in plain text |
+| `Idempotency-Key` | repeat it to repeat a write safely: the same key gives the same version; the field `request_id` does the same |
+| `x-request-id` | taken over into the answer's header; made when missing |
+
+`messagebus_priority` (low, normal, high, urgent, critical) orders requests in the queues and messages on the bus.
+
+## Answers
+
+A calculation answers `{{"success", "message", "calculation_result"}}`, an operation that makes a version adds `model_id` and
+`model_version`. In `calculation_result`:
+
+| field | meaning |
+|---|---|
+| `calculation_id`, `factor_type`, `model_version` | what was computed, on which version |
+| `factor_values` (exposures: `factor_exposures`) | the values |
+| `calculation_time_ms` | time in the actor's kernel and around it |
+| `hardware_used` | the device that ran it: `cpu`, `metal_gpu`, `neural_engine` |
+| `confidence_score` | `coverage * n / (n + k)`: the share of the input that the result covers, times the share that n observations keep when k parameters are estimated from them (`actors/confidence.py`) |
+| `messagebus_published` | NATS is connected and the event is in the outbox; otherwise `messagebus_queued` tells that it waits there |
+| `timings_ms` | `queue`, `compute`, `dispatch` (the way there and back), `publish` |
+
+## Errors
+
+A problem document (RFC 9457, `application/problem+json`): `type`, `title`, `status`, `code`, `detail`, `retryable`, and where
+they help `field`, `rows` (at most 20), `retry_after_s` (also the header `Retry-After`) and `instance`.
+A body over the limit is read on and dropped up to {body.DISCARD_LIMIT_BYTES // MIB} MiB more, so that the refusal can be read.
+"""
+
+
+def page() -> str:
+    """Give the whole page."""
+    return f"{INTRO}\n{_problems()}\n{_routes()}\n{_service()}\n{_websocket()}\n{_model_settings()}"
+
+
+def _problems() -> str:
+    rows = ["| status | code | meaning |", "|---|---|---|"]
+    for code, kind in sorted(BY_CODE.items(), key=lambda pair: (pair[1].status, pair[0])):
+        meaning = (kind.__doc__ or "").strip().splitlines()[0]
+        rows.append(f"| {kind.status} | `{code}` | {meaning} |")
+    missing = {str(kind.status) for kind in BY_CODE.values()} - set(PROBLEMS)
+    assert not missing, f"OpenAPI does not describe {missing}"
+    return "\n".join(
+        [*rows, "| 404 | `unknown_route` | No such route. |", "| 405 | `method_not_allowed` | Wrong method. |", ""]
+    )
+
+
+def _routes() -> str:
+    lines = [
+        "## Routes of operations",
+        "",
+        "Each is answered by the actor of its workload. Required fields are **bold**; defaults are in `/docs`.",
+        "",
+        "| route | operation | fields | lane | deadline |",
+        "|---|---|---|---|---|",
+    ]
+    for operation in OPERATIONS.values():
+        for number, route in enumerate(operation.routes):
+            same = f"as `{operation.routes[0].path}`" if number else _fields(operation, route)
+            lane, deadline = operation.lane.value, f"{operation.timeout_s:g} s"
+            lines.append(f"| `{route.method} {route.path}` | {operation.name} | {same} | {lane} | {deadline} |")
+    return "\n".join([*lines, ""])
+
+
+def _fields(operation: Operation, route: Route) -> str:
+    in_path = set(_PATH_FIELD.findall(route.path))
+    skip = in_path | {"request_id", "messagebus_priority"}
+    if route.method == "PUT":
+        skip |= {"feature_data"}
+    fields = operation.request.model_fields
+    names = [f"**{name}**" if field.is_required() else name for name, field in fields.items() if name not in skip]
+    return ", ".join(names) or "none"
+
+
+def _service() -> str:
+    lines = ["## Routes about the service", "", "| route | what it gives |", "|---|---|"]
+    lines += [f"| `{row.method} {row.path}` | {row.summary} |" for row in ROUTES]
+    return "\n".join([*lines, ""])
+
+
+def _websocket() -> str:
+    return """\
+## Events as they happen
+
+`WS /ws/factors` sends every event of the bus as a JSON object (`seq`, `id`, `subject`, `type`, `time`, `priority`,
+`content_type`, `data`; bytes that are no JSON come in base64 with `encoding`), `?subject=factor.risk_model` those whose
+subject begins so. A reader that is too slow skips events and gets `{"missed": n}`; while the bridge is away it gets
+`{"state": "DEGRADED", "reason": ...}`.
+"""
+
+
+def _model_settings() -> str:
+    plain = json.dumps(ModelSettings().to_dict(), indent=2)
+    return f"""\
+## Settings of a model
+
+`settings` of `POST /factor-model/create` is an object with any of these; what is left out has the value shown. What they
+mean is in `factors/settings.py` and [risk.md](risk.md).
+
+```json
+{plain}
+```
+"""
+
+
+def write() -> None:
+    """Write docs/api.md."""
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    write()
