@@ -22,7 +22,15 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from bus.face import Face
-from bus.requests import PRIORITY_HEADER, REQUEST_ID_HEADER, problem_headers, read_body, read_headers, unexpected
+from bus.requests import (
+    PRIORITY_HEADER,
+    REQUEST_ID_HEADER,
+    problem_headers,
+    read_body,
+    read_headers,
+    to_json,
+    unexpected,
+)
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
 from contracts.errors import EngineError, MalformedBody, UnknownOperation
@@ -142,7 +150,7 @@ class Inbound:
         except Exception as error:  # noqa: BLE001  a defect of ours: the message is told of, not lost
             return await self._refuse(msg, unexpected(error))
         self.done += 1
-        await self._reply(msg, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), None)
+        await self._reply(msg, to_json(answer), None)
         self._held.pop(msg.reply, None)
         with contextlib.suppress(NatsError):
             await msg.ack()
@@ -168,7 +176,7 @@ class Inbound:
                 )
             ]
         )
-        await self._reply(msg, orjson.dumps(problem), problem_headers(error))
+        await self._reply(msg, to_json(problem), problem_headers(error))
         self._held.pop(msg.reply, None)
         with contextlib.suppress(NatsError):
             await msg.term()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from typing import Any
@@ -71,7 +72,7 @@ class RequestDesk:
             self.refused += 1
             full = QueueFull(f"{self._limit} requests are in work on this bridge", retry_after_s=0.1)
             self._count(msg.subject, 0, full)
-            await self._reply(msg, orjson.dumps(full.to_problem()), problem_headers(full))
+            await self._reply(msg, to_json(full.to_problem()), problem_headers(full))
             return
         task = asyncio.create_task(self._serve(msg))
         self._tasks.add(task)
@@ -82,7 +83,7 @@ class RequestDesk:
         headers: dict[str, str] | None = None
         problem: EngineError | None = None
         try:
-            body = orjson.dumps(await self._answer(msg), option=orjson.OPT_SERIALIZE_NUMPY)
+            body = to_json(await self._answer(msg))
             if self._nc is not None and len(body) > self._nc.max_payload:
                 raise BodyTooLarge(
                     f"the answer has {len(body)} bytes, NATS takes {self._nc.max_payload}; ask over HTTP or for less"
@@ -92,7 +93,7 @@ class RequestDesk:
         except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
             problem = unexpected(error)
         if problem is not None:
-            body, headers = orjson.dumps(problem.to_problem()), problem_headers(problem)
+            body, headers = to_json(problem.to_problem()), problem_headers(problem)
         self._count(msg.subject, time.perf_counter_ns() - began, problem)
         await self._reply(msg, body, headers)
 
@@ -139,6 +140,11 @@ class RequestDesk:
                 task.cancel()
 
 
+def to_json(body: Any) -> bytes:
+    """Write an answer or a problem; NaN and infinity become null, as JSON has neither."""
+    return orjson.dumps(body, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def read_body(data: bytes, named: dict[str, str]) -> Any:
     """Read a JSON body; an empty one is an empty object. A field that the subject names counts where the body has none.
 
@@ -150,7 +156,12 @@ def read_body(data: bytes, named: dict[str, str]) -> Any:
     try:
         payload = orjson.loads(data) if data else {}
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not JSON: {error}", field="body") from None
+        try:
+            # Many clients write NaN and infinities, which JSON has not. Read them, so that the error that follows names
+            # the field and the rows, and not a position in the text.
+            payload = json.loads(data)
+        except (ValueError, RecursionError):
+            raise MalformedBody(f"the body is not JSON: {error}", field="body") from None
     return {**named, **payload} if named and isinstance(payload, dict) else payload
 
 

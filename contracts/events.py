@@ -50,7 +50,7 @@ def event(
     """Make an event that happens now; `data` other than bytes becomes JSON."""
     import orjson
 
-    body = data if isinstance(data, bytes) else orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+    body = data if isinstance(data, bytes) else orjson.dumps(data, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
     now = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
     return Event(event_id or new_id(), subject, kind, now, int(priority), body)
 

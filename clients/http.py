@@ -1,0 +1,123 @@
+"""The HTTP client: typed requests, bulk data, and the engine's own pages."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from clients.calls import Call
+from clients.surface import ANYHOW, How, Surface, as_object, wait_s
+from contracts.errors import DeadlineExceeded, EngineError, InternalError, Unavailable
+from contracts.frames import ARROW_STREAM
+from contracts.results import ModelAnswer
+
+TIMEOUT_HEADER = "x-request-timeout-seconds"
+REQUEST_ID_HEADER = "idempotency-key"
+CONNECT_S = 5.0
+
+
+class HttpEngine(Surface):
+    """A connection to the engine over HTTP; use it as an asynchronous context manager.
+
+    Parameters
+    ----------
+    url : str
+        Where the engine listens.
+    options
+        Further options of ``httpx.AsyncClient``.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8300", **options: Any) -> None:
+        self._client = httpx.AsyncClient(base_url=url, **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def send(self, call: Call, body: dict[str, Any], how: How) -> dict[str, Any]:
+        """Send a request and give the answer as it came; raises the `EngineError` that the engine answered with."""
+        if how.priority is not None:
+            body = {**body, "messagebus_priority": how.priority}
+        path = call.path
+        for name in [name for name in body if f"{{{name}}}" in path]:
+            path = path.replace(f"{{{name}}}", quote(str(body[name]), safe=""))
+            body = {key: value for key, value in body.items() if key != name}
+        if call.method in ("GET", "DELETE"):
+            return as_object(await self._request(call.method, path, how, params=body))
+        content = orjson.dumps(body)
+        return as_object(
+            await self._request(call.method, path, how, content=content, headers={"content-type": "application/json"})
+        )
+
+    async def put_data(
+        self,
+        model_id: str,
+        table: bytes,
+        content_type: str = ARROW_STREAM,
+        how: How = ANYHOW,
+        **fields: str,
+    ) -> ModelAnswer:
+        """Create a model from a bulk table.
+
+        Parameters
+        ----------
+        model_id : str
+            The model, or the model that gets a new version.
+        table : bytes
+            An Arrow IPC stream (see ``contracts.frames.encode``) or a Parquet file.
+        content_type : str
+            Which of the two.
+        fields
+            Further fields of `contracts.requests.CreateModel` (``symbol_col``, ``settings`` as JSON text, ...).
+        """
+        answer = await self._request(
+            "PUT",
+            f"/factor-model/{quote(model_id, safe='')}/data",
+            how,
+            content=table,
+            headers={"content-type": content_type},
+            params=fields,
+        )
+        return ModelAnswer.model_validate(answer)
+
+    async def health(self) -> dict[str, Any]:
+        """Give the page ``/health``."""
+        return as_object(await self._request("GET", "/health", ANYHOW))
+
+    async def get(self, path: str) -> Any:
+        """Give any page that answers with JSON (``/performance-metrics``, ``/routing``, ...)."""
+        return await self._request("GET", path, ANYHOW)
+
+    async def _request(
+        self, method: str, path: str, how: How, *, headers: dict[str, str] | None = None, **options: Any
+    ) -> Any:
+        sent = dict(headers or {})
+        if how.timeout_s is not None:
+            sent[TIMEOUT_HEADER] = f"{how.timeout_s:g}"
+        if how.request_id is not None:
+            sent[REQUEST_ID_HEADER] = how.request_id
+        limit = httpx.Timeout(wait_s(how), connect=CONNECT_S)
+        try:
+            response = await self._client.request(method, path, headers=sent, timeout=limit, **options)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Unavailable(f"the engine at {self._client.base_url} cannot be reached: {error}") from None
+        except httpx.TimeoutException:
+            raise DeadlineExceeded(f"no reply to {method} {path} within {wait_s(how):g} s") from None
+        except httpx.TransportError as error:
+            raise Unavailable(f"the connection to the engine broke: {error}", retry_after_s=1.0) from None
+        return _read(response)
+
+
+def _read(response: httpx.Response) -> Any:
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        raise InternalError(f"HTTP {response.status_code} with a body that is not JSON") from None
+    if response.is_error:
+        raise EngineError.from_problem(body)
+    return body

@@ -1,0 +1,194 @@
+"""The NATS client: typed requests, durable requests, and events as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import nats
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.js.errors import NoStreamResponseError
+
+from clients.calls import CALLS, Call, body_of
+from clients.surface import ANYHOW, How, Surface, wait_s
+from contracts.access import NatsAccess, read_access
+from contracts.errors import DeadlineExceeded, EngineError, InvalidInput, Unavailable, UnknownOperation
+from contracts.requests import Request
+from contracts.work import new_id
+
+ERROR_HEADER = "Nats-Service-Error-Code"
+DURABLE_PREFIX = "factor.in."
+EVENT_QUEUE = 4096
+
+
+class Received(NamedTuple):
+    """An event that came."""
+
+    subject: str
+    id: str
+    type: str
+    sequence: int | None
+    data: Any
+    headers: dict[str, str]
+
+
+class NatsEngine(Surface):
+    """A connection to the engine over NATS; use it as an asynchronous context manager.
+
+    Parameters
+    ----------
+    access : NatsAccess
+        The server, such as ``NatsAccess("nats://user:password@host:4222")``.
+    options
+        Further options of ``nats.connect``.
+    """
+
+    def __init__(self, access: NatsAccess, **options: Any) -> None:
+        self._access = access
+        self._options = options
+        self._nc: Client | None = None
+
+    @staticmethod
+    def of_run(run_dir: Path, **options: Any) -> NatsEngine:
+        """Make a client of the embedded server of a run directory.
+
+        Raises
+        ------
+        Unavailable
+            No server was started there.
+        """
+        access = read_access(run_dir)
+        if access is None:
+            raise Unavailable(f"no NATS server was started in {run_dir}")
+        return NatsEngine(access, **options)
+
+    async def __aenter__(self) -> Self:
+        defaults = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.25, "name": "factor-engine client"}
+        try:
+            self._nc = await nats.connect(**{**defaults, **self._options, **self._access.options()})
+        except (OSError, NatsError) as error:
+            raise Unavailable(f"NATS at {self._access.public_url} cannot be reached: {error}") from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._nc is not None:
+            await self._nc.close()
+
+    @property
+    def connection(self) -> Client:
+        """The connection itself, for what this client does not cover."""
+        if self._nc is None:
+            raise Unavailable("the client is not connected; use it with `async with`")
+        return self._nc
+
+    async def send(self, call: Call, body: dict[str, Any], how: How) -> dict[str, Any]:
+        """Send a request and give the answer as it came.
+
+        Raises
+        ------
+        UnknownOperation
+            The operation is reached over HTTP only.
+        DeadlineExceeded, Unavailable
+            No answer in time; nobody answers this subject, or the connection is away.
+        EngineError
+            What the engine answered with.
+        """
+        if not call.subject:
+            raise UnknownOperation(f"{call.name} is reached over HTTP only ({call.method} {call.path})")
+        try:
+            reply = await self.connection.request(
+                call.subject, orjson.dumps(body), timeout=wait_s(how), headers=_headers(how)
+            )
+        except NoRespondersError:
+            raise Unavailable(f"no factor engine answers {call.subject}", retry_after_s=1.0) from None
+        except TimeoutError:
+            raise DeadlineExceeded(f"no reply to {call.name} within {wait_s(how):g} s") from None
+        except NatsError as error:
+            raise Unavailable(f"NATS: {error}", retry_after_s=1.0) from None
+        answer: dict[str, Any] = orjson.loads(reply.data)
+        if reply.headers and ERROR_HEADER in reply.headers:
+            raise EngineError.from_problem(answer)
+        return answer
+
+    async def send_durably(self, name: str, request: Request, how: How = ANYHOW) -> str:
+        """Hand a request to the stream that keeps it until it is done; gives its id.
+
+        The result comes as an event. Sending again with the same id within two minutes changes nothing.
+
+        Raises
+        ------
+        Unavailable
+            The stream did not take it (full, or the server is away); nothing was sent.
+        """
+        call = CALLS[name]
+        if not call.subject:
+            raise UnknownOperation(f"{name} has no subject")
+        identity = how.request_id or request.request_id or new_id()
+        headers = {**(_headers(how) or {}), "Nats-Msg-Id": identity, "factor-request-id": identity}
+        try:
+            await self.connection.jetstream().publish(
+                DURABLE_PREFIX + call.subject, orjson.dumps(body_of(request)), headers=headers
+            )
+        except NoStreamResponseError:
+            raise Unavailable("no stream keeps requests; was the engine ever started here?") from None
+        except (NatsError, TimeoutError) as error:
+            raise Unavailable(f"the request was not taken: {error}", retry_after_s=1.0) from None
+        return identity
+
+    @asynccontextmanager
+    async def events(self, subject: str = "factor.>") -> AsyncIterator[AsyncIterator[Received]]:
+        """Follow events as they are published from now on: ``async with client.events() as events``, ``async for``.
+
+        A reader that is more than 4,096 events late misses the oldest; `Received.sequence` shows the gap.
+        """
+        queue: asyncio.Queue[Msg] = asyncio.Queue(EVENT_QUEUE)
+
+        async def take(msg: Msg) -> None:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(msg)
+
+        subscription = await self.connection.subscribe(subject, cb=take)
+        await self.connection.flush()
+        try:
+            yield _decoded(queue)
+        finally:
+            await subscription.unsubscribe()
+
+
+async def _decoded(queue: asyncio.Queue[Msg]) -> AsyncIterator[Received]:
+    while True:
+        msg = await queue.get()
+        headers: Mapping[str, str] = msg.headers or {}
+        if "ce-id" not in headers:
+            continue
+        number = headers.get("ce-sequence")
+        data = orjson.loads(msg.data) if headers.get("Content-Type") == "application/json" else msg.data
+        yield Received(
+            msg.subject,
+            headers["ce-id"],
+            headers.get("ce-type", ""),
+            int(number) if number else None,
+            data,
+            dict(headers),
+        )
+
+
+def _headers(how: How) -> dict[str, str] | None:
+    out = {}
+    if how.timeout_s is not None:
+        if how.timeout_s <= 0:
+            raise InvalidInput("timeout_s must be above 0", field="timeout_s")
+        out["factor-timeout-ms"] = f"{how.timeout_s * 1e3:.3f}"
+    if how.request_id is not None:
+        out["factor-request-id"] = how.request_id
+    if how.priority is not None:
+        out["factor-priority"] = how.priority
+    return out or None

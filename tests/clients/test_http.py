@@ -1,0 +1,95 @@
+"""The HTTP client against the real application, with the engine behind it doubled."""
+
+import asyncio
+
+import httpx
+import polars as pl
+import pytest
+from fixtures_nats import ClientDouble
+
+from bus.face import Face
+from clients.calls import CALLS
+from clients.http import HttpEngine
+from clients.surface import How
+from contracts.errors import InvalidInput, Unavailable, UnknownModel
+from contracts.frames import decode, encode
+from contracts.requests import CalculateFactors, FactorExposures, ReduceUniverse
+from contracts.settings import Settings
+from contracts.work import Priority, WorkResult
+from web.app import make_app
+from web.services import Services
+
+
+def with_engine(client, tmp_path, test):
+    async def run():
+        services = Services(Settings(run_dir=tmp_path), face=Face(client, None), client=client)
+        transport = httpx.ASGITransport(make_app(services))
+        async with HttpEngine("http://engine", transport=transport) as engine:
+            await test(engine)
+
+    asyncio.run(run())
+
+
+def test_a_typed_request_gets_a_typed_answer(tmp_path):
+    client = ClientDouble()
+
+    async def test(engine):
+        how = How(timeout_s=3.0, request_id="r", priority="critical")
+        got = await engine.factor_exposures(FactorExposures(portfolio_weights={"A": 1.0}), how)
+        assert got.calculation_result.factor_exposures == {"market": 1.0}
+        await engine.calculate_factors(CalculateFactors(symbol="BRK.B"))
+        await engine.reduce_universe(ReduceUniverse(model_id="m", top_n=7))
+        await engine.delete_model("m")
+
+    with_engine(client, tmp_path, test)
+    exposures, library, reduced, deleted = client.calls
+    assert (exposures.request_id, exposures.priority) == ("r", Priority.CRITICAL)
+    assert 2.0 < exposures.timeout_s <= 3.0
+    assert library.payload["symbol"] == "BRK.B"
+    assert reduced.payload["top_n"] == 7
+    assert (deleted.operation, deleted.payload["model_id"]) == ("delete_model", "m")
+
+
+def test_reads_by_get_and_bulk_writes_arrive_whole(tmp_path):
+    class Listing(ClientDouble):
+        async def call(self, operation, payload, **options):
+            await super().call(operation, payload, **options)
+            if operation == "list_models":
+                return WorkResult("r", {"body": {"models": [], "count": 0}}, None, "cpu", {})
+            return await ClientDouble().call(operation, payload, **options)
+
+    client = Listing()
+    table = pl.DataFrame({"date": ["2024-01-02"], "ticker": ["A"], "x": [1.0]})
+
+    async def test(engine):
+        assert (await engine.list_models()).count == 0
+        got = await engine.put_data("m", encode(table), symbol_col="ticker")
+        assert (got.model_id, got.model_version) == ("m", 3)
+
+    with_engine(client, tmp_path, test)
+    put = client.calls[-1].payload
+    assert put["symbol_col"] == "ticker"
+    assert decode(put["feature_data"]).equals(table)
+
+
+def test_the_engines_problem_is_raised_as_the_error_it_was(tmp_path):
+    def refuse(operation, payload):
+        raise UnknownModel("no model 'x'", field="model_id")
+
+    async def test(engine):
+        with pytest.raises(UnknownModel, match="no model 'x'"):
+            await engine.model_status("x")
+        with pytest.raises(InvalidInput) as caught:
+            await engine.send(CALLS["factor_exposures"], {"portfolio_weights": {}}, How())
+        assert caught.value.field == "portfolio_weights"
+
+    with_engine(ClientDouble(refuse), tmp_path, test)
+
+
+def test_an_engine_that_is_not_there_is_told():
+    async def run():
+        async with HttpEngine("http://127.0.0.1:1") as engine:
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await engine.health()
+
+    asyncio.run(run())

@@ -1,0 +1,111 @@
+import asyncio
+
+import pytest
+from fixtures_nats import ClientDouble, bridge_over, until
+
+from clients.nats import NatsEngine
+from clients.surface import How
+from contracts.access import NatsAccess
+from contracts.errors import DeadlineExceeded, InvalidInput, Unavailable, UnknownOperation, UnknownSymbol
+from contracts.requests import AppendDay, EvaluateFormula, FactorExposures
+from contracts.work import Priority
+
+WEIGHTS = FactorExposures(portfolio_weights={"A": 1.0}, portfolio_id="p")
+
+
+def with_engine(server, client, test):
+    async def run():
+        async with bridge_over(server, client) as bridge, NatsEngine.of_run(server.run_dir) as engine:
+            await test(bridge, engine)
+
+    asyncio.run(run())
+
+
+def test_a_typed_request_gets_a_typed_answer(nats_server):
+    client = ClientDouble()
+
+    async def test(bridge, engine):
+        got = await engine.factor_exposures(WEIGHTS, How(timeout_s=3.0, request_id="r", priority="critical"))
+        assert got.calculation_result.factor_exposures == {"market": 1.0}
+        day = AppendDay(model_id="m", feature_data={"date": ["2024-01-02"], "symbol": ["A"], "x": [1.0]})
+        assert (await engine.append_day(day)).model_version == 3
+
+    with_engine(nats_server, client, test)
+    call = client.calls[0]
+    assert (call.timeout_s, call.request_id, call.priority) == (3.0, "r", Priority.CRITICAL)
+
+
+def test_the_engines_problem_is_raised_as_the_error_it_was(nats_server):
+    def refuse(operation, payload):
+        raise UnknownSymbol("no symbol ZZZ", field="portfolio_weights", rows=["ZZZ"])
+
+    async def test(bridge, engine):
+        with pytest.raises(UnknownSymbol) as caught:
+            await engine.factor_exposures(WEIGHTS)
+        assert caught.value.rows == ["ZZZ"]
+
+    with_engine(nats_server, ClientDouble(refuse), test)
+
+
+def test_silence_absence_and_http_only_operations_are_told_apart(nats_server):
+    async def hang(operation, payload):
+        await asyncio.Event().wait()
+
+    async def test(bridge, engine):
+        with pytest.raises(DeadlineExceeded):
+            await engine.factor_exposures(WEIGHTS, How(timeout_s=0.05))
+        with pytest.raises(UnknownOperation, match="HTTP only"):
+            await engine.evaluate_formula(EvaluateFormula(formula="close"))
+        with pytest.raises(InvalidInput):
+            await engine.factor_exposures(WEIGHTS, How(timeout_s=-1))
+
+    async def nobody():
+        async with NatsEngine.of_run(nats_server.run_dir) as engine:
+            with pytest.raises(Unavailable, match="no factor engine answers"):
+                await engine.factor_exposures(WEIGHTS)
+
+    asyncio.run(nobody())
+    with_engine(nats_server, ClientDouble(hang), test)
+
+
+def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path):
+    async def connect():
+        async def quiet(error):
+            pass
+
+        access = NatsAccess("nats://127.0.0.1:1", "me", "secret")
+        with pytest.raises(Unavailable) as caught:
+            async with NatsEngine(access, max_reconnect_attempts=1, error_cb=quiet, reconnect_time_wait=0.01):
+                pass
+        assert "secret" not in str(caught.value)
+
+    asyncio.run(connect())
+    with pytest.raises(Unavailable, match="no NATS server"):
+        NatsEngine.of_run(tmp_path)
+
+
+def test_a_durable_request_is_done_once_however_often_it_is_sent(own_server):
+    client = ClientDouble()
+
+    async def test(bridge, engine):
+        for _ in range(3):
+            assert await engine.send_durably("factor_exposures", WEIGHTS, How(request_id="same")) == "same"
+        other = await engine.send_durably("factor_exposures", WEIGHTS)
+        await until(lambda: bridge.durable.done == 2, "two were done")
+        assert {call.request_id for call in client.calls} == {"same", other}
+
+    with_engine(own_server, client, test)
+    assert len(client.calls) == 2
+
+
+def test_events_are_followed_as_they_come(own_server):
+    async def test(bridge, engine):
+        async with engine.events() as events:
+            got = await engine.factor_exposures(WEIGHTS)
+            event = await asyncio.wait_for(anext(events), 10)
+            assert event.subject == "factor.portfolio_exposures.p"
+            assert event.type == "FACTOR_EXPOSURE"
+            assert event.sequence == 1
+            assert event.data["calculation_id"] == got.calculation_result.calculation_id
+
+    with_engine(own_server, ClientDouble(), test)
