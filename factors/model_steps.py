@@ -59,7 +59,7 @@ class Steps:
     def _new_scorer(self) -> None:
         defaults = (*self.settings.smooth_features, *self.settings.fill_features)
         self._cleaner = Cleaner(self.recipe, optional=defaults)
-        self._scorer = StyleScores(self.settings.style_factors, set(self.field_names), threads=self._threads)
+        self._scorer = StyleScores(self.settings.style_factors, set(self.field_names), groups=set(self.category_names), threads=self._threads)
         self._returns = ReturnStage(self.settings, self._threads)
 
     def change_settings(self, settings: ModelSettings) -> None:
@@ -130,8 +130,7 @@ class Steps:
         self.history.drop(*(name for name in self.history.names if name.startswith(SCORES)))
         self._new_scorer()
         fields = {name: self.array(f"fields/{name}", "set_panel") for name in self.field_names}
-        codes = self.array("category/sector", "set_panel") if self.sector_names else None
-        self._score(fields, codes)
+        self._score(fields, {name: self.array(f"category/{name}", "set_panel") for name in self.category_names})
 
     def estimate_factor_returns(self) -> None:
         """Regress every date, from the beginning."""
@@ -164,7 +163,7 @@ class Steps:
         fields, codes = self._aligned(days)
         self._store(days.dates, fields, codes)
         if self.has_scores:
-            self._score(fields, codes.get("sector"))
+            self._score(fields, codes)
         if self.has_factor_returns:
             self._regress(days.n_dates)
         if self.covariance is not None:
@@ -237,6 +236,8 @@ class Steps:
             whole = self.array(name, "") if last is None else self.history.tail(name, last)
             (day_asset if by_asset else day)[name] = self._pad(whole) if by_asset else whole
         latest: dict[str, NDArray[Any]] = {f"cleaner/{name}": values for name, values in self._cleaner.state().items()}
+        if self._scorer.custom is not None:
+            latest |= {f"custom/{name}": values for name, values in self._scorer.custom.state().items()}
         latest |= {f"regression/{name}": values for name, values in self._returns.state().items()}
         if self.covariance is not None:
             latest |= {f"factor_covariance/{name}": values for name, values in self.covariance.state().items()}
@@ -278,6 +279,8 @@ class Steps:
             if rest:
                 groups.setdefault(group_name, {})[rest] = values
         steps._cleaner.restore(groups.get("cleaner", {}))
+        if steps._scorer.custom is not None:
+            steps._scorer.custom.restore(groups.get("custom", {}), len(steps.symbols))
         steps._returns.restore(groups.get("regression", {}))
         if steps.has_scores:
             rows = steps._scorer.lookback
@@ -359,19 +362,19 @@ class Steps:
             codes[name] = spread_out(renamed)
         return fields, codes
 
-    def _score(self, raw: Mapping[str, Array], codes: NDArray[np.int16] | None) -> None:
+    def _score(self, raw: Mapping[str, Array], codes: Mapping[str, NDArray[np.int16]]) -> None:
         """Clean, mark the universe and score the last rows."""
         n_new, n_assets = raw["returns"].shape
         changed = self._cleaner.apply(Panel(self.dates_of(n_new), self.symbols, raw))
         fields = {**raw, **changed}
         caps = fields["market_cap"]
-        mask = estimation_mask(caps, codes)
+        mask = estimation_mask(caps, codes.get("sector"))
         if self.recipe.top_n is not None:
             top = np.empty_like(mask)
             top_rows(caps, mask, self.recipe.top_n, top)
             mask = top
         market = self._market(raw["returns"], caps, mask)
-        scores = self._scorer.compute(fields, market, caps, mask)
+        scores = self._scorer.compute(fields, market, caps, mask, self.dates_of(n_new), codes)
         for name, values in changed.items():
             self.history.append(f"clean/{name}", values, by_asset=True)
         self.history.append("estimation", mask, by_asset=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from factors.custom_styles import CustomStyles
 from factors.descriptors import DESCRIPTORS, YEAR, Inputs, market_fit, momentum
 from factors.errors import MissingColumnError
 from factors.kernels import clip_deviations, standardize_rows, winsorize_rows
@@ -82,15 +83,18 @@ class StyleScores:
         A style is asked for by name whose data the panel lacks.
     """
 
-    def __init__(self, settings: StyleSettings, fields: set[str], *, threads: int = 1) -> None:
+    def __init__(
+        self, settings: StyleSettings, fields: set[str], *, groups: set[str] | None = None, threads: int = 1
+    ) -> None:
         self.settings = settings
         self.threads = threads
         self._series: dict[str, Series] = derived(settings)
         usable = {name for name, series in self._series.items() if series.available(fields)}
         self._parts = {name: self._usable_parts(name, usable) for name in STYLE_NAMES}
         names = []
-        for name in settings.names or STYLE_NAMES:
+        for name in settings.names or (*STYLE_NAMES, *settings.custom):
             if name in settings.custom:
+                names.append(name)
                 continue
             possible = self._possible(name, usable)
             if settings.enabled(name) is True and not possible:
@@ -98,6 +102,8 @@ class StyleScores:
             if possible and settings.enabled(name) is not False:
                 names.append(name)
         self.names = tuple(names)
+        formulas = {name: formula for name, formula in settings.custom.items() if name in names}
+        self.custom = CustomStyles(formulas, fields, groups or set()) if formulas else None
         self._order = tuple(name for name in STYLE_NAMES if name in self._with_bases())
         self._windows = {name: Window(rows) for name, rows in self._lookback().items()}
         # As long as the returns' own window, so that the two run over the same rows.
@@ -108,7 +114,15 @@ class StyleScores:
         """Rows, the new one included, that the scores of a date depend on."""
         return max([1, *(window.rows for window in self._windows.values())])
 
-    def compute(self, fields: Mapping[str, Array], market: Array, caps: Array, mask: Mask) -> Array:
+    def compute(
+        self,
+        fields: Mapping[str, Array],
+        market: Array,
+        caps: Array,
+        mask: Mask,
+        dates: NDArray[np.datetime64],
+        groups: Mapping[str, NDArray[np.int16]],
+    ) -> Array:
         """Give the scores of the next dates.
 
         Parameters
@@ -119,6 +133,9 @@ class StyleScores:
         caps : float64 [n_new, n_assets]
         mask : bool [n_new, n_assets]
             The estimation universe.
+        dates : datetime64[D] [n_new]
+        groups : mapping to int16 [n_new, n_assets]
+            Category codes, which custom formulas may read.
 
         Returns
         -------
@@ -134,6 +151,12 @@ class StyleScores:
         fitted = market_fit(inputs) if "returns" in self._fitted_series() else {}
         for name in self._order:
             found[name] = self._score(name, inputs, fitted, found, caps, mask, covered)
+        if self.custom is not None:
+            for name, raw in self.custom.compute(fields, groups, dates).items():
+                raw[~covered | ~np.isfinite(raw)] = np.nan
+                self._winsorize(name, raw, mask)
+                self._standardize(raw, caps, mask, True, True)
+                found[name] = raw
         scores = np.empty((n_new, len(self.names), n_assets))
         for column, name in enumerate(self.names):
             scores[:, column] = found[name]
