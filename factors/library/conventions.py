@@ -86,8 +86,12 @@ class Conventions:
 PAPER = Conventions()
 PRESETS: dict[str, Conventions] = {
     "paper": PAPER,
-    "alpha101v": Conventions(name="alpha101v"),
-    "kunquant": Conventions(name="kunquant", adv="shares"),
+    "alpha101v": Conventions(
+        name="alpha101v", rank_scale="unit", ts_rank_scale="unit", argmax_basis="days_ago", ddof=0
+    ),
+    "kunquant": Conventions(
+        name="kunquant", window_fraction="round", adv="shares", ts_rank_scale="count", corr_zero_variance="zero"
+    ),
     "py_alpha_lib": Conventions(name="py_alpha_lib", window_fraction="round", adv="shares"),
     "brain": Conventions(name="brain", rank_scale="unit", ts_rank_scale="unit", argmax_basis="days_ago", ddof=0),
     "qlib": Conventions(name="qlib", min_periods="one", corr_tolerance=2e-5, ema_seed="first"),

@@ -12,7 +12,8 @@ BANCHMARKINDEXCLOSE, MKT, SMB, HML). ``OUT.npz`` gets one array a formula under 
 Conventions, those of the report where it states one: STD is the sample standard deviation, COVIANCE the sample
 covariance, RANK and TSRANK are the average rank over the count, SMA(A, n, m) starts at the first valid A, WMA weighs
 by 0.9 ^ age, DECAYLINEAR weighs the newest most, MAX and MIN with a number above 1 as second argument are rolling,
-a window with a missing value is missing, a comparison with a missing side is missing, division by zero is missing.
+a window with a missing value is missing, a comparison with a missing side is missing, division by zero is missing, a
+conditional is missing until its longest branch has its rows.
 """
 
 import re
@@ -208,31 +209,44 @@ def regression_residual(y, *x):
     return out
 
 
-def filtered_beta(y, x, kept):
-    out = np.full(y.shape[1], np.nan)
-    for j in range(y.shape[1]):
-        rows = kept[:, j] == 1
-        if rows.sum() >= 50:
-            xs, ys = x[rows, j], y[rows, j]
-            out[j] = ((xs - xs.mean()) * (ys - ys.mean())).sum() / ((xs - xs.mean()) ** 2).sum()
+def filtered_beta(y, x, kept, n, least=50):
+    """Slope of y on x over those of the last n rows that are kept, at least so many of them."""
+    out = np.full(y.shape, np.nan)
+    usable = (kept == 1) & np.isfinite(x) & np.isfinite(y)
+    for t, j in np.ndindex(y.shape):
+        rows = slice(max(0, t - n + 1), t + 1)
+        xs, ys = x[rows, j][usable[rows, j]], y[rows, j][usable[rows, j]]
+        if xs.size >= least:
+            out[t, j] = ((xs - xs.mean()) * (ys - ys.mean())).sum() / ((xs - xs.mean()) ** 2).sum()
     return out
 
 
 def sma(a, n, m):
     """Y_t = (m A_t + (n - m) Y_t-1) / n, started at the first valid value; a gap leaves the state as it was."""
     out = np.full(a.shape, np.nan)
-    for j in range(a.shape[1]):
-        state = np.nan
-        for t in range(a.shape[0]):
-            if np.isfinite(a[t, j]):
-                state = a[t, j] if np.isnan(state) else (m * a[t, j] + (n - m) * state) / n
-                out[t, j] = state
+    state = np.full(a.shape[1], np.nan)
+    for t, row in enumerate(a):
+        present = np.isfinite(row)
+        state = np.where(present, np.where(np.isnan(state), row, (m * row + (n - m) * state) / n), state)
+        out[t, present] = state[present]
     return out
 
 
 def compare(symbol, a, b):
     result = {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal, "==": np.equal}[symbol](a, b)
     return np.where(np.isnan(a) | np.isnan(b), np.nan, result.astype(float))
+
+
+def lookback(tree):
+    """Rows before today that the text reads: none of its conditionals speaks before that many have passed."""
+    parts = [part for part in tree[1:] if isinstance(part, tuple)]
+    below = max((lookback(part) for part in parts), default=0)
+    if tree[0] in {"DELAY", "DELTA"}:
+        return below + int(tree[2][1])
+    rolling = tree[0] not in {"SMA", "MAX", "MIN"} and tree[0].isalpha() and len(tree) > 2
+    if rolling or (tree[0] in {"MAX", "MIN"} and tree[2][0] == "number" and tree[2][1] > 1):
+        return below + int(max(part[1] for part in tree[2:] if part[0] == "number")) - 1
+    return below
 
 
 class Evaluator:
@@ -258,7 +272,9 @@ class Evaluator:
             return self.panel[tree[1]]
         if head == "?":
             condition, yes, no = (self(part) for part in tree[1:])
-            return np.where(np.isnan(condition), np.nan, np.where(condition != 0, yes, no))
+            chosen = np.where(np.isnan(condition), np.nan, np.where(condition != 0, yes, no))
+            chosen[: lookback(tree)] = np.nan
+            return chosen
         if head in {"<", ">", "<=", ">=", "=="}:
             return compare(head, self(tree[1]), self(tree[2]))
         if head in {"&", "|"}:
@@ -269,7 +285,8 @@ class Evaluator:
             a, b = self(tree[1]), self(tree[2])
             if head == "/":
                 return np.where(b == 0, np.nan, a / np.where(b == 0, 1.0, b))
-            return {"+": np.add, "-": np.subtract, "*": np.multiply, "^": np.power}[head](a, b)
+            value = {"+": np.add, "-": np.subtract, "*": np.multiply, "^": np.power}[head](a, b)
+            return np.where(np.isnan(a) | np.isnan(b), np.nan, value)  # numpy says 1 ^ NaN = 1
         if head == "negative":
             return -self(tree[1])
         return self.call(head, tree[1:])
@@ -294,7 +311,7 @@ class Evaluator:
             *factors, n = arguments[1:]
             return windowed(regression_residual, int(n[1]), first, *(self(f) for f in factors))
         if name == "FILTERBETA":
-            return windowed(filtered_beta, int(arguments[3][1]), first, self(arguments[1]), self(arguments[2]))
+            return filtered_beta(first, self(arguments[1]), self(arguments[2]), int(arguments[3][1]))
         if name == "REGBETA":
             n = int(arguments[2][1])
             step = np.arange(1.0, n + 1) - (n + 1) / 2

@@ -1,0 +1,80 @@
+"""GTJA191 against a slow, plain evaluator of the published text, and its aliases against what they are aliases of."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oracle_agreement import ROOT, assert_agrees, library_fields, oracle_market, our_values, rows_of, run_oracle
+
+from factors.library import Catalogue, compile_library, conventions, parse
+from factors.library.agreement import oracles
+from factors.library.distinct import rank_correlation
+
+pytestmark = pytest.mark.oracle
+
+PUBLISHED = ROOT.parent / "shared" / "data" / "formulas_gtja191.txt"
+FIELDS = {
+    "OPEN": "open", "CLOSE": "close", "HIGH": "high", "LOW": "low", "VOLUME": "volume", "VWAP": "vwap",
+    "BANCHMARKINDEXCLOSE": "benchmark_close", "BANCHMARKINDEXOPEN": "benchmark_open",
+}  # fmt: skip
+FACTORS = {"MKT": "mkt_return", "SMB": "smb", "HML": "hml"}
+CATALOGUE = Catalogue.load()
+SHARES = conventions({"base": "paper", "adv": "shares"})
+ALIASES = [name for name in CATALOGUE.aliases if name.startswith("gtja191_")]
+
+
+@pytest.fixture(scope="module")
+def market():
+    return oracle_market()
+
+
+@pytest.fixture(scope="module")
+def ours(market):
+    return our_values("gtja191_text", market)
+
+
+@pytest.fixture(scope="module")
+def theirs(market, tmp_path_factory):
+    if not Path(PUBLISHED).exists():
+        pytest.skip("the published formulas are not beside the project: ../shared/data/formulas_gtja191.txt")
+    arrays, rest = library_fields(market)
+    series = compile_library({name: parse(n, definitions=CATALOGUE.definitions) for name, n in FACTORS.items()})
+    fields = {name: market[field] for name, field in FIELDS.items()} | series.run(arrays, **rest)
+    fields["AMOUNT"] = market["vwap"] * market["volume"]
+    folder = tmp_path_factory.mktemp("gtja")
+    return run_oracle("gtja_plain.py", [], fields, folder, formulas=PUBLISHED, own_python=True)
+
+
+@pytest.mark.parametrize("row", rows_of("gtja191_text"))
+def test_the_entry_gives_the_values_of_the_published_text(row, ours, theirs):
+    values, warmup = ours[row.factor]
+    assert_agrees(values, theirs[str(int(row.factor.removeprefix("gtja191_")))], row, first_row=warmup)
+
+
+def test_every_one_of_the_191_has_a_record():
+    recorded = {row.factor for row in oracles()["gtja191_text"].agreements}
+    assert recorded == {f"gtja191_{n:03d}" for n in range(1, 192)}
+    assert recorded == {name for name in (*CATALOGUE.entries, *CATALOGUE.aliases) if name.startswith("gtja191_")}
+
+
+@pytest.fixture(scope="module")
+def pairs(market):
+    """Values of each alias's published text and of what it stands for, with adv counted in shares."""
+    texts = {name: CATALOGUE.aliases[name].formula for name in ALIASES}
+    targets = {CATALOGUE.aliases[name].alias_of for name in ALIASES}
+    texts |= {name: CATALOGUE.entries[name].formula for name in targets}
+    library = compile_library({n: parse(text, SHARES, definitions=CATALOGUE.definitions) for n, text in texts.items()})
+    arrays, rest = library_fields(market)
+    return library.run(arrays, **rest)
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_an_alias_has_the_recorded_relation_to_its_factor(name, pairs):
+    alias = CATALOGUE.aliases[name]
+    a, b = pairs[name], pairs[alias.alias_of]
+    if alias.relation == "equal":
+        defined = np.isfinite(a) & np.isfinite(b)
+        assert (np.isfinite(a) == np.isfinite(b)).all()
+        np.testing.assert_allclose(a[defined], b[defined], rtol=1e-9, atol=1e-9)
+    else:
+        assert rank_correlation(a, b, min_names=50) > 0.9999
