@@ -1,0 +1,89 @@
+"""Run as a process of its own: actors on a simulated cluster whose device nodes come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from contracts.settings import NAMESPACE, Settings
+from router.client import RouterClient
+from router.operations import PLACEMENTS, Workload
+from router.router import start_router
+
+DEADLINE_S = 120.0
+DEVICES = {"neural_engine": 1, "metal_gpu": 1}
+WORKLOADS = (
+    Workload.FACTOR_MODEL_CREATION,
+    Workload.FACTOR_EXPOSURE_ANALYSIS,
+    Workload.FACTOR_RETURNS_ESTIMATION,
+    Workload.VALUE_FACTOR,
+)
+
+
+async def settled(client: RouterClient, what: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until /health satisfies the condition for every pinned actor; give the actors by workload."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        actors = {actor["workload"]: actor for actor in (await client.health())["actors"]}
+        pinned = [actors[w.value] for w in WORKLOADS if PLACEMENTS[w].devices]
+        if all(actor["state"] == "READY" for actor in actors.values()) and all(condition(actor) for actor in pinned):
+            return actors
+        assert time.monotonic() < end, f"{what}: {json.dumps(actors, default=str)}"
+        await asyncio.sleep(0.1)
+
+
+def on_devices(actor: dict[str, Any]) -> bool:
+    return actor["placement"]["device"] == actor["wanted_device"]
+
+
+def on_cpu(actor: dict[str, Any]) -> bool:
+    return actor["placement"]["device"] == ["cpu"]
+
+
+async def scenario(cluster: Cluster, mac: Any, run_dir: Path, echo_path: str) -> dict[str, Any]:
+    current = Settings(run_dir=run_dir, actor_ready_timeout_s=60.0, messagebus_enabled=False)
+    paths = {workload.value: "echo_workload:Echo" for workload in WORKLOADS}
+    start_router(current, paths=paths, extra={"PYTHONPATH": echo_path})
+    client = await RouterClient(current).start(DEADLINE_S)
+    out: dict[str, Any] = {"mac": mac.node_id}
+    try:
+        out["pinned"] = await settled(client, "on the devices", on_devices)
+        # The node dies under load: every call still ends in time.
+        calls = [
+            asyncio.create_task(client.call("factor_exposures", {"n": i, "work_s": 0.01}, timeout_s=DEADLINE_S))
+            for i in range(50)
+        ]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        cluster.remove_node(mac, allow_graceful=False)
+        out["answers"] = [(await call).unwrap()["values"]["echo"]["n"] for call in calls]
+        out["fallen_back"] = await settled(client, "back on the cpu", on_cpu)
+        cluster.add_node(num_cpus=1, resources=DEVICES)
+        out["returned"] = await settled(client, "on the devices again", on_devices)
+    finally:
+        await client.close()
+    return out
+
+
+def main(run_dir: Path, echo_path: str) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        mac = cluster.add_node(num_cpus=1, resources=DEVICES)
+        ray.init(address=cluster.address, namespace=NAMESPACE, log_to_driver=False)
+        cluster.wait_for_nodes()
+        out = asyncio.run(scenario(cluster, mac, run_dir, echo_path))
+        (run_dir / "outcome.json").write_text(json.dumps(out, default=str))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

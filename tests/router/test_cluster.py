@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures_ray import ECHO_PATH
+
+from router.operations import PLACEMENTS, Workload
+
+SCENARIO = Path(__file__).parent / "cluster_scenario.py"
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 170
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """Run the scenario in a process group of its own, since it builds and breaks a cluster."""
+    run_dir = tmp_path_factory.mktemp("cluster")
+    environment = {
+        **os.environ,
+        "FACTOR_ENGINE_RUN_DIR": str(run_dir),
+        "PYTHONPATH": str(ROOT),
+        # The raylet of a node that is killed must be missed soon.
+        "RAY_health_check_initial_delay_ms": "500",
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_failure_threshold": "3",
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(SCENARIO), str(run_dir), str(ECHO_PATH)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=LIMIT_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, 15)
+            process.wait(20)
+    assert process.returncode == 0, said[-4000:]
+    return json.loads((run_dir / "outcome.json").read_text())
+
+
+def pinned(actors):
+    return {name: actor for name, actor in actors.items() if PLACEMENTS[Workload(name)].devices}
+
+
+@pytest.mark.timeout(LIMIT_S + 30)
+def test_pinned_actors_land_together_on_the_node_that_has_their_devices(outcome):
+    actors = pinned(outcome["pinned"])
+    assert {actor["placement"]["node_id"] for actor in actors.values()} == {outcome["mac"]}
+    for name, actor in actors.items():
+        wanted = [device.value for device in PLACEMENTS[Workload(name)].devices]
+        assert actor["wanted_device"] == wanted
+        assert set(wanted) <= set(actor["placement"]["resources"])
+    assert outcome["pinned"]["value_factor"]["placement"]["device"] == ["cpu"]
+
+
+def test_when_the_node_dies_its_actors_are_made_anew_on_cpu_and_health_says_so(outcome):
+    actors = pinned(outcome["fallen_back"])
+    assert len(actors) == 3
+    for actor in actors.values():
+        assert actor["placement"]["device"] == ["cpu"]
+        assert actor["placement"]["node_id"] != outcome["mac"]
+        assert not set(actor["placement"]["resources"]) & {"neural_engine", "metal_gpu"}
+        assert actor["restarts"] >= 1
+        assert "does not offer" in actor["reason"]
+
+
+def test_calls_that_were_under_way_when_the_node_died_are_answered(outcome):
+    assert outcome["answers"] == list(range(50))
+
+
+def test_actors_return_to_their_devices_when_a_node_brings_them(outcome):
+    actors = pinned(outcome["returned"])
+    (node,) = {actor["placement"]["node_id"] for actor in actors.values()}
+    assert node != outcome["mac"]
+    assert all(actor["reason"].startswith("on ") for actor in actors.values())
