@@ -1,0 +1,222 @@
+"""Streaming is batch, bit for bit; the future does not matter, nor where one starts once warm."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from factors.library import Catalogue, FieldsError, compile_library
+
+# one of everything: each kernel, lags across phases, shared buffers, recursion, conditionals, groups
+FORMULAS = {
+    "alpha": "rank(ts_argmax(signedpower(returns < 0 ? stddev(returns, 6) : close, 2), 5)) - 0.5",
+    "lagged_rank": "corr(rank(close), delay(rank(delay(rank(volume), 2)), 1), 6)",
+    "windows": "ts_rank(close, 5) + ts_max(high, 7) - ts_min(low, 4) + decay_linear(vwap, 6) * product(close / open, 3)",
+    "long": "sum(returns, 70) + mean(close, 66) / stddev(close, 80) + corr(close, volume, 65) + ts_max(close, 67)",
+    "moments": "skew(returns, 8) + kurt(returns, 9) + rsquare(close, 7) + avedev(close, 5)",
+    "sorted": "ts_quantile(close, 9, 0.8) + mean_largest(returns, 8, 3) + median(volume, 5)",
+    "masked": "mean(returns, 20, min_periods=5) + reg_slope(returns, benchmark_return, 15, min_periods=6) + ew_mean(close, 9, 4)",
+    "regression": "mreg_slope(2, 12, returns, benchmark_return, delay(benchmark_return)) + coskew(returns, benchmark_return, 9)",
+    "smooth": "ema(close, 6) + sma(volume, 9, 2) + wilder_sum(high - low, 5) + kama(close, 5)",
+    "cycle": "ht_sine(close) + mama(close, 0.5, 0.05) + ht_trendmode(close) + ht_dcperiod(close)",
+    "path": 'sar(high, low, 0.02, 0.2) + cumsum(returns, reset="month") + barslast(close > open) + ffill(close, 3)',
+    "across": "zscore(winsorize(close, 0.1)) + cs_wmean(returns, market_cap) + cs_residual(close, open, volume)",
+    "group": "indneutralize(close, industry) + group_rank(volume, sector) + group_wmean(returns, market_cap, sector)",
+    "market": "returns - mkt_return + industry_return",
+    "benchmark": "reg_residual_std(returns, benchmark_return, 10)",
+}
+RECURSIVE = {"smooth", "cycle", "path"}
+
+
+def rows(panel, t, names=slice(None)):
+    fields = {name: values[t, names] for name, values in panel.fields.items()}
+    groups = {name: values[t, names] for name, values in panel.groups.items()}
+    return fields, groups, panel.dates[t]
+
+
+def batch(library, panel, dates=slice(None), **kwargs):
+    fields = {name: values[dates] for name, values in panel.fields.items()}
+    groups = {name: values[dates] for name, values in panel.groups.items()}
+    return library.run(fields, groups=groups, dates=panel.dates[dates], **kwargs)
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def market(panel_of):
+    return panel_of(130, 9, seed=5)
+
+
+@pytest.fixture(scope="module")
+def library():
+    return compile_library(FORMULAS)
+
+
+@pytest.fixture(scope="module")
+def whole(library, market):
+    return batch(library, market)
+
+
+def test_every_factor_of_the_sample_gives_values(whole):
+    for name, values in whole.items():
+        assert np.isfinite(values).mean() > 0.3, name
+
+
+def test_streaming_row_by_row_equals_batch_bit_for_bit(library, market, whole):
+    stream = library.stream(9)
+    for t in range(130):
+        result = stream.update(*rows(market, t))
+        for k, name in enumerate(library.ids):
+            same(result[k], whole[name][t])
+
+
+@pytest.mark.parametrize(("block", "threads"), [(1, 1), (7, 1), (13, 2), (32, 3), (500, 2)])
+def test_blocks_and_threads_do_not_change_a_bit(library, market, whole, block, threads):
+    result = batch(library, market, block=block, threads=threads)
+    for name in library.ids:
+        same(result[name], whole[name])
+
+
+@settings(max_examples=20, deadline=None)
+@given(end=st.integers(1, 129))
+def test_batch_on_a_prefix_is_the_prefix_of_batch(library, market, whole, end):
+    result = batch(library, market, slice(0, end))
+    for name in library.ids:
+        same(result[name], whole[name][:end])
+
+
+@settings(max_examples=20, deadline=None)
+@given(start=st.integers(1, 60))
+def test_a_start_elsewhere_agrees_bit_for_bit_after_the_warm_up(library, market, whole, start):
+    result = batch(library, market, slice(start, None))
+    for name in library.ids:
+        if name not in library.recursive:
+            ready = library.warmup[name]
+            # names not yet listed at the start have their own warm-up in both
+            same(result[name][ready:, 4:], whole[name][start + ready :, 4:])
+
+
+def test_the_recursive_factors_say_so(library):
+    assert library.recursive == RECURSIVE
+
+
+def test_nothing_is_said_before_the_warm_up_of_the_panel_or_of_a_late_listing(library, market, whole):
+    listed = 130 // 3
+    for name in library.ids:
+        ready = library.warmup[name]
+        assert np.isnan(whole[name][:ready]).all(), name
+        if name not in ("across", "group", "market", "masked"):
+            assert np.isnan(whole[name][: listed + ready, 0]).all(), name
+
+
+def test_nothing_is_infinite_on_hard_data(library, panel_of):
+    panel = panel_of(100, 9, seed=6)
+    panel.fields["volume"][::7] = 0.0
+    panel.fields["close"][::11, 4] = 0.0
+    panel.fields["close"][40:, 5] = np.nan
+    panel.fields["returns"][20, :] = np.inf
+    panel.fields["market_cap"][:, 7] = np.nan
+    panel.fields["open"][:, 8] = np.nan
+    panel.fields["high"][50] = 1e300
+    for values in batch(library, panel).values():
+        assert not np.isinf(values).any()
+
+
+def test_a_saved_state_goes_on_as_if_nothing_had_happened(library, market, whole):
+    first = library.stream(9)
+    for t in range(77):
+        first.update(*rows(market, t))
+    saved = {name: value.copy() for name, value in first.state().items()}
+    second = library.stream(9)
+    second.restore(saved)
+    for t in range(77, 130):
+        result = second.update(*rows(market, t))
+        for k, name in enumerate(library.ids):
+            same(result[k], whole[name][t])
+
+
+def test_new_names_join_at_the_end_without_history(library, market):
+    grown = library.stream(6)
+    for t in range(50):
+        grown.update(*rows(market, t, slice(0, 6)))
+    grown.grow(9)
+    full = library.stream(9)
+    for t in range(130):
+        fields, groups, day = rows(market, t)
+        if t < 50:
+            fields = {name: np.where(np.arange(9) < 6, value, np.nan) for name, value in fields.items()}
+            groups = {name: np.where(np.arange(9) < 6, value, -1) for name, value in groups.items()}
+        expected = full.update(fields, groups, day)
+        if t >= 50:
+            same(grown.update(*rows(market, t)), expected)
+
+
+def test_a_permutation_of_the_names_permutes_the_factors(library, market, whole):
+    order = np.random.default_rng(0).permutation(9)
+    shuffled = type(market)(
+        fields={k: v[:, order] for k, v in market.fields.items()},
+        groups={k: v[:, order] for k, v in market.groups.items()},
+        dates=market.dates,
+    )
+    result = batch(library, shuffled)
+    for name in library.ids:
+        np.testing.assert_allclose(result[name], whole[name][:, order], rtol=1e-8, atol=1e-8)
+
+
+def test_one_name_alone_and_a_field_that_is_all_missing_are_no_error(library, panel_of):
+    alone = panel_of(90, 1)
+    assert np.isfinite(batch(library, alone)["windows"]).any()
+    empty = panel_of(40, 5)
+    empty.fields["volume"][:] = np.nan
+    assert np.isnan(batch(library, empty)["lagged_rank"]).all()
+
+
+def test_a_bad_row_is_refused_by_name_and_changes_nothing(library, market, whole):
+    stream = library.stream(9)
+    for t in range(20):
+        stream.update(*rows(market, t))
+    fields, groups, day = rows(market, 20)
+    with pytest.raises(FieldsError, match="close"):
+        stream.update({k: v for k, v in fields.items() if k != "close"}, groups, day)
+    with pytest.raises(FieldsError, match="vwap"):
+        stream.update({**fields, "vwap": fields["vwap"][:4]}, groups, day)
+    with pytest.raises(FieldsError, match="dates must increase"):
+        stream.update(fields, groups, market.dates[19])
+    result = stream.update(fields, groups, day)
+    for k, name in enumerate(library.ids):
+        same(result[k], whole[name][20])
+
+
+def test_a_state_of_another_library_is_refused(library, market):
+    other = compile_library({"x": "mean(close, 5)"}).stream(9)
+    with pytest.raises(FieldsError, match="state"):
+        other.restore(library.stream(9).state())
+
+
+@pytest.fixture(scope="module")
+def everything():
+    catalogue = Catalogue.load()
+    return compile_library(catalogue.entries) if catalogue.entries else None
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 1000))
+def test_the_whole_catalogue_streams_as_it_batches_and_forgets_where_it_began(everything, panel_of, seed):
+    panel = panel_of(90, 12, seed=seed)
+    whole = batch(everything, panel)
+    prefix = batch(everything, panel, slice(0, 71))
+    later = batch(everything, panel, slice(9, None))
+    stream = everything.stream(12)
+    for t in range(90):
+        result = stream.update(*rows(panel, t))
+        for k, name in enumerate(everything.ids):
+            np.testing.assert_array_equal(result[k], whole[name][t], err_msg=name)
+    for name in everything.ids:
+        np.testing.assert_array_equal(prefix[name], whole[name][:71], err_msg=name)
+        assert not np.isinf(whole[name]).any(), name
+        ready = everything.warmup[name]
+        assert np.isnan(whole[name][:ready]).all(), name
+        if name not in everything.recursive:
+            np.testing.assert_array_equal(later[name][ready:, 4:], whole[name][9 + ready :, 4:], err_msg=name)
