@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sys
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -20,7 +21,7 @@ from bus.face import Face
 from bus.nats_server import NatsServer
 from bus.outbox import Outbox
 from contracts.errors import EngineError, UnknownModel
-from contracts.settings import NAMESPACE, Settings
+from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority
 from launch.market import Market
 from router.client import ROUTER, RouterClient
@@ -256,3 +257,23 @@ def first_line(error: BaseException) -> str:
     """Give an error as one line for a person."""
     text = error.detail if isinstance(error, EngineError) else str(error)
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def _main(arguments: list[str]) -> int:
+    """``python -m engine stop``: end the actors on the Ray that runs, and the run directory's nats-server."""
+    import ray
+
+    if arguments != ["stop"]:
+        print("usage: python -m engine stop", file=sys.stderr)  # noqa: T201
+        return 2
+    with contextlib.suppress(ConnectionError):
+        ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False)
+    if ray.is_initialized():
+        stop_engine(settings())
+    elif settings().nats_url is None:
+        NatsServer(settings().run_dir, settings().nats_port).stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -13,6 +13,7 @@ from typing import Any
 
 from contracts.settings import NAMESPACE, Settings
 from launch.errors import StartError
+from launch.node import device_resources
 from launch.ports import free_port
 from launch.run_dir import RunDir
 
@@ -113,9 +114,12 @@ def connect(current: Settings, run_dir: RunDir, ports: dict[str, int]) -> Cluste
         return Cluster(address, _url(context.dashboard_url), local=False, temp=None, ports=ports)
     temp = run_dir.short_temp()
     group = os.getpgrp()
+    # The devices are the custom resources; Ray would offer an Apple GPU a second time under its own name.
     context = ray.init(
         address="local",
         num_cpus=current.ray_num_cpus,
+        num_gpus=0,
+        resources=device_resources(),
         object_store_memory=current.object_store_mb * 2**20,
         include_dashboard=True,
         dashboard_host="127.0.0.1",

@@ -1,4 +1,4 @@
-"""docs/api.md, written from the operation table: ``python -m web.document``."""
+"""docs/api.md from the operation table, and the settings in docs/operations.md: ``python -m web.document``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contracts import frames
 from contracts.errors import BY_CODE
-from contracts.settings import Settings
+from contracts.settings import RETIRED_SWITCHES, Settings
 from factors.settings import ModelSettings
 from router.operations import OPERATIONS, Operation, Route
 from web import body, payload
@@ -16,7 +16,10 @@ from web.openapi import PROBLEMS
 from web.routes import INLINE_BULK_BYTES
 from web.service import ROUTES
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "api.md"
+OPERATIONS_PAGE = DOCS / "operations.md"
+SETTINGS_BEGIN, SETTINGS_END = "<!-- settings -->\n", "<!-- /settings -->"
 MIB = 2**20
 _PATH_FIELD = re.compile(r"{(\w+)}")
 _DEFAULT = {name: field.default for name, field in Settings.model_fields.items()}
@@ -146,9 +149,23 @@ mean is in `factors/settings.py` and [risk.md](risk.md).
 """
 
 
+def operations_page() -> str:
+    """Give docs/operations.md with the settings as they are now."""
+    before, _, rest = OPERATIONS_PAGE.read_text().partition(SETTINGS_BEGIN)
+    _, _, after = rest.partition(SETTINGS_END)
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        value = field.default
+        shown = "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+        lines.append(f"| `FACTOR_ENGINE_{name.upper()}` | {f'`{shown}`' if shown else 'none'} | {field.description} |")
+    lines += [f"| `{name}` | | Accepted, has no effect: {why}. |" for name, why in RETIRED_SWITCHES.items()]
+    return before + SETTINGS_BEGIN + "\n" + "\n".join(lines) + "\n\n" + SETTINGS_END + after
+
+
 def write() -> None:
-    """Write docs/api.md."""
+    """Write both pages."""
     PAGE.write_text(page())
+    OPERATIONS_PAGE.write_text(operations_page())
 
 
 if __name__ == "__main__":
