@@ -6,10 +6,10 @@ import numpy as np
 
 from factors.errors import FactorError, StageError
 from factors.risk.arrays import FloatArray, as_matrix, pad_last_axes
-from factors.risk.eigenfactor import eigenfactor_adjusted, simulate_variance_ratios
+from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
 from factors.risk.ewma import decay, ewma_update, window_update
 from factors.risk.newey_west import newey_west_covariance, newey_west_variances
-from factors.risk.psd import nearest_psd, symmetrize
+from factors.risk.psd import from_spectrum, nearest_psd, symmetrize
 from factors.risk.regime import regime_multiplier
 from factors.risk.settings import FactorCovarianceSettings
 from factors.risk.shrinkage import shrunk_covariance
@@ -42,6 +42,7 @@ class FactorCovariance:
         self.settings = settings or FactorCovarianceSettings()
         self._state: dict[str, FloatArray] = {}
         self._covariance: FloatArray | None = None
+        self._spectrum: tuple[FloatArray, FloatArray] | None = None
 
     def fit(self, factor_returns: FloatArray) -> Self:
         """Start again from `[n_dates, K]` daily factor returns, NaN for missing; dates in order.
@@ -83,17 +84,20 @@ class FactorCovariance:
     def restore(self, state: dict[str, FloatArray]) -> Self:
         """Carry on from `state()` of an estimator with the same settings."""
         self._state = {name: np.array(array, dtype=np.float64) for name, array in state.items()}
-        self._covariance = None
+        self._covariance = self._spectrum = None
         return self
 
     @property
     def covariance_(self) -> FloatArray:
         """`[K, K]` daily covariance, symmetric positive semidefinite."""
         if self._covariance is None:
-            base = self._base()
             ratios = self._ratios()
-            if ratios is not None:
-                base = eigenfactor_adjusted(base, ratios, self.settings.eigenfactor_scale)
+            if ratios is None:
+                base = self._base()
+            else:
+                eigenvalues, eigenvectors = self._decomposed()
+                adjusted = adjust_spectrum(eigenvalues, ratios, self.settings.eigenfactor_scale)
+                base = from_spectrum(adjusted, eigenvectors)
             multiplier = self.regime_multiplier_
             self._covariance = base * (multiplier * multiplier)
             self._covariance.setflags(write=False)
@@ -177,6 +181,7 @@ class FactorCovariance:
             state["correlation_weights"] = pad_last_axes(state["correlation_weights"], n_factors, 0.0, n_axes=2)
 
     def _accumulate(self, rows: FloatArray) -> None:
+        self._spectrum = None
         settings, state = self.settings, self._state
         regime_decay = decay(settings.regime_half_life) if settings.regime_half_life > 0.0 else 0.0
         minimum = float(max(settings.regime_min_observations, 1))
@@ -224,8 +229,14 @@ class FactorCovariance:
         day = self.n_observations_
         share = -(-settings.eigenfactor_simulations // settings.eigenfactor_spread_days)
         rng = np.random.default_rng([settings.eigenfactor_seed, day])
-        spectrum = np.linalg.eigvalsh(self._base()).astype(np.float64, copy=False)
-        ring[day % ring.shape[0]] = simulate_variance_ratios(spectrum, self.effective_observations_, share, rng)
+        eigenvalues, _ = self._decomposed()
+        ring[day % ring.shape[0]] = simulate_variance_ratios(eigenvalues, self.effective_observations_, share, rng)
+
+    def _decomposed(self) -> tuple[FloatArray, FloatArray]:
+        """Return eigenvalues and eigenvectors of the base covariance, decomposed once a day."""
+        if self._spectrum is None:
+            self._spectrum = np.linalg.eigh(self._base())
+        return self._spectrum
 
     def _ratios(self) -> FloatArray | None:
         """Return the mean of the draws in the ring, `[K]`; None where there are none."""

@@ -3,7 +3,6 @@
 import numpy as np
 
 from factors.risk.arrays import FloatArray
-from factors.risk.psd import from_spectrum
 
 # Eigenvalues below this share of the largest are the null space (sectors that sum to zero), not risk to be adjusted.
 NULL_SHARE = 1e-10
@@ -66,9 +65,3 @@ def adjust_spectrum(eigenvalues: FloatArray, ratios: FloatArray, scale: float) -
     """
     gamma = np.maximum(scale * (np.sqrt(ratios) - 1.0) + 1.0, 0.0)
     return eigenvalues * gamma * gamma
-
-
-def eigenfactor_adjusted(covariance: FloatArray, ratios: FloatArray, scale: float) -> FloatArray:
-    """Return `[K, K]` with the variances of its eigenfactors multiplied by `gamma^2` (see `adjust_spectrum`)."""
-    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
-    return from_spectrum(adjust_spectrum(eigenvalues, ratios, scale), eigenvectors)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from factors.covariance import FactorCovariance
-from factors.risk.eigenfactor import adjust_spectrum, eigenfactor_adjusted, simulate_variance_ratios
+from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
 from factors.risk.settings import FactorCovarianceSettings
 
 
@@ -40,10 +40,10 @@ def test_too_few_observations_give_no_ratios():
     assert np.isnan(simulate_variance_ratios(np.ones(10), 19.9, 10, np.random.default_rng(0))).all()
 
 
-def test_with_ratio_one_the_matrix_comes_back():
-    root = np.random.default_rng(0).standard_normal((6, 6))
-    matrix = root @ root.T
-    np.testing.assert_allclose(eigenfactor_adjusted(matrix, np.ones(6), 1.4), matrix, rtol=1e-10)
+def test_with_ratio_one_the_spectrum_comes_back_and_the_scale_widens_the_change():
+    spectrum = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(adjust_spectrum(spectrum, np.ones(3), 1.4), spectrum)
+    np.testing.assert_allclose(adjust_spectrum(spectrum, np.full(3, 1.21), 2.0), spectrum * 1.2**2)
 
 
 def test_the_draws_depend_on_the_seed_and_the_day_only():
