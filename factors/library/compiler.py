@@ -35,6 +35,9 @@ class Library:
         What `run` and `update` need.
     warmup : dict of str to int
         Rows before the first possible value of each factor.
+    lookback : dict of str to int
+        Rows from which a start elsewhere agrees bit for bit, recursive factors apart; more than the warm-up
+        where `min_periods` lets a value out early.
     inputs : dict of str to tuple of str
         Fields and groups below each factor.
     recursive : frozenset of str
@@ -55,6 +58,7 @@ class Library:
         self.plan = Plan(graph, outputs)
         nodes = [graph.nodes[r.node] for r in outputs]
         self.warmup = {name: graph.warmup(r) for name, r in zip(self.ids, outputs, strict=True)}
+        self.lookback = {name: node.settled + r.lag for name, node, r in zip(self.ids, nodes, outputs, strict=True)}
         self.recursive = frozenset(name for name, node in zip(self.ids, nodes, strict=True) if node.recursive)
         self.inputs = {name: tuple(sorted(node.fields)) for name, node in zip(self.ids, nodes, strict=True)}
         every = set().union(*(node.fields for node in nodes))

@@ -36,6 +36,9 @@ class Node:
         Rows of each input that the kernel reads beyond the current one.
     warmup : int
         Rows before the first possible value.
+    settled : int
+        Rows before the value no longer depends on where the data begin, recursion apart; more than the
+        warm-up where `min_periods` lets a value out early.
     recursive : bool
         Whether the value depends on where the data begin.
     fields : frozenset of str
@@ -49,6 +52,7 @@ class Node:
     name: str
     lookback: tuple[int, ...]
     warmup: int
+    settled: int
     recursive: bool
     fields: frozenset[str]
 
@@ -100,7 +104,10 @@ class Graph:
             raise FormulaError(f"looks back {total} rows", expected=(f"at most {limits.MAX_LOOKBACK_ROWS}",))
         fields = frozenset((name,)) if op == Op.FIELD else frozenset().union(*(n.fields for n in before))
         recursive = op in _ALL_RECURSIVE or any(n.recursive for n in before)
-        self.nodes.append(Node(op, inputs, ints, floats, name, reads, total, recursive, fields))
+        sources = zip(before, inputs, reads, strict=True)
+        settled = max((n.settled + r.lag + more for n, r, more in sources), default=0)
+        settled = max(settled, total)
+        self.nodes.append(Node(op, inputs, ints, floats, name, reads, total, settled, recursive, fields))
         self._known[key] = len(self.nodes) - 1
         return Ref(len(self.nodes) - 1)
 

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from factors.library.names import FIELDS
+
 
 def make_panel(n_dates: int, n_assets: int, seed: int = 0, *, dirty: bool = True) -> SimpleNamespace:
     """Fields, groups and dates of a random market."""
@@ -41,10 +43,7 @@ def make_panel(n_dates: int, n_assets: int, seed: int = 0, *, dirty: bool = True
     fields["benchmark_open"] = fields["benchmark_close"] * np.exp(rng.standard_normal((n_dates, 1)) * 0.003)
     fields["rf"] = np.full(shape, 1e-4)
     flow = np.cumprod(1 + rng.standard_normal(shape) * 0.002, axis=0)
-    for k, name in enumerate(
-        "book sales sales_q earnings earnings_q cash_flow cash_flow_q dividends assets debt cash gross_profit ebit "
-        "ebitda capex rnd amount".split()
-    ):
+    for k, name in enumerate(sorted(FIELDS - set(fields))):
         fields[name] = flow * (100 + 10 * k) * np.exp(rng.standard_normal(shape) * 0.01)
     codes = np.tile(np.arange(n_assets), (n_dates, 1))
     groups = {"sector": codes % 3, "industry": codes % 4, "subindustry": codes % 5, "exchange": codes % 2}
