@@ -16,7 +16,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from rich.console import Console
 
@@ -33,8 +32,10 @@ from launch.run_dir import RunDir
 READY_S = 120.0
 """How long the actors may take before the table is shown with what there is."""
 STOP_LIMIT_S = 9.0
-RAY_STOP_S = 4.0
-GRACE_S = 1.5
+RAY_STOP_S = 3.0
+NATS_STOP_S = 1.0
+GRACE_S = 0.5
+"""These add up to less than `STOP_LIMIT_S`, after which everything is killed unasked."""
 INSIST_S = 0.25
 TICK_S = 1.0
 RECORD_EVERY = 5
@@ -274,7 +275,9 @@ class _Run:
 
     def show(self) -> None:
         """Print the table: where things listen, the actors, the models, and what to try."""
-        self.run_dir.note(http=self.http, dashboard=self.cluster.dashboard, nats=self._nats_url())
+        self.run_dir.note(
+            http=self.http, dashboard=self.cluster.dashboard, nats=self._nats_url(), ray=self.cluster.address
+        )
         health = self.loop.run(self.connection.client.health())
         models = self.loop.run(_models(self.connection))
         parts = (
@@ -316,7 +319,7 @@ class _Run:
         return [
             f"curl -s {self.http}/factor-exposures/calculate {post} {body}",
             f"curl -s {self.http}/portfolio-risk/calculate {post} {body}",
-            f"curl -s -X POST {self.http}/factors/calculate/{quote(symbols[0], safe='')}",
+            f"curl -s {self.http}/portfolio-attribution/calculate {post} {body}",
         ]
 
     def _job(self) -> list[str]:
@@ -381,11 +384,11 @@ class _Run:
         self.console.print("stopping", markup=False)
         if self.loop is not None:
             # Calls under way when Ray is shut down would abort the process.
-            self.loop.stop()
+            self.loop.stop(0.5)
         if self.cluster is not None:
             _bounded(self._stop_ray, RAY_STOP_S)
         if self.nats is not None:
-            _bounded(self.nats.stop, GRACE_S)
+            _bounded(self.nats.stop, NATS_STOP_S)
         end(self.known | set(descendants()), GRACE_S)
         self.run_dir.record.clear()
         self.run_dir.release()

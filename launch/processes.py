@@ -57,7 +57,7 @@ def end(known: Iterable[Known], grace_s: float) -> list[Known]:
     for process in stubborn:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(stubborn, timeout=2.0)
+    psutil.wait_procs(stubborn, timeout=1.0)
     return [row for row, _ in alive]
 
 
