@@ -23,6 +23,10 @@ from factors.errors import (
 CATEGORY_FIELDS = ("sector", "industry", "subindustry")
 UNKNOWN = "Unknown"
 MAX_CATEGORIES = 32_000
+NUMERIC_FIELDS = frozenset(
+    {"returns", "market_cap", "open", "high", "low", "close", "volume", "vwap", "shares"}
+    | {"book_price", "sales_price", "cf_price"}
+)
 
 Codes = tuple[NDArray[np.int16], tuple[str, ...]]
 Wide = tuple[NDArray[np.datetime64], tuple[str, ...], dict[str, NDArray[np.float64]], dict[str, Codes]]
@@ -58,15 +62,18 @@ def read_frame(
     categories: dict[str, Codes] = {}
     if encoded is not None:
         categories["sector"] = (_scatter_codes(encoded[0], cells, shape), encoded[1])
+    columns_of = {name: column for column, name in names.items()}
+    numeric = NUMERIC_FIELDS | set(required)
     for name in frame.columns:
         series = frame[name]
         if name in ("date", "symbol") or (encoded is not None and name == "sector"):
             continue
-        if name in CATEGORY_FIELDS or series.dtype in (pl.String, pl.Categorical, pl.Enum):
+        text = series.dtype in (pl.String, pl.Categorical, pl.Enum) and name not in numeric
+        if name in CATEGORY_FIELDS or text:
             codes, labels = _category(series, sector_encodings if name == "sector" else None)
             categories[name] = (_scatter_codes(codes, cells, shape), labels)
-        elif not series.dtype.is_temporal():
-            fields[name] = _scatter(_numeric(series, frame), cells, shape)
+        elif not series.dtype.is_temporal() or name in numeric:
+            fields[name] = _scatter(_numeric(series, frame, columns_of.get(name, name)), cells, shape)
     return dates, symbols, fields, categories
 
 
@@ -158,30 +165,31 @@ def _rows(frame: pl.DataFrame, positions: NDArray[np.intp]) -> list[tuple[Any, A
     return list(zip(named["date"].to_list(), named["symbol"].to_list(), strict=True))
 
 
-def _numeric(series: pl.Series, frame: pl.DataFrame) -> NDArray[np.float64]:
-    name = series.name
+def _numeric(series: pl.Series, frame: pl.DataFrame, column: str) -> NDArray[np.float64]:
+    """Read a field; errors name the caller's `column`."""
     if series.dtype == pl.Null:
         return np.full(len(series), np.nan)
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
-        raise WrongTypeError(f"column {name!r} is {series.dtype}, not a number", field=name)
+        raise WrongTypeError(f"column {column!r} is {series.dtype}, not a number", field=column)
     values: NDArray[np.float64] = series.cast(pl.Float64).to_numpy().astype(np.float64)
     infinite = np.isinf(values)
-    if infinite.any():
-        if name in ("returns", "market_cap"):
-            at = np.flatnonzero(infinite)
-            raise NonFiniteError(
-                f"column {name!r} holds an infinite value", field=name, rows=_rows(frame, at), n_rows=len(at)
-            )
+    if series.name in ("returns", "market_cap"):
+        _refuse(infinite, NonFiniteError, f"column {column!r} holds an infinite value", column, frame)
+    elif infinite.any():
         values = np.where(infinite, np.nan, values)
-    if name == "returns" and (values < -1.0).any():
-        at = np.flatnonzero(values < -1.0)
-        raise NonFiniteError("a return is below -100 %", field=name, rows=_rows(frame, at), n_rows=len(at))
-    if name == "market_cap" and (values < 0.0).any():
-        at = np.flatnonzero(values < 0.0)
-        raise NegativeCapError(
-            "a market capitalisation is negative", field=name, rows=_rows(frame, at), n_rows=len(at)
-        )
+    if series.name == "returns":
+        _refuse(values < -1.0, NonFiniteError, "a return is below -100 %", column, frame)
+    if series.name == "market_cap":
+        _refuse(values < 0.0, NegativeCapError, "a market capitalisation is negative", column, frame)
     return values
+
+
+def _refuse(
+    bad: NDArray[np.bool_], error: type[FactorError], message: str, column: str, frame: pl.DataFrame
+) -> None:
+    if bad.any():
+        at = np.flatnonzero(bad)
+        raise error(message, field=column, rows=_rows(frame, at), n_rows=len(at))
 
 
 def _category(series: pl.Series, more: Sequence[str] | None) -> tuple[NDArray[np.int16], tuple[str, ...]]:
@@ -214,7 +222,7 @@ def _encoded_sector(
     if absent:
         raise MissingColumnError(f"the frame has no sector column {absent[0]!r}", field=absent[0])
     present = sorted(present)
-    hot = np.column_stack([np.nan_to_num(_numeric(frame[name], frame)) for name in present])
+    hot = np.column_stack([np.nan_to_num(_numeric(frame[name], frame, name)) for name in present])
     bad = np.flatnonzero(~np.isin(hot, (0.0, 1.0)).all(axis=1) | (hot.sum(axis=1) > 1.0))
     if len(bad):
         raise FactorError(
