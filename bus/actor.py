@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +11,17 @@ import ray
 
 from bus.bridge import Bridge
 from bus.outbox import Outbox
-from contracts.errors import EngineError
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import State
 from router.client import RouterClient
 from router.placement import environment
 
+log = logging.getLogger(__name__)
+
 BRIDGE = "bridge"
 HEAD = "node:__internal_head__"
 MAX_CALLS = 1000
+RETRY_S = 1.0
 
 
 class BridgeActor:
@@ -28,15 +30,21 @@ class BridgeActor:
     async def __init__(self) -> None:  # type: ignore[misc]
         self._settings = settings()
         self._bridge: Bridge | None = None
+        self._waiting_for = "the router"
         self._starting = asyncio.create_task(self._start())
 
     async def _start(self) -> None:
+        client: RouterClient | None = None
         while self._bridge is None:
-            with contextlib.suppress(EngineError):
-                client = await RouterClient(self._settings).start()
+            try:
+                client = client or await RouterClient(self._settings).start()
                 bridge = Bridge(self._settings, client)
                 await bridge.start()
                 self._bridge = bridge
+            except Exception as error:  # noqa: BLE001  no router yet, no disk, ...: told, and tried again
+                self._waiting_for = str(error).splitlines()[0] if str(error) else type(error).__name__
+                log.warning("the bridge waits: %s", self._waiting_for)
+                await asyncio.sleep(RETRY_S)
 
     async def ping(self) -> str:
         """Answer that the process lives."""
@@ -45,7 +53,7 @@ class BridgeActor:
     async def status(self) -> dict[str, Any]:
         """Say whether and where the bridge is connected, and what waits."""
         if self._bridge is None:
-            return {"connected": False, "state": State.STARTING.value, "last_error": "the router is not there yet"}
+            return {"connected": False, "state": State.STARTING.value, "last_error": self._waiting_for}
         return self._bridge.status()
 
     async def stats(self) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class Bridge:
             await asyncio.sleep(0.05 if self._jetstream != "ready" else RETRY_S)
 
     async def _drain(self, nc: Client) -> None:
-        await self.drainer.run(nc)
+        await self.drainer.run(nc, await streams.newest_ids(nc.jetstream()))
 
     async def _take_requests(self, nc: Client) -> None:
         await self.durable.run_requests(nc, nc.jetstream())

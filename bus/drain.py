@@ -57,6 +57,7 @@ class Drainer:
         self._done: list[int] = []
         self._cursor = 0
         self._full = False
+        self._known: set[str] = set()
         self._check_at = 0.0
         self._checkpoint: asyncio.Task[None] | None = None
         self._prefix = 0
@@ -68,10 +69,19 @@ class Drainer:
         self.last_error = ""
         self.delays_ms: deque[float] = deque(maxlen=2048)
 
-    async def run(self, nc: Client) -> None:
-        """Drain until cancelled, or until the connection ends."""
+    async def run(self, nc: Client, known: set[str]) -> None:
+        """Drain until cancelled, or until the connection ends.
+
+        Parameters
+        ----------
+        nc : Client
+            The connection.
+        known : set of str
+            Ids of events that the stream has and its server may have forgotten; they are not sent again.
+        """
         self._in_flight.clear()
         self._cursor = 0
+        self._known = known
         inbox = nc.new_inbox()
         self._prefix = len(inbox) + 1
         acks = await nc.subscribe(f"{inbox}.*", cb=self._on_ack)
@@ -117,6 +127,10 @@ class Drainer:
             if stored.seq in self._in_flight:
                 continue
             event = stored.event
+            if event.id in self._known:
+                self.duplicates += 1
+                self._done.append(stored.seq)
+                continue
             if len(event.data) + HEADER_ALLOWANCE > nc.max_payload:
                 self._give_up(stored.seq, f"event {event.id} on {event.subject} is over the server's largest message")
                 continue

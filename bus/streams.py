@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
 from nats.js.errors import APIError, NotFoundError
 
 from bus.subjects import INBOUND_PREFIX, event_patterns, groups
@@ -16,8 +25,10 @@ EVENTS = "FACTOR_EVENTS"
 INBOUND = "FACTOR_IN"
 MARKET_DATA = "MARKET_DATA"
 DUPLICATE_WINDOW_S = 120.0
-"""How long the server remembers `Nats-Msg-Id`. An event that is sent again later than this, because the server was down
-longer between storing it and acknowledging it, can be in the stream twice; its `ce-id` is the same."""
+"""How long the server remembers `Nats-Msg-Id`. After a longer pause the drainer asks the stream what it has already."""
+TAIL = 4096
+"""So many of the newest events are looked at then: more than all bridges of a cluster have in flight."""
+TAIL_WAIT_S = 2.0
 DAY_S = 86_400.0
 _NAME_IN_USE = 10058
 
@@ -68,6 +79,38 @@ async def ensure(js: JetStreamContext) -> None:
             if error.err_code != _NAME_IN_USE:
                 raise
             await js.update_stream(config)
+
+
+async def newest_ids(js: JetStreamContext) -> set[str]:
+    """Give the ids of the newest events in the stream, if the server may have forgotten them; else nothing.
+
+    An event that was stored, and whose acknowledgement was lost with the server, is sent again at the next connection.
+    Within the duplicate window the server drops it; an outage longer than that needs this.
+    """
+    state = (await js.stream_info(EVENTS)).state
+    if not state.messages:
+        return set()
+    newest = await js.get_msg(EVENTS, state.last_seq)
+    assert newest.time is not None
+    if (dt.datetime.now(dt.UTC) - newest.time).total_seconds() < DUPLICATE_WINDOW_S / 2:
+        return set()
+    start = max(state.first_seq, state.last_seq - TAIL + 1)
+    config = ConsumerConfig(
+        ack_policy=AckPolicy.NONE,
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=start,
+        headers_only=True,
+        inactive_threshold=10.0,
+    )
+    pull = await js.pull_subscribe(">", stream=EVENTS, config=config)
+    ids: set[str] = set()
+    seen = start - 1
+    while seen < state.last_seq:
+        for msg in await pull.fetch(512, TAIL_WAIT_S):
+            ids.add((msg.headers or {}).get("Nats-Msg-Id", ""))
+            seen = msg.metadata.sequence.stream
+    await pull.unsubscribe()
+    return ids
 
 
 async def covering(js: JetStreamContext) -> dict[str, str]:

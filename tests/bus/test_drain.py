@@ -10,6 +10,7 @@ import orjson
 from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
 from nats.js.api import StreamConfig
 
+from bus import streams
 from bus.outbox import Outbox
 from bus.streams import EVENTS
 from contracts.events import event
@@ -153,6 +154,43 @@ def test_a_bridge_killed_between_publishing_and_removing_repeats_nothing(own_ser
 
 def test_a_bridge_killed_between_reading_and_publishing_loses_nothing(own_server):
     killed_bridge(own_server, "before publish", expected_in_stream=0)
+
+
+def test_an_outage_longer_than_the_servers_memory_of_ids_repeats_nothing(own_server, monkeypatch):
+    monkeypatch.setattr(streams, "DUPLICATE_WINDOW_S", 0.2)
+
+    async def run():
+        box = outbox_of(own_server)
+        async with peer_of(own_server) as nc:
+            await streams.ensure(nc.jetstream())
+            # As after a bridge that was killed between the stream's storing and our removing.
+            for event_ in made("k", 700):
+                await box.put([event_])
+                await nc.jetstream().publish(event_.subject, event_.data, headers=event_.headers())
+            await box.put(made("new", 3))
+
+            async def forgotten():
+                again = made("probe", 1)[0]
+                ack = await nc.jetstream().publish(again.subject, again.data, headers=again.headers())
+                return not ack.duplicate and (await ids_in(nc)).count("probe0") > 1
+
+            await until(forgotten, "the server has forgotten ids")
+
+            async def quiet():
+                newest = (await stored_in(nc, EVENTS))[-1]
+                return newest and await streams.newest_ids(nc.jetstream())
+
+            await until(quiet, "the stream was quiet for half the window")
+            async with bridge_over(own_server, ClientDouble()) as bridge:
+                await until(drained(bridge), "the outbox is empty")
+                assert bridge.stats()["duplicates"] == 700
+            counts = Counter(await ids_in(nc))
+            del counts["probe0"]
+            assert set(counts) == {*(f"k{i}" for i in range(700)), "new0", "new1", "new2"}
+            assert set(counts.values()) == {1}
+        box.close()
+
+    asyncio.run(run())
 
 
 def test_an_event_over_the_servers_limit_is_counted_and_holds_up_nobody(own_server):
