@@ -109,7 +109,7 @@ def subjects_page() -> str:
     lines += [
         f"| `{HEALTH}` | HEALTH_METRICS | every 10 s, from the bridge |",
         f"| `{REJECTED}{{subject}}` | FACTOR_REQUEST_REJECTED | a durable request that cannot be computed |",
-        f"| `{TEST}` | TEST | a test broadcast |",
+        f"| `{TEST}` | TEST_BROADCAST | a test broadcast |",
         "",
         "## Streams",
         "",

@@ -17,7 +17,7 @@ QUEUE_GROUP = "factor-engine"
 INBOUND_PREFIX = "factor.in."
 BARS = "market_data.bar.*"
 HEALTH = "factor.health_metrics"
-TEST = "factor.test.broadcast"
+TEST = "factor.health_metrics.test"
 REJECTED = "factor.rejected."
 
 
@@ -81,5 +81,5 @@ def event_groups() -> tuple[str, ...]:
 
 def event_patterns() -> tuple[str, ...]:
     """List the subjects of the event stream; no request subject starts with `factor`."""
-    own = (HEALTH, f"{REJECTED}*", f"{TEST.rpartition('.')[0]}.*")
+    own = (HEALTH, TEST, f"{REJECTED}*")
     return (*(f"{group}.*" for group in event_groups()), *own)

@@ -3,6 +3,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import nats
@@ -11,6 +12,8 @@ import pytest
 from bus.nats_server import NatsServer, NatsServerError, find_binary
 from contracts.access import NatsAccess, nats_access, read_access
 from contracts.settings import Settings
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def log_in(access: NatsAccess, **changes) -> bool:
@@ -49,6 +52,7 @@ def test_only_the_random_credentials_log_in(own_server):
     assert not log_in(NatsAccess(access.url))
 
 
+@linux
 def test_secrets_are_private_and_not_in_the_arguments(own_server):
     access = own_server.access
     assert mode(own_server.folder / "access.json") == 0o600
@@ -60,6 +64,7 @@ def test_secrets_are_private_and_not_in_the_arguments(own_server):
     assert access.password not in access.public_url
 
 
+@linux
 def test_it_listens_on_loopback_only(own_server):
     port = int(own_server.access.url.rpartition(":")[2])
     listening = [

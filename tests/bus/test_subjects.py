@@ -4,8 +4,9 @@ import pytest
 from fixtures_nats import ClientDouble, bridge_over, peer_of
 from nats.js.api import StreamConfig
 
+import web.service
 from bus import streams
-from bus.subjects import NAMED, event_patterns, groups, pattern_of, resolve
+from bus.subjects import HEALTH, NAMED, REJECTED, TEST, event_patterns, groups, pattern_of, resolve
 from contracts.errors import UnknownOperation
 from contracts.events import token
 from contracts.settings import Settings
@@ -54,6 +55,12 @@ def test_every_event_subject_has_a_place_in_the_event_stream():
         for template in operation.events:
             holders = [p for p in event_patterns() if covers(p, pattern_of(template))]
             assert len(holders) == 1, template
+
+
+def test_health_tests_and_rejections_have_one_too():
+    for subject in (HEALTH, TEST, f"{REJECTED}x"):
+        assert len([p for p in event_patterns() if covers(p, subject)]) == 1
+    assert TEST == web.service.TEST_SUBJECT
 
 
 def test_no_stream_covers_a_request_subject_and_no_two_overlap():
