@@ -140,7 +140,7 @@ def _read(data: Path) -> pl.DataFrame:
         if kind in (".arrow", ".arrows", ".ipc", ".feather"):
             with data.open("rb") as source:
                 is_file = source.read(6) == b"ARROW1"
-            return pl.read_ipc(data, memory_map=False) if is_file else pl.read_ipc_stream(data)
+            return pl.read_ipc(data) if is_file else pl.read_ipc_stream(data)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StartError(f"DATA: {data} is not a readable {kind[1:]} file: {str(error).splitlines()[0]}") from None
     raise StartError(f"DATA: {data} must be .parquet, .csv or .arrow (.ipc, .feather)")
