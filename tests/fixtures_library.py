@@ -1,0 +1,148 @@
+"""A small market, the catalogue's values on it, and a slow view of it for closed forms in plain numpy.
+
+The whole suite loads this module, so what it needs is imported where it is used.
+"""
+
+import math
+import tomllib
+from importlib import resources
+
+import numpy as np
+import pytest
+
+class Slow:
+    """One name and one window at a time, and the market-wide series that characteristics are regressed on."""
+
+    def __init__(self, panel):
+        self.f = {name: np.asarray(values, dtype=float) for name, values in panel.fields.items()}
+        self.groups = {name: categories.codes for name, categories in panel.categories.items()}
+        self.r, self.close, self.cap = self.f["returns"], self.f["close"], self.f["market_cap"]
+        self.n_dates, self.n_assets = self.shape = self.r.shape
+        self.lr = np.log1p(self.r)
+        self.turnover = self.f["volume"] / self.f["shares"]
+        self.dollars = self.close * self.f["volume"]
+        self.market = np.array([self.weighted(t, np.isfinite(self.r[t])) for t in range(self.n_dates)])
+        self._sorted_series()
+
+    def weighted(self, t, chosen):
+        """Cap-weighted mean return of the chosen names with yesterday's market values."""
+        if t == 0:
+            return math.nan
+        use = chosen & np.isfinite(self.r[t]) & np.isfinite(self.cap[t - 1])
+        weight = self.cap[t - 1, use]
+        return float(weight @ self.r[t, use] / weight.sum()) if use.any() else math.nan
+
+    def _sorted_series(self):
+        self.smb, self.hml, self.size, self.roe, self.inv = (np.full(self.n_dates, np.nan) for _ in range(5))
+        for t in range(1, self.n_dates):
+            small, big = self.share(self.cap[t - 1]) <= 0.5, self.share(self.cap[t - 1]) > 0.5
+            bm = self.share(self.f["book"][t - 1] / self.cap[t - 1])
+            low, middle, high = bm <= 0.3, (bm > 0.3) & (bm <= 0.7), bm > 0.7
+            self.smb[t] = sum(self.weighted(t, small & b) - self.weighted(t, big & b) for b in (low, middle, high)) / 3
+            self.hml[t] = self._spread(t, small, big, high, low)
+            self.size[t] = self.weighted(t, small) - self.weighted(t, big)
+            q = self.share(self.f["earnings_q"][t - 1] / self.f["book"][t - 64]) if t > 63 else np.full(len(bm), np.nan)
+            self.roe[t] = self._spread(t, small, big, q > 0.7, q <= 0.3)
+            assets = self.f["assets"]
+            g = self.share(assets[t - 1] / assets[t - 253] - 1) if t > 252 else np.full(len(bm), np.nan)
+            self.inv[t] = self._spread(t, small, big, g <= 0.3, g > 0.7)
+
+    def _spread(self, t, small, big, top, bottom):
+        return sum(self.weighted(t, s & top) - self.weighted(t, s & bottom) for s in (small, big)) / 2
+
+    def wide(self, series):
+        return np.repeat(np.asarray(series, dtype=float)[:, None], self.n_assets, axis=1)
+
+    def nothing(self):
+        return np.full(self.n_assets, np.nan)
+
+    def at(self, x, t):
+        return x[t] if t >= 0 else self.nothing()
+
+    def ages(self, t):
+        return self.wide(t - np.arange(self.n_dates))
+
+    def each(self, t, d, least, statistic, *panels):
+        """Statistic of the rows of the window in which all panels are present, NaN below the least number."""
+        out = self.nothing()
+        if t < 0:
+            return out
+        for i in range(self.n_assets):
+            rows = np.array([x[max(0, t - d + 1) : t + 1, i] for x in panels])
+            rows = rows[:, np.isfinite(rows).all(axis=0)]
+            if rows.shape[1] >= least:
+                out[i] = statistic(*rows)
+        return out
+
+    def month(self, t):
+        """Log return of the month that ends on t."""
+        return self.each(t, 21, 15, np.sum, self.lr)
+
+    def every(self, compute, first=0):
+        """A quantity of every date, as a panel."""
+        return np.array([compute(t) if t >= first else self.nothing() for t in range(self.n_dates)])
+
+    @staticmethod
+    def share(x):
+        """Rank over count among the known values, ties averaged."""
+        from scipy.stats import rankdata
+
+        out = np.full(len(x), np.nan)
+        known = np.isfinite(x)
+        out[known] = rankdata(x[known]) / known.sum()
+        return out
+
+    @staticmethod
+    def fit(y, *xs):
+        """Coefficients, intercept first, and residuals of least squares."""
+        X = np.column_stack([np.ones(len(y)), *xs])
+        coefficients = np.linalg.lstsq(X, y, rcond=None)[0]
+        return coefficients, y - X @ coefficients
+
+
+@pytest.fixture(scope="session")
+def small_market():
+    """60 names over 1,600 days: late listings, delistings, suspensions, gaps."""
+    from factors.sample import sample_market
+
+    return sample_market(n_assets=60, n_days=1600, seed=11).panel
+
+
+@pytest.fixture(scope="session")
+def slow(small_market):
+    return Slow(small_market)
+
+
+@pytest.fixture(scope="session")
+def catalogue():
+    from factors.library.catalogue import Catalogue
+
+    return Catalogue.load()
+
+
+@pytest.fixture(scope="session")
+def ids_of():
+    """Ids of the factors that a file of the catalogue defines."""
+    folder = resources.files("factors.library").joinpath("catalogue")
+
+    def read(*files):
+        tables = [tomllib.loads(folder.joinpath(file).read_text(encoding="utf-8")) for file in files]
+        return [entry["id"] for table in tables for entry in table["factor"]]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def calculate(catalogue, small_market):
+    """Give factors' values by id, on the small market or on fields of the caller's."""
+    from factors.library.compiler import compile_library
+
+    def run(ids, fields=None):
+        library = compile_library({name: catalogue.entries[name] for name in ids})
+        if fields is not None:
+            n_dates = len(next(iter(fields.values())))
+            return library.run(fields, dates=np.datetime64("2020-01-01") + np.arange(n_dates))
+        groups = {name: small_market.categories[name].codes for name in library.groups}
+        return library.run(small_market.fields, dates=small_market.dates, groups=groups)
+
+    return run
