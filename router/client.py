@@ -22,6 +22,7 @@ from router.link import ActorGone, Links
 from router.operations import OPERATIONS
 from router.order import Order
 from router.table import RouteTable
+from router.wire import unpack_table
 
 ROUTER = "router"
 POLL_S = 30.0
@@ -70,7 +71,8 @@ class RouterClient:
         while self._table is None:
             try:
                 self._router = await asyncio.to_thread(ray.get_actor, ROUTER, NAMESPACE)
-                self._table = await asyncio.wait_for(self._router.table.remote(0, 0.0), deadline - time.monotonic())
+                packed = await asyncio.wait_for(self._router.table.remote(0, 0.0), deadline - time.monotonic())
+                self._table = unpack_table(packed)
             except (ValueError, RayError, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise Unavailable(f"the router cannot be reached: {_first_line(error)}") from None
@@ -174,7 +176,8 @@ class RouterClient:
         while True:
             known = self.table
             try:
-                self._table = await self._from_router("table", known.version, POLL_S, timeout_s=POLL_S + CONTROL_S)
+                packed = await self._from_router("table", known.version, POLL_S, timeout_s=POLL_S + CONTROL_S)
+                self._table = unpack_table(packed)
                 attempt = 0
                 if self._table.epoch != known.epoch:
                     for method, value in list(self._reported.items()):

@@ -36,6 +36,7 @@ PREPARING_FACTOR = 6.0
 """A process that lives may prepare this many times longer than a process may take to appear."""
 SILENT_LIMIT_S = 900.0
 """A process that lives but does not answer is replaced after this long: longer than any computation's deadline."""
+STOP_S = 1.0
 STAGE_LIMIT_S = 30.0
 """The second stage of the start does not wait longer than this for the first."""
 BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -161,10 +162,11 @@ class Fleet:
         self._wake = threading.Event()
         self._stopped = False
         self._held = hold_rest
+        self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
 
     def start(self) -> None:
         """Start reconciling."""
-        threading.Thread(target=self._run, name="fleet", daemon=True).start()
+        self._thread.start()
 
     def nudge(self) -> None:
         """Look at once, because somebody met a dead actor."""
@@ -179,6 +181,7 @@ class Fleet:
         """Stop reconciling and kill the actors."""
         self._stopped = True
         self._wake.set()
+        self._thread.join(STOP_S)  # or it might create an actor behind us
         for member in self.members.values():
             if member.handle is not None:
                 ray.kill(member.handle, no_restart=True)

@@ -25,6 +25,7 @@ from router.operations import OPERATIONS, Operation
 from router.order import Order
 from router.placement import CLASS_PATHS, environment
 from router.table import Bus, Route, RouteTable
+from router.wire import pack_table
 
 RETRY_S = (0.02, 0.05, 0.1, 0.25)
 ANSWER_MARGIN_S = 0.05
@@ -92,13 +93,13 @@ class Router:
             self._announce()
         return self._links
 
-    async def table(self, known_version: int, timeout_s: float) -> RouteTable:
-        """Give the table as soon as its version is not `known_version`, or after `timeout_s`."""
+    async def table(self, known_version: int, timeout_s: float) -> bytes:
+        """Give the packed table as soon as its version is not `known_version`, or after `timeout_s`."""
         self._here()
         deadline = time.monotonic() + timeout_s
         while self._table.version == known_version and time.monotonic() < deadline:
             await self._until_change(deadline - time.monotonic())
-        return self._table
+        return pack_table(self._table)
 
     async def _until_change(self, timeout_s: float) -> None:
         assert self._change is not None

@@ -1,4 +1,4 @@
-"""Items and results as bytes.
+"""Items, results and the route table as bytes.
 
 Ray passes bytes as they are, while it serialises other arguments and results with cloudpickle: one call with one item
 takes about a fifth less time this way. Between our own processes pickle is as trusted as Ray itself, which uses it.
@@ -9,7 +9,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 
+from ray import cloudpickle
+
 from contracts.work import WorkItem, WorkResult
+from router.table import RouteTable
 
 PROTOCOL = 5
 
@@ -32,3 +35,18 @@ def pack_results(results: Sequence[WorkResult]) -> bytes:
 def unpack_results(packed: bytes) -> list[WorkResult]:
     """Unpack what `pack_results` packed."""
     return [WorkResult._make(fields) for fields in pickle.loads(packed)]  # noqa: S301  (from our own process)
+
+
+def pack_table(table: RouteTable) -> bytes:
+    """Pack a route table, the actors' handles with it."""
+    packed: bytes = cloudpickle.dumps(table, PROTOCOL)  # type: ignore[no-untyped-call]
+    return packed
+
+
+def unpack_table(packed: bytes) -> RouteTable:
+    """Unpack what `pack_table` packed.
+
+    Here, and not while Ray receives the answer: handles cannot be read when Ray has been shut down meanwhile.
+    """
+    table: RouteTable = pickle.loads(packed)  # noqa: S301  (from our own process)
+    return table

@@ -1,0 +1,273 @@
+"""Exposures over NATS and HTTP beside a bare two-hop Ray echo behind the same faces, in one run.
+
+Starts an engine of its own (a 3,000-asset model) in a temporary directory, and in the same Ray cluster an echo: a NATS
+subscriber, and a FastAPI application on the same Serve proxy, each passing the body's bytes through a relay actor to an
+actor that returns them. Clients run in a process of their own (latency_client.py), take turns between engine and echo
+with the same bodies, and check every answer.
+
+    python benchmarks/latency.py [--calls 600] [--rounds 5] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+N_ASSETS, N_DAYS = 3000, 320
+N_NAMES, N_PORTFOLIOS = 100, 32
+MODEL = "bench"
+COLUMNS = ["date", "symbol", "asset_returns", "market_cap", "sector", "book_price", "sales_price", "cf_price"]
+START_S = 600.0
+CLIENT_S = 900.0
+ECHO_SUBJECT = "echo.factor_request.factor_exposures"
+ECHO_ROUTE = "/echo"
+TARGETS = {
+    "nats p50 ratio": ("at most", 0.9),
+    "http p50 ratio": ("at most", 1.0),
+    "nats 64 in flight ratio": ("at least", 3.0),
+    "nats 64 in flight per s": ("at least", 1000.0),
+}
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_market(folder: Path) -> tuple[Path, list[dict[str, float]]]:
+    """Write the market, and draw portfolios of names that are alive on its last date."""
+    import numpy as np
+    import polars as pl
+
+    from factors.sample import sample_market
+
+    frame = sample_market(N_ASSETS, N_DAYS).panel.to_frame().select(COLUMNS)
+    path = folder / "market.parquet"
+    frame.write_parquet(path)
+    last = frame.filter((pl.col("date") == pl.col("date").max()) & pl.col("market_cap").is_not_null())
+    symbols = last["symbol"].to_list()
+    rng = np.random.default_rng(1)
+    portfolios = []
+    for _ in range(N_PORTFOLIOS):
+        chosen = rng.choice(symbols, N_NAMES, replace=False)
+        portfolios.append(dict(zip(chosen.tolist(), rng.dirichlet(np.ones(N_NAMES)).round(6).tolist(), strict=True)))
+    return path, portfolios
+
+
+@contextmanager
+def running_engine(folder: Path, market: Path) -> Iterator[dict[str, Any]]:
+    """Run the engine as `make run` does; gives what it notes of itself."""
+    run_dir = folder / "run"
+    environment = {
+        **os.environ,
+        "FACTOR_ENGINE_RUN_DIR": str(run_dir),
+        "FACTOR_ENGINE_HTTP_PORT": str(free_port()),
+        "FACTOR_ENGINE_NATS_PORT": str(free_port()),
+    }
+    command = [sys.executable, str(ROOT / "serve_app.py"), "--data", str(market), "--model", MODEL]
+    log = (folder / "engine.log").open("w+")
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        end = time.monotonic() + START_S
+        noted: dict[str, Any] = {}
+        while "ray" not in noted:
+            if process.poll() is not None or time.monotonic() > end:
+                log.seek(0)
+                raise SystemExit(f"the engine did not start:\n{log.read()[-3000:]}")
+            time.sleep(0.2)
+            path = run_dir / "running.json"
+            noted = json.loads(path.read_text()) if path.exists() else {}
+        yield {**noted, "run_dir": run_dir, "process": process}
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+def start_echo(engine: dict[str, Any]) -> list[Any]:
+    """Put the echo into the engine's cluster: subscriber, application, relay and echo actor; gives their handles."""
+    run_dir = engine["run_dir"]
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(run_dir / "ray" / "token")
+    from contracts.access import read_access
+    from contracts.settings import settings
+    from launch.cluster import MAX_ONGOING_REQUESTS, uses_haproxy
+
+    os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1" if uses_haproxy(settings()) else "0"
+    import ray
+    from fastapi import FastAPI, Request, Response
+    from ray import serve
+
+    ray.init(address=engine["ray"], namespace="echo", log_to_driver=False, logging_level="ERROR")
+
+    class Echo:
+        def call(self, body: bytes) -> bytes:
+            return body
+
+    class Relay:
+        def __init__(self, echo: Any) -> None:
+            self._echo = echo
+
+        async def call(self, body: bytes) -> bytes:
+            return await self._echo.call.remote(body)
+
+    class Subscriber:
+        def __init__(self, relay: Any) -> None:
+            self._relay = relay
+            self._tasks: set[Any] = set()
+
+        async def start(self, options: dict[str, Any], subject: str) -> None:
+            import nats
+
+            self._nc = await nats.connect(**options)
+            await self._nc.subscribe(subject, cb=self._take)
+
+        async def _take(self, message: Any) -> None:
+            import asyncio
+
+            task = asyncio.create_task(self._answer(message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        async def _answer(self, message: Any) -> None:
+            await message.respond(await self._relay.call.remote(message.data))
+
+    web = FastAPI()
+
+    @serve.deployment(
+        name="echo", max_ongoing_requests=MAX_ONGOING_REQUESTS, num_replicas=1, ray_actor_options={"num_cpus": 0}
+    )
+    @serve.ingress(web)
+    class EchoHttp:
+        def __init__(self, relay: Any) -> None:
+            self._relay = relay
+
+        @web.post("/factor-exposures/calculate")
+        async def answer(self, request: Request) -> Response:
+            return Response(await self._relay.call.remote(await request.body()), media_type="application/json")
+
+    echo = ray.remote(num_cpus=0)(Echo).remote()
+    relay = ray.remote(num_cpus=0)(Relay).remote(echo)
+    subscriber = ray.remote(num_cpus=0)(Subscriber).remote(relay)
+    access = read_access(run_dir)
+    assert access is not None
+    ray.get(subscriber.start.remote(access.options(), ECHO_SUBJECT), timeout=60)
+    serve.run(EchoHttp.bind(relay), name="echo", route_prefix=ECHO_ROUTE, logging_config={"log_level": "WARNING"})
+    return [echo, relay, subscriber]
+
+
+def run_client(engine: dict[str, Any], portfolios: list[dict[str, float]], calls: int, rounds: int) -> dict[str, Any]:
+    """Let the client process measure."""
+    plan = {
+        "http": engine["http"],
+        "run_dir": str(engine["run_dir"]),
+        "model": MODEL,
+        "portfolios": portfolios,
+        "calls": calls,
+        "rounds": rounds,
+        "echo_subject": ECHO_SUBJECT,
+        "echo_route": ECHO_ROUTE,
+    }
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("latency_client.py"))],
+        input=json.dumps(plan),
+        capture_output=True,
+        text=True,
+        timeout=CLIENT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"the client failed:\n{done.stderr[-3000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
+
+
+def memory_mib(pid: int) -> float:
+    """Sum the proportional set sizes of a process and all below it, MiB."""
+    import psutil
+
+    tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    total = 0
+    for process in tree:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied, AttributeError):
+            continue
+    return total / 2**20
+
+
+def report(measured: dict[str, Any]) -> tuple[dict[str, float], bool]:
+    """Print latencies, throughputs and ratios; give the ratios and whether all targets are met."""
+    one, many = measured["one"], measured["many"]
+    print(f"{'one at a time, ms':28}{'p50':>8}{'p90':>8}{'p99':>8}")
+    for name, row in one.items():
+        print(f"{name:28}{row['p50']:8.2f}{row['p90']:8.2f}{row['p99']:8.2f}")
+    print(f"\n{'64 in flight':28}{'per s':>8}")
+    for name, rate in many.items():
+        print(f"{name:28}{rate:8.0f}")
+    print(f"\nstages of an exposure over NATS, median ms: {measured['stages_ms']}")
+    figures = {
+        "nats p50 ratio": one["engine, NATS"]["p50"] / one["echo, NATS"]["p50"],
+        "http p50 ratio": one["engine, HTTP"]["p50"] / one["echo, HTTP"]["p50"],
+        "nats 64 in flight ratio": many["engine, NATS"] / many["echo, NATS"],
+        "nats 64 in flight per s": many["engine, NATS"],
+        "http 64 in flight ratio": many["engine, HTTP"] / many["echo, HTTP"],
+    }
+    print()
+    all_met = True
+    for name, value in figures.items():
+        direction, target = TARGETS.get(name, ("", None))
+        verdict = ""
+        if target is not None:
+            met = value <= target if direction == "at most" else value >= target
+            all_met &= met
+            verdict = f"{direction} {target:g}: {'met' if met else 'MISSED'}"
+        print(f"{name:28}{value:10.2f}   {verdict}")
+    return figures, all_met
+
+
+def main() -> int:
+    """Run everything; the exit code is 1 when a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=600, help="calls one at a time, of each kind")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds with 64 in flight, of each kind")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    import ray
+
+    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, Ray {ray.__version__}")
+    with tempfile.TemporaryDirectory(prefix="factor-engine-bench-") as name:
+        folder = Path(name)
+        market, portfolios = make_market(folder)
+        began = time.monotonic()
+        with running_engine(folder, market) as engine:
+            print(
+                f"{N_ASSETS} assets, {N_DAYS} days, portfolios of {N_NAMES}; up after {time.monotonic() - began:.0f} s"
+            )
+            print(f"memory of the whole tree: {memory_mib(engine['process'].pid):.0f} MiB (PSS)\n")
+            kept = start_echo(engine)
+            measured = run_client(engine, portfolios, options.calls, options.rounds)
+            del kept
+            ray.shutdown()
+    figures, all_met = report(measured)
+    if options.json:
+        options.json.write_text(json.dumps({**measured, "figures": figures}, indent=2))
+    return 0 if all_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
