@@ -26,6 +26,7 @@ class FactorReturnsEstimation(WorkloadActor):
     def prepare(self) -> None:
         """Open the store and compile the regression on a tiny market."""
         import polars as pl
+
         from factors.model import estimate_factor_returns
 
         self.slices = Slices()

@@ -89,7 +89,8 @@ def style_scores(panel: Panel, settings: StyleSettings) -> np.ndarray:
     returns = np.nan_to_num(panel.fields.get("returns", np.zeros(panel.shape)))
     total = held.sum(axis=1)
     market = np.divide((held * returns).sum(axis=1), total, out=np.zeros(len(total)), where=total > 0.0)
-    return StyleScores(settings, set(panel.fields)).compute(panel.fields, market, caps, mask)
+    codes = {name: category.codes for name, category in panel.categories.items()}
+    return StyleScores(settings, set(panel.fields)).compute(panel.fields, market, caps, mask, panel.dates, codes)
 
 
 def _chosen(panel: Panel, symbols: Sequence[str] | None, source: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from actors.base import WorkloadActor
 from actors.confidence import confidence_score
 from actors.individual import style_scores
-from actors.panels import last_panel
+from actors.panels import whole_panel
 from actors.posted import panel_of
 from actors.queue import Answer
 from actors.slices import Slice, Slices, by_name
@@ -52,9 +52,8 @@ class StyleFactorCalculation(WorkloadActor):
         scores = found.exposures[:, first:]
         stored = asked.mom == settings.mom
         if not stored:
-            fields = sorted(found.version.manifest.meta["fields"])
-            rows = StyleScores(asked, set(fields)).lookback
-            scores = style_scores(last_panel(found.version, rows, fields), replace(asked, names=names))[-1].T
+            rows = StyleScores(asked, set(found.version.manifest.meta["fields"])).lookback
+            scores = style_scores(whole_panel(found.version, rows), replace(asked, names=names))[-1].T
         columns = found.chosen(request["symbols"])
         coverage = float(np.isfinite(scores[columns]).mean()) if scores[columns].size else 0.0
         return {
