@@ -144,9 +144,7 @@ def yearly_slope(x: Array, year: int, years: int, least: int, first: int, a: int
 
 
 @njit(cache=True, nogil=True)
-def market_returns(
-    returns: Array, caps: Array, mask: NDArray[np.bool_], out: Array
-) -> None:
+def market_returns(returns: Array, caps: Array, mask: NDArray[np.bool_], out: Array) -> None:
     """Cap-weighted return of each row, weights and universe given row by row (those of the day before)."""
     for t in range(returns.shape[0]):
         total = 0.0

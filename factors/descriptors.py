@@ -1,8 +1,8 @@
 """Descriptors: the raw measures of which styles are made, with the parameters of CNE5 and USE4.
 
 Sources: Menchero, Orr and Wang, "The Barra US Equity Model (USE4)", Methodology and Empirical Notes (2011); "The Barra
-China Equity Model (CNE5)", Descriptor Definitions (2012). Returns stand for excess returns: over a day the risk-free rate
-is far below the noise.
+China Equity Model (CNE5)", Descriptor Definitions (2012). Returns stand for excess returns: over a day the risk-free
+rate is far below the noise.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from factors.covariance import FactorCovariance
 from factors.errors import EmptyFrameError, FactorError, SettingsError, StageError
 from factors.model_state import ModelState
 from factors.model_steps import Steps
-from factors.panel import Array, Categories, Panel, position_of
+from factors.panel import Array, Panel, position_of
 from factors.recipe import Recipe
 from factors.settings import ModelSettings
 from factors.specific import SpecificRisk
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class FactorModel:
         """Record that the estimation universe of a date is its `top_n` largest assets by cap."""
         return self._with_recipe(replace(self.recipe_, top_n=int(top_n)))
 
-    def proxy_idio_cov(self, method: str) -> Self:
+    def proxy_idio_cov(self, method: Literal["market_cap", "ledoit_wolf", "inverse_specific_variance"]) -> Self:
         """Choose what stands for the inverse of the specific covariance: the regression's weights.
 
         "market_cap" weighs by the square root of the cap; "inverse_specific_variance" by the exponentially weighted
@@ -301,7 +303,7 @@ class FactorModel:
 
     @property
     def estimation_universe_(self) -> NDArray[np.bool_]:
-        """bool [n_dates, n_assets]."""
+        """Bool [n_dates, n_assets]."""
         return self._held.array("estimation", "estimate_style_scores")
 
     @property
@@ -330,7 +332,7 @@ class FactorModel:
         return self._held.warnings()
 
     @staticmethod
-    def _estimator(estimator: Any, stage: str) -> Any:
+    def _estimator(estimator: E | None, stage: str) -> E:
         if estimator is None:
             raise StageError(f"call {stage} first", field=stage)
         return estimator
@@ -391,6 +393,3 @@ class FactorModel:
     def load(cls, folder: str | Path) -> FactorModel:
         """Read a model that `save` wrote."""
         return cls.from_state(None, ModelState.load(folder))
-
-
-__all__ = ["Categories", "FactorModel", "Latest"]

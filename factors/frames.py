@@ -184,9 +184,7 @@ def _numeric(series: pl.Series, frame: pl.DataFrame, column: str) -> NDArray[np.
     return values
 
 
-def _refuse(
-    bad: NDArray[np.bool_], error: type[FactorError], message: str, column: str, frame: pl.DataFrame
-) -> None:
+def _refuse(bad: NDArray[np.bool_], error: type[FactorError], message: str, column: str, frame: pl.DataFrame) -> None:
     if bad.any():
         at = np.flatnonzero(bad)
         raise error(message, field=column, rows=_rows(frame, at), n_rows=len(at))
@@ -236,9 +234,7 @@ def _encoded_sector(
     return frame.drop(present), (codes, labels)
 
 
-def _scatter(
-    values: NDArray[np.float64], cells: NDArray[np.int64], shape: tuple[int, int]
-) -> NDArray[np.float64]:
+def _scatter(values: NDArray[np.float64], cells: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.float64]:
     wide = np.full(shape[0] * shape[1], np.nan)
     wide[cells] = values
     return wide.reshape(shape)

@@ -78,7 +78,11 @@ def with_fundamentals(
         raise FactorError(
             "a statement is available before its period ends", field=available_at_col, rows=rows, n_rows=len(early)
         )
-    order = keys.with_row_index("row").filter(pl.col("symbol").is_in(list(panel.symbols))).sort("symbol", "period", "available")
+    order = (
+        keys.with_row_index("row")
+        .filter(pl.col("symbol").is_in(list(panel.symbols)))
+        .sort("symbol", "period", "available")
+    )
     position = {symbol: column for column, symbol in enumerate(panel.symbols)}
     columns = np.array([position[symbol] for symbol in order["symbol"]], dtype=np.intp)
     rank = order.select(pl.int_range(pl.len()).over("symbol")).to_series().to_numpy()

@@ -77,7 +77,8 @@ class IdioVariance:
         out = np.empty((1, len(self._count)))
         blank = np.full((1, len(self._count)), np.nan)
         _exponential(blank, 1.0, self._sums.copy(), self._count.copy(), out)
-        return out[0]
+        after: Array = out[0]
+        return after
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """Give what the next day needs."""

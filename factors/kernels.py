@@ -1,8 +1,8 @@
 """Rolling and cross-sectional kernels over wide arrays.
 
 Every kernel sums over a window or a cross-section in one fixed order and skips what is missing, so that a day computed
-alone, a longer panel and a panel with more (empty) assets give the same bits. None uses fastmath. Rolling kernels work on
-a range of columns so that callers can share the columns among threads.
+alone, a longer panel and a panel with more (empty) assets give the same bits. None uses fastmath. Rolling kernels work
+on a range of columns so that callers can share the columns among threads.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def select(values: Array, n: int, k: int) -> float:
             left = i
         else:
             break
-    return values[k]
+    found: float = values[k]
+    return found
 
 
 @njit(cache=True, nogil=True)

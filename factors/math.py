@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ def center_xsection(target_col: str, over_col: str, standardize: bool = False) -
     return centered / known.std().over(over_col) if standardize else centered
 
 
-def norm_xsection(target_col: str, over_col: str, lower: int | float = 0, upper: int | float = 1) -> pl.Expr:
+def norm_xsection(target_col: str, over_col: str, lower: float = 0, upper: float = 1) -> pl.Expr:
     """Give the expression that rescales a column within groups to [`lower`, `upper`].
 
     NaNs stay NaN; a group whose values do not differ becomes `lower`.
@@ -49,7 +51,7 @@ def winsorize(data: NDArray[np.float64], percentile: float = 0.05, axis: int = 0
     TypeError
         `percentile` is not a number.
     """
-    if isinstance(percentile, str) or not np.isscalar(percentile):
+    if not isinstance(percentile, numbers.Real):
         raise TypeError("`percentile` must be a numeric type, such as an int or float")
     if not 0 <= percentile <= 1:
         raise ValueError("`percentile` must be between 0 and 1")
@@ -69,9 +71,7 @@ def winsorize(data: NDArray[np.float64], percentile: float = 0.05, axis: int = 0
     return clipped.T.copy() if axis % 2 == 0 else clipped
 
 
-def winsorize_xsection(
-    df: Frame, data_cols: tuple[str, ...], group_col: str, percentile: float = 0.05
-) -> Frame:
+def winsorize_xsection(df: Frame, data_cols: tuple[str, ...], group_col: str, percentile: float = 0.05) -> Frame:
     """Clip columns within groups to their symmetric percentiles.
 
     Rows come back sorted by group (their order inside a group is kept); nulls come back as NaN, as toraniko gives them.
@@ -102,7 +102,7 @@ def _winsorized(df: pl.DataFrame, data_cols: tuple[str, ...], group_col: str, pe
 
 
 def percentiles_xsection(
-    target_col: str, over_col: str, lower_pct: float, upper_pct: float, fill_val: float | int = 0.0
+    target_col: str, over_col: str, lower_pct: float, upper_pct: float, fill_val: float = 0.0
 ) -> pl.Expr:
     """Give the expression that keeps what lies at or beyond the two percentiles of its group and fills the rest."""
     column = pl.col(target_col)

@@ -78,7 +78,7 @@ def estimate_factor_returns(
     Returns
     -------
     (factor returns, residuals)
-        ``market``, sectors and styles each in the order of their names, ``date``; and a column for each symbol, ``date``.
+        ``market``, sectors and styles each in the order of their names, ``date``; a column for each symbol, ``date``.
         Dates ascend; rows of the four frames meet on (date, symbol). A date with a missing value has none.
 
     Raises
@@ -241,7 +241,7 @@ def _regress(
 ) -> tuple[Array, Array]:
     y, caps = wide.arrays[0][:, 0], wide.arrays[1][:, 0]
     sectors, styles = wide.arrays[2], wide.arrays[3]
-    n_dates, n_assets = y.shape
+    n_dates = len(y)
     K = 1 + n_sectors + n_styles
     f = np.zeros((n_dates, K))
     residuals = np.full(y.shape, np.nan)

@@ -59,7 +59,9 @@ class Steps:
     def _new_scorer(self) -> None:
         defaults = (*self.settings.smooth_features, *self.settings.fill_features)
         self._cleaner = Cleaner(self.recipe, optional=defaults)
-        self._scorer = StyleScores(self.settings.style_factors, set(self.field_names), groups=set(self.category_names), threads=self._threads)
+        self._scorer = StyleScores(
+            self.settings.style_factors, set(self.field_names), groups=set(self.category_names), threads=self._threads
+        )
         self._returns = ReturnStage(self.settings, self._threads)
 
     def change_settings(self, settings: ModelSettings) -> None:
@@ -110,7 +112,8 @@ class Steps:
 
     def tail(self, name: str) -> NDArray[Any]:
         """Give the last row of an array."""
-        return self.history.tail(name, 1)[0]
+        row: NDArray[Any] = self.history.tail(name, 1)[0]
+        return row
 
     def panel(self) -> Panel:
         """Give the panel as it was given."""
@@ -195,8 +198,8 @@ class Steps:
         """Give factor-mimicking portfolios [K, n_assets] of one date."""
         caps = self._row(self._caps_name, row)
         return self._returns.regression.mimicking_weights(
-            self._weights_after(row, caps), caps, self._sector_row(row), self._row("scores", row), self._row("estimation", row),
-            len(self.sector_names),
+            self._weights_after(row, caps), caps, self._sector_row(row), self._row("scores", row),
+            self._row("estimation", row), len(self.sector_names),
         )  # fmt: skip
 
     def condition_numbers(self) -> Array:
@@ -219,8 +222,8 @@ class Steps:
             out = CrossSections(*(self.history.get(name) for name in RETURNS))
             first = self.settings.regression.exposure_lag
             found += describe(out, self.dates, first)
-            estimated = np.isfinite(out.standard_errors).any(axis=0)
-            absent = [name for name, ever in zip(self.factor_names, estimated, strict=True) if not ever]
+            estimated = np.isfinite(out.standard_errors).sum(axis=0).tolist()
+            absent = [name for name, days in zip(self.factor_names, estimated, strict=True) if not days]
             if absent:
                 found.append(f"never estimated, their returns are 0: {', '.join(absent)}")
         return found
@@ -262,7 +265,9 @@ class Steps:
     def from_state(cls, settings: ModelSettings, recipe: Recipe, state: ModelState) -> Steps:
         """Take up a state; only the rows that the styles look back on are read."""
         fields = {
-            name.removeprefix("fields/"): values for name, values in state.day_asset.items() if name.startswith("fields/")
+            name.removeprefix("fields/"): values
+            for name, values in state.day_asset.items()
+            if name.startswith("fields/")
         }
         categories = {
             name: Categories(state.day_asset[f"category/{name}"], tuple(words))
@@ -294,22 +299,17 @@ class Steps:
 
     @property
     def _caps_name(self) -> str:
-        return "clean/market_cap" if "clean/market_cap" in self.history else "fields/market_cap"
+        return self._clean_name("market_cap")
+
+    def _clean_name(self, name: str) -> str:
+        return f"clean/{name}" if f"clean/{name}" in self.history else f"fields/{name}"
 
     def _clean_tail(self, rows: int) -> dict[str, Array]:
-        return {
-            name: np.array(
-                self._pad(self.history.tail(f"clean/{name}" if f"clean/{name}" in self.history else f"fields/{name}", rows))
-            )
-            for name in self.field_names
-        }
+        return {name: np.array(self._pad(self.history.tail(self._clean_name(name), rows))) for name in self.field_names}
 
     def _row(self, name: str, row: int) -> NDArray[Any]:
-        if row == len(self.dates) - 1:
-            values = self.history.tail(name, 1)[0]
-        else:
-            values = self.history.get(name)[row]
-        return self._pad(values)
+        last = row == len(self.dates) - 1
+        return self._pad(self.history.tail(name, 1)[0] if last else self.history.get(name)[row])
 
     def _sector_row(self, row: int) -> NDArray[np.int16]:
         if self.sector_names:
@@ -364,7 +364,7 @@ class Steps:
 
     def _score(self, raw: Mapping[str, Array], codes: Mapping[str, NDArray[np.int16]]) -> None:
         """Clean, mark the universe and score the last rows."""
-        n_new, n_assets = raw["returns"].shape
+        n_new = len(raw["returns"])
         changed = self._cleaner.apply(Panel(self.dates_of(n_new), self.symbols, raw))
         fields = {**raw, **changed}
         caps = fields["market_cap"]
@@ -430,10 +430,11 @@ class Steps:
         if variances is not None:
             found[VARIANCES] = variances
         for name, values in found.items():
-            if first and lag:
-                blank = np.full((lag, *values.shape[1:]), np.nan if values.dtype.kind == "f" else 0, dtype=values.dtype)
-                values = np.concatenate([blank, values])
-            self.history.append(name, values, by_asset=name in ("residuals", VARIANCES))
+            blank = np.zeros((lag if first else 0, *values.shape[1:]), dtype=values.dtype)
+            if values.dtype.kind == "f":
+                blank[:] = np.nan
+            whole = np.concatenate([blank, values]) if len(blank) else values
+            self.history.append(name, whole, by_asset=name in ("residuals", VARIANCES))
 
     def _weights_after(self, row: int, caps: Array) -> Array:
         """Regression weights known at the end of a date."""

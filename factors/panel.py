@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ class Panel:
         Parameters
         ----------
         frame : pl.DataFrame
-            `date_col`, `symbol_col` and any numeric columns (fields) and text columns (categories), in any order of rows.
+            `date_col`, `symbol_col` and numeric columns (fields) and text columns (categories), rows in any order.
         sector_encodings : sequence of str, optional
             Columns of 0 and 1, one per sector, that replace a `sector` column. Names that are no columns extend the
             vocabulary of the `sector` column.
@@ -217,7 +218,7 @@ class Panel:
         """
         if not panels:
             raise EmptyFrameError("there is no panel to join")
-        for earlier, later in zip(panels, panels[1:], strict=False):
+        for earlier, later in pairwise(panels):
             if earlier.n_dates and later.n_dates and later.dates[0] <= earlier.dates[-1]:
                 raise FactorError(
                     f"the panel that begins {later.dates[0]} does not come after {earlier.dates[-1]}", field="date"

@@ -58,8 +58,8 @@ class CrossSectionalRegression:
 
     Notes
     -----
-    f minimises ``sum_i w_i (r_i - f_market - f_sector(i) - x_i . f_styles)^2`` subject to ``sum_s c_s f_s = 0``, c_s the
-    cap of the sector (USE4) or 1 (toraniko), over sectors that have members. A factor without members returns 0.
+    f minimises ``sum_i w_i (r_i - f_market - f_sector(i) - x_i . f_styles)^2`` subject to ``sum_s c_s f_s = 0``, c_s
+    the cap of the sector (USE4) or 1 (toraniko), over sectors that have members. A factor without members returns 0.
     """
 
     def __init__(self, settings: RegressionSettings | None = None, *, threads: int | None = 1) -> None:
@@ -95,7 +95,9 @@ class CrossSectionalRegression:
         """
         shape = returns.shape
         if weights.shape != shape or caps.shape != shape or codes.shape != shape or mask.shape != shape:
-            raise FactorError(f"weights, caps, codes and mask must have the shape of the returns {shape}", field="weights")
+            raise FactorError(
+                f"weights, caps, codes and mask must have the shape of the returns {shape}", field="weights"
+            )
         if styles.ndim != 3 or (styles.shape[0], styles.shape[2]) != shape:
             raise FactorError(f"styles are [n_dates, n_styles, n_assets] with the returns' {shape}", field="styles")
         n_dates, n_styles = shape[0], styles.shape[1]
@@ -185,7 +187,7 @@ class CrossSectionalRegression:
         X[known, 1 + codes[known]] = 1.0
         X[:, 1 + n_sectors :] = np.nan_to_num(styles.T)
         c = np.zeros(K)
-        constraint_of(CONSTRAINTS[self.settings.sector_constraint], weights, caps, codes, n_sectors, K, c)
+        constraint_of(CONSTRAINTS[self.settings.sector_constraint], weights, caps, codes, c)
         Z = np.eye(K)[:, X.any(axis=0)]
         row = c @ Z
         if row.any():

@@ -90,7 +90,7 @@ def regress_dates(
                 xs[k, i] = value if value == value else 0.0
         if winsor >= 0.0:
             ys = winsorized(ys, winsor)
-        constraint_of(constraint, ws, cs, codes_s, n_sectors, K, c)
+        constraint_of(constraint, ws, cs, codes_s, c)
         e = np.empty(n)
         if stages == 1:
             solved = cross_section(ys, ws, codes_s, xs, c, n_sectors, thin, huber, A, f[t], V, e)
@@ -113,7 +113,7 @@ def _two_stages(
     y: Array, w: Array, codes: Codes, x: Array, c: Array, n_sectors: int, thin: float, huber: float,
     residualize: bool, A: Array, f: Array, V: Array, e: Array,
 ) -> bool:  # fmt: skip
-    """toraniko's order: market and sectors, then styles on the residual, or on the returns themselves."""
+    """Toraniko's order: market and sectors, then styles on the residual, or on the returns themselves."""
     n_styles, n = x.shape
     m = 1 + n_sectors
     A[:] = 0.0

@@ -43,7 +43,9 @@ def dot(a: Array, b: Array) -> float:
 
 
 @njit(cache=True, nogil=True)
-def normal_equations(y: Array, w: Array, codes: NDArray[np.int16], x: Array, n_sectors: int, A: Array, b: Array) -> None:
+def normal_equations(
+    y: Array, w: Array, codes: NDArray[np.int16], x: Array, n_sectors: int, A: Array, b: Array
+) -> None:
     """Accumulate A [K, K] and b [K] from y [n], w [n], sector codes [n] (-1: none) and styles x [L, n]."""
     n_styles, n = x.shape
     first = 1 + n_sectors
@@ -220,9 +222,7 @@ def subtract_fit(f: Array, codes: NDArray[np.int16], x: Array, n_sectors: int, e
 
 
 @njit(cache=True, nogil=True)
-def constraint_of(
-    kind: int, w: Array, caps: Array, codes: NDArray[np.int16], n_sectors: int, K: int, c: Array
-) -> None:
+def constraint_of(kind: int, w: Array, caps: Array, codes: NDArray[np.int16], c: Array) -> None:
     """Fill c [K]: 0 none, 1 one for each sector with members, 2 the sector's cap among the members."""
     c[:] = 0.0
     if kind == 0:
@@ -272,7 +272,16 @@ def huber_weights(residual: Array, w: Array, k: float, out: Array) -> float:
 
 @njit(cache=True, nogil=True)
 def _solve_weighted(
-    y: Array, w: Array, codes: NDArray[np.int16], x: Array, c: Array, n_sectors: int, thin: float, A: Array, f: Array, V: Array
+    y: Array,
+    w: Array,
+    codes: NDArray[np.int16],
+    x: Array,
+    c: Array,
+    n_sectors: int,
+    thin: float,
+    A: Array,
+    f: Array,
+    V: Array,
 ) -> bool:
     b = np.empty(len(f))
     normal_equations(y, w, codes, x, n_sectors, A, b)

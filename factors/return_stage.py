@@ -60,9 +60,7 @@ class ReturnStage:
         weights = self.cap_weights(caps)
         variances = None
         if self._idio is not None:
-            first = self.regression.fit(
-                returns, weights, caps, codes, scores, mask, n_sectors, residuals_where=covered
-            )
+            first = self.regression.fit(returns, weights, caps, codes, scores, mask, n_sectors, residuals_where=covered)
             variances = self._idio.variances(first.residuals)
             weights = self._inverse(variances, weights)
         out = self.regression.fit(returns, weights, caps, codes, scores, mask, n_sectors, residuals_where=covered)

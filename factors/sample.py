@@ -157,9 +157,7 @@ def _tails(rng: np.random.Generator, shape: int | tuple[int, int], df: float) ->
     return draws
 
 
-def _listings(
-    rng: np.random.Generator, n_days: int, n_assets: int
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _listings(rng: np.random.Generator, n_days: int, n_assets: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Where an asset is listed, and where it is suspended, [n_days, n_assets]."""
     first = np.zeros(n_assets, dtype=int)
     last = np.full(n_assets, n_days)
@@ -212,7 +210,7 @@ class _Path:
     paid: Array
 
     def run(self, market: Array, sectors: Array, styles: Array, specific: Array) -> tuple[Array, ...]:
-        """Give returns, price moves and caps [n_days, n_assets], exposures [n_days, n_styles, n_assets], sector returns."""
+        """Give returns, price moves and caps [n_days, n_assets], exposures of the styles, and sector returns."""
         n_days, n_assets = specific.shape
         returns = np.zeros((n_days, n_assets))
         moves = np.zeros((n_days, n_assets))

@@ -22,7 +22,7 @@ class Reports:
     ----------
     available_at : datetime64[D] [n_quarters, n_assets]
     known : mapping of item to float64 [n_quarters, n_assets]
-        Flows over twelve months under their plain name and over the quarter with the suffix `_q`; stocks at quarter end.
+        Flows over twelve months under their plain name, over the quarter with the suffix `_q`; stocks at quarter end.
     """
 
     available_at: NDArray[np.datetime64]
@@ -100,19 +100,20 @@ def benchmark(fields: dict[str, Array], returns: Array) -> dict[str, Array]:
         moves: Array = np.where(held, weights * (values / previous - 1.0), 0.0).sum(axis=1) / total
         return moves
 
-    level = 1000.0 * np.cumprod(1.0 + index_move(close))
+    level: Array = np.multiply(1000.0, np.cumprod(1.0 + index_move(close)), dtype=np.float64)
     before = np.concatenate([[1000.0], level[:-1]])
-    series = {name: before * (1.0 + index_move(fields[name])) for name in ("open", "high", "low")}
+    series: dict[str, Array] = {name: before * (1.0 + index_move(fields[name])) for name in ("open", "high", "low")}
     total_return = index_move(previous * (1.0 + returns))
     series |= {"close": level, "return": total_return, "volume": np.nansum(fields["volume"], axis=1)}
     shape = close.shape
-    return {f"benchmark_{name}": np.repeat(values, shape[1]).reshape(shape) for name, values in series.items()}
+    wide = {name: np.repeat(values, shape[1]) for name, values in series.items()}
+    return {f"benchmark_{name}": values.reshape(shape) for name, values in wide.items()}
 
 
 def fundamentals(
     rng: np.random.Generator, symbols: tuple[str, ...], dates: NDArray[np.datetime64], log_cap: Array
 ) -> tuple[pl.DataFrame, Reports]:
-    """Give quarterly statements, available 30 to 75 days after the quarter ends, for six years before the first date on."""
+    """Give quarterly statements from six years before the first date on, available 30 to 75 days after the quarter."""
     n_assets = len(symbols)
     span = int((dates[-1] - dates[0]) / np.timedelta64(1, "D"))
     n_quarters = QUARTERS_BEFORE + span // QUARTER_DAYS + 1

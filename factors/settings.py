@@ -36,6 +36,10 @@ def _check(condition: bool, name: str, what: str) -> None:
         raise SettingsError(f"{name} {what}", field=name)
 
 
+def _check_fraction(name: str, value: float | None) -> None:
+    _check(value is None or 0.0 <= value < 0.5, name, "must be in [0, 0.5)")
+
+
 @dataclass(frozen=True)
 class MomentumSettings:
     """Momentum: toraniko's compounded weighted return, or the weighted sum of log returns (USE4's RSTR).
@@ -66,7 +70,7 @@ class MomentumSettings:
         _check(self.half_life > 0, "mom.half_life", "must be positive")
         _check(self.lag >= 0, "mom.lag", "must not be negative")
         _check(0.0 < self.least_observations <= 1.0, "mom.least_observations", "must be in (0, 1]")
-        _check(self.winsor_factor is None or 0.0 <= self.winsor_factor < 0.5, "mom.winsor_factor", "must be in [0, 0.5)")
+        _check_fraction("mom.winsor_factor", self.winsor_factor)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class ValueSettings:
     score_col: str = "val_score"
 
     def __post_init__(self) -> None:
-        _check(self.winsor_factor is None or 0.0 <= self.winsor_factor < 0.5, "val.winsor_factor", "must be in [0, 0.5)")
+        _check_fraction("val.winsor_factor", self.winsor_factor)
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,7 @@ class StyleSettings:
 
     def enabled(self, name: str) -> bool | None:
         """Whether a style is asked for (True), refused (False), or depends on the data (None)."""
-        short = {"momentum": self.mom, "size": self.sze, "value": self.val}
-        switch = short[name].enabled if name in short else None
+        switch = {"momentum": self.mom.enabled, "size": self.sze.enabled, "value": self.val.enabled}.get(name)
         if self.names is not None:
             return name in self.names and switch is not False
         return switch
@@ -171,7 +174,7 @@ class RegressionSettings:
     exposure_lag: int = 1
 
     def __post_init__(self) -> None:
-        _check(self.winsor_factor is None or 0.0 <= self.winsor_factor < 0.5, "winsor_factor", "must be in [0, 0.5)")
+        _check_fraction("winsor_factor", self.winsor_factor)
         _check(self.huber is None or self.huber > 0.0, "huber", "must be positive")
         _check(self.thin_sector_names >= 0.0, "thin_sector_names", "must not be negative")
         _check(self.exposure_lag in (0, 1), "exposure_lag", "must be 0 or 1")
@@ -230,7 +233,7 @@ class ModelSettings:
 
     @classmethod
     def toraniko(cls) -> ModelSettings:
-        """Give toraniko's conventions: two stages, unweighted constraint, same-day exposures, equal weights in scores."""
+        """Give toraniko's conventions: two stages, unweighted constraint, same-day exposures, equal weights."""
         return cls(
             regression=RegressionSettings(design="two_stage", sector_constraint="unweighted", exposure_lag=0),
             style_factors=StyleSettings(

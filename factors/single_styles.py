@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from factors.descriptors import Inputs, log_positive, momentum
 from factors.errors import MissingColumnError
@@ -57,20 +58,21 @@ def value_scores(panel: Panel, settings: ValueSettings | None = None, *, n_last:
     float64 [n_last, n_assets]
     """
     s = settings or ValueSettings()
-    total, known = 0.0, 0.0
+    shape = _tail(_field(panel, s.bp_col), n_last).shape
+    total, known = np.zeros(shape), np.zeros(shape)
     for number, name in enumerate((s.bp_col, s.sp_col, s.cf_col)):
         raw = _tail(_field(panel, name), n_last).copy()
         if s.winsor_factor is not None:
             winsorize_rows(raw, np.ones(raw.shape, dtype=np.bool_), s.winsor_factor)
         raw = _standardized(raw if number == 2 else log_positive(raw), True, True)
-        total = total + np.nan_to_num(raw)
-        known = known + ~np.isnan(raw)
-    mean = np.divide(total, known, out=np.full(np.shape(known), np.nan), where=np.asarray(known) > 0)
+        total += np.nan_to_num(raw)
+        known += ~np.isnan(raw)
+    mean = np.divide(total, known, out=np.full(shape, np.nan), where=known > 0.0)
     return _standardized(mean, s.center, s.standardize)
 
 
-def cut_between(scores: Array, lower: float, upper: float, mask: np.ndarray | None = None) -> None:
-    """Set scores strictly between two quantiles of their date to 0, in place (Polars' nearest quantile, as toraniko)."""
+def cut_between(scores: Array, lower: float, upper: float, mask: NDArray[np.bool_] | None = None) -> None:
+    """Set scores strictly between two (nearest) quantiles of their date to 0, in place, as toraniko does."""
     for t, row in enumerate(scores):
         inside = np.sort(row[~np.isnan(row) if mask is None else ~np.isnan(row) & mask[t]])
         if len(inside):

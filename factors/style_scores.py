@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -261,14 +261,17 @@ class StyleScores:
             self._each_date(lambda a, b: clip_deviations(raw[a:b], mask[a:b], limit), raw)
 
     def _flags(self, name: str) -> tuple[bool, bool]:
-        short = {"momentum": self.settings.mom, "size": self.settings.sze, "value": self.settings.val}.get(name)
-        return (True, True) if short is None else (short.center, short.standardize)
+        s = self.settings
+        flags = {
+            "momentum": (s.mom.center, s.mom.standardize),
+            "size": (s.sze.center, s.sze.standardize),
+            "value": (s.val.center, s.val.standardize),
+        }
+        return flags.get(name, (True, True))
 
     def _standardize(self, raw: Array, caps: Array, mask: Mask, center: bool, scale: bool) -> None:
         by_cap = self.settings.standardization == "cap_weighted"
-        self._each_date(
-            lambda a, b: standardize_rows(raw[a:b], caps[a:b], mask[a:b], center, scale, by_cap), raw
-        )
+        self._each_date(lambda a, b: standardize_rows(raw[a:b], caps[a:b], mask[a:b], center, scale, by_cap), raw)
 
     def _cut_deciles(self, name: str, raw: Array, mask: Mask) -> None:
         """Set size scores strictly between the deciles to 0, as toraniko's factor_sze does."""
@@ -277,8 +280,8 @@ class StyleScores:
             return
         cut_between(raw, sze.lower_decile, sze.upper_decile, mask)
 
-    def _each_date(self, work: object, raw: Array) -> None:
-        spread(work, len(raw), self.threads, 32)  # type: ignore[arg-type]
+    def _each_date(self, work: Callable[[int, int], None], raw: Array) -> None:
+        spread(work, len(raw), self.threads, 32)
 
 
 def orthogonalize(raw: Array, bases: list[Array], caps: Array, mask: Mask) -> None:

@@ -43,9 +43,7 @@ def fill_features(df: Frame, features: Sequence[str], sort_col: str, over_col: s
     return frame.with_columns(numbers).with_columns(finite).sort(by=sort_col).with_columns(filled)
 
 
-def smooth_features(
-    df: Frame, features: Sequence[str], sort_col: str, over_col: str, window_size: int
-) -> pl.LazyFrame:
+def smooth_features(df: Frame, features: Sequence[str], sort_col: str, over_col: str, window_size: int) -> pl.LazyFrame:
     """Replace features by their rolling mean over `window_size` rows; null until the window is full.
 
     Raises
@@ -62,7 +60,11 @@ def smooth_features(
 
 
 def top_n_by_group(
-    df: Frame, n: int, rank_var: str, group_var: tuple[str, ...], filter: bool = True  # noqa: A002
+    df: Frame,
+    n: int,
+    rank_var: str,
+    group_var: tuple[str, ...],
+    filter: bool = True,  # noqa: A002
 ) -> pl.LazyFrame:
     """Keep (or mark in a column `rank_mask`) the `n` largest rows of each group; ties share their mean rank, floored.
 

@@ -49,7 +49,9 @@ SETTINGS = {
     "inverse": ModelSettings(proxy_for_idio_cov="inverse_specific_variance", fill_features=("book_price",)),
     "ledoit_wolf": ModelSettings(proxy_for_idio_cov="ledoit_wolf", top_n_by_mkt_cap=30),
     "toraniko": ModelSettings.toraniko(),
-    "custom": ModelSettings(style_factors=StyleSettings(names=("size", "lowvol"), custom={"lowvol": "-stddev(returns, 20)"})),
+    "custom": ModelSettings(
+        style_factors=StyleSettings(names=("size", "lowvol"), custom={"lowvol": "-stddev(returns, 20)"})
+    ),
 }
 
 
@@ -206,8 +208,10 @@ def test_inverse_variance_weights_use_only_what_was_known_before(panel):
     model = FactorModel().proxy_idio_cov("inverse_specific_variance").fit(panel)
     shocked = {name: values.copy() for name, values in panel.fields.items()}
     shocked["returns"][-1, :30] = 0.9
-    other = FactorModel().proxy_idio_cov("inverse_specific_variance").fit(
-        Panel(panel.dates, panel.symbols, shocked, panel.categories)
+    other = (
+        FactorModel()
+        .proxy_idio_cov("inverse_specific_variance")
+        .fit(Panel(panel.dates, panel.symbols, shocked, panel.categories))
     )
     before = [m.state().day_asset["variance_before"][-1] for m in (model, other)]
     assert same(*before)

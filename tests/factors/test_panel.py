@@ -121,7 +121,9 @@ def test_infinite_ratios_and_all_null_columns_are_missing():
 
 
 def test_float32_and_integers_are_read_as_float64():
-    panel = Panel.from_frame(frame().with_columns(pl.col("asset_returns").cast(pl.Float32), volume=pl.Series([1, 2, 3, 4])))
+    panel = Panel.from_frame(
+        frame().with_columns(pl.col("asset_returns").cast(pl.Float32), volume=pl.Series([1, 2, 3, 4]))
+    )
     assert panel.fields["returns"].dtype == np.float64
     assert panel.fields["volume"].tolist() == [[2.0, 3.0], [4.0, 1.0]]
 

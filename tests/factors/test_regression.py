@@ -94,7 +94,7 @@ def test_statsmodels_gives_the_same_fit_errors_and_huber_weights(tmp_path):
     if not ORACLE.exists():
         pytest.skip("no .venv-oracles: run `make oracles`")
     data = market(n_dates=1)
-    f, X, W, _ = plain(data, 0, "unweighted")
+    _, X, W, _ = plain(data, 0, "unweighted")
     R = np.vstack([np.eye(4), [0.0, -1.0, -1.0, -1.0]])
     Z = np.column_stack([X[:, :5] @ R, X[:, 5:]])
     np.savez(tmp_path / "in.npz", y=data["returns"][0], Z=Z, w=np.diag(W))
@@ -122,7 +122,9 @@ def test_huber_gives_less_weight_to_an_outlier():
     data = market(n_dates=1)
     data["returns"][0, 3] = 5.0
     least_squares = CrossSectionalRegression(PLAIN).fit(**data).factor_returns[0, 0]
-    huber = CrossSectionalRegression(RegressionSettings(winsor_factor=None, huber=1.345)).fit(**data).factor_returns[0, 0]
+    huber = (
+        CrossSectionalRegression(RegressionSettings(winsor_factor=None, huber=1.345)).fit(**data).factor_returns[0, 0]
+    )
     clean = data["returns"][0].copy()
     clean[3] = np.median(clean)
     data["returns"] = clean[None, :]

@@ -44,7 +44,13 @@ def test_defaults_carry_toranikos_names_and_values():
     mom = settings.style_factors.mom
     assert (settings.winsor_factor, settings.residualize_styles, settings.top_n_by_mkt_cap) == (0.02, False, 2000)
     assert settings.smooth_features == {"market_cap": 20}
-    assert (mom.trailing_days, mom.half_life, mom.lag, mom.winsor_factor, mom.score_col) == (252, 126, 20, 0.01, "mom_score")
+    assert (mom.trailing_days, mom.half_life, mom.lag, mom.winsor_factor, mom.score_col) == (
+        252,
+        126,
+        20,
+        0.01,
+        "mom_score",
+    )
 
 
 def test_settings_survive_a_round_trip_through_plain_values():

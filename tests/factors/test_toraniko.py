@@ -50,7 +50,7 @@ write(factor_val(read("ratios")).collect(), "val")
 write(factor_val(read("ratios"), winsorize_features=0.05).collect(), "val_winsorized")
 for residualize in (True, False):
     returns, residuals = estimate_factor_returns(
-        read("returns"), read("caps"), read("sectors"), read("styles"), winsor_factor=0.02, residualize_styles=residualize
+        read("returns"), read("caps"), read("sectors"), read("styles"), 0.02, residualize
     )
     write(returns, f"returns_{residualize}")
     write(residuals, f"residuals_{residualize}")
