@@ -95,6 +95,7 @@ class Bridge:
         self._covered: dict[str, str] = {}
         self._closed = asyncio.Event()
         self._reported: bool | None = None
+        self._report_now: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin connecting; returns at once, and NATS may come and go from then on."""

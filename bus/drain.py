@@ -55,6 +55,7 @@ class Drainer:
         self._changed = -1
         self._in_flight: dict[int, float] = {}
         self._done: list[int] = []
+        self._hopeless: list[int] = []
         self._cursor = 0
         self._full = False
         self._known: set[str] = set()
@@ -179,12 +180,14 @@ class Drainer:
     def _give_up(self, seq: int, reason: str) -> None:
         log.error("%s", reason)
         self.last_error = reason
-        self._outbox.delete([seq], undeliverable=True)
+        self._hopeless.append(seq)
 
     def _remove(self) -> None:
         """Remove what was acknowledged; a locked database is asked again at the next turn."""
         if self._done and self._outbox.delete(self._done):
             self._done = []
+        if self._hopeless and self._outbox.delete(self._hopeless, undeliverable=True):
+            self._hopeless = []
 
     async def _rest(self) -> None:
         """Wait for a wake or an acknowledgement, and for other processes' commits no longer than the interval."""
