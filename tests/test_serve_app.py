@@ -245,7 +245,9 @@ def test_after_kill_9_of_everything_a_new_run_has_every_model_and_ends_what_was_
 
 def test_sigterm_ends_everything_within_ten_seconds_and_leaves_no_process_and_no_port(run):
     processes = run.tree()
-    ports = [c.laddr.port for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    listening = {c.laddr.port for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    # Serve's replicas listen on 30000 and up in every engine on the machine; another one may take the number at once.
+    ports = {port for port in listening if not 30000 <= port <= 31000}
     assert run.port in ports
     began = time.monotonic()
     run.process.terminate()
