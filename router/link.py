@@ -30,7 +30,7 @@ HEAVY_IN_FLIGHT = 8
 """Heavy items travel alone, and the actor's queue orders them."""
 
 
-class ActorGone(Exception):  # noqa: N818  (not an error of the caller's: the router answers for it)
+class ActorGone(Exception):
     """The actor did not answer: it died, is restarting, or cannot be reached."""
 
 
@@ -200,7 +200,9 @@ class Links:
         known = self._links.get((workload, lane))
         if known is not None and known[0] is handle:
             return known[1]
-        link = ActorLink(handle, lane, self._current)
+        # Every new table brings new handles; most name the same actor, whose link goes on.
+        same = known is not None and known[0] == handle
+        link = known[1] if same and known is not None else ActorLink(handle, lane, self._current)
         self._links[workload, lane] = (handle, link)
         return link
 

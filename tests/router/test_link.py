@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorUnavailableError
+
+from contracts.errors import DeadlineExceeded, QueueFull
+from contracts.settings import Settings
+from contracts.work import Lane, Priority, WorkResult, work_item
+from router.link import OVERTAKING_IN_FLIGHT, ActorGone, ActorLink, Links
+from router.wire import pack_results, unpack_items
+
+DEADLINE_S = 20.0
+
+
+class Recorder:
+    """Stands for an actor's handle: it keeps the calls, and the test answers them when it wants to."""
+
+    def __init__(self, actor_id: str = "a") -> None:
+        self.actor_id = actor_id
+        self.calls: list[tuple[list[Any], Future[bytes]]] = []
+        self.call_light = self.call_heavy = self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recorder) and other.actor_id == self.actor_id
+
+    def __hash__(self) -> int:
+        return hash(self.actor_id)
+
+    def remote(self, packed: bytes) -> Recorder:
+        self.calls.append((unpack_items(packed), Future()))
+        return self
+
+    def future(self) -> Future[bytes]:
+        return self.calls[-1][1]
+
+    def names(self) -> list[list[str]]:
+        return [[item.request_id for item in items] for items, _ in self.calls]
+
+    def answer(self, call: int) -> None:
+        items, future = self.calls[call]
+        results = [WorkResult(i.request_id, {"values": i.request_id}, None, "cpu", {"compute": 0.01}) for i in items]
+        future.set_result(pack_results(results))
+
+
+def item(name: str, priority: Priority = Priority.NORMAL, timeout_s: float = DEADLINE_S):
+    return work_item("size", {}, priority=priority, timeout_s=timeout_s, request_id=name)
+
+
+async def value(future: asyncio.Future[WorkResult]) -> Any:
+    return (await asyncio.wait_for(future, DEADLINE_S)).unwrap()["values"]
+
+
+def test_nothing_waits_at_low_load_and_what_came_meanwhile_leaves_together():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings(batch_limit=3))
+        futures = [link.submit(item(str(i))) for i in range(6)]
+        assert actor.names() == [["0"]]
+        actor.answer(0)
+        assert await value(futures[0]) == "0"
+        assert actor.names() == [["0"], ["1", "2", "3"]]
+        actor.answer(1)
+        assert [await value(f) for f in futures[1:4]] == ["1", "2", "3"]
+        actor.answer(2)
+        assert [await value(f) for f in futures[4:]] == ["4", "5"]
+
+    asyncio.run(scenario())
+
+
+def test_a_higher_priority_does_not_wait_for_the_call_in_flight_but_calls_in_flight_are_bounded():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        link.submit(item("normal"))
+        link.submit(item("waits"))
+        for priority in (Priority.HIGH, Priority.URGENT, Priority.CRITICAL):
+            link.submit(item(priority.name, priority))
+        assert actor.names()[0] == ["normal"]
+        assert [names[0] for names in actor.names()] == ["normal", "HIGH", "URGENT", "CRITICAL"]
+        link.submit(item("another", Priority.CRITICAL))
+        assert len(actor.calls) == OVERTAKING_IN_FLIGHT
+
+    asyncio.run(scenario())
+
+
+def test_heavy_items_travel_alone():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.HEAVY, Settings())
+        for i in range(3):
+            link.submit(item(str(i)))
+        assert actor.names() == [["0"], ["1"], ["2"]]
+
+    asyncio.run(scenario())
+
+
+def test_a_deadline_ends_the_wait_for_a_silent_actor_and_what_expired_is_not_sent():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        first = link.submit(item("first"))
+        late = link.submit(item("late", timeout_s=0.02))
+        with pytest.raises(DeadlineExceeded):
+            await late
+        actor.answer(0)
+        assert await value(first) == "first"
+        assert actor.names() == [["first"]]
+
+    asyncio.run(scenario())
+
+
+def test_a_lost_call_is_told_to_all_its_items_and_the_link_goes_on():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        first, second = link.submit(item("first")), link.submit(item("second"))
+        actor.calls[0][1].set_exception(ActorUnavailableError("it restarts", b"a" * 16))
+        with pytest.raises(ActorGone):
+            await first
+        actor.answer(1)
+        assert await value(second) == "second"
+
+    asyncio.run(scenario())
+
+
+def test_the_queue_is_bounded_and_cancelled_items_leave_room():
+    async def scenario() -> None:
+        link = ActorLink(Recorder(), Lane.LIGHT, Settings(queue_limit=2))
+        link.submit(item("in flight"))
+        waiting = [link.submit(item(str(i))) for i in range(2)]
+        with pytest.raises(QueueFull) as full:
+            link.submit(item("too many"))
+        assert full.value.retry_after_s
+        waiting[0].cancel()
+        link.submit(item("fits"))
+
+    asyncio.run(scenario())
+
+
+def test_a_new_table_that_names_the_same_actor_keeps_its_link_and_another_actor_gets_its_own():
+    async def scenario() -> None:
+        links = Links(Settings())
+        first = links.to("size_factor", Lane.LIGHT, Recorder("a"))
+        assert links.to("size_factor", Lane.LIGHT, Recorder("a")) is first
+        assert links.to("size_factor", Lane.HEAVY, Recorder("a")) is not first
+        assert links.to("size_factor", Lane.LIGHT, Recorder("b")) is not first
+
+    asyncio.run(scenario())
