@@ -131,7 +131,7 @@ def connect(current: Settings, run_dir: RunDir, ports: dict[str, int]) -> Cluste
         # Where the kernel does not end children with their parent (macOS), Ray makes this process lead a group of
         # its own; the terminal would then send Ctrl-C to make, and not to us.
         os.setpgid(0, group)
-    gcs = str(context.address_info["gcs_address"])
+    gcs = str(ray.get_runtime_context().gcs_address)
     return Cluster(gcs, _url(context.dashboard_url), local=True, temp=temp, ports=ports)
 
 
