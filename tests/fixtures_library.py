@@ -10,6 +10,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
+
 class Slow:
     """One name and one window at a time, and the market-wide series that characteristics are regressed on."""
 
@@ -35,17 +36,26 @@ class Slow:
     def _sorted_series(self):
         self.smb, self.hml, self.size, self.roe, self.inv = (np.full(self.n_dates, np.nan) for _ in range(5))
         for t in range(1, self.n_dates):
-            small, big = self.share(self.cap[t - 1]) <= 0.5, self.share(self.cap[t - 1]) > 0.5
+            halves = self.share(self.cap[t - 1]) <= 0.5, self.share(self.cap[t - 1]) > 0.5
+            small, big = (half & self.spoken(t, 1, "book") for half in halves)
             bm = self.share(self.f["book"][t - 1] / self.cap[t - 1])
             low, middle, high = bm <= 0.3, (bm > 0.3) & (bm <= 0.7), bm > 0.7
             self.smb[t] = sum(self.weighted(t, small & b) - self.weighted(t, big & b) for b in (low, middle, high)) / 3
             self.hml[t] = self._spread(t, small, big, high, low)
+            small, big = (half & self.spoken(t, 1) for half in halves)
             self.size[t] = self.weighted(t, small) - self.weighted(t, big)
             q = self.share(self.f["earnings_q"][t - 1] / self.f["book"][t - 64]) if t > 63 else np.full(len(bm), np.nan)
+            small, big = (half & self.spoken(t, 64, "book", "earnings_q") for half in halves)
             self.roe[t] = self._spread(t, small, big, q > 0.7, q <= 0.3)
             assets = self.f["assets"]
             g = self.share(assets[t - 1] / assets[t - 253] - 1) if t > 252 else np.full(len(bm), np.nan)
+            small, big = (half & self.spoken(t, 253, "assets") for half in halves)
             self.inv[t] = self._spread(t, small, big, g <= 0.3, g > 0.7)
+
+    def spoken(self, t, rows, *names):
+        """Names whose inputs first came so many rows before or more; a condition is silent until then."""
+        present = np.all([np.isfinite(self.f[name]) for name in ("returns", "market_cap", *names)], axis=0)
+        return present.any(axis=0) & (t - present.argmax(axis=0) >= rows)
 
     def _spread(self, t, small, big, top, bottom):
         return sum(self.weighted(t, s & top) - self.weighted(t, s & bottom) for s in (small, big)) / 2

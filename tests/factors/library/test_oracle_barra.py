@@ -85,9 +85,8 @@ def winsorised(x):
 
 
 def standardised(x, cap):
-    x = np.where(np.isfinite(cap), x, np.nan)
-    known = np.isfinite(x)
-    return (x - x[known] @ cap[known] / cap[known].sum()) / np.std(x[known], ddof=1)
+    both = np.isfinite(x) & np.isfinite(cap)
+    return (x - x[both] @ cap[both] / cap[both].sum()) / np.nanstd(x, ddof=1)
 
 
 def exposure(x, cap):
@@ -95,12 +94,11 @@ def exposure(x, cap):
 
 
 def orthogonal(y, weight, *xs):
-    out = np.full(len(y), np.nan)
-    use = np.isfinite(y) & np.isfinite(weight) & np.isfinite(xs).all(axis=0)
-    X = np.column_stack([np.ones(use.sum()), *(x[use] for x in xs)])
+    """Residual for every name; the names without a weight have no say in the coefficients."""
+    X = np.column_stack([np.ones(len(y)), *xs])
+    use = np.isfinite(y) & np.isfinite(weight) & np.isfinite(X).all(axis=1)
     w = np.sqrt(weight[use])
-    out[use] = y[use] - X @ np.linalg.lstsq(w[:, None] * X, w * y[use], rcond=None)[0]
-    return out
+    return y - X @ np.linalg.lstsq(w[:, None] * X[use], w * y[use], rcond=None)[0]
 
 
 def composite(*parts):

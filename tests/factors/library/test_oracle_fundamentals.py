@@ -179,7 +179,6 @@ CLOSED_FORMS = {
     "jkp_ebit_bev": lambda b: b.ebit / book_value(b),
     "jkp_ebit_sale": lambda b: b.ebit / b.sales,
     "jkp_ope_be": lambda b: (b.ebitda - b.interest) / b.book,
-    "jkp_ope_bel1": lambda b: (b.ebitda - b.interest) / b.then("book", YEAR),
     "jkp_op_at": lambda b: (b.ebitda + research(b)) / b.assets,
     "jkp_op_atl1": lambda b: (b.ebitda + research(b)) / b.then("assets", YEAR),
     "jkp_fcf_me": lambda b: (b.cash_flow - b.capex) / b.market_cap,

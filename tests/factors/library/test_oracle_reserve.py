@@ -8,7 +8,7 @@ import pytest
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-DATES = (150, 700, 1599)
+DATES = (300, 700, 1599)
 LN2 = math.log(2.0)
 
 
