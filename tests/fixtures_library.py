@@ -156,3 +156,19 @@ def calculate(catalogue, small_market):
         return library.run(small_market.fields, dates=small_market.dates, groups=groups)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def sample_market_panel():
+    """The sample market as it comes."""
+    from factors.sample import sample_market
+
+    return sample_market().panel
+
+
+@pytest.fixture(scope="session")
+def sample_census(catalogue, sample_market_panel):
+    """What counts on the sample market, and how alike it is; taken once for all tests."""
+    from factors.library.census import census
+
+    return census(catalogue, sample_market_panel, n_names=150, threads=2)

@@ -13,7 +13,6 @@ from factors.library.counts import NOT_REAL, REAL, SAMPLE
 from factors.library.distinct import average_ranks, rank_correlation, similarity
 from factors.library.document import stored_counts
 from factors.panel import Panel
-from factors.sample import sample_market
 
 TWINS_ABOVE = 0.999
 NAMES_COMPARED = 150
@@ -63,8 +62,8 @@ def test_a_pair_without_enough_dates_or_names_is_not_compared():
 
 
 @pytest.fixture(scope="module")
-def sample():
-    return census(CATALOGUE, sample_market().panel, n_names=NAMES_COMPARED, threads=2)
+def sample(sample_census):
+    return sample_census
 
 
 @pytest.mark.timeout(600)

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "tests" / "oracle_scripts" / "talib_indicators.py"
 # Rows after the first bar from which values agree; where none is given, from the first value on. TA-Lib speaks two rows
-# late where it averages twice, begins both averages of MACD together, seeds those of ADOSC with the first bar, and counts
-# the first bar's volume in OBV.
+# late where it averages twice, begins both averages of MACD together, seeds those of ADOSC with the first bar, and
+# counts the first bar's volume in OBV.
 UNSTABLE = {"ta_stoch_k": 8, "ta_stochrsi": 20, "ta_macdhist": 400, "ta_adosc": 200, "ta_obv_z60": 60}
 
 pytestmark = pytest.mark.oracle
