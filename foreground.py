@@ -31,6 +31,7 @@ from launch.run_dir import RunDir
 
 READY_S = 120.0
 """How long the actors may take before the table is shown with what there is."""
+HTTP_S = 60.0
 STOP_LIMIT_S = 9.0
 RAY_STOP_S = 3.0
 NATS_STOP_S = 1.0
@@ -220,6 +221,7 @@ class _Run:
                 options = {"num_cpus": 0, "runtime_env": env}
                 application = serve_app.Http.options(ray_actor_options=options).bind()
             cluster.serve_http(application, self.current, serve_app.NAME)
+            cluster.until_http_answers(self.http, HTTP_S)
             stage.detail = self.http
 
     def _start_actors(self) -> None:

@@ -73,7 +73,7 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
         return {}
     os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
-    folder = run_dir.short_temp() / "haproxy"
+    folder = run_dir.short_temp() / "ha"
     folder.mkdir(mode=0o700, exist_ok=True)
     for name, file in (
         ("CONFIG_FILE_LOC", "haproxy.cfg"),
@@ -150,6 +150,32 @@ def serve_http(application: Any, current: Settings, name: str) -> None:
         lambda: serve.start(proxy_location="HeadOnly", http_options=options, logging_config={"log_level": "WARNING"})
     )
     serve.run(application, name=name, route_prefix="/", logging_config={"log_level": "WARNING"})
+
+
+def until_http_answers(url: str, timeout_s: float) -> None:
+    """Wait until the HTTP face takes requests: Serve calls an application ready before its proxy listens.
+
+    Raises
+    ------
+    StartError
+        It does not within `timeout_s`.
+    """
+    import httpx
+
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            httpx.get(f"{url}/openapi.json", timeout=2.0).raise_for_status()
+        except httpx.HTTPError as error:
+            if time.monotonic() > deadline:
+                text = str(error) or type(error).__name__
+                raise StartError(
+                    f"nothing answers at {url} after {timeout_s:g} s ({text}); the proxy's log is in the logs' "
+                    "folder, serve/proxy_*.log; FACTOR_ENGINE_HTTP=uvicorn does without HAProxy"
+                ) from None
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _insist(start: Callable[[], object]) -> None:
