@@ -159,7 +159,6 @@ FORMULAS = {
         126, 60, lambda *x: math.sqrt(rogers_satchell_variance(*x)), "open", "high", "low", "close"
     ),
     "res_yang_zhang_21": yang_zhang(21, 15),
-    "res_yang_zhang_126": yang_zhang(126, 60),
     "res_roll_spread_63": roll,
     "res_abdi_ranaldo_21": abdi_ranaldo,
     "res_kyle_lambda_63": impact,
