@@ -11,6 +11,7 @@ with the same bodies, and check every answer.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import platform
@@ -101,6 +102,7 @@ def running_engine(folder: Path, market: Path) -> Iterator[dict[str, Any]]:
 def start_echo(engine: dict[str, Any]) -> list[Any]:
     """Put the echo into the engine's cluster: subscriber, application, relay and echo actor; gives their handles."""
     run_dir = engine["run_dir"]
+    # Ray reads how it authenticates when it is imported, so this comes first.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(run_dir / "ray" / "token")
     from contracts.access import read_access
@@ -247,9 +249,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="rounds with 64 in flight, of each kind")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    import ray
-
-    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, Ray {ray.__version__}")
+    machine = f"{platform.platform()}, {os.cpu_count()} CPUs"
+    print(f"{machine}, Python {platform.python_version()}, Ray {importlib.metadata.version('ray')}")
     with tempfile.TemporaryDirectory(prefix="factor-engine-bench-") as name:
         folder = Path(name)
         market, portfolios = make_market(folder)
@@ -259,10 +260,9 @@ def main() -> int:
                 f"{N_ASSETS} assets, {N_DAYS} days, portfolios of {N_NAMES}; up after {time.monotonic() - began:.0f} s"
             )
             print(f"memory of the whole tree: {memory_mib(engine['process'].pid):.0f} MiB (PSS)\n")
-            kept = start_echo(engine)
+            kept = start_echo(engine)  # actors end with their handles
             measured = run_client(engine, portfolios, options.calls, options.rounds)
-            del kept
-            ray.shutdown()
+            kept.clear()
     figures, all_met = report(measured)
     if options.json:
         options.json.write_text(json.dumps({**measured, "figures": figures}, indent=2))
