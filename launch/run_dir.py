@@ -89,8 +89,8 @@ class RunDir:
     def short_temp(self) -> Path:
         """Give a folder for sockets and Ray's session, made when missing, 0700.
 
-        It is not in the run directory, because a socket's whole path has 97 characters at most, HAProxy's with a node id of 56 in it; it is the same
-        for the same run directory, and older sessions in it are removed.
+        It is not in the run directory, because a socket's whole path has 97 characters at most, HAProxy's with a node
+        id of 56 in it. It is the same for the same run directory, and older sessions in it are removed.
         """
         digest = hashlib.blake2b(f"{os.getuid()}:{self.path}".encode(), digest_size=4).hexdigest()
         # Not tempfile.gettempdir(): on macOS that is so long that Ray's sockets do not fit behind it.
