@@ -33,7 +33,8 @@ class NatsAccess(NamedTuple):
     def __repr__(self) -> str:
         return f"NatsAccess({self.public_url})"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def _without_login(url: str) -> str:

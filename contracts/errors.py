@@ -1,4 +1,4 @@
-"""The one tree of errors that a caller can meet. Each has a stable code; HTTP, NATS and jobs map it once, at their border."""
+"""The one tree of errors that a caller can meet, each with a stable code that every face maps once, at its border."""
 
 from __future__ import annotations
 
@@ -53,9 +53,8 @@ class EngineError(Exception):
             "detail": self.detail,
             "retryable": self.retryable,
         }
-        for name, value in (("field", self.field), ("rows", self.rows), ("retry_after_s", self.retry_after_s)):
-            if value is not None:
-                problem[name] = value
+        found = {"field": self.field, "rows": self.rows, "retry_after_s": self.retry_after_s}
+        problem |= {name: value for name, value in found.items() if value is not None}
         if instance is not None:
             problem["instance"] = instance
         return problem

@@ -115,7 +115,8 @@ def _series(name: str, values: list[Any], field: str) -> pl.Series:
         bad = [i for i, v in enumerate(values) if v is not None and not isinstance(v, str)]
         wanted = "text"
     else:
-        bad = [i for i, v in enumerate(values) if v is not None and type(v) is not common or isinstance(v, list | dict)]
+        plain = {type(None)} if common in (list, dict) else {type(None), common}
+        bad = [i for i, v in enumerate(values) if type(v) not in plain]
         wanted = "plain values of one type"
     raise InvalidInput(f"{where} must hold {wanted}; {len(bad)} rows do not", field=where, rows=bad)
 
