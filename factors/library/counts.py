@@ -15,8 +15,9 @@ from factors.panel import Panel
 from factors.sample import sample_market
 
 SAMPLE, REAL = "sample market", "real panel"
-# The real panel has no vwap and no true share counts; factors of them do not compute there.
-NOT_REAL = ("vwap", "amount", "shares")
+# The real panel has no vwap, no true share counts and no benchmark; factors of them do not compute there. (With proxies
+# they would: the typical price makes twins of some, the panel's own market of others.)
+NOT_REAL = ("vwap", "amount", "shares", "benchmark_open", "benchmark_close", "benchmark_return")
 
 
 def count_panels(
