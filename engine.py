@@ -65,7 +65,7 @@ def _only_one(current: Settings) -> Iterator[None]:
         os.close(descriptor)
 
 
-def start_engine(current: Settings, *, hold_rest: bool = False) -> None:
+def start_engine(current: Settings, *, hold_rest: bool = False, with_nats: bool = True) -> None:
     """Get or create what the engine consists of, on the Ray cluster that this process is connected to.
 
     The actors are named, detached and restarted by Ray; the router creates the workload actors. No caller owns any of
@@ -78,13 +78,16 @@ def start_engine(current: Settings, *, hold_rest: bool = False) -> None:
     hold_rest
         Leave the bridge and the actors that HTTP does not need at once to `start_rest`: on two cores they would delay
         the first answer.
+    with_nats
+        False when the caller started nats-server himself, and ends it.
 
     Raises
     ------
     NatsServerError
         The embedded nats-server cannot be had.
     """
-    start_nats(current)
+    if with_nats:
+        start_nats(current)
     start_router(current, hold_rest=hold_rest)
     if not hold_rest:
         start_bridge(current)

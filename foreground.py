@@ -88,7 +88,15 @@ class Interrupts:
 
     An exception raised by a signal handler is lost when it strikes inside a callback that swallows exceptions, so it is
     raised again and again until the block is left.
+
+    Parameters
+    ----------
+    last_resort
+        Called when the end takes longer than `STOP_LIMIT_S`.
     """
+
+    def __init__(self, last_resort: Callable[[], None]) -> None:
+        self._last_resort = last_resort
 
     def __enter__(self) -> None:
         self.install()
@@ -103,7 +111,7 @@ class Interrupts:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         # Whatever hangs on the way down, the run ends.
-        watchdog = threading.Timer(STOP_LIMIT_S, _kill_all)
+        watchdog = threading.Timer(STOP_LIMIT_S, self._last_resort)
         watchdog.daemon = True
         watchdog.start()
         signal.setitimer(signal.ITIMER_REAL, INSIST_S, INSIST_S)
@@ -117,11 +125,6 @@ class Interrupts:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-
-
-def _kill_all() -> None:
-    end(descendants(), 0.0)
-    os._exit(1)
 
 
 class _Run:
@@ -141,7 +144,7 @@ class _Run:
         self.model: dict[str, Any] | None = None
         self.began = time.monotonic()
         self.stages: show.Progress | None = None
-        self.interrupts = Interrupts()
+        self.interrupts = Interrupts(self._kill_all)
 
     # -- start
 
@@ -229,7 +232,7 @@ class _Run:
 
         with self._stage("router and first actors") as stage:
             self.loop = engine.LoopThread()
-            engine.start_engine(self.current, hold_rest=True)
+            engine.start_engine(self.current, hold_rest=True, with_nats=False)
             self.connection = self.loop.run(engine.connect(self.current))
             self.loop.run(self.connection.client.wait_ready(engine.FIRST, READY_S))
             stage.detail = ", ".join(sorted(engine.FIRST))
@@ -392,9 +395,18 @@ class _Run:
         if self.nats is not None:
             _bounded(self.nats.stop, NATS_STOP_S)
         end(self.known | set(descendants()), GRACE_S)
+        # A step of the start that was still under way may have begun something meanwhile.
+        end(descendants(), 0.0)
         self.run_dir.record.clear()
         self.run_dir.release()
         self.console.print(f"stopped in {time.monotonic() - began:.1f} s", markup=False)
+
+    def _kill_all(self) -> None:
+        """Kill everything that is known of, and this process; the next run finds what was missed in the record."""
+        try:
+            end(self.known | set(descendants()), 0.0)
+        finally:
+            os._exit(1)
 
     def _stop_ray(self) -> None:
         import ray
