@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from factors.library import PAPER, FormulaError, conventions, parse
-from factors.library import limits
+from factors.library import PAPER, FormulaError, conventions, limits, parse
 from factors.library.syntax import Term
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
