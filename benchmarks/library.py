@@ -39,7 +39,7 @@ def market(dates: int, names: int) -> tuple[dict[str, np.ndarray], dict[str, np.
     fields["vwap"] = (fields["high"] + fields["low"] + close) / 3
     fields["returns"] = np.vstack([np.full((1, names), np.nan), close[1:] / close[:-1] - 1])
     codes = np.tile(np.arange(names), (dates, 1))
-    return fields, {name: codes % 60 for name in GROUPS}, np.datetime64("2014-01-01") + np.arange(dates)
+    return fields, dict.fromkeys(GROUPS, codes % 60), np.datetime64("2014-01-01") + np.arange(dates)
 
 
 def batch(library: Library, data: tuple, threads: int) -> tuple[float, float]:

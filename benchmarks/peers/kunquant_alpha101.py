@@ -1,4 +1,4 @@
-"""KunQuant's 82 predefined alphas, timed in the oracle environment: batch or streaming, its own best settings (float32).
+"""KunQuant's 82 predefined alphas, timed in the oracle environment with its own best settings (float32).
 
     python kunquant_alpha101.py batch|stream PANEL.npz THREADS
 

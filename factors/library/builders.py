@@ -65,7 +65,7 @@ def _mul(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     for a, b in ((x, y), (y, x)):
         value = lowering.constant_value(a)
         if value == 1.0:
-            return b
+            return Ref(*b)
         if value == -1.0:
             return lowering.element(Op.NEG, b)
     return lowering.element(Op.SQUARE, x) if x == y else lowering.element(Op.MUL, x, y)
@@ -74,7 +74,7 @@ def _mul(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
 @builds("div")
 def _div(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     x, y = args
-    return x if lowering.constant_value(y) == 1.0 else lowering.element(Op.DIV, x, y)
+    return Ref(*x) if lowering.constant_value(y) == 1.0 else lowering.element(Op.DIV, x, y)
 
 
 @builds("power")
@@ -86,7 +86,7 @@ def _power(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
 def _signedpower(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     x, a = args
     if lowering.constant_value(a) == 1.0:
-        return x
+        return Ref(*x)
     if lowering.constant_value(a) == 2.0:
         return lowering.element(Op.MUL, x, lowering.element(Op.ABS, x))
     return lowering.element(Op.SPOW, x, a)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Machine:
                 self.fields[nodes[i].name] = self.arena[off : off + rows * n_assets].reshape(rows, n_assets)
         for i, state in plan.states.items():
             off = self.layout.states[i]
-            self.arena[off : off + state.count * n_assets] = 0.0
+            self.arena[off : off + state.size * n_assets] = 0.0
         self.tile = min(max(TILE_CELLS // block, 256), 1024)
         self.scratch = [Scratch(n_assets, self.tile) for _ in range(threads)]
         self._pool: ThreadPoolExecutor | None = None
@@ -130,12 +131,14 @@ class Machine:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="factor-library")
         jobs = []
         for k in range(self.threads - 1, -1, -1):
-            task = self._across if across else self._along
-            arguments = (k, start, end, periods, out, t0, t1)
-            if k:
-                jobs.append(self._pool.submit(task, *arguments))
+            if across:
+                task = partial(self._across, k, start, end, t0, t1)
             else:
-                task(*arguments)
+                task = partial(self._along, k, start, end, periods, out, t0, t1)
+            if k:
+                jobs.append(self._pool.submit(task))
+            else:
+                task()
         for job in jobs:
             job.result()
 
@@ -149,7 +152,7 @@ class Machine:
             self.scratch[k].sums,
         )  # fmt: skip
 
-    def _across(self, k: int, start: int, end: int, _: I8, __: F8, t0: int, t1: int) -> None:
+    def _across(self, k: int, start: int, end: int, t0: int, t1: int) -> None:
         lay, own = self.layout, self.scratch[k]
         a = t0 + (t1 - t0) * k // self.threads
         b = t0 + (t1 - t0) * (k + 1) // self.threads
@@ -173,7 +176,7 @@ class Machine:
             rings.append(ring[(self.t - np.arange(keep, 0, -1)) % rows].ravel())
         for i, state in self.plan.states.items():
             off = self.layout.states[i]
-            states.append(self.arena[off : off + state.count * self.n])
+            states.append(self.arena[off : off + state.size * self.n])
         empty: list[F8] = [np.zeros(0)]
         return {
             "rings": np.concatenate(rings or empty),
@@ -192,7 +195,7 @@ class Machine:
         t, last_day, n = (int(v) for v in saved["position"])
         rings, carried = saved["rings"], saved["carried"]
         need = sum(self.plan.history[i] for i in self.layout.rings) * n
-        held = sum(s.count for s in self.plan.states.values()) * n
+        held = sum(s.size for s in self.plan.states.values()) * n
         if n > self.n or len(rings) != need or len(carried) != held:
             raise FieldsError(f"the state is of {n} names and {len(rings)} numbers; expected {self.n} and {need}")
         self.t, self.last_day = t, last_day
@@ -206,15 +209,15 @@ class Machine:
         at = 0
         for i, state in self.plan.states.items():
             off = self.layout.states[i]
-            block = self.arena[off : off + state.count * self.n]
+            block = self.arena[off : off + state.size * self.n]
             block[:] = 0.0
-            shape = (n, state.count) if state.by_asset else (state.count, n)
-            source = carried[at : at + state.count * n].reshape(shape)
+            shape = (n, state.size) if state.by_asset else (state.size, n)
+            source = carried[at : at + state.size * n].reshape(shape)
             if state.by_asset:
-                block.reshape(self.n, state.count)[:n] = source
+                block.reshape(self.n, state.size)[:n] = source
             else:
-                block.reshape(state.count, self.n)[:, :n] = source
-            at += state.count * n
+                block.reshape(state.size, self.n)[:, :n] = source
+            at += state.size * n
 
 
 GROUP_NAMES = frozenset(("sector", "industry", "subindustry", "exchange", "country"))

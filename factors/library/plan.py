@@ -34,14 +34,14 @@ class Slot(NamedTuple):
     """Where a node's rows lie: a ring of its own with history, one row of a constant, or a shared buffer."""
 
     kind: str
-    index: int
+    number: int
 
 
 class State(NamedTuple):
-    """Carried numbers of a node: `count` rows of assets, or `count` numbers per asset."""
+    """Carried numbers of a node: `size` rows of assets, or `size` numbers per asset."""
 
     by_asset: bool
-    count: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Plan:
             read = {step.node} if step.factor >= 0 else {r.node for r in self.graph.nodes[step.node].inputs}
             for i in read:
                 if last.get(i) == k and slots[i].kind == "shared":
-                    free.append(slots[i].index)
+                    free.append(slots[i].number)
         return slots, count
 
 
@@ -198,7 +198,7 @@ class Layout:
         size = 0
         for i, state in plan.states.items():
             self.states[i] = size
-            size += state.count * n_assets
+            size += state.size * n_assets
         place: dict[tuple[str, int], tuple[int, int]] = {}
         for i in plan.used:
             slot = plan.slots[i]
