@@ -6,11 +6,35 @@ from factors.library.fields import library_fields
 
 STRICT_LEAST, EXTENDED_LEAST = 506, 543
 STRICT = frozenset(
-    "open high low close volume vwap amount returns market_cap shares benchmark_open benchmark_close benchmark_return "
-    "sector industry subindustry book sales sales_q cash_flow cash_flow_q earnings earnings_q dividends".split()
+    [
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "vwap",
+        "amount",
+        "returns",
+        "market_cap",
+        "shares",
+        "benchmark_open",
+        "benchmark_close",
+        "benchmark_return",
+        "sector",
+        "industry",
+        "subindustry",
+        "book",
+        "sales",
+        "sales_q",
+        "cash_flow",
+        "cash_flow_q",
+        "earnings",
+        "earnings_q",
+        "dividends",
+    ]
 )
 MORE = frozenset(
-    "assets debt long_term_debt cash gross_profit ebit ebitda interest capex rnd".split(),
+    ["assets", "debt", "long_term_debt", "cash", "gross_profit", "ebit", "ebitda", "interest", "capex", "rnd"],
 )
 
 pytestmark = pytest.mark.timeout(600)
