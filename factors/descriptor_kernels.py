@@ -22,9 +22,11 @@ def rolling_market_fit(
     """Weighted regression of each asset on the market, and the weighted deviation of its returns.
 
     beta and sigma (the weighted deviation of the regression's residuals) use `fit_weights` [n], spread (DASTD) uses
-    `spread_weights` [n]; both windows end at row t. Days on which either return is missing are left out.
+    `spread_weights` [n] (of another length: not asked for, NaN); both windows end at row t. Days on which either return
+    is missing are left out.
     """
     n = len(fit_weights)
+    deviations = len(spread_weights) == n
     sums = np.empty((10, TILE))
     for start in range(a, b, TILE):
         width = min(TILE, b - start)
@@ -40,7 +42,7 @@ def rolling_market_fit(
                 w = fit_weights[k]
                 wm = w * m
                 wmm = wm * m
-                u = spread_weights[k]
+                u = spread_weights[k] if deviations else 0.0
                 row = x[begin + k, start : start + width]
                 for j in range(width):
                     valid = row[j] == row[j]
@@ -52,10 +54,15 @@ def rolling_market_fit(
                     s3[j] += wm * r
                     s4[j] += wmm * v
                     s5[j] += w * r * r
+                    s9[j] += v
+                if not deviations:
+                    continue
+                for j in range(width):
+                    valid = row[j] == row[j]
+                    r = row[j] if valid else 0.0
                     s6[j] += u * r
                     s7[j] += u * r * r
-                    s8[j] += u * v
-                    s9[j] += v
+                    s8[j] += u if valid else 0.0
             for j in range(width):
                 _finish_fit(sums[:, j], least, t - first, start + j, beta, sigma, spread)
 
@@ -71,7 +78,8 @@ def _finish_fit(s: Array, least: int, row: int, column: int, beta: Array, sigma:
     vm = s[4] - mean_m * s[2]
     cov = s[3] - mean_m * s[1]
     vr = max(s[5] - mean_r * s[1], 0.0)
-    spread[row, column] = np.sqrt(max(s[7] - s[6] * s[6] / s[8], 0.0) / s[8])
+    if s[8] > 0.0:
+        spread[row, column] = np.sqrt(max(s[7] - s[6] * s[6] / s[8], 0.0) / s[8])
     if vm <= 0.0:
         return
     slope = cov / vm

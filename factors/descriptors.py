@@ -95,12 +95,12 @@ def momentum(inputs: Inputs) -> Array:
     )
 
 
-def market_fit(inputs: Inputs) -> dict[str, Array]:
-    """Beta and HSIGMA (252 days, half-life 63) and DASTD (252 days, half-life 42) in one pass."""
+def market_fit(inputs: Inputs, *, deviations: bool) -> dict[str, Array]:
+    """Beta and HSIGMA (252 days, half-life 63) and, if asked for, DASTD (252 days, half-life 42) in one pass."""
     x = inputs.windows["returns"]
     shape = (inputs.n_new, x.shape[1])
     found = {name: np.empty(shape) for name in ("beta", "hsigma", "dastd")}
-    fit, deviation = exp_weights(YEAR, BETA_HALF_LIFE), exp_weights(YEAR, SPREAD_HALF_LIFE)
+    fit, deviation = exp_weights(YEAR, BETA_HALF_LIFE), exp_weights(YEAR if deviations else 1, SPREAD_HALF_LIFE)
     market = inputs.market[len(inputs.market) - len(x) :]
 
     def work(a: int, b: int) -> None:

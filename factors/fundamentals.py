@@ -10,6 +10,8 @@ from factors.errors import FactorError, MissingColumnError
 from factors.frames import parse_dates
 from factors.panel import Array, Panel
 
+TRADED = frozenset({"returns", "market_cap", "open", "high", "low", "close", "volume", "vwap", "shares"})
+
 
 def as_of(dates: NDArray[np.datetime64], available_at: NDArray[np.datetime64], values: Array) -> Array:
     """Give, on each date, the latest statement that was available by then.
@@ -42,6 +44,29 @@ def as_of(dates: NDArray[np.datetime64], available_at: NDArray[np.datetime64], v
         filled = values[latest[np.maximum(at, 0)], asset]
         daily[:, asset] = np.where(at >= 0, filled, np.nan)
     return daily
+
+
+def delayed(
+    dates: NDArray[np.datetime64], symbols: tuple[str, ...], fields: dict[str, Array], keys: pl.DataFrame
+) -> dict[str, Array]:
+    """Let fundamentals and ratios count from the day they became available.
+
+    Parameters
+    ----------
+    fields : mapping to float64 [n_dates, n_assets]
+    keys : pl.DataFrame
+        date, symbol and the day from which the row's fundamentals were available.
+    """
+    rows = np.searchsorted(dates, parse_dates(keys["date"]).to_numpy().astype("datetime64[D]"))
+    codes = keys["symbol"].cast(pl.String).cast(pl.Enum(list(symbols))).to_physical().to_numpy().astype(np.intp)
+    known = parse_dates(keys[:, 2].alias("date")).to_numpy().astype("datetime64[D]")
+    known = np.where(np.isnat(known), dates[rows], np.maximum(known, dates[rows]))
+    available = np.full((len(dates), len(symbols)), np.datetime64("NaT", "D"))
+    available[rows, codes] = known
+    return {
+        name: values if name in TRADED or name.startswith("benchmark_") else as_of(dates, available, values)
+        for name, values in fields.items()
+    }
 
 
 def with_fundamentals(

@@ -165,7 +165,12 @@ class History:
         if name in self._by_asset:
             width = max(block.shape[-1] for block in taken)
             taken = [_wide(block, width) for block in taken]
-        return taken[0] if len(taken) == 1 else np.concatenate(taken)
+        return writable(taken[0]) if len(taken) == 1 else np.concatenate(taken)
+
+
+def writable(values: NDArray[Any]) -> NDArray[Any]:
+    """Copy what is memory-mapped read-only: kernels would be compiled a second time for arrays they may not write."""
+    return values if values.flags.writeable else np.array(values)
 
 
 def _wide(block: NDArray[Any], width: int) -> NDArray[Any]:

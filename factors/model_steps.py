@@ -12,7 +12,7 @@ from factors.covariance import FactorCovariance
 from factors.descriptor_kernels import market_returns
 from factors.errors import FactorError, MissingColumnError, StageError
 from factors.kernels import top_rows
-from factors.model_state import History, ModelState, fill_of
+from factors.model_state import History, ModelState, fill_of, writable
 from factors.panel import Array, Categories, Panel
 from factors.recipe import Cleaner, Recipe, estimation_mask
 from factors.regression import CrossSections, describe
@@ -132,8 +132,9 @@ class Steps:
         self._forget_returns()
         self.history.drop(*(name for name in self.history.names if name.startswith(SCORES)))
         self._new_scorer()
-        fields = {name: self.array(f"fields/{name}", "set_panel") for name in self.field_names}
-        self._score(fields, {name: self.array(f"category/{name}", "set_panel") for name in self.category_names})
+        fields = {name: writable(self.array(f"fields/{name}", "set_panel")) for name in self.field_names}
+        codes = {name: writable(self.array(f"category/{name}", "set_panel")) for name in self.category_names}
+        self._score(fields, codes)
 
     def estimate_factor_returns(self) -> None:
         """Regress every date, from the beginning."""

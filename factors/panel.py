@@ -101,6 +101,7 @@ class Panel:
         mkt_cap_col: str = "market_cap",
         sector_encodings: Sequence[str] | None = None,
         returns_col: str = "asset_returns",
+        available_at_col: str = "available_at",
         required: Sequence[str] = ("returns", "market_cap"),
     ) -> Panel:
         """Read a long frame with one row per date and symbol.
@@ -112,6 +113,9 @@ class Panel:
         sector_encodings : sequence of str, optional
             Columns of 0 and 1, one per sector, that replace a `sector` column. Names that are no columns extend the
             vocabulary of the `sector` column.
+        available_at_col : str
+            If the frame has this column of dates, a row's fundamentals and ratios count from that day on (from the
+            row's own date where it is null or earlier); prices, volume, cap and shares count on their date.
         required : sequence of str
             Canonical fields that must be there.
 
@@ -129,6 +133,11 @@ class Panel:
         """
         names = {symbol_col: "symbol", date_col: "date", mkt_cap_col: "market_cap", returns_col: "returns"}
         dates, symbols, fields, categories = read_frame(frame, names, sector_encodings, tuple(required))
+        if available_at_col in frame.columns:
+            from factors.fundamentals import delayed
+
+            keys = frame.select(pl.col(date_col).alias("date"), pl.col(symbol_col).alias("symbol"), available_at_col)
+            fields = delayed(dates, symbols, fields, keys)
         return cls(dates, symbols, fields, {name: Categories(*pair) for name, pair in categories.items()})
 
     def to_frame(self, *, names: Mapping[str, str] | None = None) -> pl.DataFrame:

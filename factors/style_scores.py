@@ -148,7 +148,7 @@ class StyleScores:
         inputs = Inputs(rows, np.ascontiguousarray(market_rows), n_new, self.settings, self.threads)
         covered = np.isfinite(caps) & (caps > 0.0)
         found: dict[str, Array] = {}
-        fitted = market_fit(inputs) if "returns" in self._fitted_series() else {}
+        fitted = market_fit(inputs, deviations="dastd" in self._descriptors()) if self._fitted_series() else {}
         for name in self._order:
             found[name] = self._score(name, inputs, fitted, found, caps, mask, covered)
         if self.custom is not None:

@@ -128,6 +128,22 @@ def test_float32_and_integers_are_read_as_float64():
     assert panel.fields["volume"].tolist() == [[2.0, 3.0], [4.0, 1.0]]
 
 
+def test_fundamentals_count_from_the_day_they_are_available():
+    rows = pl.DataFrame(
+        {
+            "date": [dt.date(2024, 1, day) for day in (1, 2, 3, 4)],
+            "symbol": ["A"] * 4,
+            "asset_returns": [0.1, 0.2, 0.3, 0.4],
+            "market_cap": [1.0, 2.0, 3.0, 4.0],
+            "book": [10.0, 20.0, 30.0, 40.0],
+            "available_at": [None, dt.date(2024, 1, 4), dt.date(2024, 1, 3), dt.date(2024, 2, 1)],
+        }
+    )
+    panel = Panel.from_frame(rows)
+    assert panel.fields["book"][:, 0].tolist() == [10.0, 10.0, 30.0, 30.0]
+    assert panel.fields["market_cap"][:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
 def test_concat_appends_new_symbols_and_categories_at_the_end():
     later = frame(date=[dt.date(2024, 1, 4)] * 4, symbol=["B", "A0", "B2", "A"], sector=["Air", "Tech", "Tech", "Tech"])
     whole = Panel.concat([Panel.from_frame(frame()), Panel.from_frame(later)])
