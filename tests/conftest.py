@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import os
 import secrets
 import shutil
@@ -27,4 +26,4 @@ os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
     os.environ.pop(name, None)
 
-pytest_plugins = [name for name in ("fixtures_ray", "fixtures_nats", "fixtures_library") if importlib.util.find_spec(name)]
+pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library"]

@@ -1,4 +1,4 @@
-"""What the papers leave open, as an explicit and versioned setting (FIELD 2.6 of the design; docs/formula-language.md)."""
+"""Settings that change the numbers of a formula: where published implementations differ, a named choice."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _parameter(text: str) -> Parameter:
     return Parameter(name, _KINDS[kind[0]], variadic, float(default) if default else None, least)
 
 
-# name and aliases | parameters `name:kind` (p panel, b bool, g group, f number, i integer with its least value) | result | keywords
+# name and aliases | parameters `name:kind` (p panel, b bool, g group, f float, i integer) | result | keywords
 _TABLE = """
 neg | x:p | panel
 add | x:p y:p | panel

@@ -128,18 +128,15 @@ class Plan:
                 at = max(at, below + (0 if same else 1) + (2 if same and across and ref.lag else 0))
             level[i] = at
         ranked: list[tuple[int, int, Step]] = []
-        position = 0
         emitted: dict[int, list[int]] = {}
         for factor, ref in enumerate(self.outputs):
             emitted.setdefault(ref.node, []).append(factor)
-        for i in self.used:
+        for position, i in enumerate(self.used):
             op = self.graph.nodes[i].op
             if op not in (Op.FIELD, Op.CONSTANT):
                 ranked.append((level[i], position, Step(i)))
-            for factor in emitted.get(i, ()):
-                out_level = level[i] + level[i] % 2
-                ranked.append((out_level, position, Step(i, factor)))
-            position += 1
+            out_level = level[i] + level[i] % 2
+            ranked.extend((out_level, position, Step(i, factor)) for factor in emitted.get(i, ()))
         ranked.sort(key=lambda item: (item[0], item[1]))
         phases: list[tuple[int, int, int]] = []
         for k, (at, _, _) in enumerate(ranked):
@@ -172,9 +169,7 @@ class Plan:
                 count += index == count
                 slots[step.node] = Slot("shared", index)
             read = {step.node} if step.factor >= 0 else {r.node for r in self.graph.nodes[step.node].inputs}
-            for i in read:
-                if last.get(i) == k and slots[i].kind == "shared":
-                    free.append(slots[i].number)
+            free.extend(slots[i].number for i in read if last.get(i) == k and slots[i].kind == "shared")
         return slots, count
 
 

@@ -275,9 +275,8 @@ class _Reader:
         for i, argument in enumerate(args):
             parameter = parameters[min(i, len(parameters) - 1)]
             checked.append(self.convert(operator, parameter, argument, places[i]))
-        for parameter in parameters[len(args) :]:
-            if parameter.default is not None:
-                checked.append(self.number(parameter.default, position))
+        defaults = [parameter.default for parameter in parameters[len(args) :] if parameter.default is not None]
+        checked.extend(self.number(default, position) for default in defaults)
         if operator.name.startswith(("mreg", "cs_residual", "cs_wresidual")):
             count = len(checked) - sum(1 for p in parameters if not p.variadic)
             if count > limits.MAX_REGRESSORS:

@@ -183,7 +183,7 @@ def scaled(x: F8, z: F8, a: float) -> None:
 
 @kernel
 def residual(A: F8, c: I8, E: I8, n: int, t: int, z: F8) -> None:
-    """Residual of the first operand on the later ones; mode 1: the second operand is the weight; mode 1 + k: slope k."""
+    """Residual of the first operand on the later ones; mode 1: the second operand weighs; mode 1 + k: slope k."""
     p = c[NX] + 2
     place = np.empty(p, np.int64)
     for i in range(p):

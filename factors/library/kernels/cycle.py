@@ -1,7 +1,7 @@
-"""Ehlers' Hilbert transform indicators and MAMA, with TA-Lib's start and constants (Ehlers 2001, Rocket Science for Traders).
+"""Ehlers' Hilbert transform indicators and MAMA, with TA-Lib's start and constants (Ehlers 2001).
 
 State of an asset, STATE numbers in a row:
-0 bars, 1 WMA part, 2 WMA sum, 3 trailing price, 4 index of the transform, 5 period, 6-7 I2 and Q2 before, 8-9 Re and Im,
+0 bars, 1 WMA part, 2 WMA sum, 3 trailing price, 4 index of the transform, 5 period, 6-7 I2 and Q2, 8-9 Re and Im,
 10-11 I1 for odd bars two and three ago, 12-13 for even bars, 14 smoothed period, 15 phase, 16-17 sine and lead sine,
 18-20 trend line, 21 days in trend, 22 MAMA phase, 23 MAMA, 24 FAMA, 25 Q1, 26 I1, then four transforms of ten numbers,
 then the last fifty prices and the last fifty smoothed prices.
@@ -202,7 +202,7 @@ def cycle_step(A: F8, s: int, x: float, mama: bool, mode: int, fast: float, slow
 
 @kernel
 def cycles(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
-    """MAMA 0, FAMA 1; or period 0, in phase 1, quadrature 2, phase 3, sine 4, lead sine 5, trend line 6, trend mode 7."""
+    """MAMA 0, FAMA 1; or period 0, in phase 1, quadrature 2, phase 3, sine 4, lead sine 5, trend line 6, mode 7."""
     mama = c[OP] == IS_MAMA
     fast, slow = (F[c[FC]], F[c[FC] + 1]) if mama else (0.0, 0.0)
     for t in range(t0, t1):

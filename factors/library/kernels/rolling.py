@@ -1,7 +1,7 @@
 """Operations over a window of one panel, read directly: sums, products, extremes, ranks, weights.
 
 The window loop is outside and the asset loop inside, so that the inner loop is a vector operation on contiguous rows.
-A NaN in a strict window reaches the accumulator by arithmetic; with `min_periods` missing rows are left out and counted.
+A NaN in a strict window reaches the accumulator by arithmetic; with `min_periods` missing rows are left out, counted.
 Rows before the first are NaN (the ring starts so), which makes the warm-up of a strict window by itself.
 """
 

@@ -144,8 +144,7 @@ def order_value(kept: F8, count: int, mode: int, k: int, q: float) -> float:
 
 @kernel
 def rolling_mreg(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
-    """Regression of y on several panels; MODE k > 0 slope k, 0 intercept, -1 R2, -2 residual, -3 its std, -4 its skewness."""
-    m = j1 - j0
+    """Regression of y on several panels; MODE k > 0 slope k, 0 intercept, -1 R2, -2 residual, -3 std, -4 skew."""
     p = c[NX] + 2
     ref, row = np.empty(p), np.empty(p)
     gram, work, beta = np.empty((p, p)), np.empty((p, p)), np.empty(p)

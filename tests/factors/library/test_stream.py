@@ -11,12 +11,12 @@ from factors.library import Catalogue, FieldsError, compile_library
 FORMULAS = {
     "alpha": "rank(ts_argmax(signedpower(returns < 0 ? stddev(returns, 6) : close, 2), 5)) - 0.5",
     "lagged_rank": "corr(rank(close), delay(rank(delay(rank(volume), 2)), 1), 6)",
-    "windows": "ts_rank(close, 5) + ts_max(high, 7) - ts_min(low, 4) + decay_linear(vwap, 6) * product(close / open, 3)",
+    "windows": "ts_rank(close, 5) + ts_max(high, 7) - ts_min(low, 4) + decay_linear(vwap, 6) * product(close / open, 3)",  # noqa: E501
     "long": "sum(returns, 70) + mean(close, 66) / stddev(close, 80) + corr(close, volume, 65) + ts_max(close, 67)",
     "moments": "skew(returns, 8) + kurt(returns, 9) + rsquare(close, 7) + avedev(close, 5)",
     "sorted": "ts_quantile(close, 9, 0.8) + mean_largest(returns, 8, 3) + median(volume, 5)",
-    "masked": "mean(returns, 20, min_periods=5) + reg_slope(returns, benchmark_return, 15, min_periods=6) + ew_mean(close, 9, 4)",
-    "regression": "mreg_slope(2, 12, returns, benchmark_return, delay(benchmark_return)) + coskew(returns, benchmark_return, 9)",
+    "masked": "mean(returns, 20, min_periods=5) + reg_slope(returns, benchmark_return, 15, min_periods=6) + ew_mean(close, 9, 4)",  # noqa: E501
+    "regression": "mreg_slope(2, 12, returns, benchmark_return, delay(benchmark_return)) + coskew(returns, benchmark_return, 9)",  # noqa: E501
     "smooth": "ema(close, 6) + sma(volume, 9, 2) + wilder_sum(high - low, 5) + kama(close, 5)",
     "cycle": "ht_sine(close) + mama(close, 0.5, 0.05) + ht_trendmode(close) + ht_dcperiod(close)",
     "path": 'sar(high, low, 0.02, 0.2) + cumsum(returns, reset="month") + barslast(close > open) + ffill(close, 3)',
