@@ -9,18 +9,19 @@ with the same bodies, and check every answer.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import logging
 import os
 import platform
+import random
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,12 @@ TARGETS = {
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a port that nobody listens on, below those that the system gives to outgoing connections."""
+    for port in random.sample(range(18_300, 28_300), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit("no free port between 18300 and 28300")
 
 
 def make_market(folder: Path) -> tuple[Path, list[dict[str, float]]]:
@@ -68,7 +71,7 @@ def make_market(folder: Path) -> tuple[Path, list[dict[str, float]]]:
     return path, portfolios
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_engine(folder: Path, market: Path) -> Iterator[dict[str, Any]]:
     """Run the engine as `make run` does; gives what it notes of itself."""
     run_dir = folder / "run"
