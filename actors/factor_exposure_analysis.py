@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from actors.slices import Slice, Slices, by_name
 from contracts.errors import EngineError, UnknownModel
 from contracts.work import Device
 from devices.choose import Choice, choose
+from factors.portfolio import holdings_exposures
 
 Batch = list[dict[str, Any]]
 TOLERANCE = 1e-6
@@ -38,35 +38,56 @@ class FactorExposureAnalysis(WorkloadActor):
 
     def factor_exposures(self, batch: Batch) -> list[Answer]:
         """Exposures of portfolios: ``x_p = sum_i w_pi X_i``, per unit of portfolio value."""
-        answers: list[Answer] = [_UNANSWERED] * len(batch)
-        groups: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
-        slices: dict[int, Slice] = {}
+        answers: list[Answer] = [{} for _ in batch]
+        slices: dict[tuple[str | None, Any], Slice | EngineError] = {}
+        groups: dict[int, list[tuple[int, Slice, np.ndarray, np.ndarray]]] = {}
         for i, request in enumerate(batch):
+            key = (request["model_id"], request["date_requested"])
+            found = slices.get(key)
+            if found is None:
+                found = slices[key] = self._slice(*key)
+            if isinstance(found, EngineError):
+                answers[i] = found
+                continue
             try:
-                found = self.slices.at(request["model_id"], request["date_requested"])
-                weights = found.weights(request["portfolio_weights"])
+                groups.setdefault(id(found), []).append((i, found, *found.holdings(request["portfolio_weights"])))
             except EngineError as error:
                 answers[i] = error
-                continue
-            slices[id(found)] = found
-            groups[id(found)].append((i, weights))
-        for key, members in groups.items():
-            found = slices[key]
-            matrix = np.stack([weights for _, weights in members])
-            exposures = self._project(matrix, found.exposures)
-            for (i, weights), row in zip(members, exposures, strict=True):
-                answers[i] = self._exposure_answer(found, weights, row)
+        for members in groups.values():
+            exposures = self._exposures([(columns, weights) for _, _, columns, weights in members], members[0][1])
+            for (i, found, columns, weights), row in zip(members, exposures.tolist(), strict=True):
+                answers[i] = self._exposure_answer(found, columns, weights, row)
         return answers
 
-    def _exposure_answer(self, found: Slice, weights: np.ndarray, row: np.ndarray) -> dict[str, Any]:
-        coverage = found.coverage(weights)
-        extra: dict[str, Any] = {"date": str(found.date), "coverage": round(coverage, 6)}
+    def _slice(self, model_id: str | None, date: Any) -> Slice | EngineError:
+        try:
+            return self.slices.at(model_id, date)
+        except EngineError as error:
+            return error
+
+    def _exposures(self, holdings: list[tuple[np.ndarray, np.ndarray]], found: Slice) -> np.ndarray:
+        """Exposures of portfolios of one slice: by their holdings on the CPU, as one product on another device."""
+        if self._project.device is Device.CPU:
+            sizes = [len(columns) for columns, _ in holdings]
+            starts = np.cumsum([0, *sizes[:-1]])
+            columns, weights = (np.concatenate(parts) for parts in zip(*holdings, strict=True))
+            return holdings_exposures(columns, weights, starts, found.exposures)
+        matrix = np.zeros((len(holdings), len(found.symbols)))
+        for row, (columns, weights) in zip(matrix, holdings, strict=True):
+            row[columns] = weights
+        return self._project(matrix, found.exposures)
+
+    def _exposure_answer(
+        self, found: Slice, columns: np.ndarray, weights: np.ndarray, row: list[float]
+    ) -> dict[str, Any]:
+        coverage = found.covered_share(columns, weights)
+        extra: dict[str, Any] = {"date": found.date_text, "coverage": round(coverage, 6)}
         if coverage < 1.0:
-            missing = np.flatnonzero((weights != 0) & ~found.known)
+            missing = columns[(weights != 0.0) & ~found.known[columns]]
             extra["uncovered_symbols"] = [found.symbols[i] for i in missing]
         return {
-            "values": dict(zip(found.factor_names, row.tolist(), strict=True)),
-            "message": f"exposures of {np.count_nonzero(weights)} names on {found.date}",
+            "values": dict(zip(found.factor_names, row, strict=True)),
+            "message": f"exposures of {np.count_nonzero(weights)} names on {found.date_text}",
             "confidence_score": found.confidence(coverage),
             "model_version": found.number,
             "hardware_used": self._project.device,
@@ -124,6 +145,3 @@ class FactorExposureAnalysis(WorkloadActor):
             "recipe": meta["recipe"],
             "warnings": meta.get("warnings", []),
         }
-
-
-_UNANSWERED: dict[str, Any] = {}

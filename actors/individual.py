@@ -36,14 +36,14 @@ class IndividualFactor(WorkloadActor):
     def prepare(self) -> None:
         """Open the store and compile the kernels on a small panel."""
         self.slices = Slices()
-        settings = self.style_settings(StyleSettings(), {"trailing_days": 20, "winsor_factor": 0.01})
+        settings = self._style_settings(StyleSettings(), {"trailing_days": 20, "winsor_factor": 0.01})
         style_scores(_warm_panel(), settings)
 
-    def style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
         """Give the settings of this style with what the request asks for."""
         raise NotImplementedError
 
-    def answer(self, batch: Batch) -> list[Answer]:
+    def _answer(self, batch: Batch) -> list[Answer]:
         """Answer a batch of this style's operation."""
         return [self._one(request) for request in batch]
 
@@ -74,7 +74,7 @@ class IndividualFactor(WorkloadActor):
         }
 
     def _named(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
-        return replace(self.style_settings(settings, request), names=(self.style,))
+        return replace(self._style_settings(settings, request), names=(self.style,))
 
 
 def style_scores(panel: Panel, settings: StyleSettings) -> np.ndarray:

@@ -17,11 +17,11 @@ class MomentumFactor(IndividualFactor):
     frame = "returns_data"
     required = ("returns",)
 
-    def style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
         """Take the window and the winsorising of the request; half-life and lag stay those of the settings."""
         changed = replace(settings.mom, trailing_days=request["trailing_days"], winsor_factor=request["winsor_factor"])
         return replace(settings, mom=changed)
 
     def momentum(self, batch: Batch) -> list[Answer]:
         """Momentum scores of the last date."""
-        return self.answer(batch)
+        return self._answer(batch)

@@ -16,11 +16,11 @@ class SizeFactor(IndividualFactor):
     frame = "market_cap_data"
     required = ("market_cap",)
 
-    def style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
         """Keep the settings: size has neither a window nor winsorising."""
         del request
         return settings
 
     def size(self, batch: Batch) -> list[Answer]:
         """Size scores of the last date."""
-        return self.answer(batch)
+        return self._answer(batch)

@@ -37,6 +37,7 @@ class Slice:
         self.version = version
         self.number = version.manifest.version
         self.date = version.dates[row]
+        self.date_text = str(self.date)
         self.row = row
         self.symbols = version.symbols
         self.column = version.column
@@ -45,26 +46,39 @@ class Slice:
         self.style_names: tuple[str, ...] = tuple(meta["style_names"])
         self.exposures = exposure_matrix(version, row)
         self.known = self.exposures[:, 0] > 0.0
+        self.n_known = int(self.known.sum())
+
+    def holdings(
+        self, portfolio: Mapping[str, float], field: str = "portfolio_weights"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give a portfolio as positions and weights, [n_holdings]. Raises `UnknownSymbol` naming the symbols."""
+        column = self.column
+        try:
+            columns = np.fromiter([column[symbol] for symbol in portfolio], np.intp, len(portfolio))
+        except KeyError:
+            raise unknown_symbols(portfolio, column, self.model_id, field) from None
+        return columns, np.fromiter(portfolio.values(), np.float64, len(portfolio))
 
     def weights(self, portfolio: Mapping[str, float], field: str = "portfolio_weights") -> np.ndarray:
         """Put a portfolio on the asset axis, float64 [n_assets]. Raises `UnknownSymbol` naming the symbols."""
         out = np.zeros(len(self.symbols))
-        column = self.column
-        try:
-            for symbol, weight in portfolio.items():
-                out[column[symbol]] = weight
-        except KeyError:
-            raise unknown_symbols(portfolio, column, self.model_id, field) from None
+        columns, weights = self.holdings(portfolio, field)
+        out[columns] = weights
         return out
 
     def coverage(self, weights: np.ndarray) -> float:
         """Share of a portfolio's gross weight in names with exposures at this date."""
-        gross = float(np.abs(weights).sum())
-        return float(np.abs(weights[self.known]).sum()) / gross if gross else 0.0
+        return self.covered_share(np.flatnonzero(weights), weights[weights != 0.0])
+
+    def covered_share(self, columns: np.ndarray, weights: np.ndarray) -> float:
+        """Share of the gross weight of holdings in names with exposures at this date."""
+        size = np.abs(weights)
+        gross = float(size.sum())
+        return float(size[self.known[columns]].sum()) / gross if gross else 0.0
 
     def confidence(self, coverage: float) -> float:
         """Confidence score of a result that covers `coverage` of what was asked."""
-        return confidence_score(coverage, int(self.known.sum()), len(self.factor_names))
+        return confidence_score(coverage, self.n_known, len(self.factor_names))
 
     def chosen(self, symbols: Sequence[str] | None) -> np.ndarray:
         """Positions of the symbols asked for; all names with exposures when none are named."""

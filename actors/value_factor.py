@@ -17,10 +17,10 @@ class ValueFactor(IndividualFactor):
     frame = "fundamental_data"
     required = ("book_price", "sales_price", "cf_price")
 
-    def style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
         """Take the winsorising of the request."""
         return replace(settings, val=replace(settings.val, winsor_factor=request["winsor_factor"]))
 
     def value(self, batch: Batch) -> list[Answer]:
         """Value scores of the last date."""
-        return self.answer(batch)
+        return self._answer(batch)
