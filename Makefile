@@ -18,9 +18,11 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample
+	@$(BIN)/python -m factors.warm
 	@exec $(BIN)/python serve_app.py $(if $(DATA),--data '$(DATA)')
 
 test: .venv/.test ## run the tests; T=tests/factors for a part of them
+	@$(BIN)/python -m factors.warm
 	@$(BIN)/python -m pytest $(T)
 
 lint: .venv/.test ## check style and types

@@ -1,0 +1,43 @@
+"""Compiling once per version, behind progress lines."""
+
+import pytest
+
+from factors import warm as module
+
+
+@pytest.fixture
+def stages(monkeypatch, tmp_path):
+    """The stages replaced by names in a list: compiling is tested by every other test that runs a kernel."""
+    ran = []
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    for name in ("_model", "_frames", "_library"):
+        monkeypatch.setattr(module, name, lambda name=name: ran.append(name))
+    return ran
+
+
+def test_kernels_are_compiled_once_and_each_stage_is_told(stages):
+    said = []
+    module.warm(said.append)
+    assert stages == ["_model", "_frames", "_library"]
+    assert len(said) == 4
+    module.warm(said.append)
+    assert len(stages) == 3
+    assert len(said) == 4
+
+
+def test_a_stage_that_fails_is_tried_again_next_time(stages, monkeypatch):
+    def broken():
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(module, "_library", broken)
+    with pytest.raises(RuntimeError):
+        module.warm(lambda line: None)
+    assert not module.marker().exists()
+
+
+def test_another_version_of_the_sources_has_another_marker(monkeypatch, tmp_path):
+    (tmp_path / "a.py").write_text("x = 1")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    before = module.marker()
+    (tmp_path / "a.py").write_text("x = 2")
+    assert module.marker() != before
