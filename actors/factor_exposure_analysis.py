@@ -50,9 +50,11 @@ class FactorExposureAnalysis(WorkloadActor):
                 answers[i] = found
                 continue
             try:
-                groups.setdefault(id(found), []).append((i, found, *found.holdings(request["portfolio_weights"])))
+                columns, weights = found.holdings(request["portfolio_weights"])
             except EngineError as error:
                 answers[i] = error
+                continue
+            groups.setdefault(id(found), []).append((i, found, columns, weights))
         for members in groups.values():
             exposures = self._exposures([(columns, weights) for _, _, columns, weights in members], members[0][1])
             for (i, found, columns, weights), row in zip(members, exposures.tolist(), strict=True):

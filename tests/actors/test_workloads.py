@@ -129,6 +129,11 @@ def test_one_bad_portfolio_does_not_spoil_the_batch(exposures, model):
     assert answers[3].field == "date_requested"
 
 
+def test_a_bad_portfolio_alone_is_named_too(exposures, model):
+    with pytest.raises(UnknownSymbol, match="NOPE"):
+        one(exposures.factor_exposures, rq.FactorExposures(model_id="m", portfolio_weights={"NOPE": 1.0}))
+
+
 def test_status_and_list_tell_what_is_stored(exposures, model):
     body = one(exposures.model_status, rq.ModelRef(model_id="m"))["body"]
     assert (body["n_dates"], body["n_assets"]) == (N_DAYS - 2, 60)
