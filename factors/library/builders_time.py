@@ -268,7 +268,8 @@ def _mreg(mode: int) -> Builder:
         if which > len(panels) - 1:
             raise FormulaError(f"slope {which} of {len(panels) - 1} regressors", expected=("an existing one",))
         ddof = settings.get("ddof", len(panels)) if mode == -3 else 0
-        return lowering.window(Op.MREG, tuple(panels), d, settings, mode=which, more=(ddof,))
+        op = Op.LONG_MREG if d > LONG_WINDOW_ROWS and mode != -4 else Op.MREG
+        return lowering.window(op, tuple(panels), d, settings, mode=which, more=(ddof, len(panels)))
 
     return build
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from factors.library import limits
 from factors.library.errors import FieldsError
-from factors.library.kernels import drive
+from factors.library.kernels import drive, long
 from factors.library.kernels.layout import Op
 from factors.library.kernels.types import F8, I8
 from factors.library.plan import Layout, Plan
@@ -27,7 +27,7 @@ class Scratch:
     def __init__(self, n_assets: int, tile: int) -> None:
         self.sums: F8 = np.zeros((12, max(tile, 16)))
         self.keys: NDArray[np.uint64] = np.zeros((2, max(n_assets, 2)), np.uint64)
-        self.counts: I8 = np.zeros((3, 2048), np.int64)
+        self.counts: NDArray[np.uint32] = np.zeros((3, 2048), np.uint32)
         self.groups: F8 = np.zeros((8, limits.MAX_GROUPS))
 
 
@@ -62,7 +62,9 @@ class Machine:
                 self.fields[nodes[i].name] = self.arena[off : off + rows * n_assets].reshape(rows, n_assets)
         for i, state in plan.states.items():
             off = self.layout.states[i]
-            self.arena[off : off + state.size * n_assets] = 0.0
+            self.arena[off : off + state.size * n_assets] = state.fill
+        self.reach = max(plan.history.values(), default=0) + 1
+        self.starts: I8 = np.zeros(self.reach + block + 1, np.int64)
         self.tile = min(max(TILE_CELLS // block, 256), 1024)
         self.scratch = [Scratch(n_assets, self.tile) for _ in range(threads)]
         self._pool: ThreadPoolExecutor | None = None
@@ -111,12 +113,13 @@ class Machine:
         t0, t1 = self.t, self.t + len(days)
         months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
         periods: I8 = np.stack([np.zeros_like(months), months, months // 12])
+        self._mark(days)
         lay, first = self.layout, self.scratch[0]
         bits = self.arena.view(np.uint64)
         if self.threads == 1:
             drive.whole_plan(
-                lay.code, lay.phases, self.arena, bits, lay.floats, lay.extra, periods, out, self.n, t0, t1, self.tile,
-                first.sums, first.keys, first.counts, first.groups,
+                lay.code, lay.phases, self.arena, bits, lay.floats, lay.extra, periods, self.starts, out, self.n, t0,
+                t1, self.tile, first.sums, first.keys, first.counts, first.groups,
             )  # fmt: skip
         else:
             for start, end, across in lay.phases.tolist():
@@ -124,6 +127,14 @@ class Machine:
         self.t = t1
         if len(days):
             self.last_day = int(days[-1])
+
+    def _mark(self, days: NDArray[np.int64]) -> None:
+        """Where the block of calendar days of each new row begins (kernels/long.py)."""
+        before, size = self.last_day, len(self.starts)
+        for t, day in enumerate(days.tolist(), self.t):
+            goes_on = t > 0 and day // long.BLOCK_DAYS == before // long.BLOCK_DAYS
+            self.starts[t % size] = self.starts[(t - 1) % size] if goes_on else t
+            before = day
 
     def _phase(self, start: int, end: int, across: int, periods: I8, out: F8, t0: int, t1: int) -> None:
         """One phase on every thread: assets shared out along time, dates across names."""
@@ -148,8 +159,8 @@ class Machine:
         share = -(-self.n // (8 * self.threads)) * 8
         j0, j1 = min(k * share, self.n), min((k + 1) * share, self.n)
         drive.along_time(
-            lay.code, start, end, self.arena, lay.floats, lay.extra, periods, out, self.n, t0, t1, j0, j1, self.tile,
-            self.scratch[k].sums,
+            lay.code, start, end, self.arena, lay.floats, lay.extra, periods, self.starts, out, self.n, t0, t1,
+            j0, j1, self.tile, self.scratch[k].sums,
         )  # fmt: skip
 
     def _across(self, k: int, start: int, end: int, t0: int, t1: int) -> None:
@@ -181,6 +192,7 @@ class Machine:
         return {
             "rings": np.concatenate(rings or empty),
             "carried": np.concatenate(states or empty),
+            "starts": self.starts[np.arange(self.t - self.reach, self.t) % len(self.starts)],
             "position": np.array([self.t, self.last_day, self.n], np.int64),
         }
 
@@ -199,6 +211,7 @@ class Machine:
         if n > self.n or len(rings) != need or len(carried) != held:
             raise FieldsError(f"the state is of {n} names and {len(rings)} numbers; expected {self.n} and {need}")
         self.t, self.last_day = t, last_day
+        self.starts[np.arange(t - self.reach, t) % len(self.starts)] = saved["starts"]
         at = 0
         for i, (off, rows) in self.layout.rings.items():
             keep = self.plan.history[i]
@@ -210,7 +223,7 @@ class Machine:
         for i, state in self.plan.states.items():
             off = self.layout.states[i]
             block = self.arena[off : off + state.size * self.n]
-            block[:] = 0.0
+            block[:] = state.fill
             shape = (n, state.size) if state.by_asset else (state.size, n)
             source = carried[at : at + state.size * n].reshape(shape)
             if state.by_asset:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from factors.library.graph import Graph, Ref
-from factors.library.kernels import cycle
+from factors.library.kernels import cycle, long, long_regression
 from factors.library.kernels.layout import (
     FC,
     I0,
@@ -38,10 +39,11 @@ class Slot(NamedTuple):
 
 
 class State(NamedTuple):
-    """Carried numbers of a node: `size` rows of assets, or `size` numbers per asset."""
+    """Carried numbers of a node: `size` rows of assets, or `size` numbers per asset; `fill` without history."""
 
     by_asset: bool
     size: int
+    fill: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ def state_of(op: Op, ints: tuple[int, ...]) -> State | None:
         return State(True, cycle.STATE)
     if op == Op.SORTED:
         return State(True, ints[1] + 1)
+    if op == Op.LONG_MREG:
+        return State(False, long_regression.state_rows(ints[4]))
+    if op in (Op.LONG_SUM, Op.LONG_PAIR):
+        strict = ints[2] == ints[1]
+        return State(False, long.SUM_ROWS if op == Op.LONG_SUM else long.PAIR_ROWS, math.nan if strict else 0.0)
     return None
 
 
@@ -235,7 +242,7 @@ class Layout:
             raise AssertionError("a sorted window has no length")
 
     def _operands(self, row: I8, refs: list[Ref], extra: list[int]) -> None:
-        near = 2 if row[OP] in (Op.MREG, Op.CS_RESIDUAL) else 4
+        near = 2 if row[OP] in (Op.MREG, Op.LONG_MREG, Op.CS_RESIDUAL) else 4
         for k, ref in enumerate(refs[:near]):
             row[I0 + 3 * k : I0 + 3 * k + 3] = (*self.place[ref.node], ref.lag)
         row[X], row[NX] = len(extra), max(len(refs) - near, 0)

@@ -9,7 +9,7 @@ import numpy as np
 from factors.library.kernels.layout import FC, I0, I1, L0, L1, MODE, NX, OP, OUT, OUTR, R0, R1, Op, W, X
 from factors.library.kernels.moments import FLAT, pair_value
 from factors.library.kernels.order import ONE, index_bits, order, rank_row
-from factors.library.kernels.types import F8, I8, LARGEST, U8, kernel, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, U4, U8, kernel, row_of
 from factors.library.kernels.windows import solve
 
 NAN = np.nan
@@ -58,7 +58,7 @@ def sorted_quantile(x: F8, K: U8, count: int, q: float) -> float:
     place = q * (count - 1)
     low = int(math.floor(place))
     high = min(low + 1, count - 1)
-    a, b = x[np.int64(K[0, low] & mask)], x[np.int64(K[0, high] & mask)]
+    a, b = x[K[0, low] & mask], x[K[0, high] & mask]
     return float(a + (b - a) * (place - low))
 
 
@@ -87,7 +87,7 @@ def inverse_normal(p: float) -> float:
 
 
 @kernel
-def ranked(op: int, x: F8, bits: U8, z: F8, groups: float, K: U8, H: I8) -> None:
+def ranked(op: int, x: F8, bits: U8, z: F8, groups: float, K: U8, H: U4) -> None:
     """Gaussian ranks and quantile buckets."""
     count = rank_row(x, bits, z, 2, 0, K, H)
     for j in range(len(z)):
@@ -111,7 +111,7 @@ def standardized(mode: int, x: F8, w: F8, z: F8) -> None:
 
 
 @kernel
-def winsorized(mode: int, x: F8, bits: U8, z: F8, p: float, K: U8, H: I8) -> None:
+def winsorized(mode: int, x: F8, bits: U8, z: F8, p: float, K: U8, H: U4) -> None:
     """Clip at quantiles 0, or at mean +- p standard deviations 1."""
     if mode == 0:
         count = order(x, bits, K, H)
@@ -237,7 +237,7 @@ def residual(A: F8, c: I8, E: I8, n: int, t: int, z: F8) -> None:
 
 
 @kernel
-def across(A: F8, U: U8, c: I8, F: F8, E: I8, n: int, t: int, K: U8, H: I8) -> None:
+def across(A: F8, U: U8, c: I8, F: F8, E: I8, n: int, t: int, K: U8, H: U4) -> None:
     """Run one cross-sectional instruction that needs no groups on row t."""
     op, mode = c[OP], c[MODE]
     o = row_of(t, 0, c[OUTR], c[OUT], n)

@@ -5,9 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.library.kernels import crosssection, cycle, elementwise, groups, moments, recursive, rolling, windows
+from factors.library.kernels import (
+    crosssection,
+    cycle,
+    elementwise,
+    groups,
+    long,
+    long_regression,
+    moments,
+    recursive,
+    rolling,
+    windows,
+)
 from factors.library.kernels.layout import I0, L0, MODE, OP, R0, Op
-from factors.library.kernels.types import F8, I8, LARGEST, U8, entry, kernel, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, U4, U8, entry, kernel, row_of
 
 NAN = np.nan
 OUTPUT, GROUP, RESIDUAL = int(Op.OUTPUT), int(Op.GROUP), int(Op.CS_RESIDUAL)
@@ -21,6 +32,7 @@ EW_ONE, EW_PAIR, MREG, DRAWDOWN, SUMAC, PATHS = (
     int(Op.EW_ONE), int(Op.EW_PAIR), int(Op.MREG), int(Op.DRAWDOWN), int(Op.SUMAC_RANGE), int(Op.CUM_RANGE),
 )  # fmt: skip
 LONG_SUM, LONG_PAIR, LONG_EXTREME = int(Op.LONG_SUM), int(Op.LONG_PAIR), int(Op.LONG_EXTREME)
+LONG_MREG = int(Op.LONG_MREG)
 EMA, WILDER_SUM, KAMA, SAR, MAMA, HILBERT = (
     int(Op.EMA), int(Op.WILDER_SUM), int(Op.KAMA), int(Op.SAR), int(Op.MAMA), int(Op.HILBERT),
 )  # fmt: skip
@@ -41,12 +53,12 @@ def emit(A: F8, c: I8, out: NDArray[np.float64], n: int, t0: int, t1: int, j0: i
 
 
 @kernel
-def window_step(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
+def window_step(A: F8, c: I8, F: F8, E: I8, starts: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Run one instruction over a window."""
     op = c[OP]
-    if op == SUM or op == LONG_SUM:
+    if op == SUM:
         rolling.rolling_sum(A, c, F, n, t0, t1, j0, j1, S)
-    elif op == PAIR or op == LONG_PAIR:
+    elif op == PAIR:
         moments.rolling_pair(A, c, F, n, t0, t1, j0, j1, S)
     elif op == TS_RANK:
         rolling.rolling_rank(A, c, F, n, t0, t1, j0, j1, S)
@@ -54,6 +66,10 @@ def window_step(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j
         rolling.rolling_weighted(A, c, F, n, t0, t1, j0, j1, S)
     elif op == EXTREME or op == LONG_EXTREME:
         rolling.rolling_extreme(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == LONG_SUM:
+        long.long_sum(A, c, starts, n, t0, t1, j0, j1)
+    elif op == LONG_PAIR:
+        long.long_pair(A, c, F, starts, n, t0, t1, j0, j1, S)
     elif op == MOMENT:
         moments.rolling_moment(A, c, F, n, t0, t1, j0, j1, S)
     elif op == TREND:
@@ -72,6 +88,8 @@ def window_step(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j
         windows.ew_pair(A, c, F, n, t0, t1, j0, j1, S)
     elif op == MREG:
         windows.rolling_mreg(A, c, F, E, n, t0, t1, j0, j1, S)
+    elif op == LONG_MREG:
+        long_regression.long_mreg(A, c, E, starts, n, t0, t1, j0, j1, S)
     elif op == DRAWDOWN:
         windows.rolling_drawdown(A, c, F, n, t0, t1, j0, j1, S)
     elif op == SUMAC:
@@ -108,7 +126,7 @@ def recursive_step(A: F8, c: I8, F: F8, E: I8, periods: I8, n: int, t0: int, t1:
 
 @entry
 def along_time(
-    code: I8, first: int, last: int, A: F8, F: F8, E: I8, periods: I8, out: NDArray[np.float64],
+    code: I8, first: int, last: int, A: F8, F: F8, E: I8, periods: I8, starts: I8, out: NDArray[np.float64],
     n: int, t0: int, t1: int, j0: int, j1: int, tile: int, S: F8,
 ) -> None:  # fmt: skip
     """Run instructions [first, last) over rows [t0, t1) and assets [j0, j1), all of them tile by tile."""
@@ -122,14 +140,14 @@ def along_time(
             elif op == OUTPUT:
                 emit(A, c, out, n, t0, t1, a, b)
             elif op < EMA:
-                window_step(A, c, F, E, n, t0, t1, a, b, S)
+                window_step(A, c, F, E, starts, n, t0, t1, a, b, S)
             else:
                 recursive_step(A, c, F, E, periods, n, t0, t1, a, b)
 
 
 @entry
 def across_names(
-    code: I8, first: int, last: int, A: F8, U: U8, F: F8, E: I8, n: int, t0: int, t1: int, K: U8, H: I8, G: F8
+    code: I8, first: int, last: int, A: F8, U: U8, F: F8, E: I8, n: int, t0: int, t1: int, K: U8, H: U4, G: F8
 ) -> None:
     """Run instructions [first, last) on each of the rows [t0, t1)."""
     for t in range(t0, t1):
@@ -146,12 +164,12 @@ def across_names(
 
 @entry
 def whole_plan(
-    code: I8, phases: I8, A: F8, U: U8, F: F8, E: I8, periods: I8, out: NDArray[np.float64], n: int, t0: int, t1: int,
-    tile: int, S: F8, K: U8, H: I8, G: F8,
+    code: I8, phases: I8, A: F8, U: U8, F: F8, E: I8, periods: I8, starts: I8, out: NDArray[np.float64], n: int,
+    t0: int, t1: int, tile: int, S: F8, K: U8, H: U4, G: F8,
 ) -> None:  # fmt: skip
     """Run every phase on one thread; a phase is (first, last, across names or not)."""
     for p in range(len(phases)):
         if phases[p, 2] == 0:
-            along_time(code, phases[p, 0], phases[p, 1], A, F, E, periods, out, n, t0, t1, 0, n, tile, S)
+            along_time(code, phases[p, 0], phases[p, 1], A, F, E, periods, starts, out, n, t0, t1, 0, n, tile, S)
         else:
             across_names(code, phases[p, 0], phases[p, 1], A, U, F, E, n, t0, t1, K, H, G)

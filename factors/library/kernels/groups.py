@@ -9,7 +9,7 @@ import numpy as np
 from factors.library.kernels.layout import I0, I1, I2, L0, L1, L2, MODE, OP, OUT, OUTR, R0, R1, R2, Op, W
 from factors.library.kernels.moments import FLAT
 from factors.library.kernels.order import ONE, index_bits, order
-from factors.library.kernels.types import F8, I8, LARGEST, U8, kernel, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, U4, U8, kernel, row_of
 
 NAN = np.nan
 GROUP, GROUP_WEIGHTED, GROUP_RANK = int(Op.GROUP), int(Op.GROUP_WEIGHTED), int(Op.GROUP_RANK)
@@ -94,7 +94,7 @@ def group_weighted(x: F8, w: F8, g: F8, z: F8, G: F8, groups: int) -> None:
 
 @kernel
 def group_rank(
-    x: F8, bits: U8, g: F8, z: F8, scale: int, ties: int, G: F8, groups: int, K: U8, H: I8
+    x: F8, bits: U8, g: F8, z: F8, scale: int, ties: int, G: F8, groups: int, K: U8, H: U4
 ) -> None:  # fmt: skip
     """Rank inside the group, from one sort of the date: walk it with a counter per group."""
     total = order(x, bits, K, H)
@@ -107,15 +107,15 @@ def group_rank(
     first = 0
     while first < total:
         last = first + 1
-        v = x[np.int64(K[0, first] & mask)]
-        while last < total and x[np.int64(K[0, last] & mask)] == v:
+        v = x[K[0, first] & mask]
+        while last < total and x[K[0, last] & mask] == v:
             last += 1
         for i in range(first, last):
-            j = np.int64(K[0, i] & mask)
+            j = K[0, i] & mask
             if g[j] >= 0.0:
                 G[2, int(g[j])] += 1.0
         for i in range(first, last):
-            j = np.int64(K[0, i] & mask)
+            j = K[0, i] & mask
             if g[j] >= 0.0:
                 at = int(g[j])
                 rank = G[1, at] + 0.5 * (G[2, at] + 1.0)
@@ -135,7 +135,7 @@ def group_rank(
                     rank -= 1.0
                 z[j] = rank
         for i in range(first, last):
-            j = np.int64(K[0, i] & mask)
+            j = K[0, i] & mask
             if g[j] >= 0.0:
                 at = int(g[j])
                 G[1, at] += G[2, at] if ties != 3 else 0.0
@@ -144,7 +144,7 @@ def group_rank(
 
 
 @kernel
-def group_median(x: F8, bits: U8, g: F8, z: F8, G: F8, groups: int, K: U8, H: I8) -> None:
+def group_median(x: F8, bits: U8, g: F8, z: F8, G: F8, groups: int, K: U8, H: U4) -> None:
     """Median of the group, given to every member."""
     total = order(x, bits, K, H)
     mask = (ONE << np.uint64(index_bits(len(x)))) - ONE
@@ -153,7 +153,7 @@ def group_median(x: F8, bits: U8, g: F8, z: F8, G: F8, groups: int, K: U8, H: I8
         if x[j] == x[j] and g[j] >= 0.0:
             G[0, int(g[j])] += 1.0
     for i in range(total):
-        j = np.int64(K[0, i] & mask)
+        j = K[0, i] & mask
         if g[j] >= 0.0:
             at = int(g[j])
             place, count = int(G[1, at]), int(G[0, at])
@@ -170,7 +170,7 @@ def group_median(x: F8, bits: U8, g: F8, z: F8, G: F8, groups: int, K: U8, H: I8
 
 
 @kernel
-def group_step(A: F8, U: U8, c: I8, n: int, t: int, G: F8, K: U8, H: I8) -> None:
+def group_step(A: F8, U: U8, c: I8, n: int, t: int, G: F8, K: U8, H: U4) -> None:
     """Run one instruction by group on row t; the last operand is the group's codes."""
     op = c[OP]
     o = row_of(t, 0, c[OUTR], c[OUT], n)

@@ -78,6 +78,7 @@ class Op(IntEnum):
     LONG_SUM = 117
     LONG_PAIR = 118
     LONG_EXTREME = 119
+    LONG_MREG = 120
     EMA = 130
     WILDER_SUM = 131
     KAMA = 132

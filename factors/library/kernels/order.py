@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from factors.library.kernels.types import F8, I8, U8, kernel
+from factors.library.kernels.types import F8, U4, U8, kernel
 
 NAN = np.nan
-SIGN = np.uint64(1) << np.uint64(63)
-ONE, ZERO = np.uint64(1), np.uint64(0)
+ZERO, ONE = np.uint64(0), np.uint64(1)
+SIGN = ONE << np.uint64(63)
+FULL = ~ZERO
+# Below this many names three passes over 8 bits are faster than two over 11.
+WIDE_NAMES = 1_400
 
 
 @kernel
@@ -27,26 +30,30 @@ def index_bits(n: int) -> int:
 
 
 @kernel
-def fill_keys(x: F8, bits: U8, keys: U8, low: int) -> int:
-    """Keys of the names that are there, index in the low bits; returns how many."""
-    shift = np.uint64(low)
-    count = 0
+def fill_keys(x: F8, bits: U8, keys: U8, low: int) -> tuple[int, np.uint64]:
+    """Keys of the names that are there, index in the low bits; returns how many, and the bits in which they differ."""
+    kept = FULL << np.uint64(low)
+    count = ZERO
+    one, zero = FULL, ZERO
     for j in range(len(x)):
         v = x[j]
-        if v == v:
-            b = bits[j] if v != 0.0 else ZERO
-            b = ~b if b & SIGN else b | SIGN
-            keys[count] = ((b >> shift) << shift) | np.uint64(j)
-            count += 1
-    return count
+        b = bits[j] if v != 0.0 else ZERO
+        b = ~b if b & SIGN else b | SIGN
+        b &= kept
+        keys[count] = b | np.uint64(j)
+        there = v == v
+        one = one & b if there else one
+        zero = zero | b if there else zero
+        count += ONE if there else ZERO
+    return np.int64(count), one ^ zero  # type: ignore[return-value]  # int() would keep it unsigned
 
 
 @kernel
-def before(a: int, b: int, x: F8, shift: int, mask: int) -> bool:
+def before(a: np.uint64, b: np.uint64, x: F8, shift: np.uint64, mask: np.uint64) -> bool:
     """Whether key a comes strictly before key b, by the kept bits and then by the exact values."""
     if (a ^ b) >> shift:
-        return a < b
-    return x[np.int64(a & mask)] < x[np.int64(b & mask)]
+        return bool(a < b)
+    return bool(x[a & mask] < x[b & mask])
 
 
 @kernel
@@ -55,16 +62,18 @@ def insertion(x: F8, keys: U8, count: int, low: int) -> bool:
     shift = np.uint64(low)
     mask = (ONE << shift) - ONE
     left = 16 * count
+    prior = keys[0]
     for i in range(1, count):
         key = keys[i]
-        prior = keys[i - 1]
         if prior < key and (prior ^ key) >> shift:
+            prior = key
             continue
         h = i
         while h > 0 and before(key, keys[h - 1], x, shift, mask):
             keys[h] = keys[h - 1]
             h -= 1
         keys[h] = key
+        prior = keys[i]
         left -= i - h
         if left < 0:
             return False
@@ -93,75 +102,79 @@ def merge(x: F8, keys: U8, spare: U8, count: int, low: int) -> None:
 
 
 @kernel
-def order(x: F8, bits: U8, K: U8, H: I8) -> int:
-    """Sort one cross-section: K[0, :count] in order, the asset's index in its low bits; returns the count."""
-    low = index_bits(len(x))
-    keys, spare = K[0], K[1]
-    count = fill_keys(x, bits, keys, low)
-    if count < 2:
-        return count
-    least, most = keys[0], keys[0]
+def counting_pass(keys: U8, spare: U8, count: int, shift: np.uint64, mask: np.uint64, counts: U4) -> None:
+    """One stable counting pass from keys to spare; counts holds the digit's histogram."""
+    total = np.uint32(0)
+    for d in range(np.int64(mask) + 1):
+        here = counts[d]
+        counts[d] = total
+        total += here
     for i in range(count):
-        least = min(least, keys[i])
-        most = max(most, keys[i])
-    differs = (least ^ most) >> np.uint64(low)
-    top = low
-    while differs:
-        differs >>= ONE
-        top += 1
-    digit = 11 if count > 1400 else 8
-    passes = 2 if count > 1400 else 3
-    radix = 1 << digit
-    mask = np.uint64(radix - 1)
-    H[:passes, :radix] = 0
-    base = max(top - digit * passes, 0)
-    for i in range(count):
-        key = keys[i] >> np.uint64(base)
-        for p in range(passes):
-            H[p, np.int64((key >> np.uint64(p * digit)) & mask)] += 1
-    for p in range(passes):
-        shift = np.uint64(base + p * digit)
-        counts = H[p]
-        total = 0
-        for d in range(radix):
-            here = counts[d]
-            counts[d] = total
-            total += here
-        for i in range(count):
-            key = keys[i]
-            d = np.int64((key >> shift) & mask)
-            spare[counts[d]] = key
-            counts[d] += 1
-        keys, spare = spare, keys
-    if not insertion(x, keys, count, low):
-        merge(x, keys, spare, count, low)
-    if passes == 3:
-        K[0, :count] = keys[:count]
-    return count
+        key = keys[i]
+        d = (key >> shift) & mask
+        spare[counts[d]] = key
+        counts[d] += np.uint32(1)
 
 
 @kernel
-def rank_row(x: F8, bits: U8, z: F8, scale: int, ties: int, K: U8, H: I8) -> int:
+def order(x: F8, bits: U8, K: U8, H: U4) -> int:
+    """Sort one cross-section: K[0, :count] in order, the asset's index in its low bits; returns the count."""
+    low = index_bits(len(x))
+    keys, spare = K[0], K[1]
+    count, differs = fill_keys(x, bits, keys, low)
+    if count < 2:
+        return int(count)
+    top = 0
+    while differs:
+        differs >>= ONE
+        top += 1
+    wide = count > WIDE_NAMES
+    digit = 11 if wide else 8
+    mask = np.uint64((1 << digit) - 1)
+    base = np.uint64(max(top - (2 * digit if wide else 3 * digit), 0))
+    step = np.uint64(digit)
+    H[:, : (1 << digit)] = 0
+    c0, c1, c2 = H[0], H[1], H[2]
+    for i in range(count):
+        key = keys[i] >> base
+        c0[key & mask] += np.uint32(1)
+        c1[(key >> step) & mask] += np.uint32(1)
+        if not wide:
+            c2[(key >> (step + step)) & mask] += np.uint32(1)
+    counting_pass(keys, spare, count, base, mask, c0)
+    counting_pass(spare, keys, count, base + step, mask, c1)
+    if not wide:
+        counting_pass(keys, spare, count, base + step + step, mask, c2)
+        keys[:count] = spare[:count]
+    if not insertion(x, keys, count, low):
+        merge(x, keys, spare, count, low)
+    return int(count)
+
+
+@kernel
+def rank_row(x: F8, bits: U8, z: F8, scale: int, ties: int, K: U8, H: U4) -> int:
     """Ranks of one cross-section; scale r/n 0, (r-1)/(n-1) 1, r-1 2; ties average 0, min 1, max 2, ordinal 3."""
     count = order(x, bits, K, H)
-    mask = (ONE << np.uint64(index_bits(len(x)))) - ONE
+    shift = np.uint64(index_bits(len(x)))
+    mask = (ONE << shift) - ONE
     keys = K[0]
     if count < len(x):
         z[:] = NAN
-    offset, divisor = 0.0, float(max(count, 1))  # a true division: r / n as everyone else has it, to the last bit
+    # a true division: r / n as everyone else has it, to the last bit
+    offset, divisor = 0.0, float(max(count, 1))
     if scale == 1:
         offset, divisor = -1.0, (count - 1.0 if count > 1 else NAN)
     elif scale == 2:
         offset, divisor = -1.0, 1.0
     first = 0
     while first < count:
-        at = np.int64(keys[first] & mask)
-        v = x[at]
+        key = keys[first]
         last = first + 1
-        while last < count and x[np.int64(keys[last] & mask)] == v:
+        # only keys that agree in the kept bits can be ties
+        while last < count and not (keys[last] ^ key) >> shift and x[keys[last] & mask] == x[key & mask]:
             last += 1
         if last == first + 1:
-            z[at] = (last + offset) / divisor
+            z[key & mask] = (last + offset) / divisor
         else:
             rank = 0.5 * (first + 1 + last)
             if ties == 1:
@@ -171,6 +184,6 @@ def rank_row(x: F8, bits: U8, z: F8, scale: int, ties: int, K: U8, H: I8) -> int
             for i in range(first, last):
                 if ties == 3:
                     rank = i + 1.0
-                z[np.int64(keys[i] & mask)] = (rank + offset) / divisor
+                z[keys[i] & mask] = (rank + offset) / divisor
         first = last
     return count

@@ -161,27 +161,27 @@ def rolling_extreme(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: 
 def strict_extreme(A: F8, c: I8, n: int, new: int, j0: int, z: F8, S: F8) -> None:
     """Minimum or maximum of a strict window of one row of assets."""
     m = len(z)
-    best, taint = S[0, :m], S[1, :m]
-    taint[:] = 0.0
-    base = c[I0] + j0
-    if c[MODE] == 0:
-        best[:] = np.inf
-        for k in range(c[W] - 1, -1, -1):
-            o = base + slot(new, k, c[R0]) * n
-            x = A[o : o + m]
+    best = S[0, :m]
+    base, rows = c[I0] + j0, c[R0]
+    least = c[MODE] == 0
+    k = c[W] - 1
+    o = base + slot(new, k, rows) * n
+    best[:] = A[o : o + m]
+    while k >= 1:
+        oa = base + slot(new, k - 1, rows) * n
+        ob = base + slot(new, max(k - 2, 0), rows) * n
+        x, y = A[oa : oa + m], A[ob : ob + m]
+        # a NaN is taken when it comes and never given up: no comparison with it is true
+        if least:
             for j in range(m):
-                best[j] = x[j] if x[j] < best[j] else best[j]
-                taint[j] += 0.0 * x[j]
-    else:
-        best[:] = -np.inf
-        for k in range(c[W] - 1, -1, -1):
-            o = base + slot(new, k, c[R0]) * n
-            x = A[o : o + m]
+                v = x[j] if x[j] < best[j] or x[j] != x[j] else best[j]
+                best[j] = y[j] if y[j] < v or y[j] != y[j] else v
+        else:
             for j in range(m):
-                best[j] = x[j] if x[j] > best[j] else best[j]
-                taint[j] += 0.0 * x[j]
-    for j in range(m):
-        z[j] = best[j] + taint[j]
+                v = x[j] if x[j] > best[j] or x[j] != x[j] else best[j]
+                best[j] = y[j] if y[j] > v or y[j] != y[j] else v
+        k -= 2
+    z[:] = best
 
 
 @kernel

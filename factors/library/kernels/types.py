@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -9,13 +11,17 @@ from numpy.typing import NDArray
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 U8 = NDArray[np.uint64]
+U4 = NDArray[np.uint32]
 
 LARGEST = np.finfo(np.float64).max
 
 # Called from Python. Division by zero gives an infinity or NaN, as in numpy.
 entry = njit(cache=True, nogil=True, error_model="numpy")
 # Called from kernels only: no wrappers, which are a good part of the compile time.
-kernel = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_KERNEL: dict[str, Any] = {
+    "nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+}  # fmt: skip
+kernel = njit(**_KERNEL)
 
 
 @njit(nogil=True, inline="always")

@@ -143,6 +143,14 @@ WINDOWS = {
     "corr(close, open, 70)": (70, lambda x, y: np.corrcoef(x, y)[0, 1]),
     "reg_slope(open, close, 90)": (90, lambda x, y: fit(y, x)[1]),
     "reg_residual_std(open, close, 90)": (90, lambda x, y: math.sqrt(np.sum(residuals(y, x) ** 2) / 88)),
+    "mreg_slope(1, 80, open, close, close^2)": (80, lambda x, y: fit(y, x, x**2)[1]),
+    "mreg_intercept(70, open, close, close^2)": (70, lambda x, y: fit(y, x, x**2)[0]),
+    "mreg_r2(70, open, close, close^2)": (70, lambda x, y: r2(y, x, x**2)),
+    "mreg_residual(70, open, close, close^2)": (70, lambda x, y: residuals(y, x, x**2)[-1]),
+    "mreg_residual_std(70, open, close, close^2)": (
+        70,
+        lambda x, y: math.sqrt(np.sum(residuals(y, x, x**2) ** 2) / 67),
+    ),
 }
 MASKED = {
     "sum(close, 8, min_periods=5)": (8, lambda x, y: x.sum()),
@@ -162,6 +170,7 @@ MASKED = {
     "mreg_slope(1, 9, open, close, close^2, min_periods=6)": (9, lambda x, y: fit(y, x, x**2)[1]),
     "mean(close, 80, min_periods=5)": (80, lambda x, y: x.mean()),
     "stddev(close, 80, min_periods=5)": (80, lambda x, y: x.std(ddof=1)),
+    "mreg_slope(2, 80, open, close, close^2, min_periods=6)": (80, lambda x, y: fit(y, x, x**2)[2]),
     "reg_slope(open, close, 80, min_periods=5)": (80, lambda x, y: fit(y, x)[1]),
     "ts_min(close, 80, min_periods=5)": (80, lambda x, y: x.min()),
 }

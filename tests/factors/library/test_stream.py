@@ -17,6 +17,7 @@ FORMULAS = {
     "sorted": "ts_quantile(close, 9, 0.8) + mean_largest(returns, 8, 3) + median(volume, 5)",
     "masked": "mean(returns, 20, min_periods=5) + reg_slope(returns, benchmark_return, 15, min_periods=6) + ew_mean(close, 9, 4)",  # noqa: E501
     "regression": "mreg_slope(2, 12, returns, benchmark_return, delay(benchmark_return)) + coskew(returns, benchmark_return, 9)",  # noqa: E501
+    "long_fit": "mreg_residual(66, returns, benchmark_return, delay(benchmark_return)) + mreg_slope(1, 70, close, volume, open, min_periods=20)",  # noqa: E501
     "smooth": "ema(close, 6) + sma(volume, 9, 2) + wilder_sum(high - low, 5) + kama(close, 5)",
     "cycle": "ht_sine(close) + mama(close, 0.5, 0.05) + ht_trendmode(close) + ht_dcperiod(close)",
     "path": 'sar(high, low, 0.02, 0.2) + cumsum(returns, reset="month") + barslast(close > open) + ffill(close, 3)',
@@ -105,7 +106,7 @@ def test_nothing_is_said_before_the_warm_up_of_the_panel_or_of_a_late_listing(li
     for name in library.ids:
         ready = library.warmup[name]
         assert np.isnan(whole[name][:ready]).all(), name
-        if name not in ("across", "group", "market", "masked"):
+        if name not in ("across", "group", "market", "masked", "long_fit"):
             assert np.isnan(whole[name][: listed + ready, 0]).all(), name
 
 
