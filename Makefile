@@ -1,14 +1,14 @@
 # Factor Engine. `make` prints the targets; each does the set-up it needs by itself.
 PYTHON ?= python3
 DATA ?=
-T ?= tests
+T ?=
 BENCH ?= latency
 WHERE ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ORACLE_PIP := .venv-oracles/bin/python -m pip --disable-pip-version-check --no-input
-SOURCES := actors bus clients contracts devices factors jobs launch router store web console.py engine.py serve_app.py
+BESIDE := tests/factors tests/bus tests/clients
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -21,9 +21,17 @@ run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.cs
 	@$(BIN)/python -m factors.warm
 	@exec $(BIN)/python serve_app.py $(if $(DATA),--data '$(DATA)')
 
-test: .venv/.test ## run the tests; T=tests/factors for a part of them
+test: .venv/.test ## run the tests, in two halves at once; T=tests/factors for a part of them
 	@$(BIN)/python -m factors.warm
+ifneq ($(T),)
 	@$(BIN)/python -m pytest $(T)
+else
+	@echo "the tests of the mathematics, the bus and the clients run beside the others; their output follows at the end"
+	@$(BIN)/python -m pytest $(BESIDE) > .pytest-beside.log 2>&1 & beside=$$!; \
+	trap 'kill -INT $$beside 2>/dev/null' INT TERM; \
+	$(BIN)/python -m pytest tests $(BESIDE:%=--ignore=%); main=$$?; \
+	wait $$beside; status=$$?; cat .pytest-beside.log; exit $$((main ? main : status))
+endif
 
 lint: .venv/.test ## check style and types
 	@$(BIN)/ruff check .
@@ -39,7 +47,7 @@ validate: .venv/.test ## write the risk model's validation report; DATA=file.par
 	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(WHERE),--out '$(WHERE)')
 
 clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
-	rm -rf .venv .venv-oracles build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oracles .pytest-beside.log build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: .venv/.run
