@@ -9,6 +9,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ORACLE_PIP := .venv-oracles/bin/python -m pip --disable-pip-version-check --no-input
 BESIDE := tests/factors tests/bus tests/clients
+# First and in a process of its own: it submits a Ray job, whose agent has one fixed port that the suite's shared Ray takes.
+ALONE := tests/test_serve_app.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -29,8 +31,9 @@ else
 	@echo "the tests of the mathematics, the bus and the clients run beside the others; their output follows at the end"
 	@$(BIN)/python -m pytest $(BESIDE) > .pytest-beside.log 2>&1 & beside=$$!; \
 	trap 'kill -INT $$beside 2>/dev/null' INT TERM; \
-	$(BIN)/python -m pytest tests $(BESIDE:%=--ignore=%); main=$$?; \
-	wait $$beside; status=$$?; cat .pytest-beside.log; exit $$((main ? main : status))
+	$(BIN)/python -m pytest $(ALONE); alone=$$?; \
+	$(BIN)/python -m pytest tests $(ALONE:%=--ignore=%) $(BESIDE:%=--ignore=%); main=$$?; \
+	wait $$beside; status=$$?; cat .pytest-beside.log; exit $$((alone ? alone : main ? main : status))
 endif
 
 lint: .venv/.test ## check style and types
