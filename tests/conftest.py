@@ -26,4 +26,4 @@ os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
     os.environ.pop(name, None)
 
-pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library"]
+pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library", "fixtures_toraniko"]
