@@ -32,7 +32,8 @@ class CrossSections:
     status : int8 [n_dates]
         0 no names (factor returns 0), 1 solved, 2 rank deficient (minimum-norm answer).
     vif : float64 [n_dates, n_styles]
-        Weighted variance inflation factor of each style given everything else.
+        Weighted variance inflation factor of each style given everything else; with two stages, of the second stage:
+        given the other styles, about zero.
     residuals : float64 [n_dates, n_assets]
         Returns, not winsorised, less their factor part: returns = X f + residuals holds exactly. NaN without a return.
     """
@@ -92,6 +93,11 @@ class CrossSectionalRegression:
             The estimation universe.
         residuals_where : bool [n_dates, n_assets], optional
             Where residuals are given (the coverage universe); elsewhere NaN.
+
+        Raises
+        ------
+        FactorError
+            Shapes that do not agree, or a sector code that is none of the `n_sectors`.
         """
         shape = returns.shape
         if weights.shape != shape or caps.shape != shape or codes.shape != shape or mask.shape != shape:
@@ -100,6 +106,9 @@ class CrossSectionalRegression:
             )
         if styles.ndim != 3 or (styles.shape[0], styles.shape[2]) != shape:
             raise FactorError(f"styles are [n_dates, n_styles, n_assets] with the returns' {shape}", field="styles")
+        # The kernels index by the code without asking.
+        if codes.size and (codes.max() >= n_sectors or codes.min() < -1):
+            raise FactorError(f"sector codes must be -1 to {n_sectors - 1}", field="codes")
         n_dates, n_styles = shape[0], styles.shape[1]
         K = 1 + n_sectors + n_styles
         out = CrossSections(

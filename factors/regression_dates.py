@@ -101,7 +101,7 @@ def regress_dates(
             status[t] = DEFICIENT
             continue
         status[t] = SOLVED
-        _statistics(ys, ws, e, A, V, n_sectors, t, se, r2, vif)
+        _statistics(ys, ws, e, A, V, n_sectors, constraint > 0, t, se, r2, vif)
         if inverses.shape[0] > 0:
             inverses[t] = V
         residuals[t] = y[t]
@@ -163,7 +163,7 @@ def _plain_solve(A: Array, b: Array, f: Array, V: Array) -> bool:
 
 @njit(cache=True, nogil=True)
 def _statistics(
-    y: Array, w: Array, e: Array, A: Array, V: Array, n_sectors: int, t: int,
+    y: Array, w: Array, e: Array, A: Array, V: Array, n_sectors: int, constrained: bool, t: int,
     se: Array, r2: Array, vif: Array,
 ) -> None:  # fmt: skip
     """Standard errors sqrt(s2 diag V) with s2 = sum w e^2 / (n - p); R2 = 1 - sum w e^2 / sum w y^2 (USE4); VIF."""
@@ -173,10 +173,13 @@ def _statistics(
     total = dot(w * y, y)
     r2[t] = 1.0 - error / total if total > 0.0 else np.nan
     p = 1
+    any_sector = False
     for k in range(1, K):
         if A[k, k] > 0.0:
             p += 1
-    if p > 1 and n_sectors > 0:
+            any_sector = any_sector or k <= n_sectors
+    # The constraint takes one sector's freedom.
+    if any_sector and constrained:
         p -= 1
     for k in range(K):
         if n > p and A[k, k] > 0.0:

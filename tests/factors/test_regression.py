@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factors.errors import FactorError
 from factors.regression import CrossSectionalRegression, describe
 from factors.settings import RegressionSettings
 
@@ -86,8 +87,20 @@ def test_mimicking_portfolios_earn_the_factor_returns_and_are_pure():
     row = {name: value[0] for name, value in data.items() if name not in ("returns", "n_sectors")}
     P = model.mimicking_weights(**row, n_sectors=4)
     np.testing.assert_allclose(P @ data["returns"][0], out.factor_returns[0], atol=1e-13)
-    np.testing.assert_allclose(P[5:] @ data["styles"][0].T, np.eye(3), atol=1e-10)
-    np.testing.assert_allclose(P[0].sum(), 1.0)
+    _, X, W, _ = plain(data, 0, "cap_weighted")
+    np.testing.assert_allclose((P @ X)[5:], np.eye(8)[5:], atol=1e-10)  # unit exposure to its style, none elsewhere
+    np.testing.assert_allclose((P @ X)[:, 5:], np.eye(8)[:, 5:], atol=1e-10)
+    assert P[0].sum() == pytest.approx(1.0)
+    assert P[0] @ X[:, 1:5] == pytest.approx(np.bincount(data["codes"][0], data["caps"][0]) / data["caps"][0].sum())
+    # Any returns that factors explain within the constraint come back as those factors.
+    held = np.bincount(data["codes"][0], data["caps"][0])
+    f = np.array([0.01, 0.02, -0.01, 0.03, 0.0, 0.005, -0.004, 0.001])
+    f[4] = -(held[:3] @ f[1:4]) / held[3]
+    np.testing.assert_allclose(P @ (X @ f), f, atol=1e-13)
+    # Among the portfolios that are so, it has the least variance when 1 / w is the specific variance.
+    other = P[6] + 0.01 * (np.eye(80)[0] - (X @ np.linalg.lstsq(X, np.eye(80)[0], rcond=None)[0]))
+    np.testing.assert_allclose(other @ X, P[6] @ X, atol=1e-10)
+    assert P[6] @ np.linalg.solve(W, P[6]) < other @ np.linalg.solve(W, other)
 
 
 def test_statsmodels_gives_the_same_fit_errors_and_huber_weights(tmp_path):
@@ -116,6 +129,81 @@ print(json.dumps({"f": wls.params.tolist(), "se": wls.bse.tolist(), "huber": rlm
     huber = RegressionSettings(winsor_factor=None, sector_constraint="unweighted", huber=1.345)
     robust = CrossSectionalRegression(huber).fit(**data)
     np.testing.assert_allclose(robust.factor_returns[0, kept], theirs["huber"], rtol=1e-6, atol=1e-9)
+
+
+def test_statsmodels_constrained_fit_gives_the_same_returns_and_errors_under_cap_weights(tmp_path):
+    if not ORACLE.exists():
+        pytest.skip("no .venv-oracles: run `make oracles`")
+    data = market(n_dates=1, seed=4)
+    _, X, W, _ = plain(data, 0, "cap_weighted")
+    c = np.zeros(8)
+    c[1:5] = np.bincount(data["codes"][0], data["caps"][0]) / data["caps"][0].sum()
+    np.savez(tmp_path / "in.npz", y=data["returns"][0], X=X, w=np.diag(W), c=c)
+    script = """
+import json, sys
+import numpy as np, statsmodels.api as sm
+d = np.load(sys.argv[1])
+fit = sm.GLM(d["y"], d["X"], var_weights=d["w"]).fit_constrained((d["c"][None, :], np.zeros(1)))
+print(json.dumps({"f": fit.params.tolist(), "se": np.sqrt(np.diag(fit.cov_params())).tolist()}))
+"""
+    done = subprocess.run([ORACLE, "-c", script, tmp_path / "in.npz"], capture_output=True, text=True, check=True)
+    theirs = json.loads(done.stdout.splitlines()[-1])
+    out = CrossSectionalRegression(PLAIN).fit(**data)
+    np.testing.assert_allclose(out.factor_returns[0], theirs["f"], rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(out.standard_errors[0], theirs["se"], rtol=1e-9)
+
+
+def test_without_a_constraint_names_outside_every_sector_identify_the_market():
+    data = market(n_dates=1)
+    data["codes"][0, :20] = -1
+    out = CrossSectionalRegression(RegressionSettings(winsor_factor=None, sector_constraint="none")).fit(**data)
+    S = np.where(data["codes"][0, :, None] == np.arange(4), 1.0, 0.0)
+    X = np.column_stack([np.ones(80), S, data["styles"][0].T])
+    W = np.diag(data["weights"][0])
+    inverse = np.linalg.inv(X.T @ W @ X)
+    f = inverse @ X.T @ W @ data["returns"][0]
+    e = data["returns"][0] - X @ f
+    assert out.status[0] == 1
+    np.testing.assert_allclose(out.factor_returns[0], f, rtol=1e-9)
+    np.testing.assert_allclose(out.standard_errors[0], np.sqrt(e @ W @ e / (80 - 8) * np.diag(inverse)), rtol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), n_assets=st.integers(1, 14), n_styles=st.integers(0, 4),
+    constraint=st.sampled_from(["cap_weighted", "unweighted", "none"]),
+)  # fmt: skip
+def test_any_cross_section_gets_the_minimum_norm_answer_and_its_rank_is_reported(seed, n_assets, n_styles, constraint):
+    data = market(n_dates=1, n_assets=n_assets, n_styles=n_styles, seed=seed)
+    rng = np.random.default_rng(seed)
+    if n_styles > 1 and seed % 3 == 0:
+        data["styles"][0, 1] = 2.0 * data["styles"][0, 0]
+    data["codes"][0, rng.random(n_assets) < 0.2] = -1
+    out = CrossSectionalRegression(RegressionSettings(winsor_factor=None, sector_constraint=constraint)).fit(**data)
+    f = out.factor_returns[0]
+    codes = data["codes"][0]
+    X = np.column_stack([np.ones(n_assets), np.where(codes[:, None] == np.arange(4), 1.0, 0.0), data["styles"][0].T])
+    c = np.zeros((1, X.shape[1]))
+    if constraint != "none":
+        held = data["caps"][0] if constraint == "cap_weighted" else 1.0
+        c[0, 1:5] = (X[:, 1:5] * np.reshape(held, (-1, 1))).sum(axis=0)
+        c[0, 1:5] = np.where(X[:, 1:5].any(axis=0), c[0, 1:5] if constraint == "cap_weighted" else 1.0, 0.0)
+        c /= max(c.sum(), 1.0)
+    root = np.sqrt(data["weights"][0])[:, None]
+    _, s, Vt = np.linalg.svd(np.vstack([root * X, c]))
+    free = Vt[(s > 1e-9 * s[0]).sum() :]  # what neither the fit nor the constraint sees
+    np.testing.assert_allclose(c @ f, 0.0, atol=1e-12)
+    np.testing.assert_allclose(free @ f, 0.0, atol=1e-9 * max(1.0, np.abs(f).max()))
+    # No other answer within the constraint fits better.
+    _, sc, Vc = np.linalg.svd(c)
+    Z = Vc[(sc > 1e-14).sum() :].T
+    best = Z @ np.linalg.lstsq(root * X @ Z, root[:, 0] * data["returns"][0], rcond=None)[0]
+    loss, least = (np.sum((root[:, 0] * (data["returns"][0] - X @ g)) ** 2) for g in (f, best))
+    assert loss == pytest.approx(least, rel=1e-7, abs=1e-12)
+    members = X.any(axis=0).sum() - (1 if c.any() else 0)
+    assert out.status[0] == (1 if np.linalg.matrix_rank(root * X @ Z) == members else 2)
+    known = ~np.isnan(out.residuals[0])
+    np.testing.assert_allclose((X @ f + out.residuals[0])[known], data["returns"][0][known], atol=1e-12)
 
 
 def test_huber_gives_less_weight_to_an_outlier():
@@ -184,6 +272,43 @@ def test_thin_sectors_are_shrunk_towards_the_market():
     assert 0.0 < abs(after.factor_returns[0, 4]) < 0.6 * abs(before)
 
 
+def test_thin_sector_shrinkage_is_that_of_dummy_names_with_sector_return_zero():
+    data = market(n_dates=1)
+    data["codes"][0, np.flatnonzero(data["codes"][0] == 3)[2:]] = 0
+    f, X, W, _ = plain(data, 0, "cap_weighted")
+    w = np.diag(W)[data["codes"][0] == 3]
+    names = w.sum() ** 2 / (w**2).sum()
+    extra = np.zeros(8)
+    extra[4] = np.sqrt((10 - names) * w.sum() / names)
+    c = np.zeros(8)
+    c[1:5] = np.bincount(data["codes"][0], data["caps"][0])
+    c /= c.sum()
+    A = X.T @ W @ X + np.outer(extra, extra)
+    bordered = np.block([[A, c[:, None]], [c[None, :], np.zeros((1, 1))]])
+    expected = np.linalg.solve(bordered, np.append(X.T @ W @ data["returns"][0], 0.0))[:-1]
+    shrunk = CrossSectionalRegression(RegressionSettings(winsor_factor=None, thin_sector_names=10)).fit(**data)
+    np.testing.assert_allclose(shrunk.factor_returns[0], expected, rtol=1e-9, atol=1e-14)
+    assert abs(expected[4]) < abs(f[4])
+
+
+def test_condition_numbers_are_those_of_numpy_with_columns_of_unit_length():
+    data = market(n_dates=1)
+    data["codes"][0, :20] = -1
+    S = np.where(data["codes"][0, :, None] == np.arange(4), 1.0, 0.0)
+    X = np.sqrt(data["weights"][0])[:, None] * np.column_stack([np.ones(80), S, data["styles"][0].T])
+    row = {name: value[0] for name, value in data.items() if name not in ("returns", "n_sectors")}
+    free = CrossSectionalRegression(RegressionSettings(winsor_factor=None, sector_constraint="none"))
+    number = free.condition_number(**row, n_sectors=4)
+    assert number == pytest.approx(np.linalg.cond(X / np.linalg.norm(X, axis=0)), rel=1e-9)
+
+
+def test_a_sector_code_that_is_none_of_the_sectors_is_refused():
+    data = market()
+    data["codes"][2, 7] = 4
+    with pytest.raises(FactorError, match="sector codes must be -1 to 3"):
+        CrossSectionalRegression(PLAIN).fit(**data)
+
+
 def test_residuals_are_of_the_raw_returns_when_the_fit_is_of_clipped_ones():
     data = market()
     out = CrossSectionalRegression(RegressionSettings(winsor_factor=0.05)).fit(**data)
@@ -201,13 +326,15 @@ def test_threads_do_not_change_a_bit():
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e6), design=st.sampled_from(["single", "two_stage"]))
-def test_order_of_assets_scale_of_caps_and_empty_assets_do_not_matter(seed, scale, design):
+def test_order_of_assets_and_dates_scale_of_caps_and_empty_assets_do_not_matter(seed, scale, design):
     data = market(n_dates=2, n_assets=40, seed=seed)
     model = CrossSectionalRegression(RegressionSettings(design=design))
     base = model.fit(**data)
     order = np.random.default_rng(seed).permutation(40)
     shuffled = {name: value[..., order] if name != "n_sectors" else value for name, value in data.items()}
     np.testing.assert_allclose(model.fit(**shuffled).factor_returns, base.factor_returns, rtol=1e-8, atol=1e-12)
+    back = {name: value[::-1] if name != "n_sectors" else value for name, value in data.items()}
+    np.testing.assert_array_equal(model.fit(**back).factor_returns, base.factor_returns[::-1])
     scaled = data | {"caps": data["caps"] * scale, "weights": data["weights"] * np.sqrt(scale)}
     np.testing.assert_allclose(model.fit(**scaled).factor_returns, base.factor_returns, rtol=1e-8, atol=1e-12)
     fill = {"returns": np.nan, "weights": np.nan, "caps": np.nan, "codes": -1, "styles": np.nan, "mask": False}
