@@ -17,7 +17,8 @@ from factors.settings import ModelSettings
 from factors.validation.backtest import BacktestSettings, backtest
 from factors.validation.charts import charts
 from factors.validation.layers import layers
-from factors.validation.report import horizon_figures, page, report_figures
+from factors.validation.page import page
+from factors.validation.report import horizon_figures, report_figures
 
 HORIZONS = (1, 21)
 

@@ -9,7 +9,12 @@ from factors.errors import FactorError
 from factors.factor_model import FactorModel
 from factors.risk.arrays import IntArray
 from factors.validation.backtest import LayerOutcome
-from factors.validation.statistics import bias_statistic, rolling_bias, standardized_outcomes
+from factors.validation.statistics import (
+    bias_interval,
+    bias_statistic,
+    rolling_bias,
+    standardized_outcomes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,9 +46,15 @@ def charts(model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> 
             ("Bias statistic of the random portfolios", _histogram),
             ("Annual volatility of the cap-weighted portfolio: full model and realised over 21 days", _volatility),
             ("Volatility regime multipliers of the full model", _regime),
+            ("Bias statistic of each factor, full model, with the 95 % interval", _by_factor),
         ):
-            figure = Figure(figsize=(9.0, 3.2), layout="constrained")
-            draw(figure.subplots(), model.dates_[rows], outcomes)
+            figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+            axes = figure.subplots()
+            draw(axes, model, rows, outcomes)
+            axes.grid(axis="y", color="#e3e7ec", linewidth=0.7)
+            axes.set_axisbelow(True)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(frameon=False, fontsize=8, ncols=2)
             drawn.append((caption, _svg(figure)))
     return drawn
 
@@ -55,7 +66,7 @@ def _svg(figure: "Figure") -> str:
     return text[text.index("<svg") :]
 
 
-def _bias_by_layer(axes: "Axes", _: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+def _bias_by_layer(axes: "Axes", _: FactorModel, __: IntArray, outcomes: list[LayerOutcome]) -> None:
     families = ("factor", "sector", "random", "cap-weighted", "minimum-variance")
     width = 0.8 / len(outcomes)
     for i, outcome in enumerate(outcomes):
@@ -67,27 +78,32 @@ def _bias_by_layer(axes: "Axes", _: np.ndarray, outcomes: list[LayerOutcome]) ->
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_ylim(bottom=0.8)
     axes.set_xticks(np.arange(len(families)), families)
-    axes.legend(ncols=3)
 
 
-def _rolling(axes: "Axes", dates: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+def _rolling(axes: "Axes", model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> None:
+    dates = model.dates_[rows]
     window = min(ROLLING_DAYS, max(dates.size // 2, 2))
     for outcome in (outcomes[0], outcomes[1], outcomes[-1]):
         b = standardized_outcomes(outcome.returns["cap-weighted"], outcome.volatility["cap-weighted"])
         axes.plot(dates[window - 1 :], rolling_bias(b, window)[:, 0], label=outcome.name)
+    low, high = bias_interval(window)
+    axes.axhspan(low, high, color="#dff3e4", zorder=0)
     axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.legend()
 
 
-def _histogram(axes: "Axes", _: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+def _histogram(axes: "Axes", _: FactorModel, __: IntArray, outcomes: list[LayerOutcome]) -> None:
     for outcome in (outcomes[0], outcomes[1], outcomes[-1]):
         bias = bias_statistic(standardized_outcomes(outcome.returns["random"], outcome.volatility["random"]))
         axes.hist(bias[~np.isnan(bias)], bins=30, alpha=0.6, label=outcome.name)
+    low, high = bias_interval(outcomes[-1].returns["random"].shape[0])
+    axes.axvspan(low, high, color="#dff3e4", zorder=0)
     axes.axvline(1.0, color="black", linewidth=0.8)
-    axes.legend()
+    axes.set_ylabel("portfolios")
+    axes.set_ylim(top=1.3 * axes.get_ylim()[1])  # room for the legend
 
 
-def _volatility(axes: "Axes", dates: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+def _volatility(axes: "Axes", model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> None:
+    dates = model.dates_[rows]
     year = np.sqrt(252.0)
     full = outcomes[-1]
     axes.plot(dates, full.volatility["cap-weighted"][:, 0] * year, label="predicted")
@@ -95,11 +111,22 @@ def _volatility(axes: "Axes", dates: np.ndarray, outcomes: list[LayerOutcome]) -
     window = min(REALISED_DAYS, squares.size)
     realised = np.sqrt(np.convolve(squares, np.full(window, 1.0 / window), mode="valid"))
     axes.plot(dates[window - 1 :], realised * year, label="realised", linewidth=0.8)
-    axes.legend()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100.0 * value:.0f} %")
 
 
-def _regime(axes: "Axes", dates: np.ndarray, outcomes: list[LayerOutcome]) -> None:
+def _regime(axes: "Axes", model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> None:
+    dates = model.dates_[rows]
     axes.plot(dates, outcomes[-1].regime, label="factor covariance")
     axes.plot(dates, outcomes[-1].specific_regime, label="specific risk")
     axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.legend()
+
+
+def _by_factor(axes: "Axes", model: FactorModel, _: IntArray, outcomes: list[LayerOutcome]) -> None:
+    full = outcomes[-1]
+    bias = bias_statistic(standardized_outcomes(full.returns["factor"], full.volatility["factor"]))
+    low, high = bias_interval(full.returns["factor"].shape[0])
+    known = np.flatnonzero(~np.isnan(bias))
+    axes.axhspan(low, high, color="#dff3e4", zorder=0)
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    axes.plot(np.arange(known.size), bias[known], "o", markersize=4)
+    axes.set_xticks(np.arange(known.size), [model.factor_names_[k] for k in known], rotation=60, ha="right", fontsize=7)

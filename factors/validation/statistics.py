@@ -1,5 +1,7 @@
 """Statistics of risk forecasts out of sample."""
 
+from statistics import NormalDist
+
 import numpy as np
 
 from factors.risk.arrays import FloatArray
@@ -53,6 +55,15 @@ def qlike(outcomes: FloatArray) -> float:
     squares = outcomes[~np.isnan(outcomes)] ** 2
     squares = squares[squares > 0.0]
     return float((squares - np.log(squares) - 1.0).mean()) if squares.size else float("nan")
+
+
+def breach_share(outcomes: FloatArray, confidence: float) -> float:
+    """Return how often a loss went beyond the normal value at risk of its forecast, over periods and portfolios.
+
+    A right forecast of normal returns gives `1 - confidence`; fat tails give more far out.
+    """
+    known = outcomes[~np.isnan(outcomes)]
+    return float((known < NormalDist().inv_cdf(1.0 - confidence)).mean()) if known.size else float("nan")
 
 
 def bias_interval(n_periods: int) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import pytest
 from factors.validation.statistics import (
     bias_interval,
     bias_statistic,
+    breach_share,
     mean_rolling_deviation,
     qlike,
     rolling_bias,
@@ -52,3 +53,12 @@ def test_periods_without_a_forecast_are_left_out():
     assert b[0, 0] == 1.0
     assert np.isnan(b[1:]).all()
     assert np.isnan(bias_statistic(b)).all()
+
+
+def test_right_forecasts_are_breached_as_often_as_the_confidence_says():
+    outcomes = np.random.default_rng(4).standard_normal((2000, 50))
+    outcomes[0] = np.nan
+    assert breach_share(outcomes, 0.95) == pytest.approx(0.05, abs=0.003)
+    assert breach_share(outcomes, 0.99) == pytest.approx(0.01, abs=0.002)
+    assert breach_share(2.0 * outcomes, 0.99) > 0.1
+    assert np.isnan(breach_share(np.full((3, 2), np.nan), 0.95))
