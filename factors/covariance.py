@@ -98,6 +98,9 @@ class FactorCovariance:
                 eigenvalues, eigenvectors = self._decomposed()
                 adjusted = adjust_spectrum(eigenvalues, ratios, self.settings.eigenfactor_scale)
                 base = from_spectrum(adjusted, eigenvectors)
+                # The spectrum leaves rounding where nothing was ever observed.
+                never = self._fitted()["counts"][1:] == 0.0
+                base[never, :] = base[:, never] = 0.0
             multiplier = self.regime_multiplier_
             self._covariance = base * (multiplier * multiplier)
             self._covariance.setflags(write=False)

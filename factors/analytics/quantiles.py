@@ -93,7 +93,10 @@ def quantile_returns(
 
 
 def quantile_spread(scores: FloatArray, following: FloatArray, n_quantiles: int = 5) -> FloatArray:
-    """Return the mean forward return of the highest quantile less that of the lowest, `[n_dates]`."""
+    """Return the mean forward return of the highest quantile less that of the lowest, `[n_dates]`.
+
+    It is the return of one unit long and one short; alphalens gives half of it, that of half a unit each.
+    """
     means = quantile_returns(scores, following, n_quantiles, demean=False)
     spread: FloatArray = means[:, -1] - means[:, 0]
     return spread

@@ -73,6 +73,19 @@ def test_the_covariance_is_symmetric_and_positive_semidefinite(seed, n_factors, 
     assert_psd(covariance)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_dates", [1, 2, 7, 60])
+def test_with_more_factors_than_days_and_factors_never_seen_it_stays_positive_semidefinite(method, n_dates):
+    rows = returns(n_dates, 45)
+    rows[:, [3, 17, 44]] = np.nan
+    rows[n_dates // 2 :, 5] = np.nan
+    rows[:, 6] = 0.0
+    estimator = FactorCovariance(FactorCovarianceSettings(method=method, eigenfactor_spread_days=5)).fit(rows)
+    assert np.isfinite(estimator.covariance_).all()
+    assert_psd(estimator.covariance_)
+    assert not estimator.covariance_[[3, 17, 44]].any()
+
+
 def test_newey_west_of_a_reverting_series_stays_positive_semidefinite_at_short_half_lives():
     base = returns(80, 6)
     rows = np.vstack([base[i // 2] * (-1.0) ** i for i in range(160)])

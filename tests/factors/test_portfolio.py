@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,6 +54,17 @@ def test_factored_risk_is_that_of_the_dense_covariance(seed, n_portfolios, n_ass
         risk.active.beta, weights @ dense @ benchmark / (benchmark @ dense @ benchmark), rtol=1e-8
     )
     np.testing.assert_allclose(risk.active.benchmark_risk**2, benchmark @ dense @ benchmark, rtol=1e-10)
+
+
+def test_the_asset_covariance_is_never_formed():
+    weights, X, F, variance = model(0, n_portfolios=2, n_assets=6_000, n_factors=20)
+    tracemalloc.start()
+    risk = portfolio_risk(weights, X, F, variance, np.abs(weights[0]))
+    covariance_would_take = 6_000**2 * 8
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < covariance_would_take / 20
+    assert (risk.total > 0.0).all()
 
 
 def test_the_marginal_contribution_is_the_derivative_of_total_risk():

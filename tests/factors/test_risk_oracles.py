@@ -113,9 +113,25 @@ def test_quantile_returns_are_those_of_alphalens(data, reference):
     np.testing.assert_allclose(ours, reference["quantile_returns"], atol=1e-14)
 
 
-def test_turnover_and_rank_autocorrelation_are_those_of_alphalens(data, reference):
+def test_quantile_spreads_are_those_of_alphalens_for_a_unit_long_and_a_unit_short(data, reference):
+    ours = analytics.quantile_spread(data["scores"], data["following"], 5)
+    np.testing.assert_allclose(ours, 2.0 * reference["spread"], atol=1e-14)
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_forward_returns_are_those_of_alphalens(data, reference, horizon):
+    returns = 0.1 * np.nan_to_num(data["following"])
+    ours, theirs = analytics.forward_returns(returns, horizon), reference[f"forward_{horizon}"]
+    asked = ~np.isnan(theirs)  # alphalens gives them where there is a score
+    assert asked.mean() > 0.7
+    np.testing.assert_allclose(ours[asked], theirs[asked], atol=1e-12)
+
+
+@pytest.mark.parametrize(("period", "suffix"), [(1, ""), (5, "_5")])
+def test_turnover_and_rank_autocorrelation_are_those_of_alphalens(data, reference, period, suffix):
     scores = np.where(np.isnan(data["following"]), np.nan, data["scores"])
     quantiles = analytics.assign_quantiles(scores, 5)
-    ours = np.column_stack([analytics.quantile_turnover(quantiles, q) for q in range(1, 6)])
-    np.testing.assert_allclose(ours, reference["turnover"], rtol=1e-12)
-    np.testing.assert_allclose(analytics.rank_autocorrelation(scores), reference["autocorrelation"], atol=1e-12)
+    ours = np.column_stack([analytics.quantile_turnover(quantiles, q, period) for q in range(1, 6)])
+    np.testing.assert_allclose(ours, reference[f"turnover{suffix}"], rtol=1e-12)
+    ours = analytics.rank_autocorrelation(scores, period)
+    np.testing.assert_allclose(ours, reference[f"autocorrelation{suffix}"], atol=1e-12)

@@ -98,11 +98,24 @@ def analytics(scores, following):
     frame["factor_quantile"] = utils.quantize_factor(frame, quantiles=QUANTILES)
     means, _ = performance.mean_return_by_quantile(frame, by_date=True, demeaned=True)
     quantiles = frame["factor_quantile"]
-    turnover = [performance.quantile_turnover(quantiles, q, 1).reindex(dates) for q in range(1, QUANTILES + 1)]
+
+    def turnover(period):
+        each = [performance.quantile_turnover(quantiles, q, period).reindex(dates) for q in range(1, QUANTILES + 1)]
+        return np.column_stack([column.to_numpy() for column in each])
+
+    spread, _ = performance.compute_mean_returns_spread(means, QUANTILES, 1)
+    names = [f"a{i:03d}" for i in range(n_assets)]
+    prices = pd.DataFrame(np.cumprod(1.0 + 0.1 * np.nan_to_num(following), axis=0), dates, names)
+    forward = utils.compute_forward_returns(frame["factor"], prices, periods=(1, 5)).reindex(index)
     return {
+        "spread": spread["1D"].reindex(dates).to_numpy(),
+        "forward_1": forward["1D"].to_numpy().reshape(n_dates, n_assets),
+        "forward_5": forward["5D"].to_numpy().reshape(n_dates, n_assets),
+        "turnover_5": turnover(5),
+        "autocorrelation_5": performance.factor_rank_autocorrelation(frame, 5).reindex(dates).to_numpy(),
         "rank_ic": performance.factor_information_coefficient(frame)["1D"].reindex(dates).to_numpy(),
         "quantile_returns": means["1D"].unstack("factor_quantile").reindex(dates).to_numpy(),
-        "turnover": np.column_stack([column.to_numpy() for column in turnover]),
+        "turnover": turnover(1),
         "autocorrelation": performance.factor_rank_autocorrelation(frame, 1).reindex(dates).to_numpy(),
     }
 
