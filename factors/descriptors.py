@@ -180,6 +180,8 @@ DESCRIPTORS: dict[str, Descriptor] = {
     "epfwd": Descriptor(("forward_earnings_price",), 1, latest("forward_earnings_price")),
     "cetop": Descriptor(("cash_earnings_price",), 1, latest("cash_earnings_price")),
     "etop": Descriptor(("earnings_price",), 1, latest("earnings_price")),
+    "egrlf": Descriptor(("growth_forecast_long",), 1, latest("growth_forecast_long")),
+    "egrsf": Descriptor(("growth_forecast_short",), 1, latest("growth_forecast_short")),
     "egro": Descriptor(("earnings_per_share",), GROWTH_ROWS, growth("earnings_per_share")),
     "sgro": Descriptor(("sales_per_share",), GROWTH_ROWS, growth("sales_per_share")),
     "mlev": Descriptor(("market_leverage",), 1, latest("market_leverage")),

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from factors.admission import admitted, blank_fields
 from factors.covariance import FactorCovariance
 from factors.errors import EmptyFrameError, FactorError, SettingsError, StageError
+from factors.model_frames import factor_returns_frame, features_panel, residuals_frame, scores_frame
 from factors.model_state import ModelState
 from factors.model_steps import Steps
 from factors.panel import Array, Panel, position_of
@@ -76,6 +79,7 @@ class FactorModel:
     r2_, n_obs_, status_ : [n_dates]
     vif_ : float64 [n_dates, n_styles]
     residuals_ : float64 [n_dates, n_assets]
+    coverage_universe_, estimation_universe_, investment_universe_ : bool [n_dates, n_assets]
     factor_covariance_ : float64 [K, K], daily
     specific_variance_ : float64 [n_assets], daily
     warnings_ : list of str
@@ -102,12 +106,21 @@ class FactorModel:
         Raises
         ------
         FactorError
-            The panel is empty, or lacks returns or market_cap.
+            The panel is empty, lacks returns or market_cap, or holds what `admission.admitted` refuses.
         """
         if panel.n_dates == 0 or panel.n_assets == 0:
             raise EmptyFrameError("the panel has no dates or no assets", field="panel")
+        panel = admitted(panel)
         self._steps = Steps(self.settings, self.recipe_, panel)
+        for name in blank_fields(panel):
+            self._steps.note(f"'{name}' holds no value from {panel.dates[0]} to {panel.dates[-1]}")
         return self
+
+    def set_features(
+        self, feature_data: pl.DataFrame, sector_encodings: pl.DataFrame | Sequence[str] | None = None
+    ) -> Self:
+        """Hold long frames, whose columns `settings.columns` names; see `model_frames.features_panel`."""
+        return self.set_panel(features_panel(feature_data, sector_encodings, self.settings))
 
     def clean_features(
         self,
@@ -203,9 +216,10 @@ class FactorModel:
         Raises
         ------
         FactorError
-            The days do not come after the model's last, or lack a field that the model uses.
+            The days do not come after the model's last, lack a field that the model uses, or hold what
+            `admission.admitted` refuses.
         """
-        self._held.update(day)
+        self._held.update(admitted(day, self.symbols_))
         return self
 
     @property
@@ -302,9 +316,26 @@ class FactorModel:
         return self._held.array("vif", "estimate_factor_returns")
 
     @property
+    def coverage_universe_(self) -> NDArray[np.bool_]:
+        """Bool [n_dates, n_assets]: assets with a positive cap get scores, residuals and risk."""
+        return self._held.coverage()
+
+    @property
     def estimation_universe_(self) -> NDArray[np.bool_]:
-        """Bool [n_dates, n_assets]."""
+        """Bool [n_dates, n_assets]: what means, deviations and regressions are taken over.
+
+        Covered assets with a sector, where the panel's field `estimation_universe` (if it has one) is above 0, the
+        largest `top_n_by_mkt_cap` of them.
+        """
         return self._held.array("estimation", "estimate_style_scores")
+
+    @property
+    def investment_universe_(self) -> NDArray[np.bool_]:
+        """Bool [n_dates, n_assets]: covered assets where the panel's field `investment_universe` is above 0.
+
+        Without the field, the coverage universe.
+        """
+        return self._held.investment()
 
     @property
     def factor_covariance_(self) -> Array:
@@ -346,15 +377,33 @@ class FactorModel:
         row = len(steps.dates) - 1 if date is None else position_of(steps.dates, date)
         return steps.exposures(row)
 
-    def mimicking_weights(self, date: Any = None) -> Array:
-        """Give the factor-mimicking portfolios known at the end of a date, float64 [K, n_assets]."""
+    def mimicking_weights(self, date: Any = None, *, investable: bool = False) -> Array:
+        """Give the factor-mimicking portfolios known at the end of a date, float64 [K, n_assets].
+
+        Those of the estimation universe are what the regression holds. With `investable` they are the same regression's
+        over the investment universe: unit exposure to their factor and none to the others with names that may be held.
+        """
         steps = self._held
         row = len(steps.dates) - 1 if date is None else position_of(steps.dates, date)
-        return steps.mimicking_weights(row)
+        return steps.mimicking_weights(row, investable=investable)
 
     def condition_numbers(self) -> Array:
         """Give the condition number of the weighted, constrained design on each date, float64 [n_dates]."""
         return self._held.condition_numbers()
+
+    def scores_frame(self) -> pl.DataFrame:
+        """Give the scores as a long frame: date, symbol and a column for each style (`score_col`)."""
+        return scores_frame(
+            self.settings, self.dates_, self.symbols_, self.style_names_, self.scores_, self.coverage_universe_
+        )
+
+    def factor_returns_frame(self) -> pl.DataFrame:
+        """Give the factor returns as a frame: date, the market (`mkt_factor_col`), sectors and styles."""
+        return factor_returns_frame(self.settings, self.dates_, self.factor_names_, self.factor_returns_)
+
+    def residuals_frame(self) -> pl.DataFrame:
+        """Give the specific returns as a long frame: date, symbol and `res_ret_col`."""
+        return residuals_frame(self.settings, self.dates_, self.symbols_, self.residuals_)
 
     def latest(self) -> Latest:
         """Give everything that requests about the last date need."""

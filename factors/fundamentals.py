@@ -10,7 +10,10 @@ from factors.errors import FactorError, MissingColumnError
 from factors.frames import parse_dates
 from factors.panel import Array, Panel
 
-TRADED = frozenset({"returns", "market_cap", "open", "high", "low", "close", "volume", "vwap", "shares"})
+TRADED = frozenset({"returns", "market_cap", "open", "high", "low", "close", "volume", "vwap", "shares"}) | {
+    "estimation_universe",
+    "investment_universe",
+}
 
 
 def as_of(dates: NDArray[np.datetime64], available_at: NDArray[np.datetime64], values: Array) -> Array:

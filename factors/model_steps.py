@@ -14,7 +14,7 @@ from factors.errors import FactorError, MissingColumnError, StageError
 from factors.kernels import top_rows
 from factors.model_state import History, ModelState, fill_of, writable
 from factors.panel import Array, Categories, Panel
-from factors.recipe import Cleaner, Recipe, estimation_mask
+from factors.recipe import Cleaner, Recipe, covered, estimation_mask
 from factors.regression import CrossSections, describe
 from factors.return_stage import ReturnStage
 from factors.settings import ModelSettings
@@ -25,6 +25,8 @@ from factors.threads import count_threads
 SCORES = ("clean/", "estimation", "scores", "market_return")
 RETURNS = ("factor_returns", "standard_errors", "r2", "n_obs", "status", "vif", "residuals")
 VARIANCES = "variance_before"
+# Fields of a panel that are 1 where an asset is in the universe; 0 or missing where it is not.
+ESTIMATION, INVESTMENT = "estimation_universe", "investment_universe"
 MAX_WARNINGS = 100
 
 
@@ -87,7 +89,7 @@ class Steps:
     @property
     def factor_names(self) -> tuple[str, ...]:
         """("market", *sectors, *styles)."""
-        return ("market", *self.sector_names, *self.style_names)
+        return (self.settings.mkt_factor_col, *self.sector_names, *self.style_names)
 
     @property
     def has_scores(self) -> bool:
@@ -195,12 +197,28 @@ class Steps:
         out[~covered] = 0.0
         return out
 
-    def mimicking_weights(self, row: int) -> Array:
+    def coverage(self) -> NDArray[np.bool_]:
+        """Mark the assets with a positive cap, [n_dates, n_assets]."""
+        return covered(self.array(self._caps_name, "estimate_style_scores"))
+
+    def investment(self) -> NDArray[np.bool_]:
+        """Mark the covered assets that the panel says may be held, [n_dates, n_assets]; without its word, all."""
+        mask = self.coverage()
+        if INVESTMENT in self.field_names:
+            mask &= self.array(f"fields/{INVESTMENT}", "set_panel") > 0.0
+        return mask
+
+    def mimicking_weights(self, row: int, *, investable: bool) -> Array:
         """Give factor-mimicking portfolios [K, n_assets] of one date."""
         caps = self._row(self._caps_name, row)
+        mask = self._row("estimation", row)
+        if investable:
+            mask = estimation_mask(caps, self._sector_row(row) if self.sector_names else None)
+            if INVESTMENT in self.field_names:
+                mask &= self._row(f"fields/{INVESTMENT}", row) > 0.0
         return self._returns.regression.mimicking_weights(
             self._weights_after(row, caps), caps, self._sector_row(row), self._row("scores", row),
-            self._row("estimation", row), len(self.sector_names),
+            mask, len(self.sector_names),
         )  # fmt: skip
 
     def condition_numbers(self) -> Array:
@@ -215,6 +233,11 @@ class Steps:
                 self._row("scores", row - lag), self._row("estimation", row - lag), len(self.sector_names),
             )  # fmt: skip
         return numbers
+
+    def note(self, sentence: str) -> None:
+        """Add to the warnings, of which so many are kept."""
+        if len(self._notes) < MAX_WARNINGS:
+            self._notes.append(sentence)
 
     def warnings(self) -> list[str]:
         """Give what was not as it should be."""
@@ -355,8 +378,8 @@ class Steps:
             unknown = [word for word in category.names if word not in words]
             renamed = category.renamed(words)
             lost = int(((category.codes >= 0) & (renamed < 0)).sum())
-            if lost and len(self._notes) < MAX_WARNINGS:
-                self._notes.append(
+            if lost:
+                self.note(
                     f"{name} of {lost} rows from {days.dates[0]} on is new to the model ({', '.join(unknown[:5])}): "
                     "they count as outside every one"
                 )
@@ -369,7 +392,7 @@ class Steps:
         changed = self._cleaner.apply(Panel(self.dates_of(n_new), self.symbols, raw))
         fields = {**raw, **changed}
         caps = fields["market_cap"]
-        mask = estimation_mask(caps, codes.get("sector"))
+        mask = estimation_mask(caps, codes.get("sector"), fields.get(ESTIMATION))
         if self.recipe.top_n is not None:
             top = np.empty_like(mask)
             top_rows(caps, mask, self.recipe.top_n, top)

@@ -124,9 +124,17 @@ class Cleaner:
         return values
 
 
-def estimation_mask(caps: Array, codes: NDArray[np.int16] | None) -> NDArray[np.bool_]:
-    """Say which assets may be in the estimation universe: a positive cap and a known sector."""
-    mask: NDArray[np.bool_] = np.isfinite(caps) & (caps > 0.0)
+def estimation_mask(caps: Array, codes: NDArray[np.int16] | None, chosen: Array | None = None) -> NDArray[np.bool_]:
+    """Say which assets may be in the estimation universe: a positive cap, a known sector, and `chosen` above 0."""
+    mask = covered(caps)
     if codes is not None:
         mask &= codes >= 0
+    if chosen is not None:
+        mask &= chosen > 0.0
+    return mask
+
+
+def covered(caps: Array) -> NDArray[np.bool_]:
+    """Say which assets are in the coverage universe: a positive cap."""
+    mask: NDArray[np.bool_] = np.isfinite(caps) & (caps > 0.0)
     return mask

@@ -59,6 +59,10 @@ def _per_share(item: str) -> Series:
     )
 
 
+def _as_given(item: str) -> Series:
+    return Series(((item,),), lambda fields: fields[item])
+
+
 def _cash_earnings(fields: Fields) -> Array:
     if "cash_flow" in fields:
         return ratio(fields["cash_flow"], fields["market_cap"])
@@ -92,6 +96,8 @@ def derived(settings: StyleSettings) -> dict[str, Series]:
         "forward_earnings_price": _to_cap("forward_earnings"),
         "earnings_price": _to_cap("earnings"),
         "cash_earnings_price": Series((("cash_flow", "market_cap"), ("cf_price",)), _cash_earnings),
+        "growth_forecast_long": _as_given("growth_forecast_long"),
+        "growth_forecast_short": _as_given("growth_forecast_short"),
         "earnings_per_share": _per_share("earnings"),
         "sales_per_share": _per_share("sales"),
         "market_leverage": Series(tuple((debt, "market_cap") for debt in debts), _market_leverage),

@@ -30,6 +30,15 @@ STYLE_NAMES = (
     "short_term_reversal",
 )
 
+OF_THE_REGRESSION = ("winsor_factor", "residualize_styles")
+COLUMNS = {
+    "asset_returns_col": "asset_returns",
+    "symbol_col": "symbol",
+    "date_col": "date",
+    "mkt_cap_col": "market_cap",
+    "sectors_col": "sector",
+}
+
 
 def _check(condition: bool, name: str, what: str) -> None:
     if not condition:
@@ -191,15 +200,17 @@ class ModelSettings:
     proxy_for_idio_cov : "market_cap", "ledoit_wolf" or "inverse_specific_variance"
         What stands for the inverse of the specific covariance in the regression.
     make_sector_dummies : bool
-        Sectors are one column of labels (True) or one-hot columns already.
+        In frames, sectors are one column of labels (True) or one-hot columns already.
     fill_features : tuple of str
         Fields carried forward over missing values.
     smooth_features : mapping of field to window
         Fields replaced by their rolling mean.
     threads : int or None
         Threads of the batch computation; None for all processors. The answer does not depend on it.
+    mkt_factor_col, res_ret_col : str
+        Name of the market among the factors, and of the residuals' column in frames.
     columns : mapping
-        toraniko's global column names, kept for callers that read frames.
+        What frames call things: asset_returns_col, symbol_col, date_col, mkt_cap_col, sectors_col.
     """
 
     top_n_by_mkt_cap: int | None = 2000
@@ -218,8 +229,14 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         _check(self.top_n_by_mkt_cap is None or self.top_n_by_mkt_cap > 0, "top_n_by_mkt_cap", "must be positive")
+        unknown = sorted(set(self.columns) - set(COLUMNS))
+        _check(not unknown, "columns", f"holds no known name {unknown[:1]}")
         for name, window in self.smooth_features.items():
             _check(isinstance(window, int) and window > 0, "smooth_features", f"needs a positive window for {name!r}")
+
+    def column(self, name: str) -> str:
+        """Give what frames call a column, for instance ``column("mkt_cap_col")``."""
+        return self.columns.get(name, COLUMNS[name])
 
     @property
     def winsor_factor(self) -> float | None:
@@ -245,8 +262,27 @@ class ModelSettings:
         )
 
     @classmethod
+    def use4(cls) -> ModelSettings:
+        """Give USE4's conventions where the defaults are toraniko's: RSTR momentum (504 days, half-life 126, lag 21).
+
+        Descriptors are clipped at three deviations throughout, and caps are not smoothed.
+        """
+        momentum = MomentumSettings(trailing_days=504, half_life=126, lag=21, winsor_factor=None, formula="log_sum")
+        return cls(smooth_features={}, style_factors=StyleSettings(mom=momentum))
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSettings:
-        """Read nested mappings, as TOML and JSON give them; unknown names are an error."""
+        """Read nested mappings, as TOML and JSON give them; unknown names are an error.
+
+        `winsor_factor` and `residualize_styles` may stand at the top, where toraniko has them.
+        """
+        _check(isinstance(values, Mapping), "settings", "must be a table")
+        moved = {name: values[name] for name in OF_THE_REGRESSION if name in values}
+        if moved:
+            regression = values.get("regression", {})
+            _check(isinstance(regression, Mapping), "regression", "must be a table")
+            rest = {name: value for name, value in values.items() if name not in moved}
+            values = {**rest, "regression": {**moved, **regression}}
         return _build(cls, values, "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -256,26 +292,47 @@ class ModelSettings:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> ModelSettings:
-        """Read a TOML file."""
+        """Read a TOML file: our names, or toraniko's sections (those of `from_ini`) with toraniko's conventions."""
         try:
-            return cls.from_dict(tomllib.loads(Path(path).read_text()))
+            values = tomllib.loads(Path(path).read_text())
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{Path(path).name} is not TOML: {error}", field="path") from error
+        return cls._from_toraniko(values) if "model_estimation" in values else cls.from_dict(values)
 
     @classmethod
     def from_ini(cls, path: str | Path) -> ModelSettings:
-        """Read toraniko's config.ini: global_column_names, model_estimation, style_factors.mom, .sze, .val."""
+        """Read toraniko's config.ini: global_column_names, model_estimation, style_factors.mom, .sze, .val.
+
+        An enabled section custom_factors.* is an error: toraniko's plan gives it columns but no formula.
+        """
         parser = configparser.ConfigParser()
         try:
             parser.read_string(Path(path).read_text())
         except configparser.Error as error:
             raise SettingsError(f"{Path(path).name} is not INI: {error}", field="path") from error
-        model = {name: _ini_value(text) for name, text in _section(parser, "model_estimation").items()}
-        styles = {
-            short: {name: _ini_value(text) for name, text in _section(parser, f"style_factors.{short}").items()}
-            for short in ("mom", "sze", "val")
-        }
-        regression = {name: model.pop(name) for name in ("winsor_factor", "residualize_styles") if name in model}
+        values: dict[str, Any] = {}
+        for section in parser.sections():
+            *outer, last = section.split(".")
+            table = values
+            for name in outer:
+                table = table.setdefault(name, {})
+            table[last] = {name: _ini_value(text) for name, text in parser[section].items()}
+        return cls._from_toraniko(values)
+
+    @classmethod
+    def _from_toraniko(cls, values: Mapping[str, Any]) -> ModelSettings:
+        """Translate the sections of toraniko's configuration, its conventions included."""
+        unknown = sorted(set(values) - {"global_column_names", "model_estimation", "style_factors", "custom_factors"})
+        _check(not unknown, unknown[0] if unknown else "", "is no section of toraniko's configuration")
+        for name, custom in values.get("custom_factors", {}).items():
+            off = isinstance(custom, Mapping) and custom.get("enabled") is False
+            _check(off, f"custom_factors.{name}", "has no formula: give one in style_factors.custom")
+        model = dict(values.get("model_estimation", {}))
+        given = values.get("style_factors", {})
+        styles = {short: dict(given.get(short, {})) for short in ("mom", "sze", "val")}
+        regression = {name: model.pop(name) for name in OF_THE_REGRESSION if name in model}
+        if "clean_features" in model:
+            model.setdefault("fill_features", model.pop("clean_features"))
         for name, empty in (("fill_features", ()), ("smooth_features", {})):
             if name in model and model[name] is None:
                 model[name] = empty
@@ -289,16 +346,12 @@ class ModelSettings:
             for style, short in (("momentum", "mom"), ("size", "sze"), ("value", "val"))
             if styles[short].get("enabled", True) is not False
         )
-        columns = dict(_section(parser, "global_column_names"))
+        columns = {name: str(value) for name, value in values.get("global_column_names", {}).items()}
         settings = cls.from_dict(
             {**model, "columns": columns, "regression": regression, "style_factors": {**styles, "names": names}}
         )
         two_stage = replace(settings.regression, design="two_stage", sector_constraint="unweighted", exposure_lag=0)
         return replace(settings, regression=two_stage)
-
-
-def _section(parser: configparser.ConfigParser, name: str) -> Mapping[str, str]:
-    return parser[name] if parser.has_section(name) else {}
 
 
 def _ini_value(text: str) -> Any:

@@ -54,7 +54,9 @@ STYLES: dict[str, Style] = {
     "nonlinear_size": Style((), ("size",), ("size",)),
     "liquidity": Style((("stom", 0.35), ("stoq", 0.35), ("stoa", 0.30)), ("stom",), ("size",)),
     "earnings_yield": Style((("epfwd", 0.68), ("cetop", 0.21), ("etop", 0.11)), ("etop", "epfwd")),
-    "growth": Style((("egro", 0.24), ("sgro", 0.47)), ("egro", "sgro")),
+    "growth": Style(
+        (("egrlf", 0.18), ("egrsf", 0.11), ("egro", 0.24), ("sgro", 0.47)), ("egrlf", "egrsf", "egro", "sgro")
+    ),
     "leverage": Style((("mlev", 0.38), ("dtoa", 0.35), ("blev", 0.27)), ("mlev", "dtoa", "blev")),
     "dividend_yield": Style((("dtop", 1.0),), ("dtop",)),
     "short_term_reversal": Style((("strev", 1.0),), ("strev",)),
