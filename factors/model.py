@@ -9,6 +9,7 @@ import polars as pl
 import polars.exceptions as pl_exc
 from numpy.typing import NDArray
 
+from factors.errors import EmptyFrameError, FactorError
 from factors.math import winsorize
 from factors.regression_dates import regress_dates
 from factors.regression_kernels import SOLVED
@@ -86,7 +87,7 @@ def estimate_factor_returns(
     TypeError
         An argument is no Polars frame, or the factor no number.
     ValueError
-        A column is missing, or the factor outside [0, 1].
+        A column is missing, or the factor outside [0, 1]; no rows, or dates of different time zones (`FactorError`).
     """
     sectors = _others(sector_df, "sector_df")
     styles = _others(style_df, "style_df")
@@ -102,6 +103,9 @@ def estimate_factor_returns(
             (sector_df, sectors),
             (style_df, styles),
         ]
+        _one_clock([frame for frame, _ in frames])
+        if returns_df.is_empty():
+            raise EmptyFrameError("`returns_df` has no rows", field="returns_df")
         wide = _Wide(frames)
         if wide.repeated:
             return _row_by_row(_joined(frames), sectors, styles, winsor_factor, residualize_styles)
@@ -115,6 +119,14 @@ def estimate_factor_returns(
     dates = wide.dates.gather(rows)
     factor_frame = pl.DataFrame(f[rows], schema=["market", *sectors, *styles], orient="row")
     return factor_frame.with_columns(dates.alias("date")), wide.residual_frame(residuals, rows, dates)
+
+
+def _one_clock(frames: list[pl.DataFrame]) -> None:
+    """Refuse dates of different time zones: their days are not the same days."""
+    kinds = [frame.get_column("date").dtype for frame in frames]
+    zones = sorted({str(kind.time_zone) for kind in kinds if isinstance(kind, pl.Datetime)})
+    if len(zones) > 1:
+        raise FactorError(f"the column 'date' of the four frames mixes the time zones {zones}", field="date")
 
 
 def _others(frame: Any, name: str) -> list[str]:

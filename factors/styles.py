@@ -10,6 +10,7 @@ import polars.exceptions as pl_exc
 from numba import njit
 from numpy.typing import NDArray
 
+from factors.errors import MAX_ROWS_NAMED, DuplicateRowError, EmptyFrameError
 from factors.kernels import rolling_product, winsorize_rows
 from factors.math import center_xsection, exp_weights, percentiles_xsection, winsorize_xsection
 from factors.model import codes_on
@@ -45,7 +46,7 @@ def factor_mom(
     TypeError
         `returns_df` is no Polars frame.
     ValueError
-        A column is missing.
+        A column is missing, or rows are (`EmptyFrameError`); a date and symbol occur twice (`DuplicateRowError`).
     """
     weights = exp_weights(trailing_days, half_life)
     columns = _columns(
@@ -54,6 +55,8 @@ def factor_mom(
         "`returns_df` must be a Polars DataFrame | LazyFrame, but it's missing attributes",
         "`returns_df` must have 'date', 'symbol' and 'asset_returns' columns",
     )
+    if columns.is_empty():
+        raise EmptyFrameError("`returns_df` has no rows", field="returns_df")
     layout = _Layout(columns)
     wide = layout.scatter(columns["asset_returns"].cast(pl.Float64).to_numpy())
     scores = layout.by_row(wide, lambda x: _compounded(x, weights, lag))
@@ -141,7 +144,14 @@ class _Layout:
         self.present = np.zeros(self.shape, dtype=bool)
         self.present[self.rows, self.columns] = True
         if int(self.present.sum()) != len(columns):
-            raise ValueError("the same date and symbol occur more than once")
+            named = columns.select("date", "symbol")
+            again = named.filter(~pl.struct("date", "symbol").is_first_distinct())
+            raise DuplicateRowError(
+                "the same date and symbol occur more than once",
+                field="symbol",
+                rows=again.head(MAX_ROWS_NAMED).rows(),
+                n_rows=len(again),
+            )
 
     def scatter(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         wide = np.full(self.shape, np.nan)
