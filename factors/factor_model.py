@@ -146,7 +146,7 @@ class FactorModel:
         )
         return self._with_recipe(recipe)
 
-    def reduce_universe_by_market_cap(self, top_n: int) -> Self:
+    def reduce_universe_by_market_cap(self, top_n: int = 2000) -> Self:
         """Record that the estimation universe of a date is its `top_n` largest assets by cap."""
         return self._with_recipe(replace(self.recipe_, top_n=int(top_n)))
 

@@ -10,7 +10,11 @@ import pytest
 
 from factors import FactorModel, ModelSettings, sample_market
 from factors.errors import MissingColumnError, WrongTypeError
+from factors.model import estimate_factor_returns
 from factors.settings import SizeSettings
+from factors.styles import factor_mom, factor_sze, factor_val
+
+RATIOS = ("book_price", "sales_price", "cf_price")
 
 COLUMNS = {
     "asset_returns_col": "ret",
@@ -91,3 +95,41 @@ def test_estimates_come_back_as_frames_under_the_settings_names(frame):
     residuals = model.residuals_frame()
     assert residuals.columns == ["day", "ticker", "specific"]
     assert residuals["specific"].to_numpy() == pytest.approx(model.residuals_[~np.isnan(model.residuals_)], abs=0.0)
+
+
+def test_with_toranikos_conventions_the_model_gives_the_factor_returns_of_the_drop_in_functions():
+    panel = sample_market(60, 300, seed=6).panel
+    whole = [
+        symbol
+        for column, symbol in enumerate(panel.symbols)
+        if all(np.isfinite(panel.fields[name][1:, column]).all() for name in ("returns", "market_cap", *RATIOS))
+    ]
+    assert len(whole) > 20
+    panel = panel.select(dates=slice(1, 300), symbols=whole, fields=["returns", "market_cap", *RATIOS])
+    settings = replace(ModelSettings.toraniko(), smooth_features={}, top_n_by_mkt_cap=None)
+    model = FactorModel(settings).fit(panel)
+    frame = panel.to_frame()
+    scores = factor_mom(frame.select("date", "symbol", "asset_returns"), trailing_days=252).collect()
+    scores = scores.join(factor_sze(frame, 0.5, 0.5).collect(), on=["date", "symbol"])
+    scores = scores.join(factor_val(frame).collect(), on=["date", "symbol"]).drop_nulls().drop_nans()
+    named = model.scores_frame().join(scores, on=["date", "symbol"], suffix="_alone")
+    for name in ("mom_score", "val_score"):
+        np.testing.assert_allclose(named[name].to_numpy(), named[f"{name}_alone"].to_numpy(), atol=1e-9)
+    styles = named.select("date", "symbol", "mom_score", "sze_score", "val_score")
+    returns, _ = estimate_factor_returns(
+        frame.select("date", "symbol", "asset_returns"),
+        frame.select("date", "symbol", "market_cap"),
+        frame.select("date", "symbol", "sector").to_dummies("sector"),
+        styles,
+        0.02,
+        residualize_styles=False,
+    )
+    ours = model.factor_returns_frame().filter(pl.col("date").is_in(returns["date"].implode()))
+    assert len(ours) > 20
+    np.testing.assert_allclose(ours["market"].to_numpy(), returns["market"].to_numpy(), atol=1e-12)
+    held = [name for name in model.sector_names_ if f"sector_{name}" in returns.columns]
+    assert len(held) > 5
+    for name in held:
+        np.testing.assert_allclose(ours[name].to_numpy(), returns[f"sector_{name}"].to_numpy(), atol=1e-12)
+    for name, column in (("momentum", "mom_score"), ("size", "sze_score"), ("value", "val_score")):
+        np.testing.assert_allclose(ours[name].to_numpy(), returns[column].to_numpy(), atol=1e-12)
