@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from actors.confidence import confidence_score
 from actors.features import features_panel
 from actors.queue import Answer
 from actors.slices import Slices, by_name
-from actors.states import model_of, state_of
+from actors.states import growing_model_of, model_of, state_of
 from contracts.errors import EngineError
 from contracts.work import Device, new_id
 from factors.factor_model import FactorModel
@@ -23,8 +24,9 @@ from factors.settings import ModelSettings
 from store import Version
 
 Batch = list[dict[str, Any]]
-MODELS_KEPT = 2
-"""Fitted models kept in memory, for appends; each is the size of its panel. Others are rebuilt from the store."""
+MODELS_KEPT = 8
+"""Models kept in memory for appends, each with the rows that its styles look back on. Others are rebuilt from the
+store, which reads as many rows."""
 
 
 class FactorModelCreation(WorkloadActor):
@@ -92,22 +94,26 @@ class FactorModelCreation(WorkloadActor):
 
     def _create(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
         settings = ModelSettings.from_dict(request["settings"])
+        began = time.perf_counter()
         panel = features_panel(request)
+        decoded = time.perf_counter() - began
         model = FactorModel(settings).fit(panel)
-        return self._commit(request["model_id"], model, self._base(request["model_id"]), request_id, "create_model")
+        answer = self._commit(request["model_id"], model, self._base(request["model_id"]), request_id, "create_model")
+        answer["stages_s"]["decode"] = decoded
+        return answer
 
     def _clean(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._open(request["model_id"])
+        number, model = self._whole(request["model_id"])
         model.clean_features(request["to_winsorize"], request["to_fill"], request["to_smooth"]).fit()
         return self._commit(request["model_id"], model, number, request_id, "clean_features")
 
     def _reduce(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._open(request["model_id"])
+        number, model = self._whole(request["model_id"])
         model.reduce_universe_by_market_cap(request["top_n"]).fit()
         return self._commit(request["model_id"], model, number, request_id, "reduce_universe")
 
     def _restyle(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._open(request["model_id"])
+        number, model = self._whole(request["model_id"])
         styles = model.settings.style_factors
         mom = replace(styles.mom, trailing_days=request["trailing_days"], winsor_factor=request["winsor_factor"])
         settings = replace(model.settings, style_factors=replace(styles, mom=mom))
@@ -116,7 +122,7 @@ class FactorModelCreation(WorkloadActor):
         )
 
     def _reregress(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._open(request["model_id"])
+        number, model = self._whole(request["model_id"])
         regression = replace(
             model.settings.regression,
             winsor_factor=request["winsor_factor"],
@@ -129,12 +135,13 @@ class FactorModelCreation(WorkloadActor):
 
     def _append(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
         number, model = self._open(request["model_id"])
-        day = features_panel(request, like=model.panel_)
-        before = len(model.dates_)
-        model.update(day)
-        return self._commit(
-            request["model_id"], model, number, request_id, "append_day", new_days=len(model.dates_) - before
-        )
+        began = time.perf_counter()
+        days = features_panel(request, sectors=model.sector_names_)
+        decoded = time.perf_counter() - began
+        model.update(days)
+        answer = self._commit(request["model_id"], model, number, request_id, "append_day", new_days=days.n_dates)
+        answer["stages_s"]["decode"] = decoded
+        return answer
 
     def _delete(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
         number = self.store.delete(request["model_id"], request_id=request_id)
@@ -149,8 +156,13 @@ class FactorModelCreation(WorkloadActor):
         except EngineError:
             return 0
 
+    def _whole(self, model_id: str) -> tuple[int, FactorModel]:
+        """Rebuild a model with its whole history, to fit it again."""
+        version = self.store.head(model_id)
+        return version.manifest.version, model_of(version)
+
     def _open(self, model_id: str) -> tuple[int, FactorModel]:
-        """Take the fitted model out of the cache, or rebuild it from the store.
+        """Take the model that grows out of the cache, or rebuild it from the store's last days.
 
         It leaves the cache while it is changed: should the change fail, the next request starts from the store.
         """
@@ -159,23 +171,27 @@ class FactorModelCreation(WorkloadActor):
         kept = self._models.pop(model_id, None)
         if kept is not None and kept[0] == number:
             return kept
-        return number, model_of(version)
+        return number, growing_model_of(version)
 
     def _commit(
         self, model_id: str, model: FactorModel, base: int, request_id: str, operation: str, new_days: int | None = None
     ) -> dict[str, Any]:
+        """Make the version durable; the answer tells how long that took beside the computation."""
+        state = state_of(model, new_days)
+        began = time.perf_counter()
         version = self.store.commit(
             model_id,
-            state_of(model, new_days),
+            state,
             base=base,
             request_id=request_id,
             operation=operation,
             append=new_days is not None,
         )
-        self._models[model_id] = (version.manifest.version, model)
+        committed = time.perf_counter() - began
+        self._models[model_id] = (version.manifest.version, model.forget())
         while len(self._models) > MODELS_KEPT:
             self._models.popitem(last=False)
-        return _made(version)
+        return {**_made(version), "stages_s": {"commit": committed}}
 
     def _again(self, model_id: str, made: int) -> dict[str, Any]:
         """Answer a repeated write: by the version that it made, or by its number when that is retired or a deletion."""

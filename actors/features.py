@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 DEFAULT_COLUMNS = {"symbol_col": "symbol", "date_col": "date", "mkt_cap_col": "market_cap"}
 
 
-def features_panel(request: dict[str, Any], like: Panel | None = None) -> Panel:
+def features_panel(request: dict[str, Any], sectors: tuple[str, ...] = ()) -> Panel:
     """Read `feature_data` of a create or append request.
 
     Parameters
     ----------
     request
         `feature_data`, and for creation `sector_encodings` and the columns' names.
-    like
-        The panel of the model that days are added to: one-hot columns named as its sectors are read as such.
+    sectors
+        The sectors of the model that days are added to: one-hot columns named as they are are read as such.
 
     Raises
     ------
@@ -41,9 +41,8 @@ def features_panel(request: dict[str, Any], like: Panel | None = None) -> Panel:
             raise InvalidInput(
                 f"feature_data has no sector column {missing[0]!r}", field="sector_encodings", rows=missing
             )
-    elif like is not None and "sector" not in frame.columns and "sector" in like.categories:
-        known = like.categories["sector"].names
-        encodings = [name for name in frame.columns if name in known] or None
+    elif "sector" not in frame.columns:
+        encodings = [name for name in frame.columns if name in sectors] or None
     try:
         return Panel.from_frame(frame, sector_encodings=encodings, **names)
     except FactorError as error:

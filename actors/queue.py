@@ -240,13 +240,18 @@ class LaneQueue:
         self, ticket: _Ticket, index: int, item: WorkItem, answer: Answer, device: str, queue_s: float, compute_s: float
     ) -> None:
         """Write an item's result and wake its thread when it was the last; called with the mutex held."""
-        timings = {"queue": queue_s * 1e3, "compute": compute_s * 1e3}
+        stages = {"queue": queue_s, "compute": compute_s}
         if isinstance(answer, EngineError):
-            self._meter.failed(item.operation, answer.code, queue=queue_s, compute=compute_s)
-            result = WorkResult(item.request_id, None, answer.to_problem(item.request_id), device, timings)
+            self._meter.failed(item.operation, answer.code, **stages)
+            value, problem = None, answer.to_problem(item.request_id)
         else:
-            self._meter.answered(item.operation, device, queue=queue_s, compute=compute_s)
-            result = WorkResult(item.request_id, answer, None, device, timings)
+            # What a method timed apart, such as a durable write, is no computation.
+            apart = answer.pop("stages_s", {})
+            stages |= {"compute": max(compute_s - sum(apart.values()), 0.0), **apart}
+            self._meter.answered(item.operation, device, **stages)
+            value, problem = answer, None
+        timings = {name: seconds * 1e3 for name, seconds in stages.items()}
+        result = WorkResult(item.request_id, value, problem, device, timings)
         if ticket.results[index] is None:
             ticket.results[index] = result
             ticket.left -= 1

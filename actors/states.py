@@ -5,6 +5,7 @@ from __future__ import annotations
 from factors.factor_model import FactorModel
 from factors.model_state import ModelState
 from factors.settings import ModelSettings
+from factors.style_scores import StyleScores
 from store import StoredState, Version
 
 
@@ -31,9 +32,19 @@ def state_of(model: FactorModel, last: int | None = None) -> StoredState:
 
 def model_of(version: Version) -> FactorModel:
     """Rebuild the fitted model of a version."""
-    stored = version.state()
+    return _model_of(version.state())
+
+
+def growing_model_of(version: Version) -> FactorModel:
+    """Rebuild what the next day needs of a version: reads the last rows, as many as its styles look back on."""
+    meta = version.manifest.meta
+    styles = ModelSettings.from_dict(meta["settings"]).style_factors
+    lookback = StyleScores(styles, set(meta["fields"]), groups=set(meta["category_names"])).lookback
+    return _model_of(version.state(lookback)).forget()
+
+
+def _model_of(stored: StoredState) -> FactorModel:
     meta = stored.meta
-    settings = ModelSettings.from_dict(meta["settings"])
     state = ModelState(
         stored.dates,
         stored.symbols,
@@ -46,4 +57,4 @@ def model_of(version: Version) -> FactorModel:
         dict(meta["recipe"]),
         dict(meta["settings"]),
     )
-    return FactorModel.from_state(settings, state)
+    return FactorModel.from_state(None, state)

@@ -16,7 +16,7 @@ from factors.covariance import FactorCovariance
 from factors.errors import EmptyFrameError, FactorError, SettingsError, StageError
 from factors.model_frames import factor_returns_frame, features_panel, residuals_frame, scores_frame
 from factors.model_state import ModelState
-from factors.model_steps import Steps
+from factors.model_steps import LAST, Steps
 from factors.panel import Array, Panel, position_of
 from factors.recipe import Recipe
 from factors.settings import ModelSettings
@@ -222,6 +222,15 @@ class FactorModel:
         self._held.update(admitted(day, self.symbols_))
         return self
 
+    def forget(self, days: int = 1) -> Self:
+        """Drop what is kept by day but the last days, so that a model that only grows takes no more memory.
+
+        New days are added with the same bits as before; panel, scores, factor returns and residuals then cover the days
+        that are left.
+        """
+        self._held.forget(days)
+        return self
+
     @property
     def _held(self) -> Steps:
         if self._steps is None:
@@ -373,9 +382,7 @@ class FactorModel:
 
         Rows of assets without a cap on the date are 0; a missing score counts as 0, the market's average.
         """
-        steps = self._held
-        row = len(steps.dates) - 1 if date is None else position_of(steps.dates, date)
-        return steps.exposures(row)
+        return self._held.exposures(self._row_of(date))
 
     def mimicking_weights(self, date: Any = None, *, investable: bool = False) -> Array:
         """Give the factor-mimicking portfolios known at the end of a date, float64 [K, n_assets].
@@ -383,9 +390,11 @@ class FactorModel:
         Those of the estimation universe are what the regression holds. With `investable` they are the same regression's
         over the investment universe: unit exposure to their factor and none to the others with names that may be held.
         """
-        steps = self._held
-        row = len(steps.dates) - 1 if date is None else position_of(steps.dates, date)
-        return steps.mimicking_weights(row, investable=investable)
+        return self._held.mimicking_weights(self._row_of(date), investable=investable)
+
+    def _row_of(self, date: Any) -> int:
+        row = LAST if date is None else position_of(self._held.dates, date)
+        return LAST if row == self._held.n_dates - 1 else row
 
     def condition_numbers(self) -> Array:
         """Give the condition number of the weighted, constrained design on each date, float64 [n_dates]."""
@@ -410,7 +419,7 @@ class FactorModel:
         steps = self._held
         caps = steps.tail("fields/market_cap")
         return Latest(
-            date=steps.dates[-1],
+            date=steps.dates_of(1)[0],
             symbols=steps.symbols,
             factor_names=steps.factor_names,
             style_names=steps.style_names,

@@ -136,6 +136,15 @@ class History:
         if by_asset:
             self._by_asset.add(name)
 
+    def forget(self, rows: int) -> None:
+        """Keep only the last `rows` rows of every array; blocks go whole, so that a day's worth costs nothing."""
+        for blocks in self._blocks.values():
+            spare = sum(len(block) for block in blocks) - rows
+            while spare > 0 and len(blocks[0]) <= spare:
+                spare -= len(blocks.pop(0))
+            if spare > 0:
+                blocks[0] = np.array(blocks[0][spare:])
+
     def drop(self, *names: str) -> None:
         """Forget arrays."""
         for name in names:

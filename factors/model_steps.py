@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.covariance import FactorCovariance
+from factors.date_tally import DateTally
 from factors.descriptor_kernels import market_returns
 from factors.errors import FactorError, MissingColumnError, StageError
 from factors.kernels import top_rows
 from factors.model_state import History, ModelState, fill_of, writable
 from factors.panel import Array, Categories, Panel
 from factors.recipe import Cleaner, Recipe, covered, estimation_mask
-from factors.regression import CrossSections, describe
 from factors.return_stage import ReturnStage
 from factors.settings import ModelSettings
 from factors.specific import SpecificRisk
@@ -28,6 +28,7 @@ VARIANCES = "variance_before"
 # Fields of a panel that are 1 where an asset is in the universe; 0 or missing where it is not.
 ESTIMATION, INVESTMENT = "estimation_universe", "investment_universe"
 MAX_WARNINGS = 100
+LAST = -1
 
 
 class Steps:
@@ -64,7 +65,11 @@ class Steps:
         self._scorer = StyleScores(
             self.settings.style_factors, set(self.field_names), groups=set(self.category_names), threads=self._threads
         )
+        self._new_returns()
+
+    def _new_returns(self) -> None:
         self._returns = ReturnStage(self.settings, self._threads)
+        self._tally = DateTally(len(self.factor_names))
 
     def change_settings(self, settings: ModelSettings) -> None:
         """Take other settings of the regression; factor returns and what follows are forgotten."""
@@ -181,7 +186,11 @@ class Steps:
                 self._structure(),
             )
 
-    def exposures(self, row: int) -> Array:
+    def forget(self, days: int) -> None:
+        """Drop what is kept by day but the last days; later days need no more than `exposure_lag` of them."""
+        self.history.forget(max(days, self.settings.regression.exposure_lag, 1))
+
+    def exposures(self, row: int = LAST) -> Array:
         """Give exposures [n_assets, K] of one date."""
         scores = self._row("scores", row)
         caps = self._row(self._caps_name, row)
@@ -242,15 +251,7 @@ class Steps:
     def warnings(self) -> list[str]:
         """Give what was not as it should be."""
         found = list(self._notes)
-        if self.has_factor_returns:
-            out = CrossSections(*(self.history.get(name) for name in RETURNS))
-            first = self.settings.regression.exposure_lag
-            found += describe(out, self.dates, first)
-            estimated = np.isfinite(out.standard_errors).sum(axis=0).tolist()
-            absent = [name for name, days in zip(self.factor_names, estimated, strict=True) if not days]
-            if absent:
-                found.append(f"never estimated, their returns are 0: {', '.join(absent)}")
-        return found
+        return found + self._tally.sentences(self.factor_names) if self.has_factor_returns else found
 
     def state(self, last: int | None = None) -> ModelState:
         """Give everything as arrays, or only the last days of what is kept by day (which joins nothing)."""
@@ -265,7 +266,9 @@ class Steps:
         latest: dict[str, NDArray[Any]] = {f"cleaner/{name}": values for name, values in self._cleaner.state().items()}
         if self._scorer.custom is not None:
             latest |= {f"custom/{name}": values for name, values in self._scorer.custom.state().items()}
-        latest |= {f"regression/{name}": values for name, values in self._returns.state().items()}
+        if self.has_factor_returns:
+            latest |= {f"regression/{name}": values for name, values in self._returns.state().items()}
+            latest |= {f"tally/{name}": values for name, values in self._tally.state().items()}
         if self.covariance is not None:
             latest |= {f"factor_covariance/{name}": values for name, values in self.covariance.state().items()}
             latest["factor_covariance"] = self.covariance.covariance_
@@ -311,6 +314,8 @@ class Steps:
         if steps._scorer.custom is not None:
             steps._scorer.custom.restore(groups.get("custom", {}), len(steps.symbols))
         steps._returns.restore(groups.get("regression", {}))
+        if "tally" in groups:
+            steps._tally.restore(groups["tally"])
         if steps.has_scores:
             rows = steps._scorer.lookback
             market = np.array(steps.history.tail("market_return", rows))
@@ -332,8 +337,7 @@ class Steps:
         return {name: np.array(self._pad(self.history.tail(self._clean_name(name), rows))) for name in self.field_names}
 
     def _row(self, name: str, row: int) -> NDArray[Any]:
-        last = row == len(self.dates) - 1
-        return self._pad(self.history.tail(name, 1)[0] if last else self.history.get(name)[row])
+        return self._pad(self.history.tail(name, 1)[0] if row == LAST else self.history.get(name)[row])
 
     def _sector_row(self, row: int) -> NDArray[np.int16]:
         if self.sector_names:
@@ -450,6 +454,7 @@ class Steps:
         out, variances = self._returns.estimate(
             returns, caps[known], codes[known], scores[known], mask[known], len(self.sector_names)
         )
+        self._tally.add(self.dates_of(len(returns)), out.status, out.standard_errors)
         found = {name: getattr(out, name) for name in RETURNS}
         if variances is not None:
             found[VARIANCES] = variances
@@ -462,7 +467,7 @@ class Steps:
 
     def _weights_after(self, row: int, caps: Array) -> Array:
         """Regression weights known at the end of a date."""
-        if not self._returns.carries_variances or row == len(self.dates) - 1:
+        if not self._returns.carries_variances or row == LAST:
             return self._returns.weights(caps, None)
         return self._returns.weights(caps, self._row(VARIANCES, row + 1))
 
@@ -476,12 +481,12 @@ class Steps:
     def _structure(self) -> Array:
         """Exposures of the last date for the structural model of specific risk, NaN outside the coverage universe."""
         caps = self.tail(self._caps_name)
-        exposures = self.exposures(len(self.dates) - 1)
+        exposures = self.exposures()
         exposures[~(caps > 0.0)] = np.nan
         return exposures
 
     def _forget_returns(self) -> None:
         self.history.drop(*RETURNS, VARIANCES)
-        self._returns = ReturnStage(self.settings, self._threads)
+        self._new_returns()
         self.covariance = None
         self.specific = None

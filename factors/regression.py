@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from factors.errors import FactorError
 from factors.panel import Array
 from factors.regression_dates import gather, regress_dates
-from factors.regression_kernels import DEFICIENT, EMPTY, constraint_of, winsorized
+from factors.regression_kernels import DEFICIENT, constraint_of, winsorized
 from factors.settings import RegressionSettings
 from factors.threads import count_threads, spread
 
@@ -255,12 +255,3 @@ class CrossSectionalRegression:
         everything[codes >= 0] += f[1 + codes[codes >= 0]]
         out.residuals[t] = returns - everything
 
-
-def describe(out: CrossSections, dates: NDArray[np.datetime64], first: int = 0) -> list[str]:
-    """Give a sentence for each kind of date on which the regression was not of full rank."""
-    sentences = []
-    for status, what in ((EMPTY, "no names: factor returns are 0"), (DEFICIENT, "rank deficient: minimum-norm answer")):
-        at = first + np.flatnonzero(out.status[first:] == status)
-        if len(at):
-            sentences.append(f"factor returns on {len(at)} dates ({dates[at[0]]} to {dates[at[-1]]}): {what}")
-    return sentences

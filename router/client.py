@@ -244,10 +244,10 @@ class RouterClient:
 
 
 def _timed(result: WorkResult, sent_at: float) -> WorkResult:
-    """Add the stage `dispatch`: all of the way that was neither the actor's queue nor its computation."""
+    """Add the stage `dispatch`: all of the way that was no stage in the actor."""
     stages = result.timings_ms
     total = (time.time() - sent_at) * 1e3
-    stages["dispatch"] = max(0.0, total - stages.get("queue", 0.0) - stages.get("compute", 0.0))
+    stages["dispatch"] = max(0.0, total - sum(stages.values()))
     return result
 
 

@@ -185,7 +185,8 @@ class ActorLink:
             first.setdefault(name, result)
             counts[name] = counts.get(name, 0) + 1
         for name, result in first.items():
-            self._meter.learn(name, result.timings_ms.get("compute", 0.0) / 1e3, counts[name])
+            stages = result.timings_ms
+            self._meter.learn(name, (sum(stages.values()) - stages.get("queue", 0.0)) / 1e3, counts[name])
 
 
 class Links:

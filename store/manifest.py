@@ -8,21 +8,20 @@ from typing import Any
 
 import orjson
 
-from store.parts import Part
+from store.parts import Layouts, Part
 
-FORMAT = 1
+FORMAT = 2
 REQUESTS_REMEMBERED = 256
 
 
 @dataclass(frozen=True)
 class Block:
-    """A run of days over the names that were known by its end; `level` counts how often it was merged."""
+    """A run of days over the names that were known by its end."""
 
     first_date: str
     last_date: str
     n_dates: int
     n_assets: int
-    level: int
     part: Part
 
 
@@ -82,6 +81,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Give the file's content."""
+        layouts = Layouts()
         value = {
             "format": FORMAT,
             "model_id": self.model_id,
@@ -92,29 +92,30 @@ class Manifest:
             "deleted": self.deleted,
             "requests": dict(self.requests),
             "meta": dict(self.meta),
-            "latest": self.latest.to_json() if self.latest else None,
+            "latest": layouts.put(self.latest) if self.latest else None,
             "blocks": [
                 {
                     "first_date": b.first_date,
                     "last_date": b.last_date,
                     "n_dates": b.n_dates,
                     "n_assets": b.n_assets,
-                    "level": b.level,
-                    "part": b.part.to_json(),
+                    "part": layouts.put(b.part),
                 }
                 for b in self.blocks
             ],
         }
+        value["layouts"] = layouts.to_json()
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
 
     @staticmethod
     def from_bytes(content: bytes) -> Manifest:
-        """Read a file's content; raises `ValueError` for a format of the future."""
+        """Read a file's content; raises `ValueError` for a format of another release."""
         value = orjson.loads(content)
         if value["format"] != FORMAT:
             raise ValueError(f"manifest format {value['format']} is not {FORMAT}: written by another release")
+        layouts = Layouts(value["layouts"])
         blocks = tuple(
-            Block(b["first_date"], b["last_date"], b["n_dates"], b["n_assets"], b["level"], Part.from_json(b["part"]))
+            Block(b["first_date"], b["last_date"], b["n_dates"], b["n_assets"], layouts.take(b["part"]))
             for b in value["blocks"]
         )
         return Manifest(
@@ -124,7 +125,7 @@ class Manifest:
             value["operation"],
             value["created_at"],
             blocks,
-            Part.from_json(value["latest"]) if value["latest"] else None,
+            layouts.take(value["latest"]) if value["latest"] else None,
             value["meta"],
             value["requests"],
             value["deleted"],

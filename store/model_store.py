@@ -22,11 +22,12 @@ from contracts.errors import UnknownModel, VersionConflict
 from contracts.events import token, untoken
 from contracts.work import new_id
 from store.manifest import Block, Manifest
-from store.parts import read_array, sync_folder, write_part
+from store.parts import sync_folder, write_part
 from store.version import DAY, DAY_ASSET, StoredState, Version
 
-MERGE_AT = 32
-"""So many blocks of one level at the end become one of the next: appends stay small, reads stay few."""
+MERGE_DAYS = 32
+"""Blocks shorter than this become one when together they hold as many days: appends stay small, reads stay few, and no
+commit rewrites more."""
 SWEEP_AGE_S = 600.0
 """A part that no manifest names is swept when it is older than this; a younger one may belong to a commit under way."""
 
@@ -135,7 +136,7 @@ class ModelStore:
         """
         folder = self._folder(model_id)
         (folder / "versions").mkdir(parents=True, exist_ok=True)
-        block = self._write_block(folder, state, level=0)
+        block = self._write_block(folder, state)
         latest = write_part(folder / "parts", "latest", state.latest)
         with self._locked(folder):
             current = self._newest(folder)
@@ -197,24 +198,24 @@ class ModelStore:
             yield
 
     @staticmethod
-    def _write_block(folder: Path, state: StateLike, level: int) -> Block:
+    def _write_block(folder: Path, state: StateLike) -> Block:
         dates = np.asarray(state.dates, "datetime64[D]")
         arrays = {"dates": dates, "symbols": np.asarray(state.symbols, dtype=np.str_)}
         arrays |= {DAY_ASSET + name: array for name, array in state.day_asset.items()}
         arrays |= {DAY + name: array for name, array in state.day.items()}
         part = write_part(folder / "parts", "days", arrays)
-        return Block(str(dates[0]), str(dates[-1]), len(dates), len(state.symbols), level, part)
+        return Block(str(dates[0]), str(dates[-1]), len(dates), len(state.symbols), part)
 
     def _merged(self, folder: Path, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-        """Join the last blocks when `MERGE_AT` of one level stand at the end; repeats while that makes more."""
-        for level in range(8):
-            tail = blocks[-MERGE_AT:]
-            if len(tail) < MERGE_AT or any(block.level != level for block in tail):
-                return blocks
-            manifest = Manifest("", 0, "", "", "", tail)
-            state = Version(folder / "parts", manifest).state()
-            blocks = (*blocks[:-MERGE_AT], self._write_block(folder, state, level + 1))
-        return blocks
+        """Join the short blocks at the end once they hold `MERGE_DAYS` days; so a day is rewritten once at most."""
+        first = len(blocks)
+        while first and blocks[first - 1].n_dates < MERGE_DAYS:
+            first -= 1
+        short = blocks[first:]
+        if sum(block.n_dates for block in short) < MERGE_DAYS:
+            return blocks
+        state = Version(folder / "parts", Manifest("", 0, "", "", "", short)).state()
+        return (*blocks[:first], self._write_block(folder, state))
 
     def _publish(self, folder: Path, manifest: Manifest) -> None:
         content = manifest.to_bytes()
@@ -258,4 +259,4 @@ def _now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-__all__ = ["ModelStore", "StateLike", "StoredState", "Version", "read_array"]
+__all__ = ["ModelStore", "StateLike", "StoredState", "Version"]

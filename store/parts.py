@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +35,28 @@ class Part:
     size: int
     arrays: Mapping[str, ArrayRef]
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the manifest's form."""
-        arrays = {name: [ref.offset, ref.dtype, list(ref.shape)] for name, ref in self.arrays.items()}
-        return {"file": self.file, "size": self.size, "arrays": arrays}
 
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Part:
-        """Read the manifest's form."""
-        arrays = {name: ArrayRef(ref[0], ref[1], tuple(ref[2])) for name, ref in value["arrays"].items()}
-        return Part(value["file"], value["size"], arrays)
+class Layouts:
+    """The layouts of a manifest's parts: days of the same names lie alike, so each layout is written once."""
+
+    def __init__(self, written: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._kept: list[Mapping[str, ArrayRef]] = [
+            {name: ArrayRef(ref[0], ref[1], tuple(ref[2])) for name, ref in layout.items()} for layout in written
+        ]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Give the manifest's form of the layouts that parts were given in."""
+        return [{name: [ref.offset, ref.dtype, ref.shape] for name, ref in kept.items()} for kept in self._kept]
+
+    def put(self, part: Part) -> dict[str, Any]:
+        """Give the manifest's form of a part."""
+        if part.arrays not in self._kept:
+            self._kept.append(part.arrays)
+        return {"file": part.file, "size": part.size, "layout": self._kept.index(part.arrays)}
+
+    def take(self, value: Mapping[str, Any]) -> Part:
+        """Read the manifest's form of a part."""
+        return Part(value["file"], value["size"], self._kept[value["layout"]])
 
 
 def write_part(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> Part:
@@ -65,12 +80,40 @@ def write_part(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> Par
     return Part(name, size, refs)
 
 
-def read_array(folder: Path, part: Part, name: str) -> np.ndarray:
-    """Map one array of a part; read-only, zero-copy, valid as long as the map lives even if the file is unlinked."""
-    ref = part.arrays[name]
-    if 0 in ref.shape:
-        return np.empty(ref.shape, dtype=np.dtype(ref.dtype))
-    return np.memmap(folder / part.file, dtype=np.dtype(ref.dtype), mode="r", offset=ref.offset, shape=ref.shape)
+class Maps:
+    """Memory maps of part files, kept open: a part never changes, and mapping costs more than most reads.
+
+    Bounded, least recently used go first; an array stays valid as long as somebody holds it, even if its file is gone.
+    """
+
+    def __init__(self, limit: int = 1024) -> None:
+        self._limit = limit
+        self._open: OrderedDict[Path, np.memmap] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, folder: Path, part: Part, name: str) -> np.ndarray:
+        """Give one array of a part; read-only, zero-copy."""
+        ref = part.arrays[name]
+        dtype = np.dtype(ref.dtype)
+        if 0 in ref.shape:
+            return np.empty(ref.shape, dtype=dtype)
+        whole = self._of(folder / part.file)
+        return whole[ref.offset : ref.offset + dtype.itemsize * math.prod(ref.shape)].view(dtype).reshape(ref.shape)
+
+    def _of(self, path: Path) -> np.memmap:
+        with self._lock:
+            found = self._open.get(path)
+            if found is None:
+                found = self._open[path] = np.memmap(path, dtype=np.uint8, mode="r")
+                if len(self._open) > self._limit:
+                    self._open.popitem(last=False)
+            else:
+                self._open.move_to_end(path)
+            return found
+
+
+MAPS = Maps()
+"""The maps of this process."""
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from store.manifest import Block, Manifest
-from store.parts import read_array
+from store.parts import MAPS
 
 DAY_ASSET, DAY = "day_asset/", "day/"
 
@@ -66,7 +68,7 @@ class Version:
         part = self.manifest.latest
         if part is None:
             raise KeyError(name)
-        return read_array(self.folder, part, name)
+        return MAPS.read(self.folder, part, name)
 
     def latest_names(self) -> tuple[str, ...]:
         """Names of the arrays that each version replaces."""
@@ -84,32 +86,39 @@ class Version:
         """Give a by-day array [n_dates, ...] for some days."""
         return self._days(DAY + name, rows, widen=False)
 
-    def state(self) -> StoredState:
-        """Read everything; joins blocks."""
+    def state(self, last: int | None = None) -> StoredState:
+        """Read everything, or of what is kept by day the last days; joins blocks."""
         arrays = self.manifest.blocks[0].part.arrays if self.manifest.blocks else {}
+        rows = slice(0 if last is None else max(self.manifest.n_dates - last, 0), None)
         return StoredState(
-            self.dates,
+            self.dates[rows],
             self.symbols,
-            {n.removeprefix(DAY_ASSET): self._days(n, slice(None), True) for n in arrays if n.startswith(DAY_ASSET)},
-            {n.removeprefix(DAY): self._days(n, slice(None), False) for n in arrays if n.startswith(DAY)},
+            {n.removeprefix(DAY_ASSET): self._days(n, rows, True) for n in arrays if n.startswith(DAY_ASSET)},
+            {n.removeprefix(DAY): self._days(n, rows, False) for n in arrays if n.startswith(DAY)},
             {name: self.latest(name) for name in self.latest_names()},
             self.manifest.meta,
         )
 
+    @cached_property
+    def _firsts(self) -> list[int]:
+        """Row of each block's first day."""
+        return list(accumulate((block.n_dates for block in self.manifest.blocks[:-1]), initial=0))
+
     def _read(self, block: Block, name: str) -> np.ndarray:
-        return read_array(self.folder, block.part, name)
+        return MAPS.read(self.folder, block.part, name)
 
     def _days(self, name: str, rows: slice, widen: bool) -> np.ndarray:
         start, stop, step = rows.indices(self.manifest.n_dates)
         if step != 1:
             raise ValueError("days are read in steps of one")
-        pieces, first = [], 0
-        for block in self.manifest.blocks:
-            low, high = max(start - first, 0), min(stop - first, block.n_dates)
-            if low < high:
-                piece = self._read(block, name)[low:high]
+        pieces = []
+        for number in range(bisect_right(self._firsts, start) - 1, len(self.manifest.blocks)):
+            block, first = self.manifest.blocks[number], self._firsts[number]
+            if first >= stop:
+                break
+            piece = self._read(block, name)[max(start - first, 0) : stop - first]
+            if len(piece):
                 pieces.append(_widen(piece, self.manifest.n_assets) if widen else piece)
-            first += block.n_dates
         if not pieces:
             block = self.manifest.blocks[0]
             return self._read(block, name)[:0]

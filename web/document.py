@@ -64,7 +64,7 @@ A calculation answers `{{"success", "message", "calculation_result"}}`, an opera
 | `hardware_used` | the device that ran it: `cpu`, `metal_gpu`, `neural_engine` |
 | `confidence_score` | `coverage * n / (n + k)`: the share of the input that the result covers, times the share that n observations keep when k parameters are estimated from them (`actors/confidence.py`) |
 | `messagebus_published` | NATS is connected and the event is in the outbox; otherwise `messagebus_queued` tells that it waits there |
-| `timings_ms` | `queue`, `compute`, `dispatch` (the way there and back), `publish` |
+| `timings_ms` | `queue`, `compute`, `dispatch` (the way there and back), `publish`; of a write also `decode` (the posted table) and `commit` (making it durable) |
 
 ## Errors
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factors.date_tally import DateTally
 from factors.errors import FactorError
-from factors.regression import CrossSectionalRegression, describe
+from factors.regression import CrossSectionalRegression
 from factors.settings import RegressionSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,7 +229,9 @@ def test_collinear_styles_get_the_minimum_norm_answer_and_are_reported():
     assert out.factor_returns[0, 6] == pytest.approx(out.factor_returns[0, 7])
     single = CrossSectionalRegression(PLAIN).fit(**(data | {"styles": data["styles"][:, :2]}))
     assert 2 * out.factor_returns[0, 6] == pytest.approx(single.factor_returns[0, 6])
-    assert "minimum-norm" in describe(out, np.array(["2024-01-02"], dtype="datetime64[D]"))[0]
+    tally = DateTally(out.factor_returns.shape[1])
+    tally.add(np.array(["2024-01-02"], dtype="datetime64[D]"), out.status, out.standard_errors)
+    assert "minimum-norm" in tally.sentences([f"f{k}" for k in range(out.factor_returns.shape[1])])[0]
 
 
 def test_a_sector_without_members_and_a_style_without_scores_return_zero_without_error():

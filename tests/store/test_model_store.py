@@ -95,7 +95,7 @@ def test_any_run_of_days_reads_the_same_however_often_blocks_were_merged(tmp_pat
         version.day_asset("returns", slice(start, stop)), whole.day_asset["returns"][start:stop]
     )
     np.testing.assert_array_equal(version.dates, whole.dates)
-    assert len(version.manifest.blocks) <= 1 + module.MERGE_AT + n_appends // module.MERGE_AT
+    assert len(version.manifest.blocks) <= 1 + module.MERGE_DAYS + n_appends // module.MERGE_DAYS
 
 
 def test_a_repeated_request_gives_the_version_that_it_made(store):
@@ -193,6 +193,6 @@ def test_parts_of_a_commit_that_was_cut_off_are_swept_once_they_are_old(store):
 def test_a_manifest_of_another_format_is_refused(store):
     store.commit("m", state(0, 1, ("A",)), base=0, request_id="r", operation="create_model")
     path = store.root / "m" / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 99'))
+    path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 99'))
     with pytest.raises(ValueError, match="format 99"):
         ModelStore(store.root.parent).head("m")
