@@ -57,8 +57,9 @@ class FactorReturnsEstimation(WorkloadActor):
             days = rows_between(version, request["start_date"], request["end_date"], request["model_id"])
         names = list(manifest.meta["factor_names"])
         returns = np.asarray(version.day("factor_returns", days))
-        errors = np.asarray(version.day("standard_errors", days))[-1]
-        n_obs = int(np.asarray(version.day("n_obs", days))[-1])
+        last = slice(days.stop - 1, days.stop)
+        errors = np.asarray(version.day("standard_errors", last))[0]
+        n_obs = int(version.day("n_obs", last)[0])
         t_statistics = np.divide(returns[-1], errors, out=np.full(len(names), np.nan), where=errors > 0.0)
         return {
             "values": by_name(names, returns[-1]),
@@ -67,10 +68,10 @@ class FactorReturnsEstimation(WorkloadActor):
             "model_version": manifest.version,
             "hardware_used": Device.CPU,
             "extra": {
-                "date": str(version.dates[days.stop - 1]),
+                "date": str(version.date(days.stop - 1)),
                 "t_statistics": by_name(names, t_statistics),
-                "r2": float(np.asarray(version.day("r2", days))[-1]),
-                "history": _history(version.dates[days], names, returns),
+                "r2": float(version.day("r2", last)[0]),
+                "history": _history(version.dates_of(days), names, returns),
             },
         }
 
@@ -120,6 +121,6 @@ def _dated(payload: bytes, field: str) -> Any:
 
 
 def _history(dates: np.ndarray, names: list[str], returns: np.ndarray) -> dict[str, Any]:
-    days = [str(day)[:10] for day in dates]
+    days = np.datetime_as_string(dates, unit="D").tolist()
     rows = [[None if v != v else v for v in row] for row in returns.tolist()]
     return {"columns": ["date", *names], "data": [[day, *row] for day, row in zip(days, rows, strict=True)]}

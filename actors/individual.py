@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -13,13 +14,16 @@ from actors.confidence import confidence_score
 from actors.panels import last_panel
 from actors.posted import panel_of
 from actors.queue import Answer
-from actors.slices import Slices, unknown_symbols
+from actors.slices import Slices, settings_of, unknown_symbols
 from contracts.work import Device
 from factors.panel import Panel
-from factors.settings import ModelSettings, StyleSettings
+from factors.settings import StyleSettings
 from factors.style_scores import StyleScores
+from store import Version
 
 Batch = list[dict[str, Any]]
+LIVE_STYLES = 8
+"""Styles of models whose rows are kept in memory; least recently asked for go first."""
 
 
 class IndividualFactor(WorkloadActor):
@@ -36,6 +40,7 @@ class IndividualFactor(WorkloadActor):
     def prepare(self) -> None:
         """Open the store and compile the kernels on a small panel."""
         self.slices = Slices()
+        self._live: OrderedDict[tuple[str, str], LiveStyle] = OrderedDict()
         settings = self._style_settings(StyleSettings(), {"trailing_days": 20, "winsor_factor": 0.01})
         style_scores(_warm_panel(), settings)
 
@@ -50,35 +55,57 @@ class IndividualFactor(WorkloadActor):
     def _one(self, request: dict[str, Any]) -> dict[str, Any]:
         number, model_id = None, request["model_id"]
         if request[self.frame] is not None:
-            settings = self._named(StyleSettings(), request)
             panel = panel_of(request[self.frame], self.frame, self.required)
+            row = style_scores(panel, self._named(StyleSettings(), request))[-1, 0]
+            symbols, date, n_dates = panel.symbols, panel.dates[-1], panel.n_dates
         else:
             version = self.slices.head(model_id)
-            settings = self._named(ModelSettings.from_dict(version.manifest.meta["settings"]).style_factors, request)
-            stored = set(version.manifest.meta["fields"])
-            fields = [name for name in (*self.required, "market_cap") if name in stored]
-            rows = StyleScores(settings, stored).lookback
-            panel = last_panel(version, rows, list(dict.fromkeys(fields)))
-            number = version.manifest.version
-        row = style_scores(panel, settings)[-1, 0]
-        columns = _chosen(panel, request["symbols"], model_id or self.frame)
+            row, n_dates = self._of_model(version, self._named(settings_of(version).style_factors, request))
+            symbols, date, number = (
+                version.symbols,
+                version.date(version.manifest.n_dates - 1),
+                version.manifest.version,
+            )
+        columns = _chosen(symbols, request["symbols"], model_id or self.frame)
         defined = np.isfinite(row)
         there = columns[defined[columns]]
+        labels = np.array(symbols, dtype=object)[there]
         return {
-            "values": {panel.symbols[i]: float(row[i]) for i in there},
-            "message": f"{self.style} of {len(there)} names on {panel.dates[-1]}",
+            "values": dict(zip(labels.tolist(), row[there].tolist(), strict=True)),
+            "message": f"{self.style} of {len(there)} names on {date}",
             "confidence_score": confidence_score(len(there) / max(len(columns), 1), int(defined.sum()), 1),
             "model_version": number,
             "hardware_used": Device.CPU,
-            "extra": {"date": str(panel.dates[-1]), "n_dates": panel.n_dates},
+            "extra": {"date": str(date), "n_dates": n_dates},
         }
+
+    def _of_model(self, version: Version, settings: StyleSettings) -> tuple[np.ndarray, int]:
+        """Give the scores of a model's last date [n_assets], and how many dates they depend on.
+
+        The rows that the style looks back on stay in memory, so that a new day reads one row.
+        """
+        key = (version.manifest.model_id, repr(settings))
+        live = self._live.pop(key, None)
+        if live is None or not live.continues(version):
+            stored = set(version.manifest.meta["fields"])
+            fields = tuple(name for name in dict.fromkeys((*self.required, "market_cap")) if name in stored)
+            live = LiveStyle(settings, fields)
+        self._live[key] = live
+        if len(self._live) > LIVE_STYLES:
+            self._live.popitem(last=False)
+        return live.row_of(version), min(live.lookback, version.manifest.n_dates)
 
     def _named(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
         return replace(self._style_settings(settings, request), names=(self.style,))
 
 
 def style_scores(panel: Panel, settings: StyleSettings) -> np.ndarray:
-    """Scores of the panel's dates, float64 [n_dates, n_styles, n_assets].
+    """Scores of the panel's dates, float64 [n_dates, n_styles, n_assets]."""
+    return score_panel(panel, StyleScores(settings, set(panel.fields)))
+
+
+def score_panel(panel: Panel, scorer: StyleScores) -> np.ndarray:
+    """Scores of the next dates of a scorer, float64 [n_dates, n_styles, n_assets].
 
     Without caps every name that has any value on a date weighs the same; the market is the cap-weighted return.
     """
@@ -90,13 +117,55 @@ def style_scores(panel: Panel, settings: StyleSettings) -> np.ndarray:
     total = held.sum(axis=1)
     market = np.divide((held * returns).sum(axis=1), total, out=np.zeros(len(total)), where=total > 0.0)
     codes = {name: category.codes for name, category in panel.categories.items()}
-    return StyleScores(settings, set(panel.fields)).compute(panel.fields, market, caps, mask, panel.dates, codes)
+    return scorer.compute(panel.fields, market, caps, mask, panel.dates, codes)
 
 
-def _chosen(panel: Panel, symbols: Sequence[str] | None, source: str) -> np.ndarray:
+class LiveStyle:
+    """One style of one model, carried from version to version while days are added.
+
+    Parameters
+    ----------
+    settings
+        They name one style that does not read the market's return.
+    fields
+        Fields of the model that the style reads.
+    """
+
+    def __init__(self, settings: StyleSettings, fields: tuple[str, ...]) -> None:
+        self._fields = fields
+        self._scorer = StyleScores(settings, set(fields))
+        self._version = self._n_dates = 0
+        self._row = np.empty(0)
+
+    @property
+    def lookback(self) -> int:
+        """Rows that a date's scores depend on, that date's included."""
+        return self._scorer.lookback
+
+    def continues(self, version: Version) -> bool:
+        """Say whether a version is the one last read with days added at the end, or none."""
+        return version.manifest.since <= self._version <= version.manifest.version
+
+    def row_of(self, version: Version) -> np.ndarray:
+        """Give the scores of the version's last date, float64 [n_assets]; reads the rows that are new."""
+        if version.manifest.version == self._version:
+            return self._row
+        total = version.manifest.n_dates
+        first = not self._version
+        new = last_panel(version, min(self.lookback, total) if first else total - self._n_dates, self._fields)
+        if first and new.n_dates > 1:
+            earlier = {name: values[:-1] for name, values in new.fields.items()}
+            self._scorer.replay(earlier, np.zeros(new.n_dates - 1))
+            new = new.last(1)
+        self._row = score_panel(new, self._scorer)[-1, 0]
+        self._version, self._n_dates = version.manifest.version, total
+        return self._row
+
+
+def _chosen(known: tuple[str, ...], symbols: Sequence[str] | None, source: str) -> np.ndarray:
     if symbols is None:
-        return np.arange(len(panel.symbols))
-    column = {symbol: i for i, symbol in enumerate(panel.symbols)}
+        return np.arange(len(known))
+    column = {symbol: i for i, symbol in enumerate(known)}
     if any(symbol not in column for symbol in symbols):
         raise unknown_symbols(symbols, column, source, "symbols")
     return np.array([column[symbol] for symbol in symbols], dtype=np.intp)

@@ -27,7 +27,7 @@ def last_panel(version: Version, n_dates: int, fields: Sequence[str], categories
         raise InvalidInput(f"model {version.manifest.model_id!r} has no {missing[0]!r}", field=missing[0])
     names = version.manifest.meta["category_names"]
     return Panel(
-        version.dates[days],
+        version.dates_of(days),
         version.symbols,
         {name: np.ascontiguousarray(version.day_asset(f"fields/{name}", days), dtype=np.float64) for name in fields},
         {c: Categories(np.asarray(version.day_asset(f"category/{c}", days)), tuple(names[c])) for c in categories},

@@ -71,8 +71,8 @@ class PortfolioFactorAttribution(WorkloadActor):
             "model_version": found.number,
             "hardware_used": Device.CPU,
             "extra": {
-                "start_date": str(version.dates[days.start]),
-                "end_date": str(version.dates[days.stop - 1]),
+                "start_date": str(version.date(days.start)),
+                "end_date": str(version.date(days.stop - 1)),
                 "n_days": n_days,
                 "linking": "carino",
                 "coverage": round(coverage, 6),

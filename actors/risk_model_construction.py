@@ -9,7 +9,7 @@ import numpy as np
 from actors.base import WorkloadActor
 from actors.confidence import confidence_score
 from actors.queue import Answer
-from actors.slices import Slice, Slices, by_name, caps_name, rows_between, unknown_symbols
+from actors.slices import Slice, Slices, by_name, caps_name, rows_between, settings_of, unknown_symbols
 from contracts.errors import EngineError, InvalidInput
 from contracts.work import Device
 from factors.covariance import FactorCovariance
@@ -24,7 +24,7 @@ LEAST_DAYS = 20
 
 
 class RiskModelConstruction(WorkloadActor):
-    """Estimates on the stored factor returns and residuals of the period asked for."""
+    """Gives the estimates that the model carries, or estimates on the stored returns of the period asked for."""
 
     def prepare(self) -> None:
         """Open the store and compile the estimators' kernels."""
@@ -45,13 +45,11 @@ class RiskModelConstruction(WorkloadActor):
         n_days = days.stop - days.start
         if n_days < LEAST_DAYS:
             raise InvalidInput(f"the period holds {n_days} dates; at least {LEAST_DAYS} are needed", field="start_date")
-        found = self.slices.at(request["model_id"], version.dates[days.stop - 1].item())
+        found = self.slices.at(request["model_id"], version.date(days.stop - 1).item())
         columns = _universe(found, version, days.stop - 1, request)
-        factor_returns = np.asarray(version.day("factor_returns", days))
-        covariance = FactorCovariance().fit(factor_returns).covariance_
-        residuals = np.asarray(version.day_asset("residuals", days))[:, columns]
-        caps = np.asarray(version.day_asset(caps_name(version), days))[:, columns]
-        specific = SpecificRisk().fit(residuals, caps, found.exposures[columns]).specific_variance_
+        whole = n_days == version.manifest.n_dates
+        covariance, specific = _carried(version) if whole else _estimated(version, days, found)
+        specific = specific[columns]
         names, symbols = list(found.factor_names), [found.symbols[i] for i in columns]
         asked = len(request["universe_symbols"]) or len(columns)
         return {
@@ -70,9 +68,10 @@ class RiskModelConstruction(WorkloadActor):
             "model_version": found.number,
             "hardware_used": Device.CPU,
             "extra": {
-                "start_date": str(version.dates[days.start]),
-                "end_date": str(version.dates[days.stop - 1]),
+                "start_date": str(version.date(days.start)),
+                "end_date": str(version.date(days.stop - 1)),
                 "n_days": n_days,
+                "stored": whole,
                 "units": "daily variance; exposures are [symbols][factors]",
             },
         }
@@ -140,6 +139,26 @@ class RiskModelConstruction(WorkloadActor):
                 "margin_method": settings.method,
             },
         }
+
+
+def _carried(version: Version) -> tuple[np.ndarray, np.ndarray]:
+    """Read the estimates that the model carries from day to day, which cover its whole period."""
+    return (
+        np.asarray(version.latest("answer/factor_covariance")),
+        np.asarray(version.latest("answer/specific_variance")),
+    )
+
+
+def _estimated(version: Version, days: slice, found: Slice) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate over a part of the period with the model's settings, specific risk on all its names."""
+    settings = settings_of(version)
+    errors = np.asarray(version.day("standard_errors", days))
+    returns = np.where(np.isfinite(errors), version.day("factor_returns", days), np.nan)
+    covariance = FactorCovariance(settings.factor_covariance).fit(returns).covariance_
+    residuals = np.asarray(version.day_asset("residuals", days))
+    caps = np.asarray(version.day_asset(caps_name(version), days))
+    exposures = np.where(found.known[:, None], found.exposures, np.nan)
+    return covariance, SpecificRisk(settings.specific_risk).fit(residuals, caps, exposures).specific_variance_
 
 
 def _universe(found: Slice, version: Version, row: int, request: dict[str, Any]) -> np.ndarray:

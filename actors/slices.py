@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import orjson
 
 from actors.confidence import confidence_score
 from contracts.errors import DateOutsideModel, InvalidInput, UnknownModel, UnknownSymbol
 from contracts.settings import settings
+from factors.settings import ModelSettings
 from store import ModelStore, Version
 
 SLICES_KEPT = 64
@@ -36,7 +39,7 @@ class Slice:
         self.model_id = model_id
         self.version = version
         self.number = version.manifest.version
-        self.date = version.dates[row]
+        self.date = version.date(row)
         self.date_text = str(self.date)
         self.row = row
         self.symbols = version.symbols
@@ -116,6 +119,16 @@ def exposure_matrix(version: Version, row: int) -> np.ndarray:
     return out
 
 
+def settings_of(version: Version) -> ModelSettings:
+    """Read the settings of a version; those of its model's newest versions are mostly the same, and kept."""
+    return _settings(orjson.dumps(version.manifest.meta["settings"]))
+
+
+@lru_cache(maxsize=64)
+def _settings(written: bytes) -> ModelSettings:
+    return ModelSettings.from_dict(orjson.loads(written))
+
+
 def caps_name(version: Version) -> str:
     """Name of the caps that the model uses: cleaned ones where its recipe cleans them."""
     return "clean/market_cap" if "market_cap" in version.manifest.meta["cleaned"] else "fields/market_cap"
@@ -176,6 +189,8 @@ def row_of(version: Version, date: dt.date, model_id: str, field: str = "date_re
 
 def rows_between(version: Version, start: dt.date | None, end: dt.date | None, model_id: str) -> slice:
     """Find the rows of a period, both ends included. Raises `DateOutsideModel` when it holds no date of the model."""
+    if start is None and end is None:
+        return slice(0, version.manifest.n_dates)
     dates = version.dates
     first = 0 if start is None else int(np.searchsorted(dates, np.datetime64(start, "D"), "left"))
     last = len(dates) if end is None else int(np.searchsorted(dates, np.datetime64(end, "D"), "right"))

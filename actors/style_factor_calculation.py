@@ -13,11 +13,11 @@ from actors.individual import style_scores
 from actors.panels import whole_panel
 from actors.posted import panel_of
 from actors.queue import Answer
-from actors.slices import Slice, Slices, by_name
+from actors.slices import Slice, Slices, by_name, settings_of
 from contracts.errors import InvalidInput
 from contracts.work import Device
 from factors.panel import Panel
-from factors.settings import ModelSettings, StyleSettings
+from factors.settings import StyleSettings
 from factors.style_scores import StyleScores
 
 Batch = list[dict[str, Any]]
@@ -46,7 +46,7 @@ class StyleFactorCalculation(WorkloadActor):
 
     def _of_model(self, request: dict[str, Any]) -> dict[str, Any]:
         found = self.slices.at(request["model_id"])
-        settings = ModelSettings.from_dict(found.version.manifest.meta["settings"]).style_factors
+        settings = settings_of(found.version).style_factors
         asked = _with(settings, request)
         names, first = found.style_names, len(found.factor_names) - len(found.style_names)
         scores = found.exposures[:, first:]
@@ -160,9 +160,10 @@ def _by_style(
     names: tuple[str, ...], symbols: tuple[str, ...], scores: np.ndarray, columns: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Give scores [n_assets, n_styles] as {style: {symbol: score}}, undefined ones left out."""
+    labels = np.array(symbols, dtype=object)[columns]
     out = {}
     for k, name in enumerate(names):
         values = scores[columns, k]
         defined = np.isfinite(values)
-        out[name] = {symbols[i]: float(v) for i, v in zip(columns[defined], values[defined], strict=True)}
+        out[name] = dict(zip(labels[defined].tolist(), values[defined].tolist(), strict=True))
     return out

@@ -394,7 +394,7 @@ class FactorModel:
 
     def _row_of(self, date: Any) -> int:
         row = LAST if date is None else position_of(self._held.dates, date)
-        return LAST if row == self._held.n_dates - 1 else row
+        return LAST if row == len(self._held.dates) - 1 else row
 
     def condition_numbers(self) -> Array:
         """Give the condition number of the weighted, constrained design on each date, float64 [n_dates]."""

@@ -254,4 +254,3 @@ class CrossSectionalRegression:
         everything = np.nan_to_num(styles).T @ f[1 + n_sectors :] + f[0]
         everything[codes >= 0] += f[1 + codes[codes >= 0]]
         out.residuals[t] = returns - everything
-

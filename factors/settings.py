@@ -5,8 +5,9 @@ from __future__ import annotations
 import configparser
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -367,10 +368,15 @@ def _ini_value(text: str) -> Any:
         return text
 
 
+@cache
+def _hints(kind: Hashable) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _build(kind: type[T], values: Mapping[str, Any], path: str) -> T:
     if not isinstance(values, Mapping):
         raise SettingsError(f"{path or 'settings'} must be a table", field=path)
-    hints = get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     made: dict[str, Any] = {}
     for name, value in values.items():

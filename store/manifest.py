@@ -35,6 +35,8 @@ class Manifest:
         Counts up by one for as long as the model id exists, deletions included.
     request_id
         The request that made it.
+    since
+        The version that last replaced the history: versions from it on differ by days added at the end only.
     requests
         The last requests and the versions they made, so that a repeated request is recognised.
     blocks
@@ -55,6 +57,7 @@ class Manifest:
     meta: Mapping[str, Any] = field(default_factory=dict)
     requests: Mapping[str, int] = field(default_factory=dict)
     deleted: bool = False
+    since: int = 0
 
     @property
     def n_dates(self) -> int:
@@ -90,6 +93,7 @@ class Manifest:
             "operation": self.operation,
             "created_at": self.created_at,
             "deleted": self.deleted,
+            "since": self.since,
             "requests": dict(self.requests),
             "meta": dict(self.meta),
             "latest": layouts.put(self.latest) if self.latest else None,
@@ -129,4 +133,5 @@ class Manifest:
             value["meta"],
             value["requests"],
             value["deleted"],
+            value["since"],
         )

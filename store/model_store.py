@@ -65,6 +65,7 @@ class ModelStore:
         self.keep_versions = keep_versions
         self.counters = {"commits": 0, "conflicts": 0, "repeats": 0, "versions_retired": 0, "parts_swept": 0}
         self._seen: dict[str, tuple[tuple[int, int], Version]] = {}
+        self._files: dict[Path, set[str]] = {}
         self.root.mkdir(parents=True, exist_ok=True)
 
     # -- reading
@@ -80,7 +81,8 @@ class ModelStore:
         signature = (status.st_ino, status.st_mtime_ns)
         seen = self._seen.get(model_id)
         if seen is None or seen[0] != signature:
-            seen = (signature, Version(folder / "parts", Manifest.from_bytes(path.read_bytes())))
+            manifest = Manifest.from_bytes(path.read_bytes())
+            seen = (signature, Version(folder / "parts", manifest, seen[1] if seen else None))
             self._seen[model_id] = seen
         if seen[1].manifest.deleted:
             raise UnknownModel(f"the model {model_id!r} was deleted", field="model_id")
@@ -147,10 +149,12 @@ class ModelStore:
             if at != base:
                 self.counters["conflicts"] += 1
                 raise VersionConflict(f"model {model_id!r} is at version {at}, the change was made from {base}")
-            blocks = (*current.blocks, block) if append and current else (block,)
+            number = (current.version if current else 0) + 1
+            grows = append and current is not None
+            blocks = (*current.blocks, block) if grows and current else (block,)
             manifest = Manifest(
-                model_id, (current.version if current else 0) + 1, request_id, operation, _now(),
-                self._merged(folder, blocks), latest, dict(state.meta),
+                model_id, number, request_id, operation, _now(), self._merged(folder, blocks), latest,
+                dict(state.meta), since=current.since if grows and current else number,
             )  # fmt: skip
             self._publish(folder, manifest.remembering(current))
         self._retire(folder)
@@ -241,11 +245,11 @@ class ModelStore:
             assert newest is not None
             manifests = sorted((folder / "versions").glob("*.json"))
             n_retired = max(len(manifests) - keep - 1, 0)
-            named, retired = set(newest.files), set()
-            for path in manifests[n_retired:]:
-                named |= Manifest.from_bytes(path.read_bytes()).files
+            named = newest.files.union(*(self._files_of(path) for path in manifests[n_retired:]))
+            retired: set[str] = set()
             for path in manifests[:n_retired]:
-                retired |= Manifest.from_bytes(path.read_bytes()).files
+                retired |= self._files_of(path)
+                del self._files[path]
                 path.unlink(missing_ok=True)
                 self.counters["versions_retired"] += 1
             oldest = time.time() - SWEEP_AGE_S
@@ -253,6 +257,13 @@ class ModelStore:
                 if path.name not in named and (path.name in retired or path.stat().st_mtime < oldest):
                     path.unlink(missing_ok=True)
                     self.counters["parts_swept"] += 1
+
+    def _files_of(self, path: Path) -> set[str]:
+        """Files that a kept version names; its manifest never changes, so it is read once."""
+        found = self._files.get(path)
+        if found is None:
+            found = self._files[path] = Manifest.from_bytes(path.read_bytes()).files
+        return found
 
 
 def _now() -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from store.manifest import Block, Manifest
 from store.parts import MAPS
 
+Names = tuple[np.ndarray, tuple[str, ...], dict[str, int]]
 DAY_ASSET, DAY = "day_asset/", "day/"
 
 
@@ -39,11 +40,14 @@ class Version:
         The model's folder of parts.
     manifest
         The version's manifest.
+    before
+        A version of the same model: the names are shared with it where they did not change.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, before: Version | None = None) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._known: Names | None = None if before is None else vars(before).get("_names")
 
     @cached_property
     def dates(self) -> np.ndarray:
@@ -51,17 +55,36 @@ class Version:
         parts = [np.asarray(self._read(block, "dates")) for block in self.manifest.blocks]
         return np.concatenate(parts) if parts else np.empty(0, "datetime64[D]")
 
-    @cached_property
+    @property
     def symbols(self) -> tuple[str, ...]:
         """Names, in the order of the asset axis."""
-        if not self.manifest.blocks:
-            return ()
-        return tuple(np.asarray(self._read(self.manifest.blocks[-1], "symbols")).tolist())
+        return self._names[1]
 
-    @cached_property
+    @property
     def column(self) -> dict[str, int]:
         """Position of each name on the asset axis."""
-        return {symbol: i for i, symbol in enumerate(self.symbols)}
+        return self._names[2]
+
+    @cached_property
+    def _names(self) -> Names:
+        """The stored names, as a tuple, and their positions."""
+        if not self.manifest.blocks:
+            return np.empty(0, np.str_), (), {}
+        stored = np.asarray(self._read(self.manifest.blocks[-1], "symbols"))
+        if self._known is not None and np.array_equal(stored, self._known[0]):
+            return self._known
+        symbols = tuple(stored.tolist())
+        return stored, symbols, {symbol: i for i, symbol in enumerate(symbols)}
+
+    def date(self, row: int) -> np.datetime64:
+        """Give one date, without joining those of all blocks."""
+        number = bisect_right(self._firsts, row) - 1
+        day: np.datetime64 = self._read(self.manifest.blocks[number], "dates")[row - self._firsts[number]]
+        return day
+
+    def dates_of(self, rows: slice) -> np.ndarray:
+        """Give some dates, without joining those of all blocks."""
+        return self._days("dates", rows, widen=False)
 
     def latest(self, name: str) -> np.ndarray:
         """Map an array that each version replaces; `KeyError` when this version has none of that name."""
