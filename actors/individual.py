@@ -155,7 +155,7 @@ class LiveStyle:
         new = last_panel(version, min(self.lookback, total) if first else total - self._n_dates, self._fields)
         if first and new.n_dates > 1:
             earlier = {name: values[:-1] for name, values in new.fields.items()}
-            self._scorer.replay(earlier, np.zeros(new.n_dates - 1))
+            self._scorer.replay(earlier, np.zeros(new.n_dates - 1), new.dates[:-1])
             new = new.last(1)
         self._row = score_panel(new, self._scorer)[-1, 0]
         self._version, self._n_dates = version.manifest.version, total

@@ -8,19 +8,20 @@ rate is far below the noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from factors.descriptor_kernels import cumulative_range, rolling_market_fit, yearly_slope
+from factors.descriptor_kernels import MONTH, MONTHS, cumulative_range, yearly_slope
 from factors.kernels import rolling_product, rolling_sum
 from factors.math import exp_weights
 from factors.panel import Array
 from factors.settings import StyleSettings
 from factors.threads import spread
+from factors.window_sums import FIT, MEAN, WindowSums
 
 YEAR = 252
-MONTH = 21
 BETA_HALF_LIFE = 63
 SPREAD_HALF_LIFE = 42
 REVERSAL_HALF_LIFE = 5
@@ -42,6 +43,10 @@ class Inputs:
     n_new : int
     settings : StyleSettings
     threads : int
+    days : int64 [n_rows]
+        Days since the epoch of the longest window's rows, for the sums.
+    sums : mapping of name to WindowSums
+        Those of `SUMS` that are asked for.
     """
 
     windows: Mapping[str, Array]
@@ -49,6 +54,8 @@ class Inputs:
     n_new: int
     settings: StyleSettings
     threads: int = 1
+    days: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    sums: Mapping[str, WindowSums] = field(default_factory=dict)
 
     def new(self, name: str) -> Array:
         """Give the rows of the new dates."""
@@ -58,9 +65,15 @@ class Inputs:
     def each(self, name: str, kernel: Callable[[Array, int, int, int, Array], None]) -> Array:
         """Run ``kernel(x, first, a, b, out)`` over the columns, shared among threads."""
         x = self.windows[name]
-        out = np.empty((self.n_new, x.shape[1]))
-        spread(lambda a, b: kernel(x, len(x) - self.n_new, a, b, out), x.shape[1], self.threads, COLUMNS_A_THREAD)
+        out = np.empty((self.n_new, x.shape[-1]))
+        spread(lambda a, b: kernel(x, len(x) - self.n_new, a, b, out), x.shape[-1], self.threads, COLUMNS_A_THREAD)
         return out
+
+    def sum(self, which: str, name: str) -> Array:
+        """Give the answers of one of the sums over a series, [n_answers, n_new, n_assets]."""
+        x = self.windows[name]
+        market, days = self.market[-len(x) :], self.days[-len(x) :]
+        return self.sums[which].compute(x, market, days, self.n_new, self.threads, COLUMNS_A_THREAD)
 
 
 @dataclass(frozen=True)
@@ -95,27 +108,14 @@ def momentum(inputs: Inputs) -> Array:
     )
 
 
-def market_fit(inputs: Inputs, *, deviations: bool) -> dict[str, Array]:
-    """Beta and HSIGMA (252 days, half-life 63) and, if asked for, DASTD (252 days, half-life 42) in one pass."""
-    x = inputs.windows["returns"]
-    shape = (inputs.n_new, x.shape[1])
-    found = {name: np.empty(shape) for name in ("beta", "hsigma", "dastd")}
-    fit, deviation = exp_weights(YEAR, BETA_HALF_LIFE), exp_weights(YEAR if deviations else 1, SPREAD_HALF_LIFE)
-    market = inputs.market[len(inputs.market) - len(x) :]
-
-    def work(a: int, b: int) -> None:
-        rolling_market_fit(
-            x, market, fit, deviation, YEAR // 4, len(x) - inputs.n_new, a, b,
-            found["beta"], found["hsigma"], found["dastd"],
-        )  # fmt: skip
-
-    spread(work, x.shape[1], inputs.threads, COLUMNS_A_THREAD)
-    return found
+def market_fit(inputs: Inputs) -> dict[str, Array]:
+    """Beta and HSIGMA (252 days, half-life 63) and DASTD (252 days, half-life 42) in one pass."""
+    return dict(zip(("beta", "hsigma", "dastd"), inputs.sum("fit", "returns"), strict=True))
 
 
 def cmra(inputs: Inputs) -> Array:
     """Cumulative range over twelve months."""
-    return inputs.each("log_return", cumulative_range)
+    return inputs.each("month_of_log_returns", cumulative_range)
 
 
 def turnover(days: int) -> Callable[[Inputs], Array]:
@@ -123,6 +123,8 @@ def turnover(days: int) -> Callable[[Inputs], Array]:
     weights = np.ones(days)
 
     def compute(inputs: Inputs) -> Array:
+        if days == YEAR:
+            return log_positive(inputs.sum("yearly_turnover", "turnover")[0] * MONTH)
         mean = inputs.each(
             "turnover", lambda x, first, a, b, out: rolling_sum(x, weights, 0, days // 2, True, first, a, b, out)
         )
@@ -166,6 +168,18 @@ def ratio(numerator: Array, denominator: Array) -> Array:
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0.0)
 
 
+def _fit_sums() -> WindowSums:
+    ages = np.arange(YEAR + 1)
+    fit, spread_of, even = (np.exp(-np.log(2.0) / h * ages) for h in (BETA_HALF_LIFE, SPREAD_HALF_LIFE, np.inf))
+    return WindowSums(FIT, np.stack([*[fit] * 6, *[spread_of] * 3, even]), YEAR // 4, 3)
+
+
+# Sums over a year, and the descriptors that read them.
+SUMS: dict[str, tuple[Callable[[], WindowSums], frozenset[str]]] = {
+    "fit": (_fit_sums, frozenset({"beta", "hsigma", "dastd"})),
+    "yearly_turnover": (lambda: WindowSums(MEAN, np.ones((2, YEAR + 1)), YEAR // 2, 1), frozenset({"stoa"})),
+}
+MONTHS_OF_ROWS = MONTH * (MONTHS - 1) + 1
 GROWTH_ROWS = YEAR * (YEARS_OF_GROWTH - 1) + 1
 
 DESCRIPTORS: dict[str, Descriptor] = {

@@ -319,7 +319,7 @@ class Steps:
         if steps.has_scores:
             rows = steps._scorer.lookback
             market = np.array(steps.history.tail("market_return", rows))
-            steps._scorer.replay(steps._clean_tail(rows), market)
+            steps._scorer.replay(steps._clean_tail(rows), market, steps.dates_of(rows))
         if "factor_covariance" in groups:
             steps.covariance = FactorCovariance(settings.factor_covariance).restore(groups["factor_covariance"])
         if "specific_risk" in groups:

@@ -10,7 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from factors.custom_styles import CustomStyles
-from factors.descriptors import DESCRIPTORS, YEAR, Inputs, market_fit, momentum
+from factors.descriptor_kernels import month_sums
+from factors.descriptors import DESCRIPTORS, MONTHS_OF_ROWS, SUMS, YEAR, Inputs, market_fit, momentum
 from factors.errors import MissingColumnError
 from factors.kernels import clip_deviations, standardize_rows, winsorize_rows
 from factors.panel import Array
@@ -110,6 +111,10 @@ class StyleScores:
         self._windows = {name: Window(rows) for name, rows in self._lookback().items()}
         # As long as the returns' own window, so that the two run over the same rows.
         self._market = Window(self._windows["returns"].rows if "returns" in self._windows else 1)
+        self._days = Window(self.lookback)
+        self._months = Window(MONTHS_OF_ROWS)
+        wanted = self._descriptors()
+        self._sums = {name: make() for name, (make, readers) in SUMS.items() if readers & wanted}
 
     @property
     def lookback(self) -> int:
@@ -145,12 +150,10 @@ class StyleScores:
             NaN without data, or outside the coverage universe (no positive cap).
         """
         n_new, n_assets = caps.shape
-        rows = {name: window.push(self._series[name].make(fields)) for name, window in self._windows.items()}
-        market_rows = self._market.push(np.ascontiguousarray(market[:, None]))[:, 0]
-        inputs = Inputs(rows, np.ascontiguousarray(market_rows), n_new, self.settings, self.threads)
+        inputs = self._push(fields, market, dates)
         covered = np.isfinite(caps) & (caps > 0.0)
         found: dict[str, Array] = {}
-        fitted = market_fit(inputs, deviations="dastd" in self._descriptors()) if self._fitted_series() else {}
+        fitted = market_fit(inputs) if "fit" in self._sums else {}
         for name in self._order:
             found[name] = self._score(name, inputs, fitted, found, caps, mask, covered)
         if self.custom is not None:
@@ -164,11 +167,27 @@ class StyleScores:
             scores[:, column] = found[name]
         return scores
 
-    def replay(self, fields: Mapping[str, Array], market: Array) -> None:
+    def replay(self, fields: Mapping[str, Array], market: Array, dates: NDArray[np.datetime64]) -> None:
         """Take up earlier rows without scoring them; the last `lookback` rows suffice."""
-        for name, window in self._windows.items():
-            window.push(self._series[name].make(fields))
-        self._market.push(np.ascontiguousarray(market[:, None]))
+        self._push(fields, market, dates)
+        for sums in self._sums.values():
+            sums.reset()
+
+    def _push(self, fields: Mapping[str, Array], market: Array, dates: NDArray[np.datetime64]) -> Inputs:
+        """Take up the next rows and give them with those before that descriptors look back on."""
+        n_new = len(dates)
+        rows = {name: window.push(self._series[name].make(fields)) for name, window in self._windows.items()}
+        if "cmra" in self._descriptors():
+            logs = rows["log_return"]
+            months = np.empty((n_new, 2, logs.shape[1]))
+            spread(lambda a, b: month_sums(logs, len(logs) - n_new, a, b, months), logs.shape[1], self.threads, 512)
+            rows["month_of_log_returns"] = self._months.push(months, fill=0.0)
+        market_rows = self._market.push(np.ascontiguousarray(market[:, None]))[:, 0]
+        days = self._days.push(dates.astype("datetime64[D]").astype(np.int64)[:, None], fill=0)[:, 0]
+        return Inputs(
+            rows, np.ascontiguousarray(market_rows), n_new, self.settings, self.threads, np.ascontiguousarray(days),
+            self._sums,
+        )  # fmt: skip
 
     def _usable_parts(self, name: str, usable: set[str]) -> tuple[tuple[str, float], ...]:
         return tuple(part for part in STYLES[name].parts if self._usable(part[0], usable))
@@ -195,7 +214,7 @@ class StyleScores:
         return {descriptor for name in self._order for descriptor, _ in self._parts[name]}
 
     def _fitted_series(self) -> set[str]:
-        return {"returns"} if self._descriptors() & set(FITTED) else set()
+        return {"returns"} if self._descriptors() & SUMS["fit"][1] else set()
 
     def _lookback(self) -> dict[str, int]:
         rows = dict.fromkeys(self._fitted_series(), YEAR)

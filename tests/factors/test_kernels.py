@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factors.descriptor_kernels import cumulative_range, rolling_market_fit, yearly_slope
+from factors.descriptor_kernels import cumulative_range, month_sums, yearly_slope
+from factors.descriptors import SUMS
 from factors.kernels import (
     percentile,
     rolling_product,
@@ -66,13 +67,37 @@ def test_rolling_sum_and_mean_need_the_least_count():
         assert np.isnan(total[t][~enough]).all()
 
 
+def trading_days(n, every=1):
+    """Days since the epoch of `n` weekdays, or of every so many of them."""
+    days = np.arange(18_000, 18_000 + 2 * n * every, dtype=np.int64)
+    return days[(days + 3) % 7 < 5][: n * every : every]
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_sums_over_a_window_depend_on_its_rows_and_dates_alone(every):
+    """A batch, one row at a time, another start, and fewer columns at a time give the same bits."""
+    x, market = panel(400, 300), 0.01 * np.random.default_rng(5).standard_normal(400)
+    market[250] = np.nan
+    days = trading_days(400, every)
+    for name, (make, _) in SUMS.items():
+        batch = make().compute(x, market, days, 400, 1, 512)
+        shared = make().compute(x, market, days, 400, 2, 100)
+        np.testing.assert_array_equal(batch, shared, err_msg=name)
+        late = make().compute(x[120:], market[120:], days[120:], 280, 1, 512)
+        np.testing.assert_array_equal(batch[:, 371:], late[:, 251:], err_msg=name)
+        alone = make()
+        for t in range(380, 400):
+            rows = slice(max(t - 251, 0), t + 1)
+            one = alone.compute(x[rows], market[rows], days[rows], 1, 1, 512)
+            np.testing.assert_array_equal(batch[:, t], one[:, 0], err_msg=name)
+
+
 def test_market_fit_is_weighted_least_squares():
     x, rng = panel(), np.random.default_rng(5)
     market = 0.01 * rng.standard_normal(300)
     market[250] = np.nan
     fit, spread = exp_weights(252, 63), exp_weights(252, 42)
-    beta, sigma, dastd = (np.empty((1, 7)) for _ in range(3))
-    rolling_market_fit(x, market, fit, spread, 60, 299, 0, 7, beta, sigma, dastd)
+    beta, sigma, dastd = SUMS["fit"][0]().compute(x, market, trading_days(300), 300, 1, 512)[:, -1:]
     window, m = x[48:], market[48:]
     for j in range(7):
         known = ~np.isnan(window[:, j]) & ~np.isnan(m)
@@ -86,7 +111,9 @@ def test_market_fit_is_weighted_least_squares():
 
 def test_cumulative_range_is_the_spread_of_monthly_cumulative_log_returns():
     logs, out = panel(missing=0.0), np.empty((1, 7))
-    cumulative_range(logs, 299, 0, 7, out)
+    months = np.empty((300, 2, 7))
+    month_sums(logs, 0, 0, 7, months)
+    cumulative_range(months, 299, 0, 7, out)
     cumulative = np.cumsum(logs[::-1], axis=0)[20:252:21]
     np.testing.assert_allclose(out[0], np.ptp(cumulative, axis=0), rtol=1e-10)
 
