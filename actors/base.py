@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -96,6 +97,9 @@ class WorkloadActor:
     def _prepare(self) -> None:
         try:
             self.prepare()
+            # What is loaded by now stays; a full collection would walk all of it, for tens of ms in the midst of work.
+            gc.collect()
+            gc.freeze()
             self._state = State.READY
         except Exception as error:  # noqa: BLE001  (whatever it is, it is reported in the state and to every caller)
             _log.exception("the actor could not prepare")

@@ -14,6 +14,7 @@ import orjson
 from actors.confidence import confidence_score
 from contracts.errors import DateOutsideModel, InvalidInput, UnknownModel, UnknownSymbol
 from contracts.settings import settings
+from factors.kernels import exposure_rows
 from factors.settings import ModelSettings
 from store import ModelStore, Version
 
@@ -105,17 +106,13 @@ def exposure_matrix(version: Version, row: int) -> np.ndarray:
     """Build the exposures of one date, float64 [n_assets, n_factors]: market, one-hot sectors, style scores."""
     meta = version.manifest.meta
     days = slice(row, row + 1)
-    caps = np.asarray(version.day_asset(caps_name(version), days)[0])
-    covered = np.nan_to_num(caps) > 0.0
-    scores = np.asarray(version.day_asset("scores", days)[0], dtype=np.float64)
+    # Copies: the kernel is compiled for arrays that may be written.
+    caps = np.array(version.day_asset(caps_name(version), days)[0])
+    scores = np.array(version.day_asset("scores", days)[0])
     n_sectors = len(meta["category_names"].get("sector", ()))
+    sectors = version.day_asset("category/sector", days)[0] if n_sectors else np.full(len(caps), -1, np.int16)
     out = np.zeros((len(caps), 1 + n_sectors + len(scores)))
-    out[covered, 0] = 1.0
-    if n_sectors:
-        codes = np.asarray(version.day_asset("category/sector", days)[0])
-        member = np.flatnonzero(covered & (codes >= 0))
-        out[member, 1 + codes[member]] = 1.0
-    out[covered, 1 + n_sectors :] = np.nan_to_num(scores.T[covered])
+    exposure_rows(scores, caps, np.array(sectors), 0.0, out)
     return out
 
 

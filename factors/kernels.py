@@ -237,6 +237,64 @@ def standardize_rows(x: Array, caps: Array, mask: NDArray[np.bool_], center: boo
 
 
 @njit(cache=True, nogil=True)
+def score_rows(
+    x: Array, caps: Array, mask: NDArray[np.bool_], fraction: float, limit: float, center: bool, scale: bool,
+    by_cap: bool,
+) -> None:  # fmt: skip
+    """Blank each row outside the coverage universe, clip and standardise it, in place.
+
+    Clipped at the `fraction` percentiles, or at `limit` deviations where `fraction` is negative.
+    """
+    for t in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            if not (np.isfinite(caps[t, j]) and caps[t, j] > 0.0):
+                x[t, j] = np.nan
+    if fraction >= 0.0:
+        winsorize_rows(x, mask, fraction)
+    else:
+        clip_deviations(x, mask, limit)
+    standardize_rows(x, caps, mask, center, scale, by_cap)
+
+
+@njit(cache=True, nogil=True)
+def add_part(part: Array, share: float, total: Array, weight: Array) -> None:
+    """Add share x part to the total, and the share to the weight, where the part has a value."""
+    for t in range(part.shape[0]):
+        for j in range(part.shape[1]):
+            there = part[t, j] == part[t, j]
+            total[t, j] += share * part[t, j] if there else 0.0
+            weight[t, j] += share if there else 0.0
+
+
+@njit(cache=True, nogil=True)
+def mean_of_parts(total: Array, weight: Array) -> None:
+    """Divide the total by the weight, in place; NaN without any."""
+    for t in range(total.shape[0]):
+        for j in range(total.shape[1]):
+            total[t, j] = total[t, j] / weight[t, j] if weight[t, j] > 0.0 else np.nan
+
+
+@njit(cache=True, nogil=True)
+def exposure_rows(scores: Array, caps: Array, codes: NDArray[np.int16], absent: float, out: Array) -> None:
+    """Fill the exposures of one date, out [n_assets, 1 + n_sectors + n_styles], which comes as zeros.
+
+    Market 1, the sector's 1, scores [n_styles, n_assets] with 0 for a missing one; rows without a cap are `absent`.
+    """
+    n_styles = len(scores)
+    first = out.shape[1] - n_styles
+    for j in range(len(caps)):
+        if not (np.isfinite(caps[j]) and caps[j] > 0.0):
+            out[j] = absent
+            continue
+        out[j, 0] = 1.0
+        if codes[j] >= 0:
+            out[j, 1 + codes[j]] = 1.0
+        for k in range(n_styles):
+            if scores[k, j] == scores[k, j]:
+                out[j, first + k] = scores[k, j]
+
+
+@njit(cache=True, nogil=True)
 def top_rows(caps: Array, eligible: NDArray[np.bool_], top_n: int, out: NDArray[np.bool_]) -> None:
     """Mark, in each row, the `top_n` largest caps among the eligible; ties at the border go to the earlier asset."""
     buffer = np.empty(caps.shape[1])

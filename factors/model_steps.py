@@ -12,7 +12,7 @@ from factors.covariance import FactorCovariance
 from factors.date_tally import DateTally
 from factors.descriptor_kernels import market_returns
 from factors.errors import FactorError, MissingColumnError, StageError
-from factors.kernels import top_rows
+from factors.kernels import exposure_rows, top_rows
 from factors.model_state import History, ModelState, fill_of, writable
 from factors.panel import Array, Categories, Panel
 from factors.recipe import Cleaner, Recipe, covered, estimation_mask
@@ -46,6 +46,7 @@ class Steps:
             if name not in panel.fields:
                 raise MissingColumnError(f"the panel has no field {name!r}", field=name)
         self.settings = settings
+        self._written_settings = settings.to_dict()
         self.recipe = recipe
         self.symbols = panel.symbols
         self.field_names = tuple(panel.fields)
@@ -74,6 +75,7 @@ class Steps:
     def change_settings(self, settings: ModelSettings) -> None:
         """Take other settings of the regression; factor returns and what follows are forgotten."""
         self.settings = settings
+        self._written_settings = settings.to_dict()
         self._forget_returns()
 
     @property
@@ -193,17 +195,8 @@ class Steps:
     def exposures(self, row: int = LAST) -> Array:
         """Give exposures [n_assets, K] of one date."""
         scores = self._row("scores", row)
-        caps = self._row(self._caps_name, row)
-        n_sectors = len(self.sector_names)
-        out = np.zeros((len(self.symbols), 1 + n_sectors + len(scores)))
-        covered = np.isfinite(caps) & (caps > 0.0)
-        out[covered, 0] = 1.0
-        if n_sectors:
-            codes = self._row("category/sector", row)
-            known = np.flatnonzero(covered & (codes >= 0))
-            out[known, 1 + codes[known]] = 1.0
-        out[:, 1 + n_sectors :] = np.nan_to_num(scores.T)
-        out[~covered] = 0.0
+        out = np.zeros((len(self.symbols), 1 + len(self.sector_names) + len(scores)))
+        exposure_rows(scores, self._row(self._caps_name, row), self._sector_row(row), 0.0, out)
         return out
 
     def coverage(self) -> NDArray[np.bool_]:
@@ -285,7 +278,7 @@ class Steps:
             day=day,
             latest=latest,
             recipe=self.recipe.to_dict(),
-            settings=self.settings.to_dict(),
+            settings=self._written_settings,
         )
 
     @classmethod
@@ -354,6 +347,8 @@ class Steps:
             self.history.append(f"category/{name}", codes[name], by_asset=True)
 
     def _append_symbols(self, symbols: tuple[str, ...]) -> None:
+        if symbols == self.symbols:
+            return
         new = [symbol for symbol in symbols if symbol not in self._position]
         for symbol in new:
             self._position[symbol] = len(self._position)
@@ -480,10 +475,10 @@ class Steps:
 
     def _structure(self) -> Array:
         """Exposures of the last date for the structural model of specific risk, NaN outside the coverage universe."""
-        caps = self.tail(self._caps_name)
-        exposures = self.exposures()
-        exposures[~(caps > 0.0)] = np.nan
-        return exposures
+        scores = self._row("scores", LAST)
+        out = np.zeros((len(self.symbols), 1 + len(self.sector_names) + len(scores)))
+        exposure_rows(scores, self._row(self._caps_name, LAST), self._sector_row(LAST), np.nan, out)
+        return out
 
     def _forget_returns(self) -> None:
         self.history.drop(*RETURNS, VARIANCES)

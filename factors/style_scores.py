@@ -13,7 +13,7 @@ from factors.custom_styles import CustomStyles
 from factors.descriptor_kernels import month_sums
 from factors.descriptors import DESCRIPTORS, MONTHS_OF_ROWS, SUMS, YEAR, Inputs, market_fit, momentum
 from factors.errors import MissingColumnError
-from factors.kernels import clip_deviations, standardize_rows, winsorize_rows
+from factors.kernels import add_part, clip_deviations, mean_of_parts, score_rows, standardize_rows
 from factors.panel import Array
 from factors.regression_kernels import cholesky_inverse, normal_equations
 from factors.series import Series, derived
@@ -151,16 +151,14 @@ class StyleScores:
         """
         n_new, n_assets = caps.shape
         inputs = self._push(fields, market, dates)
-        covered = np.isfinite(caps) & (caps > 0.0)
         found: dict[str, Array] = {}
         fitted = market_fit(inputs) if "fit" in self._sums else {}
         for name in self._order:
-            found[name] = self._score(name, inputs, fitted, found, caps, mask, covered)
+            found[name] = self._score(name, inputs, fitted, found, caps, mask)
         if self.custom is not None:
             for name, raw in self.custom.compute(fields, groups, dates).items():
-                raw[~covered | ~np.isfinite(raw)] = np.nan
-                self._winsorize(name, raw, mask)
-                self._standardize(raw, caps, mask, True, True)
+                raw[~np.isfinite(raw)] = np.nan
+                self._finish(name, raw, caps, mask, True, True)
                 found[name] = raw
         scores = np.empty((n_new, len(self.names), n_assets))
         for column, name in enumerate(self.names):
@@ -230,56 +228,58 @@ class StyleScores:
         return rows
 
     def _score(
-        self, name: str, inputs: Inputs, fitted: Mapping[str, Array], found: Mapping[str, Array], caps: Array,
-        mask: Mask, covered: Mask,
-    ) -> Array:  # fmt: skip
+        self,
+        name: str,
+        inputs: Inputs,
+        fitted: Mapping[str, Array],
+        found: Mapping[str, Array],
+        caps: Array,
+        mask: Mask,
+    ) -> Array:
+        parts = self._parts[name]
         if name == "nonlinear_size":
             raw = found["size"] ** 3
+        elif len(parts) == 1:
+            raw = self._raw(parts[0][0], inputs, fitted)
+            self._finish(parts[0][0], raw, caps, mask, *self._flags(name))
         else:
-            raw = self._combined(name, inputs, fitted, caps, mask, covered)
+            raw = self._combined(parts, inputs, fitted, caps, mask)
         bases = [found[base] for base in STYLES[name].orthogonal_to if base in found]
         if bases:
             self._each_date(lambda a, b: orthogonalize(raw[a:b], [x[a:b] for x in bases], caps[a:b], mask[a:b]), raw)
             self._each_date(lambda a, b: clip_deviations(raw[a:b], mask[a:b], self.settings.winsor_deviations), raw)
-        if len(self._parts[name]) != 1 or bases:
+        if len(parts) != 1 or bases:
             self._standardize(raw, caps, mask, *self._flags(name))
         self._cut_deciles(name, raw, mask)
         return raw
 
     def _combined(
-        self, name: str, inputs: Inputs, fitted: Mapping[str, Array], caps: Array, mask: Mask, covered: Mask
+        self, parts: tuple[tuple[str, float], ...], inputs: Inputs, fitted: Mapping[str, Array], caps: Array, mask: Mask
     ) -> Array:
-        parts = self._parts[name]
         total = np.zeros(caps.shape)
         weight = np.zeros(caps.shape)
         for descriptor, share in parts:
             raw = self._raw(descriptor, inputs, fitted)
-            raw[~covered] = np.nan
-            self._winsorize(descriptor, raw, mask)
-            flags = self._flags(name) if len(parts) == 1 else (True, True)
-            self._standardize(raw, caps, mask, *flags)
-            if len(parts) == 1:
-                return raw
-            known = ~np.isnan(raw)
-            total += np.where(known, share * raw, 0.0)
-            weight += np.where(known, share, 0.0)
-        return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0.0)
+            self._finish(descriptor, raw, caps, mask, True, True)
+            add_part(raw, share, total, weight)
+        mean_of_parts(total, weight)
+        return total
 
     def _raw(self, descriptor: str, inputs: Inputs, fitted: Mapping[str, Array]) -> Array:
         if descriptor in FITTED:
             return fitted[descriptor]
         return momentum(inputs) if descriptor == "momentum" else DESCRIPTORS[descriptor].compute(inputs)
 
-    def _winsorize(self, descriptor: str, raw: Array, mask: Mask) -> None:
-        val = self.settings.val.winsor_factor
+    def _finish(self, descriptor: str, raw: Array, caps: Array, mask: Mask, center: bool, scale: bool) -> None:
+        """Blank, clip and standardise a descriptor."""
         fraction = self.settings.mom.winsor_factor if descriptor == "momentum" else None
         if descriptor in ("book_price", "sales_price", "cf_price"):
-            fraction = val
-        if fraction is not None:
-            self._each_date(lambda a, b: winsorize_rows(raw[a:b], mask[a:b], fraction), raw)
-        else:
-            limit = self.settings.winsor_deviations
-            self._each_date(lambda a, b: clip_deviations(raw[a:b], mask[a:b], limit), raw)
+            fraction = self.settings.val.winsor_factor
+        clipped = -1.0 if fraction is None else fraction
+        limit, by_cap = self.settings.winsor_deviations, self.settings.standardization == "cap_weighted"
+        self._each_date(
+            lambda a, b: score_rows(raw[a:b], caps[a:b], mask[a:b], clipped, limit, center, scale, by_cap), raw
+        )
 
     def _flags(self, name: str) -> tuple[bool, bool]:
         s = self.settings

@@ -33,11 +33,10 @@ def structural_volatility(
     USE4 Methodology Notes (2011), section 5.2.
     """
     n_assets, n_factors = exposures.shape
-    forecast = np.full(n_assets, np.nan)
-    covered = ~np.isnan(exposures).any(axis=1)
+    covered = ~np.isnan(exposures @ np.ones(n_factors))
     used = mature & covered & (volatility > 0.0)
     if used.sum() < MIN_ASSETS_PER_COEFFICIENT * n_factors or n_factors == 0:
-        return forecast
+        return np.full(n_assets, np.nan)
     positive = caps > 0.0
     weights = np.where(positive, caps, caps[positive].min() if positive.any() else 1.0)
     root = np.sqrt(np.sqrt(weights[used] / weights[used].mean()))
@@ -45,8 +44,7 @@ def structural_volatility(
     # The normal equations cost a tenth of a decomposition of the exposures, and a forecast needs no more digits.
     coefficients = np.linalg.pinv(weighted.T @ weighted, rcond=1e-10, hermitian=True) @ (weighted.T @ (logs * root))
     # Outside the range seen, the exponential of a linear fit means nothing.
-    raw = np.exp(np.clip(exposures[covered] @ coefficients, logs.min(), logs.max()))
-    forecast[covered] = raw
+    forecast = np.exp(np.clip(exposures @ coefficients, logs.min(), logs.max()))
     level = np.sum(weights[used] * volatility[used]) / np.sum(weights[used] * forecast[used])
     scaled: FloatArray = forecast * level
     return scaled
