@@ -8,6 +8,9 @@ WHERE ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ORACLE_PIP := .venv-oracles/bin/python -m pip --disable-pip-version-check --no-input
+# py-alpha-lib needs Python 3.12: the first of these that runs makes the oracles; without one they do without it.
+FROM_312 = import ensurepip, sys, venv; (3, 12) <= sys.version_info[:2] <= (3, 13) and print("$(1)")
+ORACLES_PYTHON ?= $(firstword $(foreach p,$(PYTHON) python3.12 python3.13,$(shell $(p) -c '$(call FROM_312,$(p))' 2>/dev/null)) $(PYTHON))
 BESIDE := tests/factors tests/bus tests/clients
 # First and in a process of its own: it submits a Ray job, whose agent has one fixed port that the suite's shared Ray takes.
 ALONE := tests/test_serve_app.py
@@ -55,16 +58,16 @@ clean: ## remove what was installed and cached; the run directory .run (models, 
 
 setup: .venv/.run
 
-# A virtual environment in $@'s folder, or the reason why there can be none.
+# A virtual environment of the Python $(1) in $@'s folder, or the reason why there can be none.
 define make-venv
-	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON); install Python 3.11 to 3.13, or name it: make run PYTHON=python3.13"; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
-	"$(PYTHON) is Python %d.%d; the engine needs 3.11 to 3.13. Install one and name it: make run PYTHON=python3.13" % v)'
-	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)
+	@command -v $(1) >/dev/null || { echo "there is no $(1); install Python 3.11 to 3.13, or name it: make run PYTHON=python3.13"; exit 1; }
+	@$(1) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	"$(1) is Python %d.%d; the engine needs 3.11 to 3.13. Install one and name it: make run PYTHON=python3.13" % v)'
+	$(1) -m venv $(patsubst %/bin/python,%,$@)
 endef
 
 .venv/bin/python:
-	$(make-venv)
+	$(call make-venv,$(PYTHON))
 
 .venv/.run: requirements.lock pyproject.toml | .venv/bin/python
 	@echo "installing the engine's dependencies into .venv (some minutes the first time)"
@@ -78,7 +81,9 @@ endef
 	@touch $@
 
 .venv-oracles/bin/python:
-	$(make-venv)
+	$(call make-venv,$(ORACLES_PYTHON))
+	@$@ -c 'import sys; v = sys.version_info[:2]; v >= (3, 12) or print("py-alpha-lib is left out: it \
+	needs Python 3.12 and this is %d.%d; name one: make oracles ORACLES_PYTHON=python3.12" % v)'
 
 .venv-oracles/.ready: oracles/requirements.lock oracles/nodeps.lock | .venv-oracles/bin/python
 	@echo "installing the oracles into .venv-oracles"

@@ -1,9 +1,11 @@
-"""The factor library against KunQuant on the 82 alphas both have, and alone: batch, streaming, scaling.
+"""The factor library against KunQuant and py-alpha-lib on the 82 alphas all have, and alone: batch, streaming, scaling.
 
-    python benchmarks/library.py [--dates 1260] [--names 3008] [--threads 2] [--bars 300]
+    python benchmarks/library.py [--dates 1260] [--names 3008] [--threads 2] [--bars 300] [--parts batch,stream,...]
 
-KunQuant runs by subprocess in the environment of FACTOR_ENGINE_ORACLE_PYTHON (default .venv-oracles/bin/python), with
-float32 and as many threads; ours is float64. All figures are of one run on one machine: read the ratios.
+Parts: batch, stream, bar (the whole library), history (the whole library's batch), scaling. The peers run by subprocess
+in the environment of FACTOR_ENGINE_ORACLE_PYTHON (default .venv-oracles/bin/python) with their own best settings and as
+many threads: KunQuant in float32, py-alpha-lib, as ours, in float64. All figures are of one run on one machine: read
+the ratios. Exit status 1: a ratio missed its target, or something was compiled while it was timed.
 """
 
 from __future__ import annotations
@@ -12,23 +14,30 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from numba.core import event
 
 from factors.library import Catalogue, Library, compile_library
+from factors.library.kernels import drive
 from factors.library.names import FIELDS, GROUPS
 
 ORACLE = os.environ.get("FACTOR_ENGINE_ORACLE_PYTHON", ".venv-oracles/bin/python")
-PEER = Path(__file__).parent / "peers" / "kunquant_alpha101.py"
+PEERS = Path(__file__).parent / "peers"
+PARTS = ("batch", "stream", "bar", "history", "scaling")
+ABSENT = {3: "no C++ compiler", 4: "py-alpha-lib is not in the oracle environment; it needs Python 3.12 or later"}
 # KunQuant leaves out what needs an industry or a market value
 LEFT_OUT = {48, 56, 58, 59, 63, 67, 69, 70, 76, 79, 80, 82, 87, 89, 90, 91, 93, 97, 100}
 COMMON = [f"alpha101_{k:03d}" for k in range(1, 102) if k not in LEFT_OUT]
+Panel = tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]
 
 
-def market(dates: int, names: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+def market(dates: int, names: int) -> Panel:
+    """Random fields, groups and consecutive business days."""
     rng = np.random.default_rng(0)
     shape = (dates, names)
     close = 50 * np.exp(np.cumsum(rng.standard_normal(shape) * 0.02, axis=0))
@@ -39,90 +48,208 @@ def market(dates: int, names: int) -> tuple[dict[str, np.ndarray], dict[str, np.
     fields["vwap"] = (fields["high"] + fields["low"] + close) / 3
     fields["returns"] = np.vstack([np.full((1, names), np.nan), close[1:] / close[:-1] - 1])
     codes = np.tile(np.arange(names), (dates, 1))
-    return fields, dict.fromkeys(GROUPS, codes % 60), np.datetime64("2014-01-01") + np.arange(dates)
+    return fields, dict.fromkeys(GROUPS, codes % 60), np.busday_offset("2014-01-02", np.arange(dates))
 
 
-def batch(library: Library, data: tuple, threads: int) -> tuple[float, float]:
-    """Seconds, and the share of missing values."""
+def narrow(data: Panel, names: int) -> Panel:
+    """The first names of a panel."""
     fields, groups, dates = data
-    start, missing, cells = time.perf_counter(), 0, 0
+    few = [{k: np.ascontiguousarray(v[:, :names]) for k, v in part.items()} for part in (fields, groups)]
+    return few[0], few[1], dates
+
+
+def batch(library: Library, data: Panel, threads: int) -> tuple[float, float]:
+    """Seconds of the batch, each block used again for the next, and the share of missing values (not timed)."""
+    fields, groups, dates = data
+    missing, cells, seconds = 0, 0, 0.0
+    start = time.perf_counter()
     for _, block in library.run_blocks(fields, groups=groups, dates=dates, threads=threads):
+        seconds += time.perf_counter() - start
         missing += int(np.isnan(block).sum())
         cells += block.size
-    return time.perf_counter() - start, missing / cells
+        start = time.perf_counter()
+    return seconds + time.perf_counter() - start, missing / cells
 
 
-def stream(library: Library, data: tuple, bars: int) -> np.ndarray:
-    """Milliseconds of each bar after the first fifth."""
+def stream(library: Library, data: Panel, bars: int) -> np.ndarray:
+    """Milliseconds of each of the last bars; the ones before are taken at once."""
     fields, groups, dates = data
-    live = library.stream(fields["close"].shape[1])
+    live, first = library.stream(fields["close"].shape[1]), len(dates) - bars
+    live.warm({k: v[:first] for k, v in fields.items()}, {k: v[:first] for k, v in groups.items()}, dates[:first])
     times = []
-    for t in range(min(bars, len(dates))):
+    for t in range(first, len(dates)):
         row, code = {k: v[t] for k, v in fields.items()}, {k: v[t] for k, v in groups.items()}
         start = time.perf_counter()
         live.update(row, code, dates[t])
         times.append(1e3 * (time.perf_counter() - start))
-    return np.array(times[len(times) // 5 :])
+    return np.array(times)
 
 
-def peer(kind: str, data: tuple, threads: int, rows: int) -> dict | None:
+def peer(name: str, before: list[str], data: Panel, rows: int, threads: int) -> dict | None:
+    """What a peer's script says about the last rows, or None with a line that says why not."""
+    label = name.split("_alpha101", maxsplit=1)[0]
     if not Path(ORACLE).exists():
-        print(f"  KunQuant: no {ORACLE}")
+        print(f"  {label}: no oracle environment at {ORACLE}; make oracles")
         return None
     with tempfile.TemporaryDirectory() as folder:
         panel = Path(folder) / "panel.npz"
-        np.savez(panel, **{k: data[0][k][:rows] for k in ("open", "high", "low", "close", "volume", "vwap")})
-        done = subprocess.run([ORACLE, PEER, kind, panel, str(threads)], capture_output=True, text=True, check=False)
+        np.savez(panel, **{k: data[0][k][-rows:] for k in ("open", "high", "low", "close", "volume", "vwap")})
+        command = [ORACLE, str(PEERS / name), *before, str(panel), str(threads)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"  KunQuant: exit {done.returncode}: {done.stderr.strip()[-300:]}")
+        why = ABSENT.get(done.returncode, f"exit {done.returncode}: {done.stderr.strip()[-300:]}")
+        print(f"  {label}: {why}")
         return None
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def verdict(what: str, value: float, target: float, *, at_least: bool) -> bool:
+    """Print a figure against its target."""
+    met = value >= target if at_least else value <= target
+    print(f"  {what}: {value:.2f}; {'at least' if at_least else 'at most'} {target:g}: {'met' if met else 'MISSED'}")
+    return met
+
+
 def told(label: str, ms: np.ndarray) -> None:
-    print(f"  {label}: p50 {np.median(ms):.2f} ms, p99 {np.percentile(ms, 99):.2f} ms a bar")
+    """Print a distribution."""
+    print(f"  {label}: p50 {np.median(ms):.2f} ms, p99 {np.percentile(ms, 99):.2f} ms, max {ms.max():.2f} ms a bar")
 
 
-def main() -> None:
+def measure_batch(catalogue: Catalogue, alphas: Library, data: Panel, threads: int) -> bool:
+    """The common alphas over the whole panel, three ways."""
+    dates, names = data[0]["close"].shape
+    cells = len(COMMON) * dates * names / 1e6
+    print(f"batch, {len(COMMON)} alphas, {dates} x {names}, {threads} threads")
+    seconds, missing = batch(alphas, data, threads)
+    print(f"  ours (float64): {seconds:.2f} s, {cells / seconds:.1f} M cells/s, {missing:.1%} missing")
+    with tempfile.TemporaryDirectory() as folder:
+        texts = Path(folder) / "formulas.json"
+        texts.write_text(json.dumps({k: catalogue.entries[k].formula for k in COMMON}))
+        found = {
+            "KunQuant (float32)": peer("kunquant_alpha101.py", ["batch"], data, dates, threads),
+            "py-alpha-lib (float64)": peer("py_alpha_lib_alpha101.py", [str(texts)], data, dates, threads),
+        }
+    ratios = []
+    for label, other in found.items():
+        if other:
+            ratios.append(other["seconds"] / seconds)
+            more = f", {other['missing']:.1%} missing" if "missing" in other else ""
+            print(f"  {label}: {other['seconds']:.2f} s, {cells / other['seconds']:.1f} M cells/s{more}")
+    met = [verdict("million cells a second", cells / seconds, 30, at_least=True)]
+    if ratios:
+        met.append(verdict("times as fast as the faster peer", min(ratios), 2, at_least=True))
+    return all(met)
+
+
+def measure_stream(alphas: Library, data: Panel, bars: int) -> bool:
+    """One bar of the common alphas, against KunQuant."""
+    met = []
+    for names in sorted({min(504, data[0]["close"].shape[1]), data[0]["close"].shape[1]}):
+        part = narrow(data, names)
+        print(f"streaming, {len(COMMON)} alphas, {names} names")
+        ours = stream(alphas, part, bars)
+        told("ours (float64), one thread", ours)
+        theirs = []
+        for threads in (1, 2):
+            other = peer("kunquant_alpha101.py", ["stream"], part, bars, threads)
+            if other:
+                theirs.append(np.array(other["ms"][bars // 5 :]))
+                told(f"KunQuant (float32), {threads} threads", theirs[-1])
+        if theirs:
+            fastest = min(np.median(ms) for ms in theirs)
+            met.append(verdict("part of KunQuant's time", np.median(ours) / fastest, 1, at_least=False))
+    return all(met)
+
+
+def measure_bar(whole: Library, data: Panel, bars: int) -> bool:
+    """One bar of the whole library."""
+    for names in sorted({min(504, data[0]["close"].shape[1]), data[0]["close"].shape[1]}):
+        ms = stream(whole, narrow(data, names), bars)
+        print(f"one bar of the whole library, {len(whole.ids)} factors, {names} names, one thread")
+        told("ours", ms)
+        print(f"  {1e3 * np.median(ms) / len(whole.ids) / names * 1e3:.1f} ns a cell")
+    return True
+
+
+def measure_history(dates: int, names: int, threads: int) -> bool:
+    """The whole library's batch, in a process of its own for its peak memory."""
+    script = str(Path(__file__).parent / "library_history.py")
+    done = subprocess.run(
+        [sys.executable, script, str(dates), str(names), str(threads)], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    print(f"batch of the whole library, {found['factors']} factors, {dates} x {names}, {threads} threads")
+    cells = found["factors"] * dates * names / 1e6
+    print(f"  {found['seconds']:.1f} s, {cells / found['seconds']:.1f} M cells/s, {found['missing']:.1%} missing")
+    print(f"  progress told {found['told']} times; inputs {found['inputs_gb']:.2f} GB of the peak")
+    return verdict("peak memory, GB", found["peak_gb"], 8, at_least=False)
+
+
+def exponent(sizes: list[int], seconds: list[float]) -> float:
+    """Slope of log time on log size."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def measure_scaling(catalogue: Catalogue, alphas: Library) -> bool:
+    """Time against names, days and factors, one thread, the best of two; exponents fitted in logarithms."""
+    print("scaling of the batch, one thread: seconds, and the exponent of the size")
+
+    def fitted(label: str, sizes: list[int], runs: list[tuple[Library, Panel]]) -> float:
+        seconds = [min(batch(library, data, 1)[0] for _ in range(2)) for library, data in runs]
+        power = exponent(sizes, seconds)
+        pairs = ", ".join(f"{size}: {s:.2f}" for size, s in zip(sizes, seconds, strict=True))
+        print(f"  {label}: {pairs}; exponent {power:.2f}")
+        return power
+
+    names, days = [512, 1024, 2048], [128, 256, 512]
+    by_names = fitted(f"{len(COMMON)} alphas, 96 days, by names", names, [(alphas, market(96, n)) for n in names])
+    by_days = fitted(f"{len(COMMON)} alphas, 504 names, by days", days, [(alphas, market(d, 504)) for d in days])
+    mixed = list(np.random.default_rng(0).permutation(sorted(catalogue.entries)))
+    counts = [75, 150, 300, len(mixed)]
+    libraries = [compile_library({k: catalogue.entries[k] for k in mixed[:count]}) for count in counts]
+    print("  nodes:", ", ".join(f"{c} factors {lib.n_nodes}" for c, lib in zip(counts, libraries, strict=True)))
+    data = market(96, 504)
+    by_factors = fitted("96 days, 504 names, by factors", counts, [(library, data) for library in libraries])
+    return all(
+        (
+            verdict("exponent of names", by_names, 1.1, at_least=False),
+            verdict("exponent of days", by_days, 1.1, at_least=False),
+            verdict("exponent of factors", by_factors, 1.0, at_least=False),
+        )
+    )
+
+
+def main() -> int:
+    """Run the parts; 1 when a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in (("dates", 1260), ("names", 3008), ("threads", 2), ("bars", 300)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--parts", default=",".join(PARTS))
     chosen = parser.parse_args()
+    parts = chosen.parts.split(",")
+    start = time.perf_counter()
+    drive.ready()
+    print(f"kernels ready in {time.perf_counter() - start:.1f} s")
     catalogue = Catalogue.load()
     alphas = compile_library({k: catalogue.entries[k] for k in COMMON})
-    whole = compile_library(catalogue.entries)
-    start = time.perf_counter()
-    batch(alphas, market(4, 16), 1)
-    batch(alphas, market(4, 16), 2)
-    print(f"kernels ready in {time.perf_counter() - start:.1f} s")
-    data = market(chosen.dates, chosen.names)
-    cells = len(COMMON) * chosen.dates * chosen.names / 1e6
-    seconds, missing = batch(alphas, data, chosen.threads)
-    print(f"batch, {len(COMMON)} alphas, {chosen.dates} x {chosen.names}, {chosen.threads} threads")
-    print(f"  ours (float64): {seconds:.2f} s, {cells / seconds:.1f} M cells/s, {missing:.1%} missing")
-    other = peer("batch", data, chosen.threads, chosen.dates)
-    if other:
-        print(f"  KunQuant (float32): {other['seconds']:.2f} s; ours is {other['seconds'] / seconds:.2f} x as fast")
-    for names in (min(504, chosen.names), chosen.names):
-        part = ({k: v[:, :names] for k, v in data[0].items()}, {k: v[:, :names] for k, v in data[1].items()}, data[2])
-        print(f"streaming, {names} names")
-        ours = stream(alphas, part, chosen.bars)
-        told(f"ours, {len(COMMON)} alphas, one thread", ours)
-        for threads in (1, 2):
-            other = peer("stream", part, threads, chosen.bars)
-            if other:
-                theirs = np.array(other["ms"][len(other["ms"]) // 5 :])
-                told(f"KunQuant, {threads} threads", theirs)
-                print(f"    ours takes {np.median(ours) / np.median(theirs):.2f} of that")
-        told(f"ours, whole library ({len(whole.ids)} factors)", stream(whole, part, chosen.bars))
-    print("scaling of the batch, one thread: seconds")
-    for ids in (COMMON[:20], COMMON[:41], COMMON):
-        few = compile_library({k: catalogue.entries[k] for k in ids})
-        row = []
-        for dates, names in ((120, 504), (240, 504), (120, 1008)):
-            row.append(f"{dates} x {names}: {batch(few, market(dates, names), 1)[0]:.2f}")
-        print(f"  {len(ids)} factors, {few.n_nodes} nodes: {', '.join(row)}")
+    data = market(chosen.dates, chosen.names) if {"batch", "stream", "bar"} & set(parts) else None
+    met = []
+    with event.install_recorder("numba:compile") as compiled:
+        if "batch" in parts:
+            met.append(measure_batch(catalogue, alphas, data, chosen.threads))
+        if "stream" in parts:
+            met.append(measure_stream(alphas, data, chosen.bars))
+        if "bar" in parts:
+            met.append(measure_bar(compile_library(catalogue.entries), data, chosen.bars))
+        if "scaling" in parts:
+            met.append(measure_scaling(catalogue, alphas))
+    data = None
+    if "history" in parts:
+        met.append(measure_history(chosen.dates, chosen.names, chosen.threads))
+    if compiled.buffer:
+        print(f"{len(compiled.buffer)} kernels were compiled inside the timings: MISSED")
+    return 0 if all(met) and not compiled.buffer else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,8 @@
-"""Compile every kernel once per version of the code, behind a progress line: ``python -m factors.warm``.
+"""Compile every kernel once per version of the code, behind a progress line: ``python -m factors.warm [--time]``.
 
 numba keeps what it compiled beside the sources (or below NUMBA_CACHE_DIR), so the processes that come after load it in
-a second or two. A marker file named after a hash of the sources says that it was done.
+a second or two. A marker file named after a hash of the sources says that it was done; ``--time`` goes through the
+stages all the same and prints how long each takes and how much of it was compiled rather than loaded.
 """
 
 from __future__ import annotations
@@ -28,16 +29,24 @@ def marker() -> Path:
     return folder / f"compiled-{digest.hexdigest()[:16]}"
 
 
-def warm(say: Callable[[str], None]) -> None:
-    """Compile what is not compiled yet; `say` gets a line per stage."""
+def warm(say: Callable[[str], None], *, again: bool = False) -> None:
+    """Compile what is not compiled yet; `say` gets a line per stage. `again` goes through them though all is done."""
     done = marker()
-    if done.exists():
+    if done.exists() and not again:
         return
-    say("compiling the kernels of the model and the factor library (some minutes, once per version)")
+    from numba.core import event
+
+    say("loading" if done.exists() else "compiling (some minutes, once per version)")
+    total = 0.0
     for name, stage in (("model", _model), ("posted frames", _frames), ("factor library", _library)):
         began = time.perf_counter()
-        stage()
-        say(f"  {name}: {time.perf_counter() - began:.0f} s")
+        with event.install_recorder("numba:compile") as compiled:
+            stage()
+        took = time.perf_counter() - began
+        total += took
+        # each compilation is recorded when it begins and when it ends
+        say(f"  kernels of the {name}: {took:.1f} s, {len(compiled.buffer) // 2} functions compiled")
+    say(f"  all kernels: {total:.1f} s")
     done.parent.mkdir(parents=True, exist_ok=True)
     done.touch()
 
@@ -80,17 +89,11 @@ def _frames() -> None:
 
 
 def _library() -> None:
-    """Run one formula: every operation of the library is compiled into one driver."""
-    import numpy as np
+    """Every operation of the library is compiled into one driver, of which there is one variant."""
+    from factors.library.kernels import drive
 
-    from factors.library import compile_library
-
-    dates = np.array(["2020-01-02", "2020-01-03"], "datetime64[D]")
-    for threads in (1, 2):
-        stream = compile_library({"warm": "rank(close)"}).stream(4, threads=threads)
-        stream.warm({"close": np.ones((2, 4))}, {}, dates)
-        stream.close()
+    drive.ready()
 
 
 if __name__ == "__main__":
-    warm(lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
+    warm(lambda line: print(line, file=sys.stderr, flush=True), again="--time" in sys.argv[1:])  # noqa: T201

@@ -20,7 +20,7 @@ from factors.library.plan import Plan
 from factors.library.stream import Stream
 from factors.library.syntax import Expression, parse
 
-DEFAULT_BLOCK_ROWS = 32
+DEFAULT_BLOCK_ROWS = 16
 Progress = Callable[[int, int], None]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ class Scratch:
     """Working memory of one thread."""
 
     def __init__(self, n_assets: int, tile: int) -> None:
-        self.sums: F8 = np.zeros((12, max(tile, 16)))
+        self.sums: F8 = np.zeros((long.SCRATCH_ROWS, tile))
         self.keys: NDArray[np.uint64] = np.zeros((2, max(n_assets, 2)), np.uint64)
         self.counts: NDArray[np.uint32] = np.zeros((3, 2048), np.uint32)
         self.groups: F8 = np.zeros((8, limits.MAX_GROUPS))
@@ -46,6 +45,7 @@ class Machine:
     def __init__(self, plan: Plan, n_assets: int, block: int, threads: int = 1) -> None:
         if n_assets < 1 or block < 1 or threads < 1:
             raise ValueError(f"n_assets {n_assets}, block {block}, threads {threads}: each must be at least 1")
+        drive.ready()
         self.plan = plan
         self.layout = Layout(plan, n_assets, block)
         self.n, self.block, self.threads = n_assets, block, threads
@@ -64,7 +64,7 @@ class Machine:
             off = self.layout.states[i]
             self.arena[off : off + state.size * n_assets] = state.fill
         self.reach = max(plan.history.values(), default=0) + 1
-        self.starts: I8 = np.zeros(self.reach + block + 1, np.int64)
+        self.blocks: I8 = np.zeros((3, self.reach + block + 1), np.int64)
         self.tile = min(max(TILE_CELLS // block, 256), 1024)
         self.scratch = [Scratch(n_assets, self.tile) for _ in range(threads)]
         self._pool: ThreadPoolExecutor | None = None
@@ -114,62 +114,48 @@ class Machine:
         months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
         periods: I8 = np.stack([np.zeros_like(months), months, months // 12])
         self._mark(days)
-        lay, first = self.layout, self.scratch[0]
-        bits = self.arena.view(np.uint64)
+        phases = self.layout.phases
         if self.threads == 1:
-            drive.whole_plan(
-                lay.code, lay.phases, self.arena, bits, lay.floats, lay.extra, periods, self.starts, out, self.n, t0,
-                t1, self.tile, first.sums, first.keys, first.counts, first.groups,
-            )  # fmt: skip
+            self._share(0, phases, periods, out, t0, t1)
         else:
-            for start, end, across in lay.phases.tolist():
-                self._phase(start, end, across, periods, out, t0, t1)
+            for p in range(len(phases)):
+                self._together(phases[p : p + 1], periods, out, t0, t1)
         self.t = t1
         if len(days):
             self.last_day = int(days[-1])
 
     def _mark(self, days: NDArray[np.int64]) -> None:
-        """Where the block of calendar days of each new row begins (kernels/long.py)."""
-        before, size = self.last_day, len(self.starts)
+        """Which block of calendar days each new row is in (kernels/long.py)."""
+        blocks, size, before = self.blocks, self.blocks.shape[1], self.last_day
         for t, day in enumerate(days.tolist(), self.t):
-            goes_on = t > 0 and day // long.BLOCK_DAYS == before // long.BLOCK_DAYS
-            self.starts[t % size] = self.starts[(t - 1) % size] if goes_on else t
+            if t > 0 and day // long.BLOCK_DAYS == before // long.BLOCK_DAYS:
+                blocks[:, t % size] = blocks[:, (t - 1) % size]
+            else:
+                number = 0
+                if t > 0:
+                    first, _, number = blocks[:, (t - 1) % size]
+                    blocks[long.END, np.arange(first, t) % size] = t
+                blocks[:, t % size] = t, 0, number + 1
             before = day
 
-    def _phase(self, start: int, end: int, across: int, periods: I8, out: F8, t0: int, t1: int) -> None:
+    def _together(self, phase: I8, periods: I8, out: F8, t0: int, t1: int) -> None:
         """One phase on every thread: assets shared out along time, dates across names."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="factor-library")
-        jobs = []
-        for k in range(self.threads - 1, -1, -1):
-            if across:
-                task = partial(self._across, k, start, end, t0, t1)
-            else:
-                task = partial(self._along, k, start, end, periods, out, t0, t1)
-            if k:
-                jobs.append(self._pool.submit(task))
-            else:
-                task()
+        jobs = [self._pool.submit(self._share, k, phase, periods, out, t0, t1) for k in range(1, self.threads)]
+        self._share(0, phase, periods, out, t0, t1)
         for job in jobs:
             job.result()
 
-    def _along(self, k: int, start: int, end: int, periods: I8, out: F8, t0: int, t1: int) -> None:
-        lay = self.layout
+    def _share(self, k: int, phases: I8, periods: I8, out: F8, t0: int, t1: int) -> None:
+        """The k-th thread's part of the phases."""
+        lay, own, n = self.layout, self.scratch[k], self.n
         # whole vectors to each thread
-        share = -(-self.n // (8 * self.threads)) * 8
-        j0, j1 = min(k * share, self.n), min((k + 1) * share, self.n)
-        drive.along_time(
-            lay.code, start, end, self.arena, lay.floats, lay.extra, periods, self.starts, out, self.n, t0, t1,
-            j0, j1, self.tile, self.scratch[k].sums,
-        )  # fmt: skip
-
-    def _across(self, k: int, start: int, end: int, t0: int, t1: int) -> None:
-        lay, own = self.layout, self.scratch[k]
-        a = t0 + (t1 - t0) * k // self.threads
-        b = t0 + (t1 - t0) * (k + 1) // self.threads
-        drive.across_names(
-            lay.code, start, end, self.arena, self.arena.view(np.uint64), lay.floats, lay.extra, self.n, a, b,
-            own.keys, own.counts, own.groups,
+        width = -(-n // (8 * self.threads)) * 8
+        d0, d1 = (t0 + (t1 - t0) * i // self.threads for i in (k, k + 1))
+        drive.run_phases(
+            lay.code, phases, self.arena, lay.floats, lay.extra, periods, self.blocks, out, n, t0, t1,
+            min(k * width, n), min((k + 1) * width, n), d0, d1, self.tile, own.sums, own.keys, own.counts, own.groups,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -192,7 +178,7 @@ class Machine:
         return {
             "rings": np.concatenate(rings or empty),
             "carried": np.concatenate(states or empty),
-            "starts": self.starts[np.arange(self.t - self.reach, self.t) % len(self.starts)],
+            "blocks": self.blocks[:, np.arange(self.t - self.reach, self.t) % self.blocks.shape[1]],
             "position": np.array([self.t, self.last_day, self.n], np.int64),
         }
 
@@ -211,7 +197,7 @@ class Machine:
         if n > self.n or len(rings) != need or len(carried) != held:
             raise FieldsError(f"the state is of {n} names and {len(rings)} numbers; expected {self.n} and {need}")
         self.t, self.last_day = t, last_day
-        self.starts[np.arange(t - self.reach, t) % len(self.starts)] = saved["starts"]
+        self.blocks[:, np.arange(t - self.reach, t) % self.blocks.shape[1]] = saved["blocks"]
         at = 0
         for i, (off, rows) in self.layout.rings.items():
             keep = self.plan.history[i]

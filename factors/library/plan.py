@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from factors.library.graph import Graph, Ref
-from factors.library.kernels import cycle, long, long_regression
+from factors.library.kernels import cycle, long
 from factors.library.kernels.layout import (
     FC,
     I0,
@@ -54,7 +54,7 @@ class Step:
     factor: int = -1
 
 
-def state_of(op: Op, ints: tuple[int, ...]) -> State | None:
+def state_of(op: Op, ints: tuple[int, ...], panels: int) -> State | None:
     """What the operation carries from row to row beyond the history of its inputs."""
     rows = {
         Op.EMA: 2, Op.WILDER_SUM: 2, Op.KAMA: 2, Op.SAR: 7, Op.CUMULATE: 3, Op.BARSLAST: 2, Op.LAST_IF: 2, Op.AGE: 1,
@@ -65,11 +65,9 @@ def state_of(op: Op, ints: tuple[int, ...]) -> State | None:
         return State(True, cycle.STATE)
     if op == Op.SORTED:
         return State(True, ints[1] + 1)
-    if op == Op.LONG_MREG:
-        return State(False, long_regression.state_rows(ints[4]))
-    if op in (Op.LONG_SUM, Op.LONG_PAIR):
+    if op in (Op.LONG_SUM, Op.LONG_PAIR, Op.LONG_MREG):
         strict = ints[2] == ints[1]
-        return State(False, long.SUM_ROWS if op == Op.LONG_SUM else long.PAIR_ROWS, math.nan if strict else 0.0)
+        return State(False, long.state_rows(panels, ints[1], strict=strict), math.nan if strict else 0.0)
     return None
 
 
@@ -93,7 +91,7 @@ class Plan:
         self.states: dict[int, State] = {}
         for i in self.used:
             node = graph.nodes[i]
-            state = state_of(node.op, node.ints)
+            state = state_of(node.op, node.ints, len(node.inputs))
             if state is not None:
                 self.states[i] = state
 

@@ -13,7 +13,7 @@ from factors.library.kernels.types import F8
 from factors.library.machine import Machine
 from factors.library.plan import Plan
 
-WARM_BLOCK_ROWS = 32
+WARM_BLOCK_ROWS = 16
 
 
 class Stream:

@@ -19,10 +19,19 @@ def test_kernels_are_compiled_once_and_each_stage_is_told(stages):
     said = []
     module.warm(said.append)
     assert stages == ["_model", "_frames", "_library"]
-    assert len(said) == 4
+    assert len(said) == 5
     module.warm(said.append)
     assert len(stages) == 3
-    assert len(said) == 4
+    assert len(said) == 5
+
+
+def test_the_stages_can_be_timed_though_all_is_compiled(stages):
+    module.warm(lambda line: None)
+    said = []
+    module.warm(said.append, again=True)
+    assert len(stages) == 6
+    assert said[0] == "loading"
+    assert "factor library: 0.0 s, 0 functions compiled" in said[3]
 
 
 def test_a_stage_that_fails_is_tried_again_next_time(stages, monkeypatch):

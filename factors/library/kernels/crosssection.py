@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from factors.library.kernels.layout import FC, I0, I1, L0, L1, MODE, NX, OP, OUT, OUTR, R0, R1, Op, W, X
+from factors.library.kernels.layout import FC, I0, I1, L0, L1, MODE, NX, OP, OUT, OUTR, R0, R1, Op, W
 from factors.library.kernels.moments import FLAT, pair_value
 from factors.library.kernels.order import ONE, index_bits, order, rank_row
+from factors.library.kernels.regression import column, solve
 from factors.library.kernels.types import F8, I8, LARGEST, U4, U8, kernel, row_of
-from factors.library.kernels.windows import solve
 
 NAN = np.nan
 RANK, SCALE, STANDARDIZE, WINSORIZE = int(Op.RANK), int(Op.SCALE), int(Op.STANDARDIZE), int(Op.WINSORIZE)
@@ -185,30 +185,21 @@ def scaled(x: F8, z: F8, a: float) -> None:
 def residual(A: F8, c: I8, E: I8, n: int, t: int, z: F8) -> None:
     """Residual of the first operand on the later ones; mode 1: the second operand weighs; mode 1 + k: slope k."""
     p = c[NX] + 2
-    place = np.empty(p, np.int64)
-    for i in range(p):
-        if i == 0:
-            place[i] = row_of(t, c[L0], c[R0], c[I0], n)
-        elif i == 1:
-            place[i] = row_of(t, c[L1], c[R1], c[I1], n)
-        else:
-            e = c[X] + 3 * (i - 2)
-            place[i] = row_of(t, E[e + 2], E[e + 1], E[e], n)
     weighted = c[MODE] == 1
     q = p - 1 if weighted else p
-    column = np.empty(q, np.int64)
-    column[0] = place[0]
-    for i in range(1, q):
-        column[i] = place[i + 1] if weighted else place[i]
+    place = np.empty(q, np.int64)
+    for i in range(q):
+        place[i] = column(c, E, i + 1 if weighted and i > 0 else i, n, t)
+    weights = column(c, E, 1, n, t)
     mean, row, beta = np.zeros(q), np.empty(q), np.zeros(q)
     gram, work = np.zeros((q, q)), np.zeros((q, q))
     count, mass = 0, 0.0
     for step in range(2):
         for j in range(n):
-            w = A[place[1] + j] if weighted else 1.0
+            w = A[weights + j] if weighted else 1.0
             there = w >= 0.0
             for i in range(q):
-                row[i] = A[column[i] + j]
+                row[i] = A[place[i] + j]
                 there = there and row[i] == row[i]
             if not there:
                 continue
@@ -230,9 +221,9 @@ def residual(A: F8, c: I8, E: I8, n: int, t: int, z: F8) -> None:
         z[:] = beta[c[MODE] - 1] if solved else NAN
         return
     for j in range(n):
-        v = A[column[0] + j] - mean[0]
+        v = A[place[0] + j] - mean[0]
         for i in range(1, q):
-            v -= beta[i] * (A[column[i] + j] - mean[i])
+            v -= beta[i] * (A[place[i] + j] - mean[i])
         z[j] = v if solved and abs(v) <= LARGEST else NAN
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from factors.library.kernels import (
@@ -11,9 +14,9 @@ from factors.library.kernels import (
     elementwise,
     groups,
     long,
-    long_regression,
     moments,
     recursive,
+    regression,
     rolling,
     windows,
 )
@@ -31,8 +34,9 @@ PRODUCT, EXTREME, TS_RANK, SORTED, WEIGHTED = (
 EW_ONE, EW_PAIR, MREG, DRAWDOWN, SUMAC, PATHS = (
     int(Op.EW_ONE), int(Op.EW_PAIR), int(Op.MREG), int(Op.DRAWDOWN), int(Op.SUMAC_RANGE), int(Op.CUM_RANGE),
 )  # fmt: skip
-LONG_SUM, LONG_PAIR, LONG_EXTREME = int(Op.LONG_SUM), int(Op.LONG_PAIR), int(Op.LONG_EXTREME)
-LONG_MREG = int(Op.LONG_MREG)
+LONG_SUM, LONG_PAIR, LONG_EXTREME, LONG_MREG = (
+    int(Op.LONG_SUM), int(Op.LONG_PAIR), int(Op.LONG_EXTREME), int(Op.LONG_MREG),
+)  # fmt: skip
 EMA, WILDER_SUM, KAMA, SAR, MAMA, HILBERT = (
     int(Op.EMA), int(Op.WILDER_SUM), int(Op.KAMA), int(Op.SAR), int(Op.MAMA), int(Op.HILBERT),
 )  # fmt: skip
@@ -53,7 +57,7 @@ def emit(A: F8, c: I8, out: NDArray[np.float64], n: int, t0: int, t1: int, j0: i
 
 
 @kernel
-def window_step(A: F8, c: I8, F: F8, E: I8, starts: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
+def window_step(A: F8, c: I8, F: F8, E: I8, B: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Run one instruction over a window."""
     op = c[OP]
     if op == SUM:
@@ -66,10 +70,8 @@ def window_step(A: F8, c: I8, F: F8, E: I8, starts: I8, n: int, t0: int, t1: int
         rolling.rolling_weighted(A, c, F, n, t0, t1, j0, j1, S)
     elif op == EXTREME or op == LONG_EXTREME:
         rolling.rolling_extreme(A, c, F, n, t0, t1, j0, j1, S)
-    elif op == LONG_SUM:
-        long.long_sum(A, c, starts, n, t0, t1, j0, j1)
-    elif op == LONG_PAIR:
-        long.long_pair(A, c, F, starts, n, t0, t1, j0, j1, S)
+    elif op == LONG_SUM or op == LONG_PAIR or op == LONG_MREG:
+        long.long_window(A, c, F, E, B, n, t0, t1, j0, j1, S)
     elif op == MOMENT:
         moments.rolling_moment(A, c, F, n, t0, t1, j0, j1, S)
     elif op == TREND:
@@ -87,9 +89,7 @@ def window_step(A: F8, c: I8, F: F8, E: I8, starts: I8, n: int, t0: int, t1: int
     elif op == EW_PAIR:
         windows.ew_pair(A, c, F, n, t0, t1, j0, j1, S)
     elif op == MREG:
-        windows.rolling_mreg(A, c, F, E, n, t0, t1, j0, j1, S)
-    elif op == LONG_MREG:
-        long_regression.long_mreg(A, c, E, starts, n, t0, t1, j0, j1, S)
+        regression.rolling_mreg(A, c, E, n, t0, t1, j0, j1)
     elif op == DRAWDOWN:
         windows.rolling_drawdown(A, c, F, n, t0, t1, j0, j1, S)
     elif op == SUMAC:
@@ -124,10 +124,10 @@ def recursive_step(A: F8, c: I8, F: F8, E: I8, periods: I8, n: int, t0: int, t1:
         recursive.ffill(A, c, n, t0, t1, j0, j1)
 
 
-@entry
+@kernel
 def along_time(
-    code: I8, first: int, last: int, A: F8, F: F8, E: I8, periods: I8, starts: I8, out: NDArray[np.float64],
-    n: int, t0: int, t1: int, j0: int, j1: int, tile: int, S: F8,
+    code: I8, first: int, last: int, A: F8, F: F8, E: I8, periods: I8, B: I8, out: NDArray[np.float64], n: int,
+    t0: int, t1: int, j0: int, j1: int, tile: int, S: F8,
 ) -> None:  # fmt: skip
     """Run instructions [first, last) over rows [t0, t1) and assets [j0, j1), all of them tile by tile."""
     for a in range(j0, j1, tile):
@@ -140,12 +140,12 @@ def along_time(
             elif op == OUTPUT:
                 emit(A, c, out, n, t0, t1, a, b)
             elif op < EMA:
-                window_step(A, c, F, E, starts, n, t0, t1, a, b, S)
+                window_step(A, c, F, E, B, n, t0, t1, a, b, S)
             else:
                 recursive_step(A, c, F, E, periods, n, t0, t1, a, b)
 
 
-@entry
+@kernel
 def across_names(
     code: I8, first: int, last: int, A: F8, U: U8, F: F8, E: I8, n: int, t0: int, t1: int, K: U8, H: U4, G: F8
 ) -> None:
@@ -163,13 +163,34 @@ def across_names(
 
 
 @entry
-def whole_plan(
-    code: I8, phases: I8, A: F8, U: U8, F: F8, E: I8, periods: I8, starts: I8, out: NDArray[np.float64], n: int,
-    t0: int, t1: int, tile: int, S: F8, K: U8, H: U4, G: F8,
+def run_phases(
+    code: I8, phases: I8, A: F8, F: F8, E: I8, periods: I8, B: I8, out: NDArray[np.float64], n: int, t0: int, t1: int,
+    j0: int, j1: int, d0: int, d1: int, tile: int, S: F8, K: U8, H: U4, G: F8,
 ) -> None:  # fmt: skip
-    """Run every phase on one thread; a phase is (first, last, across names or not)."""
+    """Run phases (first, last, across names or not) of rows [t0, t1).
+
+    Along time assets [j0, j1) are this thread's, across names rows [d0, d1).
+    """
+    U = A.view(np.uint64)
     for p in range(len(phases)):
         if phases[p, 2] == 0:
-            along_time(code, phases[p, 0], phases[p, 1], A, F, E, periods, starts, out, n, t0, t1, 0, n, tile, S)
+            along_time(code, phases[p, 0], phases[p, 1], A, F, E, periods, B, out, n, t0, t1, j0, j1, tile, S)
         else:
-            across_names(code, phases[p, 0], phases[p, 1], A, U, F, E, n, t0, t1, K, H, G)
+            across_names(code, phases[p, 0], phases[p, 1], A, U, F, E, n, d0, d1, K, H, G)
+
+
+# The one variant there is. `out` may be a part of a larger array, so that it has strides of its own.
+_I, _TABLE = types.int64, types.int64[:, ::1]
+_SIGNATURE = (
+    _TABLE, _TABLE, types.float64[::1], types.float64[::1], types.int64[::1], _TABLE, _TABLE, types.float64[:, :, :],
+    *(_I,) * 8, types.float64[:, ::1], types.uint64[:, ::1], types.uint32[:, ::1], types.float64[:, ::1],
+)  # fmt: skip
+_only_one = threading.Lock()
+
+
+def ready() -> None:
+    """Load the compiled driver, or compile it; no other variant can be compiled then."""
+    with _only_one:
+        if not run_phases.signatures:
+            run_phases.compile(_SIGNATURE)
+            run_phases.disable_compile()

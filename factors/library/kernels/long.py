@@ -1,242 +1,316 @@
-"""Sums over long windows in a bounded number of steps per row, without drift.
+"""Sums and moments over long windows in a bounded number of steps per row, without drift.
 
 Rows fall into blocks of BLOCK_DAYS calendar days, wherever the data begin. A window is the end of its oldest block (a
-suffix, summed backwards once per block), the whole blocks between (summed anew when a block is entered or left) and the
-beginning of the current block (a running sum). Nothing is ever subtracted, so nothing drifts and a NaN leaves with its
-row; and the value depends on the window's rows and dates alone, so that any start agrees bit for bit.
-`starts[r % len(starts)]` is the first row of row r's block.
+suffix), the whole blocks between, and the beginning of the current block. What is kept of each is put together anew for
+every row; nothing is ever subtracted, so nothing drifts and a missing value leaves with its row; and the result depends
+on the window's rows and dates alone, so that any start agrees bit for bit.
+
+The suffixes of a block are taken from its newest row backwards, a share of them at each step of the window through the
+block before, so that no row costs much more than another. A node's state is the whole blocks together, SLOTS suffixes
+and a ring of `kept_blocks` blocks with the current one; each of these is `n_sums` rows of assets:
+
+* of one panel its sum and, unless the window is strict, the number of rows that are there;
+* of p panels their means, the p (p + 1) / 2 sums of products about them, and the number of rows where all are there,
+  taken row by row (Welford 1962) and put together by parts (Chan, Golub and LeVeque 1983), so that a level far from
+  zero costs no digits and a constant has no variance.
+
+`B` says of row r, at `r % B.shape[1]`: the first row of its block, the first row after it (0 while it is not over), and
+the number of its block.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from factors.library.kernels.layout import FC, I0, I1, L0, L1, MINP, MODE, OUT, OUTR, P0, P1, R0, R1, ST, W
+from factors.library.kernels.layout import FC, MINP, MODE, NX, OP, OUT, OUTR, P0, P1, ST, Op, W
 from factors.library.kernels.moments import pair_value
+from factors.library.kernels.regression import answer, column, solve
 from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
 
 NAN = np.nan
+LONG_SUM, LONG_PAIR = int(Op.LONG_SUM), int(Op.LONG_PAIR)
 BLOCK_DAYS = 32
-# Part of a sum of squares that is no more than its rounding.
-ROUNDING = 1e-13
-# running sum, whole blocks, suffixes; each a value and a count
-SUM_ROWS = 2 * (2 + BLOCK_DAYS)
-# references of x and y; then six sums for the running part, the whole blocks and the suffixes
-PAIR_ROWS = 2 + 6 * (2 + BLOCK_DAYS)
+FIRST, END, NUMBER = range(3)
+# A block's suffixes come in on one side while those of the block before leave on the other.
+SLOTS = BLOCK_DAYS + 2
+# No exchange has fewer rows in a block; sparser dates are as right, only slower.
+ROWS_A_BLOCK = 18
+# Scratch rows: the window's sums from 0 (55 of nine panels), then deviations of nine panels, and three more.
+DEVIATION = 55
+THERE, SHARE, REST = 64, 65, 66
+SCRATCH_ROWS = 67
+
+
+def kept_blocks(window: int) -> int:
+    """Blocks whose sums are kept for a window."""
+    return 2 + window // ROWS_A_BLOCK
+
+
+def n_sums(panels: int, *, strict: bool) -> int:
+    """Rows of sums of a part of the window."""
+    if panels == 1:
+        return 1 if strict else 2
+    return panels + panels * (panels + 1) // 2 + 1
+
+
+def state_rows(panels: int, window: int, *, strict: bool) -> int:
+    """Rows of state of a node."""
+    return n_sums(panels, strict=strict) * (1 + SLOTS + kept_blocks(window))
 
 
 @kernel
-def head_end(starts: I8, old: int, last: int) -> int:
-    """First row after `old` that begins a block, at most `last`."""
-    r = old + 1
-    while r < last and starts[r % len(starts)] != r:
-        r += 1
-    return r
+def suffix_slot(B: I8, r: int) -> int:
+    """Where the suffix that begins at row r is kept."""
+    i = r % B.shape[1]
+    back = B[END, i] - 1 - r
+    return back if B[NUMBER, i] % 2 == 0 else SLOTS - 1 - back
 
 
 @kernel
-def long_sum(A: F8, c: I8, starts: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
-    """Sum (mode 0) or mean (1) of a long window, strict or over the rows that are there."""
-    m, w = j1 - j0, c[W]
-    strict = c[MINP] == w
-    state = c[ST] + j0
-    for t in range(t0, t1):
-        out = row_of(t, 0, c[OUTR], c[OUT], n) + j0
-        z = A[out : out + m]
-        u = t - c[L0]
-        if u < 0:
-            z[:] = NAN
-            continue
-        begin, old = starts[u % len(starts)], u - w + 1
-        run, seen = A[state : state + m], A[state + n : state + n + m]
-        if begin == u:
-            run[:] = 0.0
-            seen[:] = 0.0
-        add_rows(A, c, n, u, u + 1, 1, j0, m, run, seen, strict)
-        mid, among = A[state + 2 * n : state + 2 * n + m], A[state + 3 * n : state + 3 * n + m]
-        entered = old >= 0 and starts[old % len(starts)] == old
-        if begin == u or entered or old == 0:
-            end = min(head_end(starts, old, begin), begin) if old >= 0 else 0
-            mid[:] = 0.0
-            among[:] = 0.0
-            add_rows(A, c, n, end, begin, 1, j0, m, mid, among, strict)
-            if entered or old == 0:
-                suffixes(A, c, n, old, end, state, j0, m, strict)
-        if old < 0 and strict:
-            z[:] = NAN
-            continue
-        o = state + (4 + 2 * (max(old, 0) % BLOCK_DAYS)) * n
-        head, first = A[o : o + m], A[o + n : o + n + m]
-        weight = 1.0 if old >= 0 else 0.0
-        finish_sum(c, run, seen, mid, among, head, first, weight, z, strict)
+def due(B: I8, old: int) -> tuple[int, int]:
+    """Rows [first, last) whose suffixes are due while `old` is the window's oldest row.
 
-
-@kernel
-def finish_sum(
-    c: I8, run: F8, seen: F8, mid: F8, among: F8, head: F8, first: F8, weight: float, z: F8, strict: bool
-) -> None:  # fmt: skip
-    """Put the three parts together."""
-    if strict:
-        scale = 1.0 / c[W] if c[MODE] == 1 else 1.0
-        for j in range(len(z)):
-            v = ((head[j] + mid[j]) + run[j]) * scale
-            z[j] = v if abs(v) <= LARGEST else NAN
-        return
-    least = float(c[MINP])
-    for j in range(len(z)):
-        count = (first[j] * weight + among[j]) + seen[j]
-        v = (head[j] * weight + mid[j]) + run[j]
-        v = v / count if c[MODE] == 1 else v
-        z[j] = v if count >= least and abs(v) <= LARGEST else NAN
-
-
-@kernel
-def add_rows(
-    A: F8, c: I8, n: int, first: int, last: int, step: int, j0: int, m: int, total: F8, count: F8, strict: bool
-) -> None:  # fmt: skip
-    """Add rows [first, last) of the operand, in order."""
-    for r in range(first, last, step):
-        o = row_of(r, 0, c[R0], c[I0], n) + j0
-        x = A[o : o + m]
-        if strict:
-            for j in range(m):
-                total[j] += x[j]
-        else:
-            for j in range(m):
-                there = x[j] == x[j]
-                total[j] += x[j] if there else 0.0
-                count[j] += 1.0 if there else 0.0
-
-
-@kernel
-def suffixes(A: F8, c: I8, n: int, old: int, end: int, state: int, j0: int, m: int, strict: bool) -> None:
-    """Sums of rows [r, end) for every r of the oldest block, from the newest backwards."""
-    for r in range(end - 1, old - 1, -1):
-        o = row_of(r, 0, c[R0], c[I0], n) + j0
-        x = A[o : o + m]
-        o = state + (4 + 2 * (r % BLOCK_DAYS)) * n
-        total, count = A[o : o + m], A[o + n : o + n + m]
-        o = state + (4 + 2 * ((r + 1) % BLOCK_DAYS)) * n
-        after, beyond = A[o : o + m], A[o + n : o + n + m]
-        last = r == end - 1
-        for j in range(m):
-            there = strict or x[j] == x[j]
-            v = x[j] if there else 0.0
-            total[j] = v if last else after[j] + v
-            count[j] = (0.0 if last else beyond[j]) + (1.0 if there else 0.0)
-
-
-@kernel
-def long_pair(A: F8, c: I8, F: F8, starts: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
-    """Any PAIR mode over a long window. Sums are of differences from the values at the current block's first row."""
-    m, w = j1 - j0, c[W]
-    strict = c[MINP] == w
-    state = c[ST] + j0
-    run, mid, tail = state + 2 * n, state + 8 * n, state + 14 * n
-    for t in range(t0, t1):
-        out = row_of(t, 0, c[OUTR], c[OUT], n) + j0
-        u = t
-        begin, old = starts[u % len(starts)], u - w + 1
-        if begin == u:
-            references(A, c, n, u, state, j0, m)
-            clear(A, run, n, m)
-        add_pairs(A, c, n, u, u + 1, state, run, j0, m, strict)
-        if begin == u or old == 0 or (old >= 0 and starts[old % len(starts)] == old):
-            end = min(head_end(starts, old, begin), begin) if old >= 0 else 0
-            clear(A, mid, n, m)
-            add_pairs(A, c, n, end, begin, state, mid, j0, m, strict)
-            for r in range(end - 1, old - 1, -1):
-                here, after = tail + 6 * (r % BLOCK_DAYS) * n, tail + 6 * ((r + 1) % BLOCK_DAYS) * n
-                for a in range(6):
-                    for j in range(m):
-                        A[here + a * n + j] = 0.0 if r == end - 1 else A[after + a * n + j]
-                add_pairs(A, c, n, r, r + 1, state, here, j0, m, strict)
-        if old < 0 and strict:
-            A[out : out + m] = NAN
-            continue
-        here = tail + 6 * (max(old, 0) % BLOCK_DAYS) * n
-        for a in range(6):
-            for j in range(m):
-                head = A[here + a * n + j] if old >= 0 else 0.0
-                S[a, j] = (head + A[mid + a * n + j]) + A[run + a * n + j]
-        finish_pair(A, c, F, n, t, state, out, j0, m, S)
-
-
-@kernel
-def references(A: F8, c: I8, n: int, u: int, state: int, j0: int, m: int) -> None:
-    """References of x and y for the block that begins at row u."""
-    for j in range(j0, j0 + m):
-        A[state + j - j0] = reference(A, u - c[L1], c[R1], c[I1] + j, n)
-        A[state + n + j - j0] = reference(A, u - c[L0], c[R0], c[I0] + j, n)
-
-
-@kernel
-def reference(A: F8, r: int, rows: int, off: int, n: int) -> float:
-    """Value of the newest row that is there, of BLOCK_DAYS rows; 0 without one.
-
-    A window longer than two blocks holds these rows as long as the block of row r lasts, wherever the data begin.
+    They are of the block after that of row `old`. Before the data there is a block as long as the first one.
     """
-    for k in range(BLOCK_DAYS):
-        x = A[off + ((r - k) % rows) * n]
-        if x == x:
-            return float(x)
-    return 0.0
+    size = B.shape[1]
+    if old < 0:
+        rows = length = end = B[END, 0]
+        at = old + rows
+        if at < 0:
+            return 0, 0
+    else:
+        i = old % size
+        rows, at = B[END, i] - B[FIRST, i], old - B[FIRST, i]
+        end = B[END, B[END, i] % size]
+        length = end - B[END, i]
+    done = (length * at + rows - 1) // rows
+    need = (length * (at + 1) + rows - 1) // rows
+    return end - need, end - done
 
 
 @kernel
-def spread(square: float, total: float, count: float) -> float:
-    """Sum of squares about the mean; 0 where only rounding is left (never so with a reference in the window)."""
-    about = square - total * total / count
-    return 0.0 if about <= ROUNDING * square else about
-
-
-@kernel
-def clear(A: F8, at: int, n: int, m: int) -> None:
-    """Six sums to zero."""
-    for a in range(6):
+def clear(A: F8, at: int, sums: int, n: int, m: int) -> None:
+    """A part without rows."""
+    for a in range(sums):
         A[at + a * n : at + a * n + m] = 0.0
 
 
 @kernel
-def add_pairs(
-    A: F8, c: I8, n: int, first: int, last: int, state: int, at: int, j0: int, m: int, strict: bool
+def add_row(
+    A: F8, c: I8, E: I8, n: int, r: int, at: int, p: int, sums: int, j0: int, m: int, S: F8, strict: bool
 ) -> None:  # fmt: skip
-    """Add the pairs of rows [first, last) to the six sums at `at`: x, y, xx, yy, xy, count."""
-    rx, ry = A[state : state + m], A[state + n : state + n + m]
-    sx, sy = A[at : at + m], A[at + n : at + n + m]
-    sxx, syy = A[at + 2 * n : at + 2 * n + m], A[at + 3 * n : at + 3 * n + m]
-    sxy, count = A[at + 4 * n : at + 4 * n + m], A[at + 5 * n : at + 5 * n + m]
-    for r in range(first, last):
-        oy = row_of(r, c[L0], c[R0], c[I0], n) + j0
-        ox = row_of(r, c[L1], c[R1], c[I1], n) + j0
-        y, x = A[oy : oy + m], A[ox : ox + m]
+    """Add row r to the part at `at`."""
+    if p > 1:
+        add_moments(A, c, E, n, r, at, p, sums, j0, m, S, strict)
+        return
+    o = column(c, E, 0, n, r) + j0
+    x, total = A[o : o + m], A[at : at + m]
+    if strict:
         for j in range(m):
-            dx, dy = x[j] - rx[j], y[j] - ry[j]
-            there = strict or (dx == dx and dy == dy)
-            dx, dy = (dx, dy) if there else (0.0, 0.0)
-            sx[j] += dx
-            sy[j] += dy
-            sxx[j] += dx * dx
-            syy[j] += dy * dy
-            sxy[j] += dx * dy
-            count[j] += 1.0 if there else 0.0
+            total[j] += x[j]
+        return
+    count = A[at + n : at + n + m]
+    for j in range(m):
+        there = x[j] == x[j]
+        total[j] += x[j] if there else 0.0
+        count[j] += 1.0 if there else 0.0
 
 
 @kernel
-def finish_pair(A: F8, c: I8, F: F8, n: int, t: int, state: int, out: int, j0: int, m: int, S: F8) -> None:
-    """Values from the sums in S."""
-    oy = row_of(t, c[L0], c[R0], c[I0], n) + j0
-    ox = row_of(t, c[L1], c[R1], c[I1], n) + j0
+def add_moments(
+    A: F8, c: I8, E: I8, n: int, r: int, at: int, p: int, sums: int, j0: int, m: int, S: F8, strict: bool
+) -> None:  # fmt: skip
+    """Add row r to means, products and count where all panels are there."""
+    there, share, rest = S[THERE, :m], S[SHARE, :m], S[REST, :m]
+    there[:] = 1.0
+    for i in range(p):
+        o = column(c, E, i, n, r) + j0
+        x, mean, d = A[o : o + m], A[at + i * n : at + i * n + m], S[DEVIATION + i, :m]
+        for j in range(m):
+            d[j] = x[j] - mean[j]
+            there[j] = there[j] if strict or d[j] == d[j] else 0.0
+    o = at + (sums - 1) * n
+    count = A[o : o + m]
+    for j in range(m):
+        count[j] += there[j]
+        share[j] = there[j] / max(count[j], 1.0)
+        rest[j] = 1.0 - share[j]
+    a = at + p * n
+    for i in range(p):
+        d, mean = S[DEVIATION + i, :m], A[at + i * n : at + i * n + m]
+        for j in range(m):
+            d[j] = d[j] if there[j] == 1.0 else 0.0
+            mean[j] += d[j] * share[j]
+        for h in range(i + 1):
+            e, product = S[DEVIATION + h, :m], A[a : a + m]
+            for j in range(m):
+                product[j] += (d[j] * rest[j]) * e[j]
+            a += n
+
+
+@kernel
+def merge(S: F8, A: F8, at: int, p: int, sums: int, n: int, m: int) -> None:
+    """Add the part at `at` to that in S."""
+    if p == 1:
+        for a in range(sums):
+            total, more = S[a, :m], A[at + a * n : at + a * n + m]
+            for j in range(m):
+                total[j] += more[j]
+        return
+    o = at + (sums - 1) * n
+    count, more, share, rest = S[sums - 1, :m], A[o : o + m], S[SHARE, :m], S[REST, :m]
+    for j in range(m):
+        both = count[j] + more[j]
+        share[j] = more[j] / max(both, 1.0)
+        rest[j] = count[j] * share[j]
+        count[j] = both
+    a = p
+    for i in range(p):
+        d, mean, other = S[DEVIATION + i, :m], S[i, :m], A[at + i * n : at + i * n + m]
+        for j in range(m):
+            d[j] = other[j] - mean[j]
+            mean[j] += d[j] * share[j]
+        for h in range(i + 1):
+            e, product, beside = S[DEVIATION + h, :m], S[a, :m], A[at + a * n : at + a * n + m]
+            for j in range(m):
+                product[j] = (product[j] + beside[j]) + (d[j] * rest[j]) * e[j]
+            a += 1
+
+
+@kernel
+def fold(
+    A: F8, c: I8, E: I8, B: I8, n: int, t: int, old: int, mid: int, ring: int, p: int, sums: int, j0: int, m: int,
+    S: F8, strict: bool,
+) -> None:  # fmt: skip
+    """Put the whole blocks together anew, the oldest first."""
+    size, kept, now = B.shape[1], 2 + c[W] // ROWS_A_BLOCK, B[NUMBER, t % B.shape[1]]
+    S[:sums, :m] = 0.0
+    r = B[END, old % size]
+    while r < B[FIRST, t % size]:
+        end, number = B[END, r % size], B[NUMBER, r % size]
+        at = ring + (number % kept) * sums * n
+        if now - number >= kept:
+            at = mid
+            clear(A, at, sums, n, m)
+            for q in range(r, end):
+                add_row(A, c, E, n, q, at, p, sums, j0, m, S, strict)
+        merge(S, A, at, p, sums, n, m)
+        r = end
+    put(S, A, mid, sums, n, m)
+
+
+@kernel
+def put(S: F8, A: F8, at: int, sums: int, n: int, m: int) -> None:
+    """Keep the part in S at `at`."""
+    for a in range(sums):
+        A[at + a * n : at + a * n + m] = S[a, :m]
+
+
+@kernel
+def take(S: F8, A: F8, at: int, sums: int, n: int, m: int) -> None:
+    """The part at `at` into S."""
+    for a in range(sums):
+        S[a, :m] = A[at + a * n : at + a * n + m]
+
+
+@kernel
+def long_window(A: F8, c: I8, F: F8, E: I8, B: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
+    """LONG_SUM, LONG_PAIR and LONG_MREG: the modes of SUM, PAIR and MREG but the residual skewness."""
+    m, w, size = j1 - j0, c[W], B.shape[1]
+    strict = c[MINP] == w
+    p = 1 if c[OP] == LONG_SUM else c[NX] + 2
+    sums = (1 if strict else 2) if p == 1 else p + p * (p + 1) // 2 + 1
+    step, kept = sums * n, 2 + w // ROWS_A_BLOCK
+    mid = c[ST] + j0
+    tail, ring = mid + step, mid + (1 + SLOTS) * step
+    for t in range(t0, t1):
+        old, begin, number = t - w + 1, B[FIRST, t % size], B[NUMBER, t % size]
+        run = ring + (number % kept) * step
+        if begin == t:
+            clear(A, run, sums, n, m)
+        add_row(A, c, E, n, t, run, p, sums, j0, m, S, strict)
+        if old >= 0 and B[FIRST, old % size] == old:
+            fold(A, c, E, B, n, t, old, mid, ring, p, sums, j0, m, S, strict)
+        elif begin == t and t > 0:
+            take(S, A, mid, sums, n, m)
+            merge(S, A, ring + ((number - 1) % kept) * step, p, sums, n, m)
+            put(S, A, mid, sums, n, m)
+        first, last = due(B, old)
+        for r in range(last - 1, first - 1, -1):
+            here = tail + suffix_slot(B, r) * step
+            if B[END, r % size] == r + 1:
+                clear(A, here, sums, n, m)
+            else:
+                take(S, A, tail + suffix_slot(B, r + 1) * step, sums, n, m)
+                put(S, A, here, sums, n, m)
+            add_row(A, c, E, n, r, here, p, sums, j0, m, S, strict)
+        o = row_of(t, 0, c[OUTR], c[OUT], n) + j0
+        z = A[o : o + m]
+        if old < 0 and strict:
+            z[:] = NAN
+            continue
+        if old >= 0:
+            take(S, A, tail + suffix_slot(B, old) * step, sums, n, m)
+        else:
+            S[:sums, :m] = 0.0
+        merge(S, A, mid, p, sums, n, m)
+        merge(S, A, run, p, sums, n, m)
+        if p == 1:
+            finish_sum(c, S, z, strict)
+        elif c[OP] == LONG_PAIR:
+            finish_pair(A, c, F, E, n, t, j0, z, S)
+        else:
+            finish_regression(A, c, E, n, t, p, sums, j0, z, S)
+
+
+@kernel
+def finish_sum(c: I8, S: F8, z: F8, strict: bool) -> None:
+    """Sum or mean of one row of assets."""
+    if strict:
+        scale = 1.0 / c[W] if c[MODE] == 1 else 1.0
+        for j in range(len(z)):
+            v = S[0, j] * scale
+            z[j] = v if abs(v) <= LARGEST else NAN
+        return
+    least = float(c[MINP])
+    for j in range(len(z)):
+        v = S[0, j] / S[1, j] if c[MODE] == 1 else S[0, j]
+        z[j] = v if S[1, j] >= least and abs(v) <= LARGEST else NAN
+
+
+@kernel
+def finish_pair(A: F8, c: I8, F: F8, E: I8, n: int, t: int, j0: int, z: F8, S: F8) -> None:
+    """Any PAIR mode of one row of assets; y comes first."""
+    oy, ox = column(c, E, 0, n, t) + j0, column(c, E, 1, n, t) + j0
     least = float(max(c[MINP], 2))
     zero = 0.0 if c[P1] == 1 else NAN
-    for j in range(m):
-        A[out + j] = NAN
+    for j in range(len(z)):
+        z[j] = NAN
         if S[5, j] >= least:
-            for a in range(2):
-                if spread(S[2 + a, j], S[a, j], S[5, j]) == 0.0:
-                    S[2 + a, j] = S[a, j] * S[a, j] / S[5, j]
             v = pair_value(
-                c[MODE], S[5, j], S[0, j], S[1, j], S[2, j], S[3, j], S[4, j], A[state + j], A[state + n + j],
-                A[ox + j], A[oy + j], float(c[P0]), zero, F[c[FC]],
+                c[MODE], S[5, j], 0.0, 0.0, S[4, j], S[2, j], S[3, j], S[1, j], S[0, j], A[ox + j], A[oy + j],
+                float(c[P0]), zero, F[c[FC]],
             )  # fmt: skip
-            A[out + j] = v if abs(v) <= LARGEST else NAN
+            z[j] = v if abs(v) <= LARGEST else NAN
+
+
+@kernel
+def finish_regression(A: F8, c: I8, E: I8, n: int, t: int, p: int, sums: int, j0: int, z: F8, S: F8) -> None:
+    """Any MREG mode but the residual skewness of one row of assets."""
+    mean, row, beta = np.empty(p), np.empty(p), np.empty(p)
+    gram, work = np.empty((p, p)), np.empty((p, p))
+    for j in range(len(z)):
+        z[j] = NAN
+        count = S[sums - 1, j]
+        # a missing count, of a name that joined without history, is not enough either
+        if not (count >= c[MINP] and count >= p + (1 if c[MODE] < 0 else 0)):
+            continue
+        a = p
+        for i in range(p):
+            mean[i], row[i] = S[i, j], A[column(c, E, i, n, t) + j0 + j]
+            for h in range(i + 1):
+                gram[i, h] = S[a, j]
+                a += 1
+        if solve(gram, work, beta, p, mean, int(count)):
+            v = answer(c[MODE], c[P0], count, mean, row, gram, beta, p)
+            z[j] = v if abs(v) <= LARGEST else NAN

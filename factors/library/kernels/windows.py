@@ -1,4 +1,4 @@
-"""Further operations over a window, read directly: exponential weights, order statistics, several regressors, paths."""
+"""Further operations over a window, read directly: exponential weights, order statistics, paths."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from factors.library.kernels.layout import FC, I0, I1, L0, L1, MINP, MODE, NX, OUT, OUTR, P0, P1, R0, R1, ST, W, X
-from factors.library.kernels.moments import FLAT, pair_value
+from factors.library.kernels.layout import FC, I0, I1, L0, L1, MINP, MODE, OUT, OUTR, P0, P1, R0, R1, ST, W
+from factors.library.kernels.moments import pair_value
 from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of, slot
 
 NAN = np.nan
@@ -140,129 +140,6 @@ def order_value(kept: F8, count: int, mode: int, k: int, q: float) -> float:
     for i in range(first, first + take):
         total += kept[i]
     return total / take
-
-
-@kernel
-def rolling_mreg(A: F8, c: I8, F: F8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
-    """Regression of y on several panels; MODE k > 0 slope k, 0 intercept, -1 R2, -2 residual, -3 std, -4 skew."""
-    p = c[NX] + 2
-    ref, row = np.empty(p), np.empty(p)
-    gram, work, beta = np.empty((p, p)), np.empty((p, p)), np.empty(p)
-    for t in range(t0, t1):
-        out = row_of(t, 0, c[OUTR], c[OUT], n)
-        for i in range(p):
-            S[0, i] = c[I0] if i == 0 else (c[I1] if i == 1 else E[c[X] + 3 * (i - 2)])
-            S[1, i] = c[R0] if i == 0 else (c[R1] if i == 1 else E[c[X] + 3 * (i - 2) + 1])
-            S[2, i] = c[L0] if i == 0 else (c[L1] if i == 1 else E[c[X] + 3 * (i - 2) + 2])
-        for j in range(j0, j1):
-            A[out + j] = mreg_value(A, c, n, t, j, p, S, ref, row, gram, work, beta)
-
-
-@kernel
-def read_row(A: F8, n: int, t: int, j: int, p: int, S: F8, row: F8) -> bool:
-    """The p operands of asset j at row t; whether all are there."""
-    for i in range(p):
-        rows = int(S[1, i])
-        row[i] = A[int(S[0, i]) + ((t - int(S[2, i])) % rows) * n + j]
-        if row[i] != row[i]:
-            return False
-    return True
-
-
-@kernel
-def mreg_value(
-    A: F8, c: I8, n: int, t: int, j: int, p: int, S: F8, ref: F8, row: F8, gram: F8, work: F8, beta: F8
-) -> float:  # fmt: skip
-    """One value of rolling_mreg: normal equations of centred columns, Cholesky."""
-    count = 0
-    ref[:] = 0.0
-    for k in range(c[W] - 1, -1, -1):
-        if read_row(A, n, t - k, j, p, S, row):
-            count += 1
-            for i in range(p):
-                ref[i] += row[i]
-    if count < c[MINP] or count < p + (1 if c[MODE] < 0 else 0):
-        return NAN
-    for i in range(p):
-        ref[i] /= count
-    gram[:, :] = 0.0
-    for k in range(c[W] - 1, -1, -1):
-        if read_row(A, n, t - k, j, p, S, row):
-            for i in range(p):
-                row[i] -= ref[i]
-                for h in range(i + 1):
-                    gram[i, h] += row[i] * row[h]
-    if not solve(gram, work, beta, p, ref, count):
-        return NAN
-    mode = c[MODE]
-    if mode > 0:
-        return float(beta[mode])
-    intercept = ref[0]
-    explained = 0.0
-    for i in range(1, p):
-        intercept -= beta[i] * ref[i]
-        explained += beta[i] * gram[i, 0]
-    if mode == 0:
-        return float(intercept)
-    if mode == -1:
-        flat = gram[0, 0] <= count * (FLAT * ref[0]) ** 2
-        return NAN if flat else min(max(explained / gram[0, 0], 0.0), 1.0)
-    if mode == -3:
-        free = count - c[P0]
-        return math.sqrt(max(gram[0, 0] - explained, 0.0) / free) if free > 0 else NAN
-    if mode == -2:
-        if not read_row(A, n, t, j, p, S, row):
-            return NAN
-        rest = row[0] - intercept
-        for i in range(1, p):
-            rest -= beta[i] * row[i]
-        return float(rest)
-    return residual_skew(A, c, n, t, j, p, S, row, beta, intercept, count)
-
-
-@kernel
-def residual_skew(
-    A: F8, c: I8, n: int, t: int, j: int, p: int, S: F8, row: F8, beta: F8, intercept: float, count: int
-) -> float:  # fmt: skip
-    """m3 / m2^1.5 of the residuals."""
-    square, cube = 0.0, 0.0
-    for k in range(c[W] - 1, -1, -1):
-        if read_row(A, n, t - k, j, p, S, row):
-            rest = row[0] - intercept
-            for i in range(1, p):
-                rest -= beta[i] * row[i]
-            square += rest * rest
-            cube += rest * rest * rest
-    square /= count
-    return cube / count / (square * math.sqrt(square)) if square > 1e-28 else NAN
-
-
-@kernel
-def solve(gram: F8, work: F8, beta: F8, p: int, ref: F8, count: int) -> bool:
-    """Slopes of column 0 on columns 1..p-1 from their centred products; False if they are collinear."""
-    for i in range(1, p):
-        for h in range(1, i + 1):
-            v = gram[i, h]
-            for q in range(1, h):
-                v -= work[i, q] * work[h, q]
-            if i == h:
-                floor = max(1e-12 * gram[i, i], count * (FLAT * ref[i]) ** 2)
-                if not v > floor:
-                    return False
-                work[i, i] = math.sqrt(v)
-            else:
-                work[i, h] = v / work[h, h]
-    for i in range(1, p):
-        v = gram[i, 0]
-        for q in range(1, i):
-            v -= work[i, q] * beta[q]
-        beta[i] = v / work[i, i]
-    for i in range(p - 1, 0, -1):
-        v = beta[i]
-        for q in range(i + 1, p):
-            v -= work[q, i] * beta[q]
-        beta[i] = v / work[i, i]
-    return True
 
 
 @kernel
