@@ -101,6 +101,44 @@ def test_the_recursive_factors_say_so(library):
     assert library.recursive == RECURSIVE
 
 
+CALENDARS = {
+    "every day": np.ones(150, int),
+    "once a week": np.full(150, 7),
+    "once a month": np.full(150, 31),
+    "with long holidays": np.random.default_rng(1).choice([1, 1, 1, 2, 40, 95], 150),
+}
+
+
+@pytest.mark.parametrize("gaps", CALENDARS.values(), ids=CALENDARS)
+def test_long_windows_are_right_and_forget_where_they_began_whatever_the_calendar(panel_of, gaps):
+    panel = panel_of(150, 9, seed=3)
+    panel.dates = np.datetime64("2015-03-05") + np.cumsum(gaps)
+    library = compile_library(
+        {
+            "sum": "mean(close, 70)",
+            "some": "sum(close, 66, min_periods=4)",
+            "pair": "corr(close, volume, 68)",
+            "fit": "mreg_slope(2, 71, returns, benchmark_return, volume, min_periods=30)",
+        }
+    )
+    whole, later = batch(library, panel), batch(library, panel, slice(17, None), block=5)
+    stream = library.stream(9)
+    for t in range(150):
+        result = stream.update(*rows(panel, t))
+        for k, name in enumerate(library.ids):
+            same(result[k], whole[name][t])
+    close, volume = panel.fields["close"], panel.fields["volume"]
+    for name in library.ids:
+        ready = library.lookback[name]
+        same(later[name][ready:], whole[name][17 + ready :])
+    for t in range(72, 150):
+        for j in (3, 5):
+            np.testing.assert_allclose(whole["sum"][t, j], close[t - 69 : t + 1, j].mean(), rtol=1e-13)
+            expected = np.corrcoef(close[t - 67 : t + 1, j], volume[t - 67 : t + 1, j])[0, 1]
+            np.testing.assert_allclose(whole["pair"][t, j], expected, rtol=1e-10)
+        np.testing.assert_allclose(whole["some"][t, 0], np.nansum(close[t - 65 : t + 1, 0]), rtol=1e-13)
+
+
 def test_nothing_is_said_before_the_warm_up_of_the_panel_or_of_a_late_listing(library, market, whole):
     listed = 130 // 3
     for name in library.ids:
