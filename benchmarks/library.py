@@ -110,9 +110,12 @@ def verdict(what: str, value: float, target: float, *, at_least: bool) -> bool:
     return met
 
 
-def told(label: str, ms: np.ndarray) -> None:
-    """Print a distribution."""
-    print(f"  {label}: p50 {np.median(ms):.2f} ms, p99 {np.percentile(ms, 99):.2f} ms, max {ms.max():.2f} ms a bar")
+def told(label: str, ms: np.ndarray, cells: int) -> None:
+    """Print a distribution over bars of so many cells."""
+    middle, high = np.median(ms), np.percentile(ms, 99)
+    print(
+        f"  {label}: p50 {middle:.2f} ms ({1e6 * middle / cells:.0f} ns a cell), p99 {high:.2f}, max {ms.max():.2f} ms"
+    )
 
 
 def measure_batch(catalogue: Catalogue, alphas: Library, data: Panel, threads: int) -> bool:
@@ -148,13 +151,13 @@ def measure_stream(alphas: Library, data: Panel, bars: int) -> bool:
         part = narrow(data, names)
         print(f"streaming, {len(COMMON)} alphas, {names} names")
         ours = stream(alphas, part, bars)
-        told("ours (float64), one thread", ours)
+        told("ours (float64), one thread", ours, len(COMMON) * names)
         theirs = []
         for threads in (1, 2):
             other = peer("kunquant_alpha101.py", ["stream"], part, bars, threads)
             if other:
                 theirs.append(np.array(other["ms"][bars // 5 :]))
-                told(f"KunQuant (float32), {threads} threads", theirs[-1])
+                told(f"KunQuant (float32), {threads} threads", theirs[-1], len(COMMON) * names)
         if theirs:
             fastest = min(np.median(ms) for ms in theirs)
             met.append(verdict("part of KunQuant's time", np.median(ours) / fastest, 1, at_least=False))
@@ -166,8 +169,7 @@ def measure_bar(whole: Library, data: Panel, bars: int) -> bool:
     for names in sorted({min(504, data[0]["close"].shape[1]), data[0]["close"].shape[1]}):
         ms = stream(whole, narrow(data, names), bars)
         print(f"one bar of the whole library, {len(whole.ids)} factors, {names} names, one thread")
-        told("ours", ms)
-        print(f"  {1e3 * np.median(ms) / len(whole.ids) / names * 1e3:.1f} ns a cell")
+        told("ours (float64)", ms, len(whole.ids) * names)
     return True
 
 
