@@ -58,17 +58,22 @@ def narrow(data: Panel, names: int) -> Panel:
     return few[0], few[1], dates
 
 
-def batch(library: Library, data: Panel, threads: int) -> tuple[float, float]:
-    """Seconds of the batch, each block used again for the next, and the share of missing values (not timed)."""
+def clocks() -> np.ndarray:
+    """Seconds by the wall and of this process on all processors."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def batch(library: Library, data: Panel, threads: int) -> tuple[np.ndarray, float]:
+    """Clocks of the batch, each block used again for the next, and the share of missing values (not timed)."""
     fields, groups, dates = data
-    missing, cells, seconds = 0, 0, 0.0
-    start = time.perf_counter()
+    missing, cells, spent = 0, 0, np.zeros(2)
+    start = clocks()
     for _, block in library.run_blocks(fields, groups=groups, dates=dates, threads=threads):
-        seconds += time.perf_counter() - start
+        spent += clocks() - start
         missing += int(np.isnan(block).sum())
         cells += block.size
-        start = time.perf_counter()
-    return seconds + time.perf_counter() - start, missing / cells
+        start = clocks()
+    return spent + clocks() - start, missing / cells
 
 
 def stream(library: Library, data: Panel, bars: int) -> np.ndarray:
@@ -110,6 +115,13 @@ def verdict(what: str, value: float, target: float, *, at_least: bool) -> bool:
     return met
 
 
+def spent(label: str, found: dict, million_cells: float) -> None:
+    """Print what a batch took."""
+    rate = million_cells / found["seconds"]
+    gaps = f", {found['missing']:.1%} missing" if "missing" in found else ""
+    print(f"  {label}: {found['seconds']:.2f} s, {found['cpu']:.2f} s of CPU, {rate:.1f} M cells/s{gaps}")
+
+
 def told(label: str, ms: np.ndarray, cells: int) -> None:
     """Print a distribution over bars of so many cells."""
     middle, high = np.median(ms), np.percentile(ms, 99)
@@ -123,8 +135,8 @@ def measure_batch(catalogue: Catalogue, alphas: Library, data: Panel, threads: i
     dates, names = data[0]["close"].shape
     cells = len(COMMON) * dates * names / 1e6
     print(f"batch, {len(COMMON)} alphas, {dates} x {names}, {threads} threads")
-    seconds, missing = batch(alphas, data, threads)
-    print(f"  ours (float64): {seconds:.2f} s, {cells / seconds:.1f} M cells/s, {missing:.1%} missing")
+    (seconds, busy), missing = batch(alphas, data, threads)
+    spent("ours (float64)", {"seconds": seconds, "cpu": busy, "missing": missing}, cells)
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(folder) / "formulas.json"
         texts.write_text(json.dumps({k: catalogue.entries[k].formula for k in COMMON}))
@@ -132,15 +144,14 @@ def measure_batch(catalogue: Catalogue, alphas: Library, data: Panel, threads: i
             "KunQuant (float32)": peer("kunquant_alpha101.py", ["batch"], data, dates, threads),
             "py-alpha-lib (float64)": peer("py_alpha_lib_alpha101.py", [str(texts)], data, dates, threads),
         }
-    ratios = []
-    for label, other in found.items():
-        if other:
-            ratios.append(other["seconds"] / seconds)
-            more = f", {other['missing']:.1%} missing" if "missing" in other else ""
-            print(f"  {label}: {other['seconds']:.2f} s, {cells / other['seconds']:.1f} M cells/s{more}")
+    there = {label: other for label, other in found.items() if other}
+    for label, other in there.items():
+        spent(label, other, cells)
     met = [verdict("million cells a second", cells / seconds, 30, at_least=True)]
-    if ratios:
-        met.append(verdict("times as fast as the faster peer", min(ratios), 2, at_least=True))
+    for what, key, mine in (("as fast as", "seconds", seconds), ("less CPU than", "cpu", busy)):
+        if there:
+            ratio = min(other[key] for other in there.values()) / mine
+            met.append(verdict(f"times {what} the better peer", ratio, 2, at_least=True))
     return all(met)
 
 
@@ -181,8 +192,7 @@ def measure_history(dates: int, names: int, threads: int) -> bool:
     )
     found = json.loads(done.stdout)
     print(f"batch of the whole library, {found['factors']} factors, {dates} x {names}, {threads} threads")
-    cells = found["factors"] * dates * names / 1e6
-    print(f"  {found['seconds']:.1f} s, {cells / found['seconds']:.1f} M cells/s, {found['missing']:.1%} missing")
+    spent("ours (float64)", found, found["factors"] * dates * names / 1e6)
     print(f"  progress told {found['told']} times; inputs {found['inputs_gb']:.2f} GB of the peak")
     return verdict("peak memory, GB", found["peak_gb"], 8, at_least=False)
 
@@ -193,11 +203,11 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
 
 
 def measure_scaling(catalogue: Catalogue, alphas: Library) -> bool:
-    """Time against names, days and factors, one thread, the best of two; exponents fitted in logarithms."""
-    print("scaling of the batch, one thread: seconds, and the exponent of the size")
+    """CPU time against names, days and factors, one thread, the best of two; exponents fitted in logarithms."""
+    print("scaling of the batch, one thread: seconds of CPU, and the exponent of the size")
 
     def fitted(label: str, sizes: list[int], runs: list[tuple[Library, Panel]]) -> float:
-        seconds = [min(batch(library, data, 1)[0] for _ in range(2)) for library, data in runs]
+        seconds = [min(batch(library, data, 1)[0][1] for _ in range(2)) for library, data in runs]
         power = exponent(sizes, seconds)
         pairs = ", ".join(f"{size}: {s:.2f}" for size, s in zip(sizes, seconds, strict=True))
         print(f"  {label}: {pairs}; exponent {power:.2f}")

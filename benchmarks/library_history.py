@@ -8,10 +8,9 @@ Prints one line of JSON.
 import json
 import resource
 import sys
-import time
 
 import numpy as np
-from library import market
+from library import clocks, market
 
 from factors.library import Catalogue, compile_library
 
@@ -21,19 +20,19 @@ def main(dates: int, names: int, threads: int) -> None:
     library = compile_library(Catalogue.load().entries)
     fields, groups, days = market(dates, names)
     told: list[int] = []
-    missing, seconds = 0, 0.0
-    start = time.perf_counter()
+    missing, spent, start = 0, np.zeros(2), clocks()
     blocks = library.run_blocks(
         fields, groups=groups, dates=days, threads=threads, progress=lambda done, _: told.append(done)
     )
     for _, block in blocks:
-        seconds += time.perf_counter() - start
+        spent += clocks() - start
         missing += int(np.isnan(block).sum())
-        start = time.perf_counter()
-    seconds += time.perf_counter() - start
+        start = clocks()
+    spent += clocks() - start
     found = {
         "factors": len(library.ids),
-        "seconds": seconds,
+        "seconds": spent[0],
+        "cpu": spent[1],
         "missing": missing / (len(library.ids) * dates * names),
         "told": len(told),
         "inputs_gb": sum(v.nbytes for v in fields.values()) / 1e9,
