@@ -224,6 +224,13 @@ async def load_market(connection: Connection, market: Market) -> dict[str, Any]:
     return await model_status(connection, market.model_id)
 
 
+async def warm_library(connection: Connection, model_id: str) -> None:
+    """Let the factor library of a model be warmed in the background, so that the first request need not wait for it."""
+    asked = {"model_id": model_id, "wait": False}
+    with contextlib.suppress(EngineError):  # the first request warms it then
+        await connection.face.answer(OPERATIONS["update_factors"], asked, priority=Priority.LOW)
+
+
 async def model_status(connection: Connection, model_id: str) -> dict[str, Any]:
     """Give the status of a model at its newest version."""
     return await connection.face.answer(OPERATIONS["model_status"], {"model_id": model_id}, priority=Priority.HIGH)

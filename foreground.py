@@ -184,6 +184,7 @@ class _Run:
         self.loop.run(engine.start_rest(self.current, self.connection))
         self._remember()
         self._all_ready()
+        self.loop.run(engine.warm_library(self.connection, self.market.model_id))
         self._remember()
 
     def _stage(self, name: str) -> contextlib.AbstractContextManager[show.Stage]:

@@ -2,56 +2,63 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from actors.base import WorkloadActor
 from actors.confidence import confidence_score
-from actors.live_library import Formulas, LiveLibrary
+from actors.formulas import Formulas, read_registered, write_registered
+from actors.library_day import FORMS, LibraryDay
+from actors.library_tables import value_tables
+from actors.library_values import last_row, library_day, window_values
+from actors.live_models import LiveModels
 from actors.panels import whole_panel
 from actors.queue import Answer
 from actors.slices import Slices, by_name, row_of, unknown_symbols
 from contracts.errors import EngineError, InvalidInput, UnknownFactor
-from contracts.work import Device, new_id
-from factors.library import Catalogue, Expression, FormulaError, compile_library, parse
+from contracts.work import Device
+from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
 from factors.library.fields import computable, library_fields
 from factors.library.scores import cross_section, rank_correlations
 from store import Version
 
 Batch = list[dict[str, Any]]
-LIVE_KEPT = 2
 REGISTERED_MOST = 500
 """Formulas of callers' own that are kept; one more is refused."""
+DAYS_KEPT = 4
+"""Past dates whose values are kept for `factor_results`, of all models together."""
+WAIT_S = 90.0
+"""How long an item waits for a warm-up; the caller is then told how far it is."""
 
 
 class FactorLibrary(WorkloadActor):
     """Keeps the library of the models that were asked for current; one step per appended day."""
 
     def prepare(self) -> None:
-        """Read the catalogue and the registered formulas, compile them, and load the kernels on a tiny panel."""
+        """Read the catalogue and the registered formulas, compile them, load the kernels, and take up saved states."""
         self.slices = Slices()
         self._path = self.settings.store_path / "formulas.json"
-        self._live: OrderedDict[str, LiveLibrary] = OrderedDict()
-        self.formulas = Formulas(Catalogue.load(), _read(self._path))
+        self._days: OrderedDict[tuple[str, str, tuple[str, ...]], LibraryDay] = OrderedDict()
+        catalogue = Catalogue.load()
+        self.formulas = Formulas(catalogue, read_registered(self._path, catalogue))
         compile_library({"warm": "rank(close)"}).stream(4).warm(
             {"close": np.ones((2, 4))}, {}, np.array(["2020-01-02", "2020-01-03"], "datetime64[D]")
         )
+        self.live = LiveModels(self.slices.store, self.settings.store_path / "library", self.settings.library_threads)
+        self.live.recover(self.formulas)
 
     def notes(self) -> dict[str, Any]:
-        """Give the counts of definitions and the models that are kept current."""
-        if not hasattr(self, "formulas"):
+        """Give the counts of definitions and how far the library of each model is."""
+        if not hasattr(self, "live"):
             return {}
         catalogue = self.formulas.catalogue
         return {
             "factor_definitions_loaded": len(catalogue.entries),
             "aliases": len(catalogue.aliases),
             "registered": len(self.formulas.registered),
-            "live_models": list(self._live),
+            "live_models": self.live.states(),
         }
 
     # -- definitions
@@ -61,8 +68,18 @@ class FactorLibrary(WorkloadActor):
         return [self._definitions(request, None) for request in batch]
 
     def factor_category(self, batch: Batch) -> list[Answer]:
-        """The definitions of one category."""
-        return [self._definitions(request, request["category"]) for request in batch]
+        """The definitions of one category; with a symbol also its values as they were computed last."""
+        return [self._category(request) for request in batch]
+
+    def _category(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._definitions(request, request["category"])
+        if request["symbol"] is not None:
+            names = [row["id"] for row in answer["body"]["definitions"]]
+            day = self._computed(request, None)
+            ids = tuple(name for name in names if name in day.position)
+            found = self._of_symbol(request, day, ids)
+            answer["body"]["calculation_result"] = {"factor_values": found["values"], **found["extra"]}
+        return answer
 
     def _definitions(self, request: dict[str, Any], category: str | None) -> dict[str, Any]:
         categories = dict(self.formulas.catalogue.categories())
@@ -121,104 +138,136 @@ class FactorLibrary(WorkloadActor):
 
     # -- values
 
+    def update_factors(self, batch: Batch) -> list[Answer]:
+        """Bring the library of a model up to its newest day."""
+        return [self._update(request) for request in batch]
+
+    def _update(self, request: dict[str, Any]) -> dict[str, Any]:
+        model_id = self.slices.head(request["model_id"]).manifest.model_id
+        if not request["wait"]:
+            if self.live.known(model_id) is None:
+                self.live.begin(model_id, self.formulas)
+            state = self.live.states().get(model_id, {"state": "warming"})
+            found = {"values": {}, "extra": state, "event": False}
+            return self._said(f"the library of {model_id} is {state['state']}", 0.0, found, state.get("model_version"))
+        live = self.live.current(model_id, self.formulas, WAIT_S)
+        day = live.day
+        defined = np.isfinite(day.values).sum(axis=1)
+        tables = value_tables(day)
+        extra = {
+            "date": str(day.date),
+            "factors": len(day.ids),
+            "names": len(day.symbols),
+            "steps": live.steps,
+            "tables": len(tables),
+        }
+        counts = dict(zip(day.ids, defined.tolist(), strict=True))
+        score = confidence_score(float((defined > 0).mean()), int(defined.max(initial=0)), 1)
+        message = f"{len(day.ids)} factors of {len(day.symbols)} names on {day.date}"
+        return self._said(message, score, {"values": counts, "extra": extra, "tables": tables}, day.number)
+
     def calculate_factors(self, batch: Batch) -> list[Answer]:
         """Factors of a symbol: its value and its place in the cross-section."""
         return [self._calculate(request) for request in batch]
 
     def _calculate(self, request: dict[str, Any]) -> dict[str, Any]:
-        version = self.slices.head(request["model_id"])
-        column = _column(version, request)
-        wanted = self._wanted(request["factors"])
-        if request["date_requested"] is None and wanted is None:
-            live = self._current(request["model_id"], version)
-            return self._answer(live.ids, live.values, column, live.date, version)
-        row = version.manifest.n_dates - 1
-        if request["date_requested"] is not None:
-            row = row_of(version, request["date_requested"], request["model_id"])
-        able, missing, _ = self._computable(request["model_id"])
+        _column(self.slices.head(request["model_id"]), request)
+        day, ids = self._asked(request, request["factors"])
+        return self._of_symbol(request, day, ids)
+
+    def _asked(self, request: dict[str, Any], factors: list[str] | None) -> tuple[LibraryDay, tuple[str, ...]]:
+        """Find or compute the date that a request is about, and resolve the factors that it names."""
+        model_id = request["model_id"]
+        wanted = None if factors is None else self.formulas.resolve(factors)
+        version = self.slices.head(model_id)
+        last = version.manifest.n_dates - 1
+        row = last if request["date_requested"] is None else row_of(version, request["date_requested"], model_id)
+        able, missing, _ = self._computable(model_id)
+        if wanted is not None:
+            _refuse_missing(wanted, missing)
+        live = self.live.known(model_id)
+        if row == last and (wanted is None or (live is not None and live.number == version.manifest.version)):
+            day = self.live.current(model_id, self.formulas, WAIT_S).day
+            return day, day.ids if wanted is None else wanted
         ids = able if wanted is None else wanted
-        lacking = [name for name in ids if name in missing]
-        if lacking:
-            raise InvalidInput(f"{lacking[0]} {missing[lacking[0]]}", field="factors", rows=lacking)
-        values = self._run(self.formulas.chosen(ids), version, row)
-        return self._answer(ids, values, column, version.dates[row], version)
+        return self._day(model_id, version, row, ids), ids
 
-    def _wanted(self, factors: list[str] | None) -> tuple[str, ...] | None:
-        """Resolve ids and aliases. Raises `UnknownFactor` naming those that are neither."""
-        if factors is None:
-            return None
-        catalogue, out, wrong = self.formulas.catalogue, [], []
-        for name in factors:
-            found = catalogue.aliases[name].alias_of if name in catalogue.aliases else name
-            (out if found in self.formulas.all else wrong).append(found)
-        if wrong:
-            raise UnknownFactor(f"no factor {', '.join(wrong[:10])}", field="factors", rows=wrong)
-        return tuple(dict.fromkeys(out))
-
-    def _run(self, library: Any, version: Version, row: int) -> np.ndarray:
-        """Values of one date, float64 [n_factors, n_assets]: the library over its warm-up up to there."""
-        fields = library_fields(whole_panel(version))
-        rows = len(version.dates[: row + 1]) if library.recursive else min(row + 1, max(library.warmup.values()) + 1)
-        days = slice(row + 1 - rows, row + 1)
-        stream = library.stream(len(version.symbols), threads=self.settings.library_threads)
-        try:
-            return np.array(
-                stream.warm(
-                    {name: values[days] for name, values in fields.fields.items()},
-                    {name: codes[days] for name, codes in fields.groups.items()},
-                    version.dates[days],
-                )
-            )
-        finally:
-            stream.close()
-
-    def _current(self, model_id: str, version: Version) -> LiveLibrary:
-        """The library of a model at its newest version: kept, stepped forward, or warmed anew."""
-        live = self._live.get(model_id)
-        if live is not None and live.formulas is self.formulas and live.follow(version):
-            self._live.move_to_end(model_id)
-            return live
-        if live is not None:
-            self._live.pop(model_id).close()
-        live = self._live[model_id] = LiveLibrary(self.formulas, version, self.settings.library_threads)
-        if len(self._live) > LIVE_KEPT:
-            self._live.popitem(last=False)[1].close()
-        return live
+    def _day(self, model_id: str, version: Version, row: int, ids: tuple[str, ...]) -> LibraryDay:
+        """Compute factors of a date, unless they were of this very version."""
+        date = str(version.dates[row])
+        for (kept_model, kept_date, _), day in self._days.items():
+            if (kept_model, kept_date, day.number) == (model_id, date, version.manifest.version) and set(ids) <= set(
+                day.ids
+            ):
+                return day
+        day = library_day(self.formulas, ids, version, row, self.settings.library_threads)
+        self._days[model_id, date, ids] = day
+        self._days.move_to_end((model_id, date, ids))
+        while len(self._days) > DAYS_KEPT:
+            self._days.popitem(last=False)
+        return day
 
     def factor_results(self, batch: Batch) -> list[Answer]:
-        """The last computed factors of a symbol."""
+        """The factors of a symbol as they were computed last."""
         return [self._results(request) for request in batch]
 
     def _results(self, request: dict[str, Any]) -> dict[str, Any]:
-        live = self._live.get(request["model_id"])
-        if live is None:
-            raise UnknownFactor(
-                f"no factors of {request['model_id']!r} were computed yet: POST /factors/calculate/{{symbol}} first",
-                field="symbol",
-            )
-        if request["symbol"] not in live.column:
-            raise unknown_symbols([request["symbol"]], live.column, request["model_id"], "symbol")
-        version = self.slices.head(request["model_id"])
-        return self._answer(live.ids, live.values, live.column[request["symbol"]], live.date, version)
+        wanted = None if request["factors"] is None else self.formulas.resolve(request["factors"])
+        day = self._computed(request, wanted)
+        return self._of_symbol(request, day, day.ids if wanted is None else wanted)
 
-    def _answer(
-        self, ids: tuple[str, ...], values: np.ndarray, column: int, date: np.datetime64, version: Version
-    ) -> dict[str, Any]:
-        scores = cross_section(values)
-        defined = np.isfinite(values[:, column])
-        n_names = int(np.isfinite(values).sum(axis=1).max(initial=0))
+    def _computed(self, request: dict[str, Any], wanted: tuple[str, ...] | None) -> LibraryDay:
+        """Find what was computed last of the model, the date and the factors that a request names; never computes."""
+        model_id, date = request["model_id"], request["date_requested"]
+        live = self.live.known(model_id)
+        days = [day for (name, _, _), day in reversed(self._days.items()) if name == model_id]
+        for day in ([live.day] if live is not None else []) + days:
+            if (date is None or str(day.date) == str(date)) and (wanted is None or set(wanted) <= set(day.ids)):
+                if request["symbol"] not in day.column:
+                    raise unknown_symbols([request["symbol"]], day.column, str(model_id), "symbol")
+                return day
+        when = "" if date is None else f" on {date}"
+        raise UnknownFactor(
+            f"no such factors of {model_id!r} were computed yet{when}: POST /factors/calculate/{{symbol}} first",
+            field="symbol",
+        )
+
+    def _of_symbol(self, request: dict[str, Any], day: LibraryDay, ids: tuple[str, ...]) -> dict[str, Any]:
+        column = day.column[request["symbol"]]
+        found = day.of_symbol(request, ids, column)
+        n_defined = sum(value is not None for value in found["values"].values())
+        n_names = int(np.isfinite(day.values).sum(axis=1).max(initial=0))
+        message = f"{n_defined} of {len(ids)} factors of {request['symbol']} on {day.date}"
+        return self._said(message, confidence_score(n_defined / max(len(ids), 1), n_names, 1), found, day.number)
+
+    def _said(self, message: str, score: float, found: dict[str, Any], number: int | None = None) -> dict[str, Any]:
         return {
-            "values": by_name(ids, values[:, column]),
-            "message": f"{int(defined.sum())} of {len(ids)} factors of {version.symbols[column]} on {date}",
-            "confidence_score": confidence_score(float(defined.mean()), n_names, 1),
-            "model_version": version.manifest.version,
+            **found,
+            "message": message,
+            "confidence_score": score,
+            "model_version": number,
             "hardware_used": Device.CPU,
-            "extra": {
-                "date": str(date),
-                "zscore": by_name(ids, scores.zscore[:, column]),
-                "rank": by_name(ids, scores.rank[:, column]),
-            },
         }
+
+    def factor_cross_section(self, batch: Batch) -> list[Answer]:
+        """Factors across all names of a date, in every form."""
+        return [self._across(request) for request in batch]
+
+    def _across(self, request: dict[str, Any]) -> dict[str, Any]:
+        columns = _columns(self.slices.head(request["model_id"]), request)
+        day, ids = self._asked(request, request["factors"])
+        forms = day.forms(request)
+        rows = np.array([day.position[name] for name in ids], dtype=np.intp)
+        symbols = [day.symbols[i] for i in columns]
+        values = {
+            name: {form: [_number(v) for v in getattr(forms, form)[i, columns].tolist()] for form in FORMS}
+            for name, i in zip(ids, rows.tolist(), strict=True)
+        }
+        shown = np.isfinite(day.values[np.ix_(rows, columns)])
+        extra = {"symbols": symbols, **day.note(request, rows, ids)}
+        message = f"{len(ids)} factors of {len(symbols)} names on {day.date}"
+        score = confidence_score(float(shown.mean()), int(shown.sum(axis=1).max(initial=0)), 1)
+        return self._said(message, score, {"values": values, "extra": extra}, day.number)
 
     # -- between factors
 
@@ -228,28 +277,29 @@ class FactorLibrary(WorkloadActor):
 
     def _correlations(self, request: dict[str, Any]) -> dict[str, Any]:
         version = self.slices.head(request["model_id"])
-        ids = self._wanted(request["factors"])
-        assert ids is not None
+        ids = self.formulas.resolve(request["factors"])
         _, missing, _ = self._computable(request["model_id"])
-        lacking = [name for name in ids if name in missing]
-        if lacking:
-            raise InvalidInput(f"{lacking[0]} {missing[lacking[0]]}", field="factors", rows=lacking)
-        fields = library_fields(whole_panel(version))
-        library = self.formulas.chosen(ids)
-        values = library.run(
-            fields.fields, groups=fields.groups, dates=version.dates, threads=self.settings.library_threads
-        )
-        window = min(request["window_days"], len(version.dates))
-        stacked = np.stack([values[name][-window:] for name in ids])
+        _refuse_missing(ids, missing)
+        end = version.manifest.n_dates - 1
+        if request["date_requested"] is not None:
+            end = row_of(version, request["date_requested"], request["model_id"])
+        n_days = min(request["window_days"], end + 1)
+        stacked, groups = window_values(self.formulas, ids, version, end, n_days, self.settings.library_threads)
+        if request["form"] != "raw":
+            day = LibraryDay(ids, stacked[:, -1], version, end, {name: codes[-1] for name, codes in groups.items()})
+            level = day.level(request["neutralise_by"])
+            for t in range(n_days):
+                codes = None if level == "none" else groups[level][t]
+                forms = cross_section(stacked[:, t], codes, deviations=request["winsor_deviations"])
+                stacked[:, t] = getattr(forms, request["form"])
         matrix = rank_correlations(stacked)
-        return {
+        found = {
             "values": {"factors": list(ids), "correlation": [by_name(ids, row) for row in matrix]},
-            "message": f"mean daily rank correlations of {len(ids)} factors over {window} days",
-            "confidence_score": confidence_score(float(np.isfinite(matrix).mean()), window, 1),
-            "model_version": version.manifest.version,
-            "hardware_used": Device.CPU,
-            "extra": {"window_days": window, "end_date": str(version.dates[-1])},
+            "extra": {"window_days": n_days, "end_date": str(version.dates[end]), "form": request["form"]},
         }
+        message = f"mean daily rank correlations of {len(ids)} factors over {n_days} days"
+        score = confidence_score(float(np.isfinite(matrix).mean()), n_days, 1)
+        return self._said(message, score, found, version.manifest.version)
 
     # -- formulas of the caller's own
 
@@ -270,17 +320,13 @@ class FactorLibrary(WorkloadActor):
         _, missing = computable(library, library_fields(whole_panel(version, rows=1)).available)
         if missing:
             raise InvalidInput(f"the formula {missing['formula']}, which the model lacks", field="formula")
-        values = self._run(library, version, row)[0]
+        values = self._alone(library, version, row)
         if request["register_as"] is not None:
             self._register(request["register_as"], expression)
         columns = _columns(version, request)
         defined = columns[np.isfinite(values[columns])]
-        return {
+        found = {
             "values": {version.symbols[i]: float(values[i]) for i in defined},
-            "message": f"{len(defined)} of {len(columns)} names on {version.dates[row]}",
-            "confidence_score": confidence_score(len(defined) / max(len(columns), 1), len(defined), 1),
-            "model_version": version.manifest.version,
-            "hardware_used": Device.CPU,
             "extra": {
                 "date": str(version.dates[row]),
                 "warmup": library.warmup["formula"],
@@ -288,6 +334,16 @@ class FactorLibrary(WorkloadActor):
                 "registered_as": request["register_as"],
             },
         }
+        message = f"{len(defined)} of {len(columns)} names on {version.dates[row]}"
+        score = confidence_score(len(defined) / max(len(columns), 1), len(defined), 1)
+        return self._said(message, score, found, version.manifest.version)
+
+    def _alone(self, library: Library, version: Version, row: int) -> np.ndarray:
+        """Values of one formula on a date, float64 [n_assets]: over its look-back, or over everything."""
+        fields = library_fields(whole_panel(version))
+        rows = row + 1 if library.recursive else min(row, max(library.lookback.values())) + 1
+        days = slice(row + 1 - rows, row + 1)
+        return last_row(library, fields, version.dates, days, self.settings.library_threads)[0]
 
     def _register(self, name: str, expression: Expression) -> None:
         """Keep a formula under an id, durably; the same formula again is no change."""
@@ -303,7 +359,7 @@ class FactorLibrary(WorkloadActor):
         if len(registered) >= REGISTERED_MOST:
             raise InvalidInput(f"{REGISTERED_MOST} formulas are registered; no more are kept", field="register_as")
         grown = {**registered, name: expression}
-        _write(self._path, grown)
+        write_registered(self._path, grown)
         self.formulas = Formulas(catalogue, grown)
 
 
@@ -330,20 +386,12 @@ def _columns(version: Version, request: dict[str, Any]) -> np.ndarray:
     return np.array([version.column[symbol] for symbol in request["symbols"]], dtype=np.intp)
 
 
-def _read(path: Path) -> dict[str, Expression]:
-    """Read the registered formulas."""
-    if not path.exists():
-        return {}
-    texts: dict[str, str] = orjson.loads(path.read_bytes())
-    return {name: parse(text) for name, text in texts.items()}
+def _refuse_missing(ids: tuple[str, ...], missing: dict[str, str]) -> None:
+    """Raise `InvalidInput` naming the factors that the model's data cannot compute, and what the first needs."""
+    lacking = [name for name in ids if name in missing]
+    if lacking:
+        raise InvalidInput(f"{lacking[0]} {missing[lacking[0]]}", field="factors", rows=lacking)
 
 
-def _write(path: Path, registered: dict[str, Expression]) -> None:
-    """Make the registered formulas durable in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{new_id()}.tmp")
-    with temporary.open("xb") as out:
-        out.write(orjson.dumps({name: expression.text for name, expression in registered.items()}))
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
+def _number(value: float) -> float | None:
+    return value if value == value else None

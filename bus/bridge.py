@@ -24,7 +24,7 @@ from bus.drain import Drainer
 from bus.face import Client as FaceClient
 from bus.face import Face
 from bus.feed import Feed
-from bus.inbound import AfterBar, Inbound
+from bus.inbound import Inbound
 from bus.micro import Micro
 from bus.outbox import Outbox
 from bus.requests import RequestDesk
@@ -68,11 +68,9 @@ class Bridge:
         Where NATS and the outbox are, limits and buffering.
     client : RouterClient
         Started.
-    after_bar : callable, optional
-        Called with (model id, answer) after a bar was appended to its model.
     """
 
-    def __init__(self, current: Settings, client: BridgeClient, after_bar: AfterBar | None = None) -> None:
+    def __init__(self, current: Settings, client: BridgeClient) -> None:
         self._current = current
         self._client = client
         self._outbox = Outbox.of(current)
@@ -82,7 +80,7 @@ class Bridge:
         self._feed = Feed()
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
         self.durable = Inbound(self.face, INBOUND_LIMIT)
-        self.bars = Inbound(self.face, INBOUND_LIMIT, after_bar)
+        self.bars = Inbound(self.face, INBOUND_LIMIT)
         self._micro = Micro(self.desk.endpoints, VERSION)
         self._tasks: list[asyncio.Task[None]] = []
         self.connected = False

@@ -66,7 +66,12 @@ a plain request subject: a stream would answer the requester with its own acknow
 ## Market data
 
 `{BARS}`: `{{"model_id": "main", "rows": <table>}}`, the new day's rows with the columns that the model was made with. A
-bar is appended to its model, in order. The stream `{streams.MARKET_DATA}` keeps bars while the engine is away.
+bar is appended to its model, in order, and is durable then. The model's factor library takes one step for the new day
+and is published on `factor.library.{{model_id}}`: the values as Arrow tables (`date`, `symbol`, a column for each
+factor; `ce-type` FACTOR_LIBRARY_UPDATED_VALUES), and behind them the event FACTOR_LIBRARY_UPDATED: the date, and how
+many names have a value of each factor. The stream `{streams.MARKET_DATA}` keeps bars while the engine is away. The same
+bar again, by its `{requests.REQUEST_ID_HEADER}` or as a redelivery, makes neither a second version nor a second step. A
+bar of an unknown model, or of a day that is not after the model's last, is told on `{REJECTED}<subject as one token>`.
 """
 
 ENVELOPE = """\

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 from bus.outbox import Outbox, OutboxError
 from contracts.errors import DeadlineExceeded
 from contracts.events import Event, event, token
+from contracts.frames import ARROW_STREAM
 from contracts.requests import Request
 from contracts.results import ModelAnswer
 from contracts.validation import validate
@@ -153,11 +154,17 @@ class Face:
         if operation.result is ModelAnswer:
             response["model_id"] = fields.get("model_id")
             response["model_version"] = value.get("model_version")
-        await self._publish(operation, fields, calculation, priority)
+        if value.get("event", True):
+            await self._publish(operation, fields, calculation, priority, value.get("tables", ()))
         return response
 
     async def _publish(
-        self, operation: Operation, fields: Mapping[str, Any], calculation: dict[str, Any], priority: Priority
+        self,
+        operation: Operation,
+        fields: Mapping[str, Any],
+        calculation: dict[str, Any],
+        priority: Priority,
+        tables: Sequence[bytes],
     ) -> None:
         if self._outbox is None or not operation.events:
             return
@@ -167,7 +174,7 @@ class Face:
         if not connected:
             calculation["messagebus_queued"] = True
         try:
-            await self._outbox.put(events_of(operation, fields, calculation, priority))
+            await self._outbox.put(events_of(operation, fields, calculation, priority, tables))
         except OutboxError:
             calculation["messagebus_published"] = False
             calculation.pop("messagebus_queued", None)
@@ -186,9 +193,17 @@ class Face:
 
 
 def events_of(
-    operation: Operation, fields: Mapping[str, Any], calculation: Mapping[str, Any], priority: Priority
+    operation: Operation,
+    fields: Mapping[str, Any],
+    calculation: Mapping[str, Any],
+    priority: Priority,
+    tables: Sequence[bytes] = (),
 ) -> list[Event]:
-    """Make the events of a result, one for each event subject of the operation; the same result gives the same ids."""
+    """Make the events of a result, one for each event subject of the operation; the same result gives the same ids.
+
+    Tables of values, Arrow IPC streams, go out on the same subject before the event that announces them: who has the
+    event has them all.
+    """
     portfolio = fields.get("portfolio_id")
     data: dict[str, Any] = {**calculation, "model_id": fields.get("model_id")}
     if "portfolio_id" in fields:
@@ -197,7 +212,18 @@ def events_of(
     body: bytes | None = None
     for template in operation.events:
         subject = _fill(template, operation, fields) if "{" in template else template
-        identity = hashlib.blake2b(f"{calculation['calculation_id']}:{subject}".encode(), digest_size=16).hexdigest()
+        identity = _event_id(calculation, subject)
+        out += [
+            event(
+                subject,
+                f"{operation.message_type}_VALUES",
+                table,
+                priority=priority,
+                event_id=_event_id(calculation, f"{subject}:{number}"),
+                content_type=ARROW_STREAM,
+            )
+            for number, table in enumerate(tables)
+        ]
         made = event(
             subject, operation.message_type, data if body is None else body, priority=priority, event_id=identity
         )
@@ -207,6 +233,10 @@ def events_of(
         body = made.data
         out.append(made)
     return out
+
+
+def _event_id(calculation: Mapping[str, Any], what: str) -> str:
+    return hashlib.blake2b(f"{calculation['calculation_id']}:{what}".encode(), digest_size=16).hexdigest()
 
 
 def _fill(template: str, operation: Operation, fields: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The durable ways in: requests on ``factor.in.>`` and bars on ``market_data.bar.*``, taken from their streams.
 
+A bar is appended to its model, durably, and then the factor library of the model takes one step and is published.
 A message is acknowledged after it was computed. When the bridge dies in between, the stream delivers it again, and the
 request id, made from the message's place in its stream, keeps a write from making a second version.
 """
@@ -47,7 +48,6 @@ FETCH = 64
 FETCH_WAIT_S = 5.0
 REPLY_HEADER = "factor-reply-to"
 
-AfterBar = Callable[[str, dict[str, Any]], Awaitable[None]]
 Work = Callable[[Msg], Awaitable[dict[str, Any]]]
 LineOf = Callable[[Msg], str | None]
 
@@ -61,14 +61,11 @@ class Inbound:
         What computes.
     limit : int
         Messages in work at once.
-    after_bar : callable, optional
-        Called with (model id, answer) after a bar was appended to its model.
     """
 
-    def __init__(self, face: Face, limit: int, after_bar: AfterBar | None = None) -> None:
+    def __init__(self, face: Face, limit: int) -> None:
         self._face = face
         self._limit = limit
-        self._after_bar = after_bar
         self._nc: Client | None = None
         self._held: dict[str, Msg] = {}
         self._turns: dict[str, asyncio.Lock] = {}
@@ -204,7 +201,7 @@ class Inbound:
         )
 
     async def _append(self, msg: Msg) -> dict[str, Any]:
-        """Append a bar, {model_id, rows: frame}, to its model."""
+        """Append a bar, {model_id, rows: frame}, to its model, and let the library of the model take its step."""
         operation = OPERATIONS["append_day"]
         body = read_body(msg.data, {})
         if not isinstance(body, dict) or "rows" not in body:
@@ -213,15 +210,18 @@ class Inbound:
         request = await asyncio.to_thread(self._face.read, operation, payload)
         identity = (msg.headers or {}).get(REQUEST_ID_HEADER) or identity_of(msg)
         name = (msg.headers or {}).get(PRIORITY_HEADER)
+        priority = Priority.parse(name) if name else None
         answer = await self._face.answer(
-            operation,
-            request,
-            priority=Priority.parse(name) if name else None,
-            request_id=identity,
-            calculation_id=_digest(f"bar:{identity}"),
+            operation, request, priority=priority, request_id=identity, calculation_id=_digest(f"bar:{identity}")
         )
-        if self._after_bar is not None:
-            await self._after_bar(str(payload["model_id"]), answer)
+        # When this fails for a while the bar comes again: the append is then known by its id and makes nothing.
+        answer["factor_library"] = await self._face.answer(
+            OPERATIONS["update_factors"],
+            {"model_id": payload["model_id"]},
+            priority=priority,
+            request_id=identity,
+            calculation_id=_digest(f"library:{identity}"),
+        )
         return answer
 
 

@@ -180,6 +180,15 @@ _ROWS = (
         rs.CalculationAnswer,
     ),
     Call("factor_results", "", "GET", "/factors/results/{symbol}", rq.FactorResults, rs.CalculationAnswer),
+    Call(
+        "factor_cross_section",
+        "ml.factor_features.cross_section",
+        "POST",
+        "/factors/cross-section",
+        rq.FactorCrossSection,
+        rs.CalculationAnswer,
+    ),
+    Call("update_factors", "", "POST", "/factors/update", rq.UpdateFactors, rs.CalculationAnswer),
     Call("factor_correlations", "", "POST", "/factors/correlations", rq.FactorCorrelations, rs.CalculationAnswer),
     Call("evaluate_formula", "", "POST", "/factors/evaluate", rq.EvaluateFormula, rs.CalculationAnswer),
 )

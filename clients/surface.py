@@ -160,6 +160,14 @@ class Surface(abc.ABC):
         """Last computed library factors of a symbol."""
         return await self._calculate("factor_results", request, how)
 
+    async def factor_cross_section(self, request: rq.FactorCrossSection, how: How = ANYHOW) -> rs.CalculationAnswer:
+        """Library factors across the names of a date, in every form."""
+        return await self._calculate("factor_cross_section", request, how)
+
+    async def update_factors(self, request: rq.UpdateFactors, how: How = ANYHOW) -> rs.CalculationAnswer:
+        """Bring the library of a model up to its newest day."""
+        return await self._calculate("update_factors", request, how)
+
     async def factor_correlations(self, request: rq.FactorCorrelations, how: How = ANYHOW) -> rs.CalculationAnswer:
         """Rank correlations between library factors."""
         return await self._calculate("factor_correlations", request, how)

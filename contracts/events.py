@@ -46,13 +46,14 @@ def event(
     *,
     priority: Priority = Priority.NORMAL,
     event_id: str | None = None,
+    content_type: str = "application/json",
 ) -> Event:
-    """Make an event that happens now; `data` other than bytes becomes JSON."""
+    """Make an event that happens now; `data` other than bytes becomes JSON, bytes are what `content_type` says."""
     import orjson
 
     body = data if isinstance(data, bytes) else orjson.dumps(data, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
     now = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
-    return Event(event_id or new_id(), subject, kind, now, int(priority), body)
+    return Event(event_id or new_id(), subject, kind, now, int(priority), body, content_type)
 
 
 def token(text: str) -> str:

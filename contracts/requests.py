@@ -264,37 +264,75 @@ class Definitions(Request):
     model_id: ModelId | None = None
 
 
-class FactorCategory(Request):
-    """The definitions of one category."""
+FactorId = Annotated[str, Field(max_length=64)]
+GroupLevel = Literal["none", "sector", "industry", "subindustry"]
+
+
+class CrossSectionForms(Request):
+    """How the forms of a cross-section are made: winsorised, z-scored, neutralised, ranked."""
+
+    winsor_deviations: FiniteFloat = Field(
+        3.0, gt=0, le=100, description="Values are clipped so many deviations from the mean of the date."
+    )
+    neutralise_by: GroupLevel | None = Field(
+        None, description="Groups whose mean is taken out of the z-score; default: industry, where the model has any."
+    )
+
+
+class FactorCategory(CrossSectionForms):
+    """The definitions of one category; with a symbol also their values of a date, in every form."""
 
     category: str = Field(max_length=64)
     model_id: ModelId | None = None
+    symbol: Symbol | None = None
+    date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
 
 
-class CalculateFactors(Request):
-    """Library factors of one symbol on a model's data."""
-
-    symbol: Symbol
-    model_id: ModelId | None = None
-    factors: list[Annotated[str, Field(max_length=64)]] | None = Field(
-        None, max_length=2000, description="Default: all."
-    )
-    date_requested: dt.date | None = None
-
-
-class FactorResults(Request):
-    """The last computed library factors of one symbol."""
+class CalculateFactors(CrossSectionForms):
+    """Library factors of one symbol on a model's data: the value and its place in the cross-section of the date."""
 
     symbol: Symbol
     model_id: ModelId | None = None
+    factors: list[FactorId] | None = Field(None, max_length=2000, description="Default: all.")
+    date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
 
 
-class FactorCorrelations(Request):
+class FactorResults(CrossSectionForms):
+    """Library factors of one symbol as they were computed last, without computing anything."""
+
+    symbol: Symbol
+    model_id: ModelId | None = None
+    factors: list[FactorId] | None = Field(None, max_length=2000, description="Default: all that were computed.")
+    date_requested: dt.date | None = Field(None, description="Default: the date that was computed last.")
+
+
+class FactorCrossSection(CrossSectionForms):
+    """Library factors across all names of a date: raw, winsorised, z-scored, neutralised and ranked."""
+
+    factors: list[FactorId] = Field(min_length=1, max_length=50)
+    model_id: ModelId | None = None
+    symbols: list[Symbol] | None = Field(None, description="Names to show; the forms are always made over all.")
+    date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
+
+
+class FactorCorrelations(CrossSectionForms):
     """Rank correlations between library factors on a model's data."""
 
     model_id: ModelId | None = None
-    factors: list[Annotated[str, Field(max_length=64)]] = Field(min_length=2, max_length=200)
+    factors: list[FactorId] = Field(min_length=2, max_length=200)
     window_days: int = Field(60, ge=1, le=1260)
+    date_requested: dt.date | None = Field(None, description="The window's last date; default: the model's.")
+    form: Literal["raw", "winsorised", "zscore", "neutralised", "rank"] = Field(
+        "raw", description="What is ranked; only neutralising, and ties from clipping, change ranks."
+    )
+
+
+class UpdateFactors(Request):
+    """Bring the library of a model up to its newest day: one step for each appended day, or a first warm-up."""
+
+    model_id: ModelId | None = None
+    wait: bool = Field(True, description="False: begin in the background, and say how far it is.")
+    messagebus_priority: PriorityName = "high"
 
 
 class EvaluateFormula(Request):

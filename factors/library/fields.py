@@ -66,11 +66,18 @@ _PROXIES: dict[str, _Proxy] = {
 }
 
 
-def library_fields(panel: Panel) -> LibraryFields:
+def library_fields(panel: Panel, benchmark_level: float | None = None) -> LibraryFields:
     """Take a panel's fields and categories, and make the proxies that its fields allow.
 
     The benchmark, where the panel has none, is the return of its names weighted by the caps of the day before,
     compounded from 1; `benchmark_open` divides the day's weighted move from open to close out of the close.
+
+    Parameters
+    ----------
+    panel : Panel
+    benchmark_level : float, optional
+        The proxy's close on the panel's first row, where that row is not the first of the history: the rows after it
+        are then the same, to the bit, as those of the whole history.
     """
     fields: dict[str, Array] = dict(panel.fields)
     proxies: dict[str, str] = {}
@@ -79,7 +86,7 @@ def library_fields(panel: Panel) -> LibraryFields:
             fields[name] = proxy.make(fields)
             proxies[name] = proxy.words
     if "benchmark_return" not in fields and {"returns", "market_cap"} <= fields.keys():
-        fields |= _benchmark(fields)
+        fields |= _benchmark(fields, benchmark_level)
         words = "index of the panel's names weighted by the caps of the day before"
         proxies |= {name: words for name in ("benchmark_return", "benchmark_close", "benchmark_open") if name in fields}
     groups = {name: c.codes for name, c in panel.categories.items() if name in names.GROUPS}
@@ -93,14 +100,14 @@ def library_fields(panel: Panel) -> LibraryFields:
     )
 
 
-def _benchmark(fields: Mapping[str, Array]) -> dict[str, Array]:
+def _benchmark(fields: Mapping[str, Array], level: float | None) -> dict[str, Array]:
     caps = np.vstack([fields["market_cap"][:1], fields["market_cap"][:-1]])
 
     def index_return(moves: Array) -> Array:
         there = np.isfinite(moves) & np.isfinite(caps)
         weight = np.where(there, caps, 0.0)
-        total = weight.sum(axis=1)
-        summed = (weight * np.where(there, moves, 0.0)).sum(axis=1)
+        total = _sum_in_order(weight)
+        summed = _sum_in_order(weight * np.where(there, moves, 0.0))
         series: Array = np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0.0)
         return series
 
@@ -108,12 +115,20 @@ def _benchmark(fields: Mapping[str, Array]) -> dict[str, Array]:
         return np.ascontiguousarray(np.broadcast_to(series[:, None], caps.shape))
 
     daily = index_return(fields["returns"])
-    close: Array = np.asarray(np.cumprod(1.0 + np.nan_to_num(daily)), dtype=np.float64)
+    growth = 1.0 + np.nan_to_num(daily)
+    if level is not None and len(growth):
+        growth[0] = level
+    close: Array = np.asarray(np.cumprod(growth), dtype=np.float64)
     out = {"benchmark_return": broadcast(daily), "benchmark_close": broadcast(close)}
     if {"open", "close"} <= fields.keys():
         inside = index_return(_ratio(fields["close"], fields["open"]) - 1.0)
         out["benchmark_open"] = broadcast(close / (1.0 + np.nan_to_num(inside)))
     return out
+
+
+def _sum_in_order(rows: Array) -> Array:
+    """Sum over the names, one after another: names that join at the end and hold nothing yet change no bit."""
+    return np.asarray(np.ascontiguousarray(rows.T).sum(axis=0))
 
 
 def computable(library: Library, available: frozenset[str]) -> tuple[tuple[str, ...], dict[str, str]]:

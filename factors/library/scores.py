@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from factors.library.distinct import pearson_of_ranks
+from factors.library.distinct import average_ranks, pearson_of_ranks
 
 Array = NDArray[np.float64]
 WINSOR_DEVIATIONS = 3.0
@@ -21,13 +20,15 @@ class CrossSection:
     Attributes
     ----------
     winsorised
-        Clipped at 3 deviations from the mean (USE4 Methodology Notes 2011).
+        Clipped at `lower` and `upper`: so many deviations from the mean, 3 by default (USE4 Methodology Notes 2011).
     zscore
         Of the winsorised values: mean 0, deviation 1 over the names; 0 where all names are alike.
     neutralised
         The z-score less its group's mean; the z-score itself without groups.
     rank
         In (0, 1]: the share of names at or below, ties averaged.
+    lower, upper : float64 [n_factors]
+        The limits of winsorising; NaN for a factor without a value.
     """
 
     raw: Array
@@ -35,9 +36,13 @@ class CrossSection:
     zscore: Array
     neutralised: Array
     rank: Array
+    lower: Array
+    upper: Array
 
 
-def cross_section(values: Array, groups: NDArray[np.int16] | None = None) -> CrossSection:
+def cross_section(
+    values: Array, groups: NDArray[np.int16] | None = None, *, deviations: float = WINSOR_DEVIATIONS
+) -> CrossSection:
     """Make every form of the cross-sections of one date.
 
     Parameters
@@ -45,17 +50,28 @@ def cross_section(values: Array, groups: NDArray[np.int16] | None = None) -> Cro
     values : float64 [n_factors, n_assets]
     groups : codes [n_assets], optional
         Below 0 for none; such names keep their z-score.
+    deviations : float
+        How far from the mean a value may be.
     """
     defined = np.isfinite(values)
     count = defined.sum(axis=1, keepdims=True)
     mean, deviation = _moments(values, defined, count)
-    clipped = np.clip(values, mean - WINSOR_DEVIATIONS * deviation, mean + WINSOR_DEVIATIONS * deviation)
-    winsorised = np.where(defined, clipped, np.nan)
+    lower = np.where(count > 0, mean - deviations * deviation, np.nan)
+    upper = np.where(count > 0, mean + deviations * deviation, np.nan)
+    winsorised = np.where(defined, np.clip(values, lower, upper), np.nan)
     mean, deviation = _moments(winsorised, defined, count)
     zscore = np.divide(winsorised - mean, deviation, out=np.zeros_like(values), where=deviation > 0.0)
     zscore[~defined] = np.nan
-    rank = rankdata(values, axis=1, nan_policy="omit") / np.maximum(count, 1)
-    return CrossSection(values, winsorised, zscore, _neutral(zscore, defined, groups), rank)
+    neutralised = _neutral(zscore, defined, groups)
+    return CrossSection(values, winsorised, zscore, neutralised, _ranked(values, defined), lower[:, 0], upper[:, 0])
+
+
+def _ranked(values: Array, defined: NDArray[np.bool_]) -> Array:
+    out = np.full_like(values, np.nan)
+    for row, there, target in zip(values, defined, out, strict=True):
+        if there.any():
+            target[there] = average_ranks(row[there]) / there.sum()
+    return out
 
 
 def _moments(values: Array, defined: NDArray[np.bool_], count: NDArray[np.int64]) -> tuple[Array, Array]:

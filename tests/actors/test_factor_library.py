@@ -114,11 +114,11 @@ def test_all_factors_of_a_symbol_follow_the_appended_days(library, writer, marke
         ask(writer.append_day, rq.AppendDay(model_id="m", feature_data=encode(day.to_frame(names=COLUMNS))))
         stepped = ask(library.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
         assert stepped["extra"]["date"] == str(market.dates[row])
-    live = library._live["m"]
-    library._live.clear()
-    anew = ask(library.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
-    assert library._live["m"] is not live
+    assert library.live.known("m").steps == 2
+    other = started(FactorLibrary)
+    anew = ask(other.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
     assert anew["values"] == stepped["values"]
+    assert anew["extra"] == stepped["extra"]
     results = ask(library.factor_results, rq.FactorResults(symbol=symbol, model_id="m"))
     assert results["values"] == stepped["values"]
 

@@ -16,6 +16,7 @@ from bus import inbound
 from bus.streams import EVENTS, INBOUND, MARKET_DATA
 from contracts.errors import InvalidInput, Unavailable
 from contracts.frames import decode
+from contracts.work import Priority
 
 REQUEST = "factor.in.risk.factor_request.factor_exposures"
 APPEND = "factor.in.toraniko.model_request.append"
@@ -51,7 +52,8 @@ def bar(model, n):
 
 
 def appended(client):
-    return [(c.payload["model_id"], decode(c.payload["feature_data"])["date"][0]) for c in client.calls]
+    appends = [call.payload for call in client.calls if call.operation == "append_day"]
+    return [(payload["model_id"], decode(payload["feature_data"])["date"][0]) for payload in appends]
 
 
 def with_bridge(server, client, test, **changes):
@@ -213,7 +215,6 @@ def test_bars_of_a_model_are_appended_in_their_order(own_server):
         await until(lambda: bridge.bars.done == 20, "all bars were appended")
 
     with_bridge(own_server, client, test)
-    assert {call.operation for call in client.calls} == {"append_day"}
     for model in ("a", "b"):
         assert [d for m, d in appended(client) if m == model] == [f"2024-01-{n:02}" for n in range(1, 11)]
 
@@ -270,7 +271,7 @@ def test_writes_of_a_model_keep_their_order_and_do_not_hold_up_others(own_server
 
 def test_a_bad_bar_is_told_of_and_the_next_goes_on(own_server):
     def compute(operation, payload):
-        if decode(payload["feature_data"])["date"][0] == "2024-01-02":
+        if operation == "append_day" and decode(payload["feature_data"])["date"][0] == "2024-01-02":
             raise InvalidInput("the date is there already", field="date")
         return {}
 
@@ -284,21 +285,49 @@ def test_a_bad_bar_is_told_of_and_the_next_goes_on(own_server):
     with_bridge(own_server, ClientDouble(compute), test)
 
 
-def test_a_bar_without_a_model_is_for_the_default_one_and_the_hook_is_told(own_server):
-    seen = []
+def test_a_bar_without_a_model_is_for_the_default_one(own_server):
     client = ClientDouble()
 
-    async def hook(model_id, answer):
-        seen.append((model_id, answer["model_version"]))
-
     async def test(bridge, nc, js):
-        bridge.bars._after_bar = hook
         await js.publish("market_data.bar.A", orjson.dumps({"rows": day(1)}))
         await until(lambda: bridge.bars.done == 1, "it was appended")
 
     with_bridge(own_server, client, test)
     assert appended(client)[0][0] == "main"
-    assert seen == [("main", 3)]
+
+
+def test_behind_each_bar_the_library_of_its_model_is_updated(own_server):
+    client = ClientDouble()
+
+    async def test(bridge, nc, js):
+        for n in (1, 2):
+            await js.publish("market_data.bar.A", bar("m", n), headers={"factor-priority": "urgent"})
+        await until(lambda: bridge.bars.done == 2, "both were appended")
+
+    with_bridge(own_server, client, test)
+    assert [call.operation for call in client.calls] == ["append_day", "update_factors"] * 2
+    assert {call.payload["model_id"] for call in client.calls} == {"m"}
+    assert {call.priority for call in client.calls} == {Priority.URGENT}
+
+
+def test_a_library_that_is_away_brings_the_bar_again_and_the_append_keeps_its_id(own_server, quick_retries):
+    failures = iter([Unavailable("the library is starting")])
+
+    def compute(operation, payload):
+        error = next(failures, None) if operation == "update_factors" else None
+        if error is not None:
+            raise error
+        return {}
+
+    client = ClientDouble(compute)
+
+    async def test(bridge, nc, js):
+        await js.publish("market_data.bar.A", bar("m", 1))
+        await until(lambda: bridge.bars.done == 1, "the second attempt worked")
+
+    with_bridge(own_server, client, test)
+    assert [call.operation for call in client.calls] == ["append_day", "update_factors"] * 2
+    assert len({call.request_id for call in client.calls}) == 1
 
 
 def test_a_message_keeps_its_identity_over_deliveries_and_shares_it_with_no_other():

@@ -1,0 +1,93 @@
+"""The formulas that the library's actor knows: the catalogue, and those that callers registered."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from contracts.errors import UnknownFactor
+from contracts.work import new_id
+from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
+from factors.warm import marker
+
+COMPILED_KEPT = 8
+
+_log = logging.getLogger(__name__)
+
+
+class Formulas:
+    """The catalogue and the registered formulas, compiled once to know what each needs. A value: it does not change.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+    registered : dict of str to Expression
+        By id.
+    """
+
+    def __init__(self, catalogue: Catalogue, registered: dict[str, Expression]) -> None:
+        self.catalogue = catalogue
+        self.registered = registered
+        self.all: dict[str, Any] = {**catalogue.entries, **registered}
+        self.library: Library = compile_library(self.all)
+        self._compiled: OrderedDict[tuple[str, ...], Library] = OrderedDict()
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the catalogue and the code: a state that was saved under another digest is not taken up."""
+        entries = self.catalogue.entries.values()
+        texts = [(entry.id, entry.formula, entry.version, entry.conventions.digest) for entry in entries]
+        shared = [(name, expression.text) for name, expression in self.catalogue.definitions.items()]
+        return hashlib.sha256(repr((marker().name, texts, shared)).encode()).hexdigest()[:32]
+
+    def chosen(self, ids: tuple[str, ...]) -> Library:
+        """Compile some of them; the last few choices are kept."""
+        if ids == self.library.ids:
+            return self.library
+        found = self._compiled.get(ids)
+        if found is None:
+            found = self._compiled[ids] = compile_library({name: self.all[name] for name in ids})
+            while len(self._compiled) > COMPILED_KEPT:
+                self._compiled.popitem(last=False)
+        return found
+
+    def resolve(self, names: list[str]) -> tuple[str, ...]:
+        """Turn ids and aliases into ids, each once. Raises `UnknownFactor` naming those that are neither."""
+        aliases = self.catalogue.aliases
+        ids = [aliases[name].alias_of if name in aliases else name for name in names]
+        wrong = [name for name in ids if name not in self.all]
+        if wrong:
+            raise UnknownFactor(f"no factor {', '.join(wrong[:10])}", field="factors", rows=wrong)
+        return tuple(dict.fromkeys(ids))
+
+
+def read_registered(path: Path, catalogue: Catalogue) -> dict[str, Expression]:
+    """Read the registered formulas; one that this version cannot read is left out, and logged."""
+    if not path.exists():
+        return {}
+    texts: dict[str, str] = orjson.loads(path.read_bytes())
+    found = {}
+    for name, text in texts.items():
+        try:
+            found[name] = parse(text, definitions=catalogue.definitions)
+        except FormulaError as error:
+            _log.warning("the registered formula %s is left out: %s", name, error)
+    return found
+
+
+def write_registered(path: Path, registered: dict[str, Expression]) -> None:
+    """Make the registered formulas durable in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{new_id()}.tmp")
+    with temporary.open("xb") as out:
+        out.write(orjson.dumps({name: expression.text for name, expression in registered.items()}))
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(path)
