@@ -133,6 +133,11 @@ class FactorLibrary(WorkloadActor):
             "erratum": entry.erratum,
             "delay": entry.delay,
             "neutralisation": entry.neutralisation,
+            "conventions": {
+                "name": entry.conventions.name,
+                "version": entry.conventions.version,
+                "digest": entry.conventions.digest,
+            },
             "version": entry.version,
         }
 
@@ -195,10 +200,9 @@ class FactorLibrary(WorkloadActor):
     def _day(self, model_id: str, version: Version, row: int, ids: tuple[str, ...]) -> LibraryDay:
         """Compute factors of a date, unless they were of this very version."""
         date = str(version.dates[row])
+        wanted = (model_id, date, version.manifest.version)
         for (kept_model, kept_date, _), day in self._days.items():
-            if (kept_model, kept_date, day.number) == (model_id, date, version.manifest.version) and set(ids) <= set(
-                day.ids
-            ):
+            if (kept_model, kept_date, day.number) == wanted and set(ids) <= day.position.keys():
                 return day
         day = library_day(self.formulas, ids, version, row, self.settings.library_threads)
         self._days[model_id, date, ids] = day
@@ -220,9 +224,9 @@ class FactorLibrary(WorkloadActor):
         """Find what was computed last of the model, the date and the factors that a request names; never computes."""
         model_id, date = request["model_id"], request["date_requested"]
         live = self.live.known(model_id)
-        days = [day for (name, _, _), day in reversed(self._days.items()) if name == model_id]
+        days = [day for (name, _, _), day in reversed(list(self._days.items())) if name == model_id]
         for day in ([live.day] if live is not None else []) + days:
-            if (date is None or str(day.date) == str(date)) and (wanted is None or set(wanted) <= set(day.ids)):
+            if (date is None or str(day.date) == str(date)) and (wanted is None or set(wanted) <= day.position.keys()):
                 if request["symbol"] not in day.column:
                     raise unknown_symbols([request["symbol"]], day.column, str(model_id), "symbol")
                 return day
@@ -320,7 +324,7 @@ class FactorLibrary(WorkloadActor):
         _, missing = computable(library, library_fields(whole_panel(version, rows=1)).available)
         if missing:
             raise InvalidInput(f"the formula {missing['formula']}, which the model lacks", field="formula")
-        values = self._alone(library, version, row)
+        values = self._formula_values(library, version, row)
         if request["register_as"] is not None:
             self._register(request["register_as"], expression)
         columns = _columns(version, request)
@@ -338,7 +342,7 @@ class FactorLibrary(WorkloadActor):
         score = confidence_score(len(defined) / max(len(columns), 1), len(defined), 1)
         return self._said(message, score, found, version.manifest.version)
 
-    def _alone(self, library: Library, version: Version, row: int) -> np.ndarray:
+    def _formula_values(self, library: Library, version: Version, row: int) -> np.ndarray:
         """Values of one formula on a date, float64 [n_assets]: over its look-back, or over everything."""
         fields = library_fields(whole_panel(version))
         rows = row + 1 if library.recursive else min(row, max(library.lookback.values())) + 1

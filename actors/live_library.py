@@ -18,6 +18,8 @@ from store import Version
 
 WARM_ROWS = 128
 """Rows between two reports of progress; a multiple of the stream's own block."""
+SHORT_ROWS = 270
+"""Factors that look back no further are warmed over that much history only, which gives the same bits: most factors."""
 
 Saved = dict[str, NDArray[Any]]
 Progress = Callable[[int, int], None]
@@ -29,22 +31,29 @@ def made_of(version: Version) -> str:
 
 
 class Part:
-    """Some factors of a live library, in one stream."""
+    """Some factors of a live library, in one stream.
 
-    def __init__(self, library: Library, n_assets: int, threads: int) -> None:
+    Attributes
+    ----------
+    rows : int
+        Of the history that a warm-up needs.
+    """
+
+    def __init__(self, library: Library, version: Version, threads: int) -> None:
+        n_dates, n_assets = len(version.dates), len(version.symbols)
         self.ids = library.ids
+        self.rows = n_dates if library.recursive else min(n_dates, max(library.lookback.values()) + 1)
         self.values: NDArray[np.float64] = np.full((len(self.ids), n_assets), np.nan)
         self.stream: Stream = library.stream(n_assets, threads=threads)
 
-    def warm(self, fields: LibraryFields, dates: NDArray[np.datetime64], progress: Progress | None) -> None:
-        """Take the whole history."""
-        for first in range(0, len(dates), WARM_ROWS):
+    def warm(self, fields: LibraryFields, dates: NDArray[np.datetime64], progress: Callable[[int], None]) -> None:
+        """Take the history that is needed; tells how many rows each piece had."""
+        for first in range(len(dates) - self.rows, len(dates), WARM_ROWS):
             days = slice(first, first + WARM_ROWS)
             rows = {name: values[days] for name, values in fields.fields.items()}
             groups = {name: codes[days] for name, codes in fields.groups.items()}
             self.values = self.stream.warm(rows, groups, dates[days])
-            if progress is not None:
-                progress(min(first + WARM_ROWS, len(dates)), len(dates))
+            progress(len(dates[days]))
 
     def step(self, fields: LibraryFields, t: int, date: np.datetime64) -> None:
         """Take one row."""
@@ -65,7 +74,7 @@ class LiveLibrary:
     threads : int
     progress : callable of (rows done, rows in all), optional
     saved : mapping, optional
-        What `save` gave, of this model at this version or an earlier one that this one continues.
+        What `save` gave, of this model at this version.
 
     Attributes
     ----------
@@ -86,60 +95,60 @@ class LiveLibrary:
         self.lock = threading.Lock()
         self.steps = 0
         self._threads = threads
-        fields = library_fields(whole_panel(version))
-        self._catalogue = self._part(formulas, fields, version, tuple(formulas.catalogue.entries))
-        self._registered: Part | None = None
         self._formulas = formulas
-        assert self._catalogue is not None
+        self._registered: list[Part] = []
+        fields = library_fields(whole_panel(version))
+        self._catalogue = self._parts(formulas, fields, version, formulas.catalogue.entries)
         if saved is None:
-            self._catalogue.warm(fields, version.dates, progress)
+            _warm(self._catalogue, fields, version, progress)
         else:
-            self._catalogue.stream.restore({name: saved[name] for name in ("rings", "carried", "starts", "position")})
-            self._catalogue.values = np.array(saved["values"])
+            for k, part in enumerate(self._catalogue):
+                own = {name.partition("/")[2]: value for name, value in saved.items() if name.startswith(f"{k}/")}
+                part.values = np.array(own.pop("values"))
+                part.stream.restore(own)
         self._take(version, fields)
-        self.register(formulas, version)
+        if formulas.registered:
+            self._warm_registered(formulas, version, fields)
 
-    def _part(self, formulas: Formulas, fields: LibraryFields, version: Version, names: tuple[str, ...]) -> Part | None:
-        """Make the part of the ids that the fields can compute; None where there are none."""
-        able, _ = computable(formulas.library, fields.available)
-        wanted = set(names)
-        ids = tuple(name for name in able if name in wanted)
-        return Part(formulas.chosen(ids), len(version.symbols), self._threads) if ids else None
-
-    @property
-    def parts(self) -> list[Part]:
-        """The catalogue's part and, where formulas are registered, theirs."""
-        return [part for part in (self._catalogue, self._registered) if part is not None]
+    def _parts(
+        self, formulas: Formulas, fields: LibraryFields, version: Version, names: Mapping[str, Any]
+    ) -> list[Part]:
+        """Split the ids that the fields can compute into those that look back a year at most, and the others."""
+        library = formulas.library
+        ids = [name for name in computable(library, fields.available)[0] if name in names]
+        short = {name for name in ids if name not in library.recursive and library.lookback[name] < SHORT_ROWS}
+        split = (tuple(name for name in ids if (name in short) is wanted) for wanted in (True, False))
+        return [Part(formulas.chosen(chosen), version, self._threads) for chosen in split if chosen]
 
     def _take(self, version: Version, fields: LibraryFields) -> None:
         self.number = version.manifest.version
         self.made = made_of(version)
         self.n_dates = len(version.dates)
-        self._symbols = version.symbols
         proxied = "benchmark_close" in fields.proxies
         self._level = float(fields.fields["benchmark_close"][-1, 0]) if proxied else None
         self._groups = {name: np.asarray(codes[-1]) for name, codes in fields.groups.items()}
         self._show(version)
 
     def _show(self, version: Version) -> None:
-        ids = tuple(name for part in self.parts for name in part.ids)
-        values = np.concatenate([part.values for part in self.parts])
+        """Put the parts' rows into the order of the definitions."""
+        rows = {name: row for part in self._every() for name, row in zip(part.ids, part.values, strict=True)}
+        ids = tuple(name for name in self._formulas.library.ids if name in rows)
+        values = np.stack([rows[name] for name in ids]) if ids else np.empty((0, len(version.symbols)))
         self.day = LibraryDay(ids, values, version, len(version.dates) - 1, self._groups)
 
+    def _every(self) -> list[Part]:
+        return [*self._catalogue, *self._registered]
+
     def register(self, formulas: Formulas, version: Version) -> None:
-        """Take up newly registered formulas, warmed over the history of the version that this is at."""
-        if self._registered is not None and formulas is self._formulas:
-            return
-        self._formulas = formulas
-        if not formulas.registered:
-            return
-        fields = library_fields(whole_panel(version))
-        part = self._part(formulas, fields, version, tuple(formulas.registered))
-        if part is not None:
-            part.warm(fields, version.dates, None)
-        if self._registered is not None:
-            self._registered.stream.close()
-        self._registered = part
+        """Take up formulas that were registered meanwhile, warmed over the version that this is at."""
+        if formulas is not self._formulas:
+            self._warm_registered(formulas, version, library_fields(whole_panel(version)))
+
+    def _warm_registered(self, formulas: Formulas, version: Version, fields: LibraryFields) -> None:
+        parts = self._parts(formulas, fields, version, formulas.registered)
+        _warm(parts, fields, version, None)
+        _close(self._registered)
+        self._registered, self._formulas = parts, formulas
         self._show(version)
 
     def follow(self, version: Version) -> int:
@@ -150,7 +159,7 @@ class LiveLibrary:
         new = len(version.dates) - self.n_dates
         fields = library_fields(whole_panel(version, rows=new + 1), self._level)
         with self.lock:
-            for part in self.parts:
+            for part in self._every():
                 part.stream.grow(len(version.symbols))
                 for t in range(1, new + 1):
                     part.step(fields, t, version.dates[self.n_dates + t - 1])
@@ -161,17 +170,34 @@ class LiveLibrary:
     def save(self) -> Saved:
         """Copy the catalogue's carried state, and what belongs to it."""
         with self.lock:
-            part = self._catalogue
-            assert part is not None
-            return {
-                **part.stream.state(),
-                "values": part.values.copy(),
-                "version": np.array([self.number]),
+            out: Saved = {
+                "version": np.array(self.number),
                 "made": np.array(self.made),
                 "digest": np.array(self._formulas.digest),
             }
+            for k, part in enumerate(self._catalogue):
+                out |= {f"{k}/{name}": value for name, value in part.stream.state().items()}
+                out[f"{k}/values"] = part.values.copy()
+            return out
 
     def close(self) -> None:
         """End the streams' threads."""
-        for part in self.parts:
-            part.stream.close()
+        _close(self._every())
+
+
+def _warm(parts: list[Part], fields: LibraryFields, version: Version, progress: Progress | None) -> None:
+    done, total = 0, sum(part.rows for part in parts)
+
+    def count(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress is not None:
+            progress(done, total)
+
+    for part in parts:
+        part.warm(fields, version.dates, count)
+
+
+def _close(parts: list[Part]) -> None:
+    for part in parts:
+        part.stream.close()

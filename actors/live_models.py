@@ -102,7 +102,7 @@ class LiveModels:
     def _how_far(self, model_id: str) -> str:
         progress = self._progress.get(model_id, {})
         done, total = progress.get("rows_done", 0), progress.get("rows", 0)
-        return f"the library of {model_id!r} is being warmed: {done} of {total} days"
+        return f"the library of {model_id!r} is being warmed: {done} of {total} rows of days"
 
     def begin(self, model_id: str, formulas: Formulas) -> Future[LiveLibrary]:
         """Begin to warm a model's library in the background, or give the warm-up that is under way."""
@@ -180,7 +180,7 @@ class LiveModels:
         saved = _read(self._path(model_id), formulas)
         if saved is None:
             return None
-        number = int(saved["version"][0])
+        number = int(saved["version"])
         if not self._continues(version, number):
             return None
         try:

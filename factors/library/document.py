@@ -33,7 +33,13 @@ correlation is above 0.999 are one factor and an alias. *Warm-up* is the number 
 """
 _METHOD = """Mean absolute daily rank correlation of every pair, over every second one of the last 500 dates. A factor
 counts that has a value for more than half of the listed names on some date, not the same for all. Of several above a
-threshold the first in the order of the catalogue stands for the others.
+threshold the first in the order of the catalogue stands for the others. A pair above 0.999 on either panel is one
+factor and an alias.
+
+The sample market (`factors/sample.py`) carries every field. The real panel is 481 US large caps from 2014 to 2018 with
+prices, volume, returns, caps, sectors, book, sales and cash flow. It has no vwap, no share counts of its own, no
+benchmark, no earnings and no assets; what needs these is not counted there, though the service computes some of it
+with proxies that it names.
 """
 
 
@@ -45,15 +51,26 @@ def page(catalogue: Catalogue | None = None) -> str:
     for oracle in oracles().values():
         for row in oracle.agreements:
             agreements.setdefault(row.factor, []).append(row)
-    lines = [_INTRODUCTION, *_totals(catalogue), *_counts(), *_oracles(), *_defines(catalogue)]
+    lines = [_INTRODUCTION, *_contents(catalogue), *_totals(catalogue), *_counts(), *_oracles(), *_defines(catalogue)]
     for category, ids in catalogue.categories().items():
-        lines += [f"## {category}", ""]
+        index = ", ".join(f"[{name}](#{name})" for name in ids)
+        lines += [f"## {category}", "", f"{len(ids)} factors: {index}", ""]
         for name in ids:
             lines += _factor(catalogue.entries[name], library, agreements.get(name, []))
     lines += ["## Aliases", "", "| alias | of | relation | why | agreement |", "|---|---|---|---|---|"]
     for alias in catalogue.aliases.values():
         lines.append(_alias(alias, agreements.get(alias.id, [])))
     return "\n".join(lines) + "\n"
+
+
+def _contents(catalogue: Catalogue) -> Iterator[str]:
+    """Say what stands where: a link for each section, the categories with how many factors they hold."""
+    yield from ("## Contents", "")
+    for title in ("What there is", "How many are different", "Held against", "Names that formulas share"):
+        yield f"* [{title}](#{title.lower().replace(' ', '-')})"
+    yield "* The factors by category:"
+    yield from (f"    * [{name}](#{name}): {len(ids)}" for name, ids in catalogue.categories().items())
+    yield from (f"* [Aliases](#aliases): {len(catalogue.aliases)}", "")
 
 
 def _totals(catalogue: Catalogue) -> Iterator[str]:
@@ -80,7 +97,7 @@ def _counts() -> Iterator[str]:
     yield ""
     for name, panel in panels.items():
         yield from (f"### Clusters on the {name}", "")
-        for threshold in THRESHOLDS[1:]:
+        for threshold in THRESHOLDS:
             clusters = panel["clusters"].get(str(threshold), {})
             yield f"At {threshold}: " + ("none." if not clusters else "")
             yield ""

@@ -1,14 +1,22 @@
 """The factor library's actor on a small model: definitions, values, correlations, formulas of the caller's own."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from actors.factor_library import FactorLibrary
 from actors.factor_model_creation import FactorModelCreation
+from actors.formulas import Formulas
+from actors.library_tables import value_tables
+from actors.library_values import window_values
+from actors.live_library import LiveLibrary
+from actors.live_models import _read
 from contracts import requests as rq
 from contracts.errors import EngineError, InvalidInput, UnknownFactor, UnknownSymbol
 from contracts.frames import encode
 from contracts.settings import settings
+from factors.library import Catalogue
+from factors.library.fields import library_fields
 from factors.panel import Panel
 from factors.sample import sample_market
 
@@ -46,6 +54,10 @@ def started(kind):
     assert actor._ready.wait(150)
     assert actor._state == "READY", actor._reason
     return actor
+
+
+def frame_of(market, rows):
+    return market.select(dates=market.dates[rows]).to_frame(names=COLUMNS)
 
 
 def ask(method, request):
@@ -141,6 +153,111 @@ def test_chosen_factors_on_a_past_date_are_those_of_that_date(library, market):
         ask(library.calculate_factors, rq.CalculateFactors(symbol="NOPE", model_id="m"))
 
 
+def whole_history(library, market, ids, names=slice(None)):
+    """Values by the batch, over everything, [n_factors, n_dates, n_assets]."""
+    fields = library_fields(market)
+    found = library.formulas.chosen(tuple(ids)).run(fields.fields, groups=fields.groups, dates=market.dates)
+    return np.stack([found[name] for name in ids])
+
+
+def test_a_past_date_of_every_factor_is_what_the_batch_over_the_whole_history_gives(library, market):
+    """Each factor gets its look-back, also those that speak before their window is full, recursive ones everything."""
+    row = 70
+    request = rq.CalculateFactors(
+        symbol=market.symbols[0], model_id="m", date_requested=market.dates[row].item(), neutralise_by="none"
+    )
+    ids = tuple(ask(library.calculate_factors, request)["values"])
+    assert len(ids) > 500
+    (day,) = [day for day in library._days.values() if day.ids == ids]
+    np.testing.assert_array_equal(day.values, whole_history(library, market, ids)[:, row])
+
+
+def test_the_window_of_correlations_is_that_of_the_batch(library, market):
+    ids = (*library.formulas.catalogue.categories()["beta"], "ta_rsi_14", "alpha101_101")
+    version = library.slices.head("m")
+    for end, n_days in ((60, 10), (75, 76), (40, 1)):
+        values, groups = window_values(library.formulas, ids, version, end, n_days, 1)
+        window = slice(end + 1 - n_days, end + 1)
+        np.testing.assert_array_equal(values, whole_history(library, market, ids)[:, window])
+        assert groups["sector"].shape == (n_days, len(market.symbols))
+
+
+def test_the_library_of_a_model_with_proxies_follows_as_it_would_be_computed_anew(library, writer, market):
+    """The index that stands for a missing benchmark goes on from its level, though a step reads two days only."""
+    wanted = ["date", "symbol", "asset_returns", "market_cap", "sector", "open", "high", "low", "close", "volume"]
+    frame = market.to_frame(names=COLUMNS).select(wanted)
+    days = [frame.filter(pl.col("date") == date.item()) for date in market.dates[-3:]]
+    history = frame.filter(pl.col("date") < market.dates[-3].item())
+    ask(writer.create_model, rq.CreateModel(model_id="proxied", feature_data=encode(history)))
+    ask(library.update_factors, rq.UpdateFactors(model_id="proxied"))
+    for day in days:
+        ask(writer.append_day, rq.AppendDay(model_id="proxied", feature_data=encode(day)))
+    ask(library.update_factors, rq.UpdateFactors(model_id="proxied"))
+    live = library.live.known("proxied")
+    assert (live.steps, str(live.day.date)) == (3, str(market.dates[-1]))
+    assert "gtja191_149" in live.day.ids
+    anew = LiveLibrary(library.formulas, library.slices.head("proxied"), 1)
+    assert anew.day.ids == live.day.ids
+    np.testing.assert_array_equal(live.day.values, anew.day.values)
+
+
+def test_a_version_that_is_not_the_last_one_continued_is_warmed_anew(library, writer, market):
+    frame = market.select(dates=market.dates[:40]).to_frame(names=COLUMNS)
+    ask(writer.create_model, rq.CreateModel(model_id="changed", feature_data=encode(frame)))
+    ask(library.update_factors, rq.UpdateFactors(model_id="changed"))
+    other = frame.with_columns(close=pl.col("close") * pl.Series(np.linspace(1.0, 2.0, frame.height)))
+    ask(writer.create_model, rq.CreateModel(model_id="changed", feature_data=encode(other)))
+    answer = ask(library.update_factors, rq.UpdateFactors(model_id="changed"))
+    assert (answer["model_version"], answer["extra"]["steps"]) == (2, 0)
+
+
+def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(library, writer, market):
+    ask(writer.create_model, rq.CreateModel(model_id="saved", feature_data=encode(frame_of(market, slice(0, 60)))))
+    ask(library.update_factors, rq.UpdateFactors(model_id="saved"))
+    library.live._background.submit(lambda: None).result()  # behind the save
+    ask(writer.append_day, rq.AppendDay(model_id="saved", feature_data=encode(frame_of(market, slice(60, 61)))))
+    stepped = ask(library.update_factors, rq.UpdateFactors(model_id="saved"))
+    again = started(FactorLibrary)
+    answer = ask(again.update_factors, rq.UpdateFactors(model_id="saved"))
+    # one step, not a warm-up: that would be at the last day without any
+    assert answer["extra"]["steps"] == 1
+    assert answer["tables"] == stepped["tables"]
+
+
+def test_a_saved_state_of_another_catalogue_or_half_a_file_is_not_taken_up(library, writer, market, caplog):
+    (path, *_) = library.live._files()
+    assert _read(path, library.formulas) is not None
+    fewer = Catalogue(dict(list(library.formulas.catalogue.entries.items())[:5]), {}, {})
+    assert _read(path, Formulas(fewer, {})) is None
+    half = path.with_name("half.npz")
+    half.write_bytes(path.read_bytes()[:1000])
+    assert _read(half, library.formulas) is None
+    assert "cannot be read" in caplog.text
+    half.unlink()
+
+
+def test_an_update_that_does_not_wait_says_how_far_it_is_and_makes_no_event(library, writer, market):
+    ask(writer.create_model, rq.CreateModel(model_id="later", feature_data=encode(frame_of(market, slice(0, 50)))))
+    answer = ask(library.update_factors, rq.UpdateFactors(model_id="later", wait=False))
+    assert answer["event"] is False
+    assert answer["extra"]["state"] in ("warming", "live")
+    ask(library.update_factors, rq.UpdateFactors(model_id="later"))
+    state = library.notes()["live_models"]["later"]
+    assert (state["state"], state["date"]) == ("live", str(market.dates[49]))
+
+
+def test_tables_of_a_day_fit_into_messages_and_a_day_of_too_many_names_has_none(library):
+    day = library.live.known("m").day
+    assert all(len(table) < 900_000 for table in value_tables(day))
+    found = pl.concat([pl.read_ipc_stream(table) for table in value_tables(day)], how="align")
+    assert found.columns == ["date", "symbol", *day.ids]
+
+    class Wide:
+        ids, symbols = ("a",), ("x",) * 40_000
+
+    assert value_tables(Wide) == []
+
+
 def test_results_before_any_calculation_say_what_to_do(library):
     with pytest.raises(UnknownFactor, match="calculate"):
         ask(library.factor_results, rq.FactorResults(symbol="A", model_id="plain"))
@@ -167,3 +284,16 @@ def test_a_registered_formula_is_a_definition_also_after_a_restart(library):
         ask(library.evaluate_formula, other)
     again = started(FactorLibrary)
     assert list(again.formulas.registered) == ["my_spread"]
+
+
+def test_a_registered_formula_stands_beside_the_catalogue_and_leaves_its_state(library, market):
+    live = library.live.current("m", library.formulas, 60.0)
+    request = rq.EvaluateFormula(formula="smb * (close - open)", model_id="m", register_as="uses_a_shared_name")
+    answer = ask(library.evaluate_formula, request)
+    symbol = next(iter(answer["values"]))
+    mine = rq.CalculateFactors(symbol=symbol, model_id="m", factors=["uses_a_shared_name"])
+    assert ask(library.calculate_factors, mine)["values"] == {"uses_a_shared_name": answer["values"][symbol]}
+    assert library.live.current("m", library.formulas, 60.0) is live
+    assert "uses_a_shared_name" in live.day.ids
+    kept = started(FactorLibrary)
+    assert "uses_a_shared_name" in kept.formulas.registered

@@ -48,6 +48,8 @@ def bodies(sample, symbols):
         "portfolio_risk": {"portfolio_weights": weights},
         "portfolio_attribution": {"portfolio_weights": weights},
         "calculate_factors": {"factors": None},
+        "factor_cross_section": {"factors": ["alpha101_101", "alpha101_012"], "symbols": symbols},
+        "update_factors": {},
         "factor_correlations": {"factors": ["ret_1d", "ret_5d"]},
         "evaluate_formula": {"formula": "ts_mean(returns, 5)", "symbols": symbols},
     }
@@ -92,6 +94,36 @@ def test_every_get_route_answers_in_its_shape(http, symbols, name, path):
     answer = http.get(path.format(model_id="m", symbol=symbols[0], category=category))
     assert answer.status_code == 200, answer.text
     OPERATIONS[name].result.model_validate(answer.json())
+
+
+FORMS = ("winsorised", "zscore", "neutralised", "rank")
+
+
+def test_the_library_routes_give_every_form_of_any_date(http, sample, symbols):
+    """Calculate, results, categories and the cross-section agree, name by name and form by form."""
+    date, symbol, factors = str(sample["date"].unique().sort()[-20]), symbols[0], ["alpha101_101", "alpha158_kmid"]
+    asked = {"factors": factors, "date_requested": date, "neutralise_by": "sector", "winsor_deviations": 2.0}
+    across = http.post("/factors/cross-section", json=asked).json()["calculation_result"]
+    one = http.post(f"/factors/calculate/{symbol}", json=asked).json()["calculation_result"]
+    kept = http.get(f"/factors/results/{symbol}", params=asked).json()["calculation_result"]
+    query = {"symbol": symbol, **asked}
+    category = http.get("/factors/categories/alpha101", params=query).json()["calculation_result"]
+    column = across["symbols"].index(symbol)
+    for found in (one, kept, category):
+        assert (found["date"], found["neutralised_by"], found["winsor_deviations"]) == (date, "sector", 2.0)
+        name = "alpha101_101"
+        assert found["factor_values"][name] == across["factor_values"][name]["raw"][column]
+        assert found["winsor_limits"][name] == across["winsor_limits"][name]
+        for form in FORMS:
+            assert found[form][name] == across["factor_values"][name][form][column]
+    low, high = across["winsor_limits"]["alpha158_kmid"]
+    forms = across["factor_values"]["alpha158_kmid"]
+    for raw, clipped, rank in zip(forms["raw"], forms["winsorised"], forms["rank"], strict=True):
+        assert (raw is None) == (clipped is None) == (rank is None)
+        assert raw is None or clipped == min(max(raw, low), high)
+    neutral = http.post("/factors/correlations", json={**asked, "form": "neutralised", "window_days": 5})
+    assert neutral.json()["calculation_result"]["end_date"] == date
+    assert http.post("/factors/cross-section", json={"factors": ["nope"]}).json()["code"] == "unknown_factor"
 
 
 def test_the_three_json_forms_of_a_frame_give_the_same_answer(http, sample):

@@ -1,9 +1,11 @@
 """docs/factors.md is what the catalogue, the agreement records and the counts say."""
 
+import re
 from pathlib import Path
 
 from factors.library import Catalogue
 from factors.library.agreement import oracles
+from factors.library.counts import REAL, SAMPLE
 from factors.library.document import page, stored_counts
 
 ROOT = Path(__file__).parents[3]
@@ -18,6 +20,28 @@ def test_every_factor_and_alias_stands_on_the_page():
     text, catalogue = page(), Catalogue.load()
     assert all(f"### {name}\n" in text for name in catalogue.entries)
     assert all(f"| `{name}` |" in text for name in catalogue.aliases)
+
+
+def test_every_link_of_the_contents_leads_to_a_heading():
+    text = page()
+    headings = {line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines() if line.startswith("##")}
+    links = re.findall(r"\]\(#([^)]+)\)", text)
+    assert len(links) > len(Catalogue.load().entries)
+    assert set(links) <= headings
+
+
+def test_the_page_states_the_counts_at_every_threshold_on_both_panels():
+    counts, text = stored_counts(), page()
+    assert list(counts) == [SAMPLE, REAL]
+    for name, panel in counts.items():
+        distinct = " | ".join(str(panel["distinct"][str(threshold)]) for threshold in (0.999, 0.99, 0.95))
+        assert f"| {name} | {panel['counted']} | {distinct} |" in text
+        # no two counted factors are one, and most stay apart far below that
+        assert panel["distinct"]["0.999"] == panel["counted"]
+        for threshold, clusters in panel["clusters"].items():
+            joined = sum(len(members) for members in clusters.values())
+            assert panel["counted"] - joined == panel["distinct"][threshold]
+    assert counts[SAMPLE]["distinct"]["0.99"] >= 480
 
 
 def test_every_agreement_is_about_a_factor_or_an_alias():

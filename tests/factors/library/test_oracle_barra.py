@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from factors.library.agreement import oracles
+
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -167,3 +169,4 @@ def test_exposure_equals_the_published_definition(name, date, slow, values):
 
 def test_every_barra_entry_is_compared(ids_of):
     assert set(PUBLISHED) == set(ids_of("barra.toml"))
+    assert {row.factor for row in oracles()["barra_definitions"].agreements} == set(PUBLISHED)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from factors.library.agreement import oracles
+
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -205,3 +207,4 @@ def test_characteristic_equals_its_closed_form(name, date, slow, values):
 
 def test_every_fundamental_characteristic_has_a_closed_form(ids_of):
     assert set(CLOSED_FORMS) == set(ids_of("jkp_fundamental.toml", "jkp_fundamental_assets.toml"))
+    assert set(CLOSED_FORMS) <= {row.factor for row in oracles()["jkp_closed_forms"].agreements}

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from oracle_agreement import ROOT, assert_agrees, library_fields, oracle_market, our_values, rows_of, run_oracle
 
 from factors.library import Catalogue, compile_library, conventions, parse
 from factors.library.agreement import oracles
 from factors.library.distinct import rank_correlation
+from factors.panel import Panel
 from factors.sample import sample_market
 
 pytestmark = pytest.mark.oracle
@@ -22,7 +24,13 @@ FACTORS = {"MKT": "mkt_return", "SMB": "smb", "HML": "hml"}
 CATALOGUE = Catalogue.load()
 SHARES = conventions({"base": "paper", "adv": "shares"})
 MEASURED = ["gtja191_153", "gtja191_173"]  # price levels: twins where prices differ between names, not by algebra
-ALIASES = [name for name in CATALOGUE.aliases if name.startswith("gtja191_") and name not in MEASURED]
+MEASURED_ON_REAL_DATA = ["gtja191_171"]  # a twin where a day's range is small beside the price
+REAL_PANEL = ROOT.parent / "shared" / "data" / "sp500_2014_2018.parquet"
+ALIASES = [
+    name
+    for name in CATALOGUE.aliases
+    if name.startswith("gtja191_") and name not in (*MEASURED, *MEASURED_ON_REAL_DATA)
+]
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +103,14 @@ def test_a_measured_twin_ranks_the_sample_markets_names_as_its_factor_does(name,
     texts = {name: alias.formula, alias.alias_of: CATALOGUE.entries[alias.alias_of].formula}
     values = compile_library(texts).run(panel.fields, dates=panel.dates)
     assert rank_correlation(values[name], values[alias.alias_of]) > 0.999
+
+
+@pytest.mark.parametrize("name", MEASURED_ON_REAL_DATA)
+def test_a_twin_of_real_data_ranks_the_real_panels_names_as_its_factor_does(name):
+    if not REAL_PANEL.exists():
+        pytest.skip("the real panel is not beside the project: ../shared/data/sp500_2014_2018.parquet")
+    alias = CATALOGUE.aliases[name]
+    panel = Panel.from_frame(pl.read_parquet(REAL_PANEL)).last(500)
+    texts = {name: alias.formula, alias.alias_of: CATALOGUE.entries[alias.alias_of].formula}
+    values = compile_library(texts).run(panel.fields, dates=panel.dates)
+    assert rank_correlation(values[name][1::2], values[alias.alias_of][1::2]) > 0.999

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from factors.library.agreement import oracles
+
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -242,3 +244,5 @@ def test_trend_factor_is_last_years_coefficients_times_todays_moving_averages(sl
 
 def test_every_openap_entry_is_compared(ids_of):
     assert {*DEFINITIONS, "openap_trendfactor"} == set(ids_of("openap.toml"))
+    recorded = {row.factor for row in oracles()["openap_definitions"].agreements}
+    assert recorded == {*DEFINITIONS, "openap_trendfactor"}

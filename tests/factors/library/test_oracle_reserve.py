@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from factors.library.agreement import oracles
+
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -203,3 +205,4 @@ def test_measure_equals_its_papers_formula(name, date, slow, values):
 
 def test_every_entry_of_the_reserve_is_compared(ids_of):
     assert set(FORMULAS) == set(ids_of("reserve.toml"))
+    assert {row.factor for row in oracles()["papers_formulas"].agreements} == set(FORMULAS)

@@ -1,0 +1,146 @@
+"""From a bar on market_data.* to the library's values on factor.library.*: real nats-server, real actors, no Ray."""
+
+import asyncio
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
+
+from actors.factor_library import FactorLibrary
+from actors.factor_model_creation import FactorModelCreation
+from bus.streams import EVENTS
+from contracts import requests as rq
+from contracts.frames import ARROW_STREAM, encode
+from contracts.settings import settings
+from contracts.work import work_item
+from factors.panel import Panel
+from factors.sample import sample_market
+from router.operations import OPERATIONS, Workload
+
+COLUMNS = {"returns": "asset_returns"}
+N_DAYS, KEPT_BACK = 80, 4
+BAR = "market_data.bar.all"
+LIBRARY = "factor.library.m"
+
+
+class ActorsHere(ClientDouble):
+    """Has the interface of `RouterClient`; the two actors are the real ones, in this process."""
+
+    def __init__(self, writer, library):
+        super().__init__()
+        self.actors = {Workload.FACTOR_MODEL_CREATION: writer, Workload.FACTOR_LIBRARY: library}
+
+    async def call(self, operation, payload, *, priority, timeout_s=None, request_id=None):
+        item = work_item(operation, payload, priority=priority, timeout_s=timeout_s or 60.0, request_id=request_id)
+        return (await asyncio.to_thread(self.actors[OPERATIONS[operation].workload].call_heavy, [item]))[0]
+
+
+@pytest.fixture(scope="module")
+def market():
+    return Panel.from_frame(sample_market(n_assets=30, n_days=N_DAYS).panel.to_frame(names=COLUMNS))
+
+
+@pytest.fixture(scope="module")
+def client(market, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path_factory.mktemp("store")))
+        settings.cache_clear()
+        writer, library = FactorModelCreation(), FactorLibrary()
+        for actor in (writer, library):
+            assert actor._ready.wait(150)
+            assert actor._state == "READY", actor._reason
+        history = market.select(dates=market.dates[:-KEPT_BACK]).to_frame(names=COLUMNS)
+        made = rq.CreateModel(model_id="m", feature_data=encode(history), request_id="made")
+        writer.create_model([made.model_dump()])
+        yield ActorsHere(writer, library)
+    settings.cache_clear()
+
+
+def bar(market, back, model="m"):
+    """A message for the day that is so many days before the end."""
+    day = market.select(dates=market.dates[N_DAYS - back :][:1]).to_frame(names=COLUMNS)
+    return orjson.dumps({"model_id": model, "rows": day.to_dict(as_series=False)}, default=str)
+
+
+def following(events, subject):
+    return [event for event in events if event.subject == subject]
+
+
+def test_a_bar_is_appended_steps_the_library_once_and_its_values_are_published(own_server, client, market):
+    library = client.actors[Workload.FACTOR_LIBRARY]
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            js = nc.jetstream()
+            for n, back in enumerate((4, 3), 1):
+                await js.publish(BAR, bar(market, back))
+                await until(lambda n=n: bridge.bars.done == n, "the bar was taken", 60.0)
+                assert library.live.states()["m"]["date"] == str(market.dates[-back])
+            # the first bar warmed the library over the history and its own day, the second was one step
+            assert library.live.states()["m"]["steps"] == 1
+            await until(lambda: bridge.drainer.acknowledged >= 6, "all is in the stream")
+            return following(await stored_in(nc, EVENTS), LIBRARY)
+
+    events = asyncio.run(run())
+    told = [orjson.loads(e.data) for e in events if e.headers["ce-type"] == "FACTOR_LIBRARY_UPDATED"]
+    assert [data["date"] for data in told] == [str(d) for d in market.dates[-4:-2]]
+    assert told[-1]["model_version"] == 3
+    assert events[-1].headers["ce-type"] == "FACTOR_LIBRARY_UPDATED"
+    tables = [e for e in events if e.headers["ce-type"] == "FACTOR_LIBRARY_UPDATED_VALUES"]
+    assert len(tables) == sum(data["tables"] for data in told)
+    assert {e.headers["Content-Type"] for e in tables} == {ARROW_STREAM}
+    assert max(len(e.data) for e in events) < 1_000_000
+    last = pl.read_ipc_stream(tables[-1].data)
+    day = library.live.known("m").day
+    assert last["symbol"].to_list() == list(day.symbols)
+    assert set(last["date"].to_list()) == {market.dates[-3].item()}
+    for name in set(last.columns) - {"date", "symbol"}:
+        np.testing.assert_array_equal(last[name].to_numpy(), day.values[day.position[name]])
+
+
+def test_the_same_bar_again_makes_no_second_version_and_no_second_step(own_server, client, market):
+    library = client.actors[Workload.FACTOR_LIBRARY]
+    before = library.live.states().get("m", {"steps": 0})["steps"]
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            js = nc.jetstream()
+            message = bar(market, 2)
+            for n in (1, 2):
+                await js.publish(BAR, message, headers={"factor-request-id": "bar of the day"})
+                await until(lambda n=n: bridge.bars.done == n, "it was taken", 60.0)
+            assert library.live.states()["m"]["steps"] == before + 1
+            # without its id it is another bar, of a day that is there
+            await js.publish(BAR, message)
+            await until(lambda: bridge.bars.rejected == 1, "it was refused")
+            await until(lambda: bridge._own_outbox.counts().depth == 0, "all is in the stream")
+            return await stored_in(nc, EVENTS)
+
+    events = asyncio.run(run())
+    kinds = [event.headers["ce-type"] for event in events]
+    assert kinds.count("FACTOR_LIBRARY_UPDATED") == 1
+    assert kinds.count("FACTOR_MODEL_UPDATED") == 1
+    assert library.live.states()["m"]["steps"] == before + 1
+
+
+def test_a_bar_that_comes_late_or_for_no_model_is_told_of_and_the_next_goes_on(own_server, client, market):
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            js = nc.jetstream()
+            await js.publish(BAR, bar(market, 30))
+            await js.publish(BAR, bar(market, 1, model="nobody"))
+            await js.publish(BAR, bar(market, 1))
+            await until(lambda: bridge.bars.done == 1 and bridge.bars.rejected == 2, "each had its end", 60.0)
+            await until(lambda: bridge._own_outbox.counts().depth == 0, "all is in the stream")
+            return await stored_in(nc, EVENTS)
+
+    events = asyncio.run(run())
+    told = [orjson.loads(event.data) for event in following(events, "factor.rejected.market_data=2Ebar=2Eall")]
+    late, unknown = (row["problem"] for row in sorted(told, key=lambda row: row["problem"]["code"]))
+    assert (late["code"], unknown["code"]) == ("invalid_input", "unknown_model")
+    assert str(market.dates[-30]) in late["detail"]
+    assert "after" in late["detail"]
+    assert "nobody" in unknown["detail"]
+    assert following(events, LIBRARY)

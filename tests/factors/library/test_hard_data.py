@@ -1,0 +1,142 @@
+"""Every factor of the catalogue on hard data: NaN where it is undefined and only there, never infinite, never early."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from factors.library import Catalogue, compile_library
+
+N_DATES, N_NAMES = 330, 16
+LATE, DELISTED, SUSPENDED, UNTRADED, WORTHLESS, SPLIT, NEVER, UNREPORTED, UNGROUPED, *PLAIN = range(N_NAMES)
+LISTED, GONE = 110, 220
+NOT_REPORTED_ON = frozenset(
+    (
+        "open", "high", "low", "close", "volume", "vwap", "amount", "returns", "market_cap", "shares", "rf",
+        "benchmark_open", "benchmark_close", "benchmark_return",
+    )
+)  # fmt: skip
+PRICES = ("open", "high", "low", "close", "vwap")
+
+
+def harden(clean):
+    """The same market in which most names have one trouble each; the last ones have none."""
+    panel = copy.deepcopy(clean)
+    f = panel.fields
+    for name, values in f.items():
+        if name.startswith("benchmark") or name == "rf":
+            continue
+        values[:LISTED, LATE] = np.nan
+        values[GONE:, DELISTED] = np.nan
+        values[150:161, SUSPENDED] = np.nan
+        values[:, NEVER] = np.nan
+    f["volume"][100:141, UNTRADED] = 0.0
+    for name in PRICES:
+        f[name][170:176, WORTHLESS] = 0.0
+        f[name][200:, SPLIT] /= 2.0
+    f["returns"][170, WORTHLESS], f["returns"][176, WORTHLESS] = -1.0, np.inf
+    f["volume"][200:, SPLIT] *= 2.0
+    f["shares"][200:, SPLIT] *= 2.0
+    for name in f.keys() - NOT_REPORTED_ON:
+        f[name][:, UNREPORTED] = np.nan
+    for codes in panel.groups.values():
+        codes[:, [NEVER, UNGROUPED]] = -1
+    return panel
+
+
+def computed(library, panel, dates=slice(None)):
+    fields = {name: values[dates] for name, values in panel.fields.items()}
+    groups = {name: codes[dates] for name, codes in panel.groups.items()}
+    return library.run(fields, groups=groups, dates=panel.dates[dates])
+
+
+def equal(a, b):
+    return (a == b) | (np.isnan(a) & np.isnan(b))
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return compile_library(Catalogue.load().entries)
+
+
+@pytest.fixture(scope="module")
+def clean(panel_of):
+    return panel_of(N_DATES, N_NAMES, seed=21, dirty=False)
+
+
+@pytest.fixture(scope="module")
+def untroubled(everything, clean):
+    return computed(everything, clean)
+
+
+@pytest.fixture(scope="module")
+def hard(clean):
+    return harden(clean)
+
+
+@pytest.fixture(scope="module")
+def values(everything, hard):
+    return computed(everything, hard)
+
+
+def test_nothing_is_infinite_and_nothing_is_said_before_the_warm_up(everything, values):
+    for name, found in values.items():
+        assert not np.isinf(found).any(), name
+        assert np.isnan(found[: everything.warmup[name]]).all(), name
+
+
+def test_a_name_has_no_value_before_it_is_listed_and_one_that_never_is_has_none(values):
+    for name, found in values.items():
+        assert np.isnan(found[:LISTED, LATE]).all(), name
+        assert np.isnan(found[:, NEVER]).all(), name
+
+
+def test_the_trouble_of_one_name_takes_no_value_from_another(values, untroubled):
+    for name, found in values.items():
+        lost = np.isnan(found[:, PLAIN]) & ~np.isnan(untroubled[name][:, PLAIN])
+        assert not lost.any(), (name, np.argwhere(lost)[:3])
+
+
+def test_a_split_changes_no_factor_of_adjusted_data_only(values, untroubled):
+    """A two-for-one split leaves returns and caps alone: factors of these alone do not see it."""
+    for name in ("jkp_ret_12_1", "jkp_rvol_21d", "barra_beta", "jkp_market_equity", "jkp_rmax5_21d"):
+        np.testing.assert_array_equal(np.isnan(values[name][:, SPLIT]), np.isnan(untroubled[name][:, SPLIT]), name)
+
+
+def test_a_start_elsewhere_agrees_bit_for_bit_also_for_troubled_names(everything, values, hard):
+    start = 40
+    later = computed(everything, hard, slice(start, None))
+    for name in everything.ids:
+        if name not in everything.recursive:
+            ready = everything.lookback[name]
+            same = equal(later[name][ready:], values[name][start + ready :])
+            assert same.all(), (name, np.argwhere(~same)[:3])
+
+
+def test_another_order_of_the_names_is_another_order_of_the_values(everything, values, hard):
+    order = np.random.default_rng(1).permutation(N_NAMES)
+    shuffled = copy.deepcopy(hard)
+    shuffled.fields = {name: x[:, order] for name, x in hard.fields.items()}
+    shuffled.groups = {name: x[:, order] for name, x in hard.groups.items()}
+    for name, found in computed(everything, shuffled).items():
+        expected = values[name][:, order]
+        near = equal(found, expected) | np.isclose(found, expected, rtol=1e-7, atol=1e-9)
+        assert near.mean() > 0.999, (name, near.mean())
+
+
+@pytest.mark.parametrize("field", ["volume", "vwap", "market_cap", "benchmark_return", "book", "returns"])
+def test_a_field_that_is_all_missing_silences_the_factors_that_need_it_and_no_other(everything, panel_of, field):
+    panel = panel_of(70, 6, seed=4)
+    before = computed(everything, panel)
+    panel.fields[field][:] = np.nan
+    for name, found in computed(everything, panel).items():
+        if field in everything.inputs[name]:
+            assert np.isnan(found).all(), name
+        else:
+            assert equal(found, before[name]).all(), name
+
+
+def test_one_name_alone_is_no_error(everything, panel_of):
+    for name, found in computed(everything, panel_of(70, 1)).items():
+        assert not np.isinf(found).any(), name
+        assert np.isnan(found[: everything.warmup[name]]).all(), name
