@@ -46,7 +46,9 @@ class FactorLibrary(WorkloadActor):
         compile_library({"warm": "rank(close)"}).stream(4).warm(
             {"close": np.ones((2, 4))}, {}, np.array(["2020-01-02", "2020-01-03"], "datetime64[D]")
         )
-        self.live = LiveModels(self.slices.store, self.settings.store_path / "library", self.settings.library_threads)
+        current = self.settings
+        folder = current.store_path / "library"
+        self.live = LiveModels(self.slices.store, folder, current.library_threads, current.library_models)
         self.live.recover(self.formulas)
 
     def notes(self) -> dict[str, Any]:

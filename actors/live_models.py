@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,8 +27,6 @@ from contracts.events import token, untoken
 from contracts.work import new_id
 from store import ModelStore, Version
 
-LIVE_KEPT = 2
-"""Models whose library is kept current; each holds the state of the whole catalogue."""
 SAVE_EVERY_S = 60.0
 SAVE_EVERY_STEPS = 8
 """A state is saved when the last one is this old, or after so many days: fewer than the versions that a store keeps."""
@@ -45,12 +44,15 @@ class LiveModels:
         Where states are saved.
     threads : int
         Of the library's kernels.
+    kept : int
+        Models whose library is kept; each holds the state of the whole catalogue. The one used longest ago goes.
     """
 
-    def __init__(self, store: ModelStore, folder: Path, threads: int) -> None:
+    def __init__(self, store: ModelStore, folder: Path, threads: int, kept: int) -> None:
         self._store = store
         self._folder = folder
         self._threads = threads
+        self._kept = kept
         self._lock = threading.Lock()
         self._live: OrderedDict[str, LiveLibrary] = OrderedDict()
         self._warming: dict[str, Future[LiveLibrary]] = {}
@@ -115,7 +117,7 @@ class LiveModels:
 
     def recover(self, formulas: Formulas) -> None:
         """Begin to take up the libraries whose state is on disk, the last used last."""
-        for path in reversed(self._files()[:LIVE_KEPT]):
+        for path in reversed(self._files()[: self._kept]):
             self.begin(untoken(path.stem), formulas)
 
     def _files(self) -> list[Path]:
@@ -156,10 +158,11 @@ class LiveModels:
             with self._lock:
                 before = self._live.pop(model_id, None)
                 self._live[model_id] = live
-                gone = [self._live.popitem(last=False)[1] for _ in range(len(self._live) - LIVE_KEPT)]
+                gone = [self._live.popitem(last=False)[1] for _ in range(len(self._live) - self._kept)]
             for old in [before, *gone]:
                 if old is not None:
-                    old.close()
+                    with old.lock:  # it may be taking a step
+                        old.close()
             return live
         finally:
             with self._lock:
@@ -213,7 +216,7 @@ class LiveModels:
                 out.flush()
                 os.fsync(out.fileno())
             temporary.replace(path)
-            for old in self._files()[LIVE_KEPT:]:
+            for old in self._files()[self._kept :]:
                 old.unlink(missing_ok=True)
         except OSError as error:  # a full disk costs the next start its head start, nothing else
             _log.warning("the library of %s could not be saved: %s", model_id, error)
@@ -230,6 +233,6 @@ def _read(path: Path, formulas: Formulas) -> Mapping[str, Any] | None:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("the saved library %s cannot be read: %s", path.name, error)
         return None

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     )
     keep_versions: int = Field(16, ge=1, description="Versions of a model kept beside the newest.")
     library_threads: int = Field(1, ge=1, description="Threads of the factor library's kernels.")
+    library_models: int = Field(2, ge=1, description="Models whose factor library is kept current in memory.")
     model_threads: int = Field(1, ge=1, description="Threads of the factor model's kernels.")
     messagebus_enabled: bool = Field(
         True, validation_alias=_switch("MESSAGEBUS_ENABLED"), description="Start the bridge."

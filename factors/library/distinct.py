@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,8 @@ def similarity(values: Mapping[str, Array], *, min_names: int = MIN_NAMES, min_d
     """Compare every pair of factors by rank on every date.
 
     A first pass ranks each factor among its own names and correlates those ranks over the common names by matrix
-    products; pairs that come near a threshold are then ranked anew over their common names, which is Spearman's rho.
+    products, in float32, which holds ranks exactly and is twice as fast; pairs that come near a threshold are then
+    ranked anew over their common names in float64, which is Spearman's rho.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def similarity(values: Mapping[str, Array], *, min_names: int = MIN_NAMES, min_d
     total = np.zeros((n_factors, n_factors))
     dates = np.zeros((n_factors, n_factors), dtype=np.int32)
     for day in range(panels[0].shape[0] if panels else 0):
-        rho = pearson_of_ranks(np.stack([panel[day] for panel in panels]), min_names)
+        rho = pearson_of_ranks(np.stack([panel[day] for panel in panels]), min_names, np.float32)
         defined = np.isfinite(rho)
         total += np.where(defined, np.abs(rho), 0.0)
         dates += defined
@@ -157,22 +159,31 @@ def _spearman(x: Array, y: Array) -> float:
     return float(dx @ dy / scale) if scale > 0.0 else float("nan")
 
 
-def pearson_of_ranks(rows: Array, min_names: int) -> Array:
-    """Correlate the ranks of all pairs of one date over their common names; NaN where too few or constant."""
+def pearson_of_ranks(rows: Array, min_names: int, dtype: type[np.floating[Any]] = np.float64) -> Array:
+    """Correlate the ranks of all pairs of one date over their common names; NaN where too few or constant.
+
+    Parameters
+    ----------
+    rows : float64 [n_factors, n_assets]
+    min_names : int
+    dtype : type
+        Of the matrix products.
+    """
     mask = np.isfinite(rows)
-    ranks = np.zeros(rows.shape)
+    ranks = np.zeros(rows.shape, dtype)
     for i, present in enumerate(mask):
         if present.any():
             inner = average_ranks(rows[i, present])
             ranks[i, present] = inner - inner.mean()
-    weight = mask.astype(float)
-    n = weight @ weight.T
-    sum_x = ranks @ weight.T
-    square_x = (ranks * ranks) @ weight.T
+    weight = mask.astype(dtype)
+    n, sum_x, square_x, cross = (
+        np.asarray(a @ b.T, np.float64)
+        for a, b in ((weight, weight), (ranks, weight), (ranks * ranks, weight), (ranks, ranks))
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        covariance = ranks @ ranks.T - sum_x * sum_x.T / n
+        covariance = cross - sum_x * sum_x.T / n
         variance = square_x - sum_x * sum_x / n
         scale = variance * variance.T
-        flat = variance <= 1e-9 * n
+        flat = variance <= np.maximum(1e-9 * n, 64 * np.finfo(dtype).eps * square_x)
         usable = (n >= min_names) & ~flat & ~flat.T
         return np.where(usable, np.clip(covariance / np.sqrt(np.where(usable, scale, 1.0)), -1.0, 1.0), np.nan)

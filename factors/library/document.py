@@ -99,11 +99,11 @@ def _counts() -> Iterator[str]:
         yield from (f"### Clusters on the {name}", "")
         for threshold in THRESHOLDS:
             clusters = panel["clusters"].get(str(threshold), {})
-            yield f"At {threshold}: " + ("none." if not clusters else "")
-            yield ""
+            yield from (f"At {threshold}:" + ("" if clusters else " none."), "")
             for kept, members in clusters.items():
                 yield f"* `{kept}`: {', '.join(f'`{member}`' for member in members)}"
-            yield ""
+            if clusters:
+                yield ""
         if panel["missing"]:
             yield f"Not counted on the {name}:"
             yield ""

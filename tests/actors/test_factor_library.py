@@ -247,7 +247,7 @@ def test_an_update_that_does_not_wait_says_how_far_it_is_and_makes_no_event(libr
 
 
 def test_tables_of_a_day_fit_into_messages_and_a_day_of_too_many_names_has_none(library):
-    day = library.live.known("m").day
+    day = library.live.current("m", library.formulas, 60.0).day
     assert all(len(table) < 900_000 for table in value_tables(day))
     found = pl.concat([pl.read_ipc_stream(table) for table in value_tables(day)], how="align")
     assert found.columns == ["date", "symbol", *day.ids]

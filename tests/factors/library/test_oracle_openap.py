@@ -42,7 +42,8 @@ def by_group(s, t, x, statistic):
 def industry_momentum(s, t):
     m, cap = six_months(s, t), s.cap[t]
     both = np.where(np.isfinite(cap), m, np.nan)
-    return by_group(s, t, both, lambda use: cap[use] @ m[use] / cap[use].sum())
+    found = by_group(s, t, both, lambda use: cap[use] @ m[use] / cap[use].sum())
+    return np.where(np.isfinite(cap), found, np.nan)
 
 
 def big_returns(s, t):
