@@ -160,7 +160,7 @@ class FactorLibrary(WorkloadActor):
         live = self.live.current(model_id, self.formulas, WAIT_S)
         day = live.day
         defined = np.isfinite(day.values).sum(axis=1)
-        tables = value_tables(day)
+        tables = value_tables(day) if request["values"] else []
         extra = {
             "date": str(day.date),
             "factors": len(day.ids),

@@ -10,6 +10,7 @@ from typing import Any
 from bus.outbox import Stored
 
 FEED_LIMIT = 2000
+FEED_BYTES = 64 * 2**20
 READ_LIMIT = 500
 
 
@@ -20,11 +21,15 @@ class Feed:
     ----------
     limit : int
         Events kept; older ones are forgotten, and a reader that comes late is told how many it missed.
+    limit_bytes : int
+        Of their data, likewise; the newest event is kept whatever its size.
     """
 
-    def __init__(self, limit: int = FEED_LIMIT) -> None:
+    def __init__(self, limit: int = FEED_LIMIT, limit_bytes: int = FEED_BYTES) -> None:
         self.limit = limit
-        self._ring: deque[Stored] = deque(maxlen=limit)
+        self.limit_bytes = limit_bytes
+        self._bytes = 0
+        self._ring: deque[Stored] = deque()
         self._news = asyncio.Event()
 
     @property
@@ -36,6 +41,9 @@ class Feed:
         """Take an event; one that is not newer than the newest is known already."""
         if stored.seq > self.last:
             self._ring.append(stored)
+            self._bytes += len(stored.event.data)
+            while len(self._ring) > self.limit or (self._bytes > self.limit_bytes and len(self._ring) > 1):
+                self._bytes -= len(self._ring.popleft().event.data)
             self._news.set()
 
     async def read(self, after: int | None, timeout_s: float) -> dict[str, Any]:

@@ -217,7 +217,7 @@ class Inbound:
         # When this fails for a while the bar comes again: the append is then known by its id and makes nothing.
         answer["factor_library"] = await self._face.answer(
             OPERATIONS["update_factors"],
-            {"model_id": payload["model_id"]},
+            {"model_id": payload["model_id"], "values": True},
             priority=priority,
             request_id=identity,
             calculation_id=_digest(f"library:{identity}"),

@@ -332,6 +332,7 @@ class UpdateFactors(Request):
 
     model_id: ModelId | None = None
     wait: bool = Field(True, description="False: begin in the background, and say how far it is.")
+    values: bool = Field(False, description="Also publish every name's values, as Arrow tables; a bar does.")
     messagebus_priority: PriorityName = "high"
 
 

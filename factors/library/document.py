@@ -32,7 +32,7 @@ correlation is above 0.999 are one factor and an alias. *Warm-up* is the number 
 *delay* the rows between the data and the trade, *recursive* a value that depends on where the data begin.
 """
 _METHOD = """Mean absolute daily rank correlation of every pair, over every second one of the last 500 dates. A factor
-counts that has a value for more than half of the listed names on some date, not the same for all. Of several above a
+counts that has a value for more than half of the listed names on one of them, not the same for all. Of several above a
 threshold the first in the order of the catalogue stands for the others. A pair above 0.999 on either panel is one
 factor and an alias.
 

@@ -216,9 +216,9 @@ def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(l
     ask(library.update_factors, rq.UpdateFactors(model_id="saved"))
     library.live._background.submit(lambda: None).result()  # behind the save
     ask(writer.append_day, rq.AppendDay(model_id="saved", feature_data=encode(frame_of(market, slice(60, 61)))))
-    stepped = ask(library.update_factors, rq.UpdateFactors(model_id="saved"))
+    stepped = ask(library.update_factors, rq.UpdateFactors(model_id="saved", values=True))
     again = started(FactorLibrary)
-    answer = ask(again.update_factors, rq.UpdateFactors(model_id="saved"))
+    answer = ask(again.update_factors, rq.UpdateFactors(model_id="saved", values=True))
     # one step, not a warm-up: that would be at the last day without any
     assert answer["extra"]["steps"] == 1
     assert answer["tables"] == stepped["tables"]

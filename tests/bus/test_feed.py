@@ -70,3 +70,13 @@ def test_a_reader_waits_for_news_and_is_given_it_at_once():
 @pytest.mark.parametrize("after", [None, 0])
 def test_nothing_new_ends_at_the_timeout(after):
     assert read(Feed(), after, 0.01)["events"] == []
+
+
+def test_large_events_push_older_ones_out_by_their_size_and_the_newest_always_stays():
+    feed = Feed(10, limit_bytes=100)
+    for seq in range(1, 6):
+        feed.add(Stored(seq, event("factor.library.x", "T", b"x" * 40, event_id=f"e{seq}")))
+    assert [e["seq"] for e in read(feed, 1)["events"]] == [4, 5]
+    assert read(feed, 1)["missed"] == 2
+    feed.add(Stored(6, event("factor.library.x", "T", b"x" * 400, event_id="e6")))
+    assert [e["seq"] for e in read(feed, 5)["events"]] == [6]

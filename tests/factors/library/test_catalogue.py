@@ -1,6 +1,8 @@
 """A malformed catalogue is refused with the file, the entry and, inside a formula, line and column."""
 
+import itertools
 import pickle
+import re
 
 import pytest
 
@@ -101,3 +103,21 @@ def test_a_wrong_file_names_where(tmp_path, files, file, entry, said):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CatalogueError, match="nowhere"):
         Catalogue.load(tmp_path / "nowhere")
+
+
+def test_windows_that_differ_by_less_than_a_quarter_have_a_citation_of_their_own():
+    """Entries whose formulas are the same but for numbers, none of which differs by a quarter."""
+    number = re.compile(r"\d+(?:\.\d+)?")
+    same: dict[str, list[tuple[str, list[float]]]] = {}
+    entries = Catalogue.load().entries
+    for name, entry in entries.items():
+        text = re.sub(r"\s+", "", entry.formula)
+        same.setdefault(number.sub("#", text), []).append((name, [float(n) for n in number.findall(text)]))
+    near = [
+        (a, b)
+        for group in same.values()
+        for (a, x), (b, y) in itertools.combinations(group, 2)
+        if all(p == q or max(p, q) < 1.25 * min(p, q) for p, q in zip(x, y, strict=True))
+    ]
+    assert near == [("alpha158_ma5", "gtja191_065")]
+    assert all(entries[a].citation != entries[b].citation for a, b in near)
