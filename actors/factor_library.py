@@ -225,6 +225,7 @@ class FactorLibrary(WorkloadActor):
     def _computed(self, request: dict[str, Any], wanted: tuple[str, ...] | None) -> LibraryDay:
         """Find what was computed last of the model, the date and the factors that a request names; never computes."""
         model_id, date = request["model_id"], request["date_requested"]
+        self.slices.head(model_id)  # a model that was deleted is none
         live = self.live.known(model_id)
         days = [day for (name, _, _), day in reversed(list(self._days.items())) if name == model_id]
         for day in ([live.day] if live is not None else []) + days:

@@ -73,10 +73,29 @@ they help `field`, `rows` (at most 20), `retry_after_s` (also the header `Retry-
 A body over the limit is read on and dropped up to {body.DISCARD_LIMIT_BYTES // MIB} MiB more, so that the refusal can be read.
 """
 
+LIBRARY = """\
+## Forms of a library factor
+
+Calculate, results, categories (with `symbol`) and cross-section give each factor of a date in five forms:
+
+| form | is |
+|---|---|
+| raw | the value (`factor_values`; `raw` in a cross-section) |
+| `winsorised` | clipped at `winsor_deviations` deviations from the date's mean; the limits are in `winsor_limits` |
+| `zscore` | of the winsorised values: mean 0, deviation 1 over the names |
+| `neutralised` | the z-score less the mean of the name's group; `neutralised_by` names the level |
+| `rank` | in (0, 1]: the share of names at or below, ties averaged |
+
+`date_requested` may be any date of the model. The newest date comes from the model's live library, which `/health` shows
+under the actor `factor_library` (`live_models`: how far a warm-up is, the date, the steps taken); an earlier one is
+computed over the look-back of each factor. While a first warm-up runs longer than a request waits, the answer is 503
+`unavailable` with how far it is. Results never compute.
+"""
+
 
 def page() -> str:
     """Give the whole page."""
-    return f"{INTRO}\n{_problems()}\n{_routes()}\n{_service()}\n{_websocket()}\n{_model_settings()}"
+    return f"{INTRO}\n{_problems()}\n{_routes()}\n{LIBRARY}\n{_service()}\n{_websocket()}\n{_model_settings()}"
 
 
 def _problems() -> str:
