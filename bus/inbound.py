@@ -214,15 +214,25 @@ class Inbound:
         answer = await self._face.answer(
             operation, request, priority=priority, request_id=identity, calculation_id=_digest(f"bar:{identity}")
         )
-        # When this fails for a while the bar comes again: the append is then known by its id and makes nothing.
-        answer["factor_library"] = await self._face.answer(
-            OPERATIONS["update_factors"],
-            {"model_id": payload["model_id"], "values": True},
-            priority=priority,
-            request_id=identity,
-            calculation_id=_digest(f"library:{identity}"),
-        )
+        answer["factor_library"] = await self._update_library(answer, priority, identity)
         return answer
+
+    async def _update_library(self, answer: dict[str, Any], priority: Priority | None, identity: str) -> dict[str, Any]:
+        """Let the library take its step; when it cannot, the bar comes again, and its append is known by its id."""
+        model_id, version = answer.get("model_id"), answer.get("model_version")
+        try:
+            return await self._face.answer(
+                OPERATIONS["update_factors"],
+                {"model_id": model_id, "values": True},
+                priority=priority,
+                request_id=identity,
+                calculation_id=_digest(f"library:{identity}"),
+            )
+        except EngineError as error:
+            told = (
+                f"the bar is in version {version} of {model_id}, but the factor library did not follow: {error.detail}"
+            )
+            raise type(error)(told, field=error.field, retry_after_s=error.retry_after_s) from None
 
 
 async def _batches(

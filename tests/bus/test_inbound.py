@@ -330,6 +330,26 @@ def test_a_library_that_is_away_brings_the_bar_again_and_the_append_keeps_its_id
     assert len({call.request_id for call in client.calls}) == 1
 
 
+def test_a_library_that_cannot_follow_is_told_of_with_the_version_that_the_bar_made(own_server):
+    def compute(operation, payload):
+        if operation == "update_factors":
+            raise InvalidInput("the day has no close", field="close")
+        return {}
+
+    async def test(bridge, nc, js):
+        await js.publish("market_data.bar.A", bar("m", 1))
+        await until(lambda: bridge.drainer.acknowledged == 2, "the version and the rejection are in the stream")
+        return [orjson.loads(e.data) for e in await stored_in(nc, EVENTS) if e.subject.startswith("factor.rejected")]
+
+    async def run():
+        async with bridge_over(own_server, ClientDouble(compute)) as bridge, peer_of(own_server) as nc:
+            return await test(bridge, nc, nc.jetstream())
+
+    (told,) = asyncio.run(run())
+    assert told["problem"]["detail"].startswith("the bar is in version 3 of m, but the library did not follow")
+    assert told["problem"]["field"] == "close"
+
+
 def test_a_message_keeps_its_identity_over_deliveries_and_shares_it_with_no_other():
     def stored(stream, seq, when, headers=None):
         reply = f"$JS.ACK.{stream}.durable.1.{seq}.7.{when}.0"
