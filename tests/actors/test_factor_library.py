@@ -12,7 +12,7 @@ from actors.library_values import window_values
 from actors.live_library import LiveLibrary
 from actors.live_models import _read
 from contracts import requests as rq
-from contracts.errors import EngineError, InvalidInput, UnknownFactor, UnknownSymbol
+from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor, UnknownSymbol
 from contracts.frames import encode
 from contracts.settings import settings
 from factors.library import Catalogue
@@ -242,8 +242,17 @@ def test_an_update_that_does_not_wait_says_how_far_it_is_and_makes_no_event(libr
     assert answer["event"] is False
     assert answer["extra"]["state"] in ("warming", "live")
     ask(library.update_factors, rq.UpdateFactors(model_id="later"))
-    state = library.notes()["live_models"]["later"]
-    assert (state["state"], state["date"]) == ("live", str(market.dates[49]))
+    states = library.notes()["live_models"]
+    assert (states["later"]["state"], states["later"]["date"]) == ("live", str(market.dates[49]))
+    assert sum(state["state"] == "live" for state in states.values()) == settings().library_models
+
+
+def test_a_request_that_will_not_wait_for_a_warm_up_is_told_how_far_it_is(library, writer, market):
+    ask(writer.create_model, rq.CreateModel(model_id="cold", feature_data=encode(frame_of(market, slice(0, 50)))))
+    with pytest.raises(Unavailable, match="'cold' is being warmed: .* of .* rows") as caught:
+        library.live.current("cold", library.formulas, 0.0)
+    assert caught.value.retry_after_s
+    assert library.live.current("cold", library.formulas, 60.0).day.date == market.dates[49]
 
 
 def test_tables_of_a_day_fit_into_messages_and_a_day_of_too_many_names_has_none(library):
