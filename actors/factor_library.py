@@ -242,6 +242,7 @@ class FactorLibrary(WorkloadActor):
     def _of_symbol(self, request: dict[str, Any], day: LibraryDay, ids: tuple[str, ...]) -> dict[str, Any]:
         column = day.column[request["symbol"]]
         found = day.of_symbol(request, ids, column)
+        found["extra"] |= self.formulas.aliased(request.get("factors"))
         n_defined = sum(value is not None for value in found["values"].values())
         n_names = int(np.isfinite(day.values).sum(axis=1).max(initial=0))
         message = f"{n_defined} of {len(ids)} factors of {request['symbol']} on {day.date}"
@@ -271,7 +272,7 @@ class FactorLibrary(WorkloadActor):
             for name, i in zip(ids, rows.tolist(), strict=True)
         }
         shown = np.isfinite(day.values[np.ix_(rows, columns)])
-        extra = {"symbols": symbols, **day.note(request, rows, ids)}
+        extra = {"symbols": symbols, **day.note(request, rows, ids), **self.formulas.aliased(request["factors"])}
         message = f"{len(ids)} factors of {len(symbols)} names on {day.date}"
         score = confidence_score(float(shown.mean()), int(shown.sum(axis=1).max(initial=0)), 1)
         return self._said(message, score, {"values": values, "extra": extra}, day.number)

@@ -58,6 +58,12 @@ class Formulas:
                 self._compiled.popitem(last=False)
         return found
 
+    def aliased(self, names: list[str] | None) -> dict[str, dict[str, str]]:
+        """Say for which factors the aliases among the names stand; nothing where there are none."""
+        aliases = self.catalogue.aliases
+        found = {name: aliases[name].alias_of for name in names or () if name in aliases}
+        return {"aliases": found} if found else {}
+
     def resolve(self, names: list[str]) -> tuple[str, ...]:
         """Turn ids and aliases into ids, each once. Raises `UnknownFactor` naming those that are neither."""
         aliases = self.catalogue.aliases

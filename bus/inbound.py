@@ -229,9 +229,7 @@ class Inbound:
                 calculation_id=_digest(f"library:{identity}"),
             )
         except EngineError as error:
-            told = (
-                f"the bar is in version {version} of {model_id}, but the factor library did not follow: {error.detail}"
-            )
+            told = f"the bar is in version {version} of {model_id}, but the library did not follow: {error.detail}"
             raise type(error)(told, field=error.field, retry_after_s=error.retry_after_s) from None
 
 

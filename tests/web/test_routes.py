@@ -101,7 +101,7 @@ FORMS = ("winsorised", "zscore", "neutralised", "rank")
 
 def test_the_library_routes_give_every_form_of_any_date(http, sample, symbols):
     """Calculate, results, categories and the cross-section agree, name by name and form by form."""
-    date, symbol, factors = str(sample["date"].unique().sort()[-20]), symbols[0], ["alpha101_101", "alpha158_kmid"]
+    date, symbol, factors = str(sample["date"].unique().sort()[-20]), symbols[0], ["alpha101_101", "alpha158_kup"]
     asked = {"factors": factors, "date_requested": date, "neutralise_by": "sector", "winsor_deviations": 2.0}
     across = http.post("/factors/cross-section", json=asked).json()["calculation_result"]
     one = http.post(f"/factors/calculate/{symbol}", json=asked).json()["calculation_result"]
@@ -116,14 +116,17 @@ def test_the_library_routes_give_every_form_of_any_date(http, sample, symbols):
         assert found["winsor_limits"][name] == across["winsor_limits"][name]
         for form in FORMS:
             assert found[form][name] == across["factor_values"][name][form][column]
-    low, high = across["winsor_limits"]["alpha158_kmid"]
-    forms = across["factor_values"]["alpha158_kmid"]
+    low, high = across["winsor_limits"]["alpha158_kup"]
+    forms = across["factor_values"]["alpha158_kup"]
     for raw, clipped, rank in zip(forms["raw"], forms["winsorised"], forms["rank"], strict=True):
         assert (raw is None) == (clipped is None) == (rank is None)
         assert raw is None or clipped == min(max(raw, low), high)
     neutral = http.post("/factors/correlations", json={**asked, "form": "neutralised", "window_days": 5})
     assert neutral.json()["calculation_result"]["end_date"] == date
     assert http.post("/factors/cross-section", json={"factors": ["nope"]}).json()["code"] == "unknown_factor"
+    alias = http.post(f"/factors/calculate/{symbol}", json={"factors": ["alpha158_kmid"]}).json()["calculation_result"]
+    assert alias["aliases"] == {"alpha158_kmid": "alpha101_033"}
+    assert list(alias["factor_values"]) == ["alpha101_033"]
 
 
 def test_the_three_json_forms_of_a_frame_give_the_same_answer(http, sample):
