@@ -151,6 +151,29 @@ def average_ranks(values: Array) -> Array:
     return ranks
 
 
+def ranks_of_rows(values: Array) -> Array:
+    """Ranks 1..n of each row over its finite values, ties averaged; NaN for the others.
+
+    Parameters
+    ----------
+    values : float64 [n_rows, n]
+    """
+    known = np.where(np.isfinite(values), values, np.nan)
+    order = np.argsort(known, axis=1)  # NaN comes last
+    ordered = np.take_along_axis(known, order, axis=1)
+    n = values.shape[1]
+    place = np.arange(n)
+    begins = np.ones(values.shape, dtype=bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    ends = np.ones(values.shape, dtype=bool)
+    ends[:, :-1] = begins[:, 1:]
+    last = np.minimum.accumulate(np.where(ends, place, n)[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2.0 + 1.0, axis=1)
+    return np.where(np.isfinite(values), ranks, np.nan)
+
+
 def _spearman(x: Array, y: Array) -> float:
     dx, dy = average_ranks(x), average_ranks(y)
     dx -= dx.mean()
@@ -170,11 +193,9 @@ def pearson_of_ranks(rows: Array, min_names: int, dtype: type[np.floating[Any]] 
         Of the matrix products.
     """
     mask = np.isfinite(rows)
-    ranks = np.zeros(rows.shape, dtype)
-    for i, present in enumerate(mask):
-        if present.any():
-            inner = average_ranks(rows[i, present])
-            ranks[i, present] = inner - inner.mean()
+    # The mean of 1..n, ties averaged or not, is (n + 1) / 2.
+    centred = ranks_of_rows(rows) - (mask.sum(axis=1, keepdims=True) + 1) / 2.0
+    ranks = np.where(mask, centred, 0.0).astype(dtype)
     weight = mask.astype(dtype)
     n, sum_x, square_x, cross = (
         np.asarray(a @ b.T, np.float64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.library.distinct import average_ranks, pearson_of_ranks
+from factors.library.distinct import pearson_of_ranks, ranks_of_rows
 
 Array = NDArray[np.float64]
 WINSOR_DEVIATIONS = 3.0
@@ -63,15 +63,8 @@ def cross_section(
     zscore = np.divide(winsorised - mean, deviation, out=np.zeros_like(values), where=deviation > 0.0)
     zscore[~defined] = np.nan
     neutralised = _neutral(zscore, defined, groups)
-    return CrossSection(values, winsorised, zscore, neutralised, _ranked(values, defined), lower[:, 0], upper[:, 0])
-
-
-def _ranked(values: Array, defined: NDArray[np.bool_]) -> Array:
-    out = np.full_like(values, np.nan)
-    for row, there, target in zip(values, defined, out, strict=True):
-        if there.any():
-            target[there] = average_ranks(row[there]) / there.sum()
-    return out
+    rank = ranks_of_rows(values) / np.maximum(count, 1)
+    return CrossSection(values, winsorised, zscore, neutralised, rank, lower[:, 0], upper[:, 0])
 
 
 def _moments(values: Array, defined: NDArray[np.bool_], count: NDArray[np.int64]) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from factors.library import Catalogue
 from factors.library.census import census
 from factors.library.counts import NOT_REAL, REAL, SAMPLE
-from factors.library.distinct import average_ranks, rank_correlation, similarity
+from factors.library.distinct import average_ranks, rank_correlation, ranks_of_rows, similarity
 from factors.library.document import stored_counts
 from factors.panel import Panel
 
@@ -52,6 +52,17 @@ def test_the_correlation_is_spearmans_over_the_common_names():
 
 def test_tied_values_share_the_mean_of_their_ranks():
     np.testing.assert_array_equal(average_ranks(np.array([3.0, 1.0, 3.0, 2.0])), [3.5, 1.0, 3.5, 2.0])
+
+
+def test_the_ranks_of_many_rows_are_those_of_each_with_gaps_and_ties():
+    rng = np.random.default_rng(5)
+    values = np.round(rng.normal(size=(40, 60)), 1)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    values[3], values[4] = np.nan, 7.0
+    for row, ranks in zip(values, ranks_of_rows(values), strict=True):
+        there = np.isfinite(row)
+        np.testing.assert_array_equal(ranks[there], average_ranks(row[there]))
+        assert np.isnan(ranks[~there]).all()
 
 
 def test_a_pair_without_enough_dates_or_names_is_not_compared():

@@ -92,14 +92,14 @@ def test_a_name_has_no_value_before_it_is_listed_and_one_that_never_is_has_none(
 
 
 def looks_across(term):
-    """Whether a formula compares names anywhere; `mkt_return` and the like are such operators by now."""
+    """Whether a formula compares names anywhere."""
     across = term.name in ACROSS or term.name.startswith(("cs_", "group_"))
-    return (term.kind == "call" and across) or any(looks_across(argument) for argument in term.args)
+    return across or any(looks_across(argument) for argument in term.args)
 
 
 ACROSS = {
     "rank", "scale", "zscore", "demean", "standardize", "winsorize", "winsorize_sigma", "gauss_rank", "bucket",
-    "indneutralize",
+    "indneutralize", "mkt_return", "industry_return",
 }  # fmt: skip
 
 
