@@ -317,3 +317,22 @@ def test_drop_in_frames_of_two_time_zones_do_not_meet(long):
         model.estimate_factor_returns(*parts)
     assert caught.value.field == "date"
     assert dt.date(2024, 1, 1) == long["date"].min()
+
+
+# What a frame of each kind is refused for; the others are fitted.
+REFUSED_FRAMES = {"infinities": "asset_returns", "duplicated": "symbol", "no rows": "frame"}
+
+
+@pytest.mark.parametrize("kind", list(kinds()))
+def test_the_model_takes_a_frame_of_each_kind_or_names_the_column(frames, kind):
+    frame = frames[kind].with_columns(asset_returns=pl.col("asset_returns").clip(lower_bound=-0.5))
+    sectors = [name for name in frame.columns if name.startswith("sector_")]
+    fitted = FactorModel(CHOSEN)
+    if kind in REFUSED_FRAMES:
+        with pytest.raises(FactorError) as caught:
+            fitted.set_features(frame, sectors)
+        assert caught.value.field == REFUSED_FRAMES[kind]
+        return
+    assert finite(fitted.set_features(frame, sectors).fit())
+    assert fitted.factor_returns_.shape == (30, 1 + len(fitted.sector_names_) + 2)
+    assert bool(fitted.n_obs_[1:].all()) == (kind != "null column")
