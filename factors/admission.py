@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.errors import MAX_ROWS_NAMED, FactorError, NegativeCapError, NonFiniteError, WrongTypeError
+from factors.kernels import any_infinite
 from factors.panel import Array, Categories, Panel
 
 LEAST: dict[str, tuple[float, type[FactorError], str]] = {
@@ -38,13 +39,15 @@ def admitted(panel: Panel, known: tuple[str, ...] = ()) -> Panel:
     fields = {name: _numbers(name, values) for name, values in panel.fields.items()}
     categories = {name: _codes(name, category, panel) for name, category in panel.categories.items()}
     for name, values in fields.items():
-        infinite = np.isinf(values)
+        # Read-only arrays would have the kernel compiled once more for them.
+        infinite = any_infinite(values) if values.flags.writeable else bool(np.isinf(values).any())
         if name in LEAST:
-            _refuse(panel, name, NonFiniteError, f"'{name}' holds an infinite value", infinite)
+            if infinite:
+                _refuse(panel, name, NonFiniteError, f"'{name}' holds an infinite value", np.isinf(values))
             least, error, message = LEAST[name]
             _refuse(panel, name, error, message, values < least)
-        elif infinite.any():
-            fields[name] = np.where(infinite, np.nan, values)
+        elif infinite:
+            fields[name] = np.where(np.isinf(values), np.nan, values)
     same = all(fields[name] is values for name, values in panel.fields.items())
     same = same and all(categories[name] is category for name, category in panel.categories.items())
     return panel if same else Panel(panel.dates, panel.symbols, fields, categories)

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from factors.errors import MissingColumnError, WrongTypeError
+from factors.frames import parse_dates
 from factors.panel import Array, Panel
 from factors.settings import ModelSettings
 
@@ -50,10 +51,13 @@ def features_panel(
             names = [sector]
         else:
             hot = names
-        kept = [name for name in feature_data.columns if name not in names]
-        feature_data = feature_data.select(kept).join(
-            sector_encodings.select(*keys, *names), on=keys, how="left", maintain_order="left"
-        )
+        for name in keys:
+            if name not in feature_data.columns:
+                raise MissingColumnError(f"`feature_data` has no column {name!r}", field=name)
+        kept = feature_data.select(name for name in feature_data.columns if name not in names)
+        encoded = sector_encodings.select(*keys, *names)
+        feature_data, encoded = (_with_plain_keys(frame, date, symbol) for frame in (kept, encoded))
+        feature_data = feature_data.join(encoded, on=keys, how="left", maintain_order="left")
     elif sector_encodings is not None:
         hot = list(sector_encodings)
     if sector != "sector" and sector in feature_data.columns:
@@ -66,6 +70,13 @@ def features_panel(
         returns_col=settings.column("asset_returns_col"),
         sector_encodings=hot,
     )
+
+
+def _with_plain_keys(frame: pl.DataFrame, date: str, symbol: str) -> pl.DataFrame:
+    """Give calendar days and text as keys, so that frames of other types of date or symbol meet."""
+    if date in frame.columns:
+        frame = frame.with_columns(parse_dates(frame[date]).alias(date))
+    return frame.with_columns(pl.col(symbol).cast(pl.String))
 
 
 def scores_frame(

@@ -55,6 +55,8 @@ def test_sectors_may_come_in_a_frame_of_their_own_as_labels_or_as_dummies(frame)
     assert same(plain, fitted(ModelSettings(), bare, labels))
     by_symbol = labels.select("symbol", "sector").unique()
     assert same(plain, fitted(ModelSettings(), bare, by_symbol))
+    other_types = labels.with_columns(pl.col("date").cast(pl.Datetime("us")), pl.col("symbol").cast(pl.Categorical))
+    assert same(plain, fitted(ModelSettings(), bare, other_types))
     dummies = labels.with_columns(
         pl.when(pl.col("sector") == name).then(1).otherwise(0).alias(name) for name in labels["sector"].unique()
     )
@@ -70,7 +72,9 @@ def test_a_missing_column_and_what_is_no_frame_are_named(frame):
         )
     with pytest.raises(MissingColumnError, match="'cap'"):
         fitted(ModelSettings(columns=COLUMNS), frame.rename(NAMES).drop("cap"))
-    with pytest.raises(MissingColumnError, match="'symbol'"):
+    with pytest.raises(MissingColumnError, match="`feature_data` has no column 'symbol'"):
+        fitted(ModelSettings(), frame.drop("symbol"), frame.select("symbol", "sector"))
+    with pytest.raises(MissingColumnError, match="`sector_encodings` has no column 'symbol'"):
         fitted(ModelSettings(), frame, frame.select("sector"))
     with pytest.raises(WrongTypeError, match="feature_data"):
         fitted(ModelSettings(), {"date": []})
