@@ -203,3 +203,13 @@ def test_rows_with_available_at_are_scored_when_they_became_known(market):
     assert np.isnan(late.scores_[:10, column]).all()  # ten weekdays are fourteen days
     assert np.isfinite(late.scores_[10, column]).sum() > 30
     assert same(late.scores_[:, late.style_names_.index("size")], prompt.scores_[:, prompt.style_names_.index("size")])
+
+
+def test_marks_of_new_days_are_kept_as_a_fit_keeps_them(panel):
+    marks = np.random.default_rng(2).random(panel.shape).round()
+    marked = panel.with_fields(estimation_universe=marks, investment_universe=1.0 - marks)
+    whole = FactorModel().fit(marked)
+    grown = FactorModel().fit(marked.select(dates=slice(0, N_DATES - 3))).update(marked.last(3))
+    for name in (*ESTIMATES, "coverage_universe_", "investment_universe_"):
+        assert same(getattr(whole, name), getattr(grown, name)), name
+    assert same(whole.mimicking_weights(investable=True), grown.mimicking_weights(investable=True))
