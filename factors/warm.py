@@ -19,10 +19,13 @@ ROOT = Path(__file__).parent
 
 
 def marker() -> Path:
-    """Give the file that says that this version's kernels are compiled, for this numba and Python."""
+    """Give the file that says that this version is compiled, for this numba, this Python, and sources in this place.
+
+    The place counts because numba files what it compiled under a hash of the sources' path.
+    """
     from importlib.metadata import version
 
-    digest = hashlib.sha256(f"{version('numba')} {platform.python_version()} {platform.machine()}".encode())
+    digest = hashlib.sha256(f"{version('numba')} {platform.python_version()} {platform.machine()} {ROOT}".encode())
     for path in sorted(ROOT.rglob("*.py")):
         digest.update(path.read_bytes())
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or ROOT / "__pycache__")

@@ -50,3 +50,14 @@ def test_another_version_of_the_sources_has_another_marker(monkeypatch, tmp_path
     before = module.marker()
     (tmp_path / "a.py").write_text("x = 2")
     assert module.marker() != before
+
+
+def test_sources_that_were_moved_have_another_marker_as_numba_does_not_find_what_it_compiled(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    markers = set()
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("x = 1")
+        monkeypatch.setattr(module, "ROOT", tmp_path / name)
+        markers.add(module.marker())
+    assert len(markers) == 2
