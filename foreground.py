@@ -154,6 +154,8 @@ class _Run:
         left = self.run_dir.sweep()
         if left:
             self.console.print(f"ended what a killed run left behind: {', '.join(left)}", markup=False)
+        if self.options.data is not None:
+            markets.require_columns(self.options.data)  # before anything is started for it
         require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
         os.environ.update(environment_of(self.current))
         from launch import cluster
@@ -223,7 +225,7 @@ class _Run:
             if not self.cluster.local:
                 env = {"env_vars": environment_of(self.current)}
                 options = {"num_cpus": 0, "runtime_env": env}
-                application = serve_app.Http.options(ray_actor_options=options).bind()
+                application = serve_app.deployment.options(ray_actor_options=options).bind()
             cluster.serve_http(application, self.current, serve_app.NAME)
             cluster.until_http_answers(self.http, HTTP_S)
             stage.detail = self.http

@@ -80,17 +80,29 @@ def data_market(data: Path, run_dir: Path, model_id: str = DATA_MODEL) -> Market
     StartError
         The file is missing, not readable, or lacks a column; names it.
     """
-    if not data.is_file():
-        raise StartError(f"DATA: there is no file {data}")
+    require_columns(data)
     fingerprint = f"data-{_digest(data)}"
     path = _folder(run_dir) / f"{fingerprint}.arrow"
     frame = _read(data)
-    missing = [name for name in REQUIRED if name not in frame.columns]
-    if missing:
-        raise StartError(f"DATA: {data} lacks {', '.join(missing)}; it has {', '.join(frame.columns)}")
     encodings = None if "sector" in frame.columns else _one_hot(frame)
     _write(path, lambda: frame)
     return Market(model_id, fingerprint, str(data), path, encodings)
+
+
+def require_columns(data: Path) -> None:
+    """Check that a file is there, is a table, and has the columns of a market; reads no rows.
+
+    Raises
+    ------
+    StartError
+        Names the file and what is wrong with it.
+    """
+    if not data.is_file():
+        raise StartError(f"DATA: there is no file {data}")
+    columns = _read(data, n_rows=0).columns
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise StartError(f"DATA: {data} lacks {', '.join(missing)}; it has {', '.join(columns)}")
 
 
 def sample(run_dir: Path, model_id: str = SAMPLE_MODEL) -> Market:
@@ -130,17 +142,17 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(data: Path) -> pl.DataFrame:
+def _read(data: Path, n_rows: int | None = None) -> pl.DataFrame:
     kind = data.suffix.lower()
     try:
         if kind in (".parquet", ".pq"):
-            return pl.read_parquet(data)
+            return pl.read_parquet(data, n_rows=n_rows)
         if kind == ".csv" or data.name.lower().endswith(".csv.gz"):
-            return pl.read_csv(data, try_parse_dates=True, infer_schema_length=10_000)
+            return pl.read_csv(data, try_parse_dates=True, infer_schema_length=10_000, n_rows=n_rows)
         if kind in (".arrow", ".arrows", ".ipc", ".feather"):
             with data.open("rb") as source:
                 is_file = source.read(6) == b"ARROW1"
-            return pl.read_ipc(data) if is_file else pl.read_ipc_stream(data)
+            return pl.read_ipc(data, n_rows=n_rows) if is_file else pl.read_ipc_stream(data, n_rows=n_rows)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StartError(f"DATA: {data} is not a readable {kind[1:]} file: {str(error).splitlines()[0]}") from None
     raise StartError(f"DATA: {data} must be .parquet, .csv or .arrow (.ipc, .feather)")
