@@ -7,19 +7,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import ray
-
 from bus.bridge import Bridge
 from bus.outbox import Outbox
-from contracts.settings import NAMESPACE, Settings, settings
+from contracts.settings import Settings, settings
 from contracts.work import State
 from router.client import RouterClient
-from router.placement import environment
+from router.placement import service
 
 log = logging.getLogger(__name__)
 
 BRIDGE = "bridge"
-HEAD = "node:__internal_head__"
 MAX_CALLS = 1000
 RETRY_S = 1.0
 
@@ -87,22 +84,7 @@ def start_bridge(current: Settings, *, extra: Mapping[str, str] | None = None) -
     """
     if not current.messagebus_enabled:
         return None
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return (
-        ray.remote(BridgeActor)
-        .options(
-            name=BRIDGE,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=-1,
-            max_concurrency=MAX_CALLS,
-            num_cpus=0,
-            resources={HEAD: 0.001} if HEAD in resources else {},
-            runtime_env={"env_vars": environment(current, 1, extra)},
-        )
-        .remote()
-    )
+    return service(BridgeActor, BRIDGE, current, max_calls=MAX_CALLS, extra=extra).remote()
 
 
 def outbox_for_face(current: Settings) -> Outbox | None:

@@ -17,6 +17,8 @@ from router.operations import PLACEMENTS, Workload
 FRACTION = 0.1
 """Share of a device's custom resource that one actor asks for: ten actors fit one device, which they use in turns."""
 
+HEAD = "node:__internal_head__"
+"""A resource that Ray gives the head node."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -72,6 +74,25 @@ def _enabled(device: Device, current: Settings) -> bool:
 def environment(current: Settings, threads: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Give the environment of an actor: our settings, and thread counts, which Ray would force to one."""
     return {**environment_of(current), **dict.fromkeys(THREAD_VARIABLES, str(threads)), **(extra or {})}
+
+
+def service(kind: type, name: str, current: Settings, *, max_calls: int, extra: Mapping[str, str] | None = None) -> Any:
+    """Give the class as a named actor on the head node that outlives its maker and is restarted by Ray.
+
+    Calling ``remote`` on it gets the actor, or creates it.
+    """
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return ray.remote(kind).options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_concurrency=max_calls,
+        num_cpus=0,
+        resources={HEAD: 0.001} if HEAD in resources else {},
+        runtime_env={"env_vars": environment(current, 1, extra)},
+    )
 
 
 class WorkloadHost:

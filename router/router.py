@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from contracts.errors import DeadlineExceeded, EngineError, Unavailable, UnknownOperation
-from contracts.settings import NAMESPACE, Settings, settings
+from contracts.settings import Settings, settings
 from contracts.work import Device, State, WorkItem, WorkResult, new_id
 from router import health as report
 from router.client import ROUTER
@@ -23,7 +23,7 @@ from router.fleet import Fleet
 from router.link import ActorGone, Links
 from router.operations import OPERATIONS, Operation
 from router.order import Order
-from router.placement import CLASS_PATHS, environment
+from router.placement import CLASS_PATHS, service
 from router.table import Bus, Route, RouteTable
 from router.wire import pack_table
 
@@ -33,7 +33,6 @@ ANSWER_MARGIN_S = 0.05
 STATS_S = 1.0
 MAX_CALLS = 8192
 """Calls that the router holds at once, long polls included."""
-HEAD = "node:__internal_head__"
 
 _log = logging.getLogger(__name__)
 
@@ -225,23 +224,8 @@ def start_router(
     hold_rest
         Hold back the actors that HTTP does not need at once, until `release`.
     """
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    pinned = {HEAD: 0.001} if HEAD in resources else {}
-    return (
-        ray.remote(Router)
-        .options(
-            name=ROUTER,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=-1,
-            max_concurrency=MAX_CALLS,
-            num_cpus=0,
-            resources=pinned,
-            runtime_env={"env_vars": environment(current, 1, extra)},
-        )
-        .remote(dict(paths if paths is not None else CLASS_PATHS), dict(extra or {}), hold_rest)
-    )
+    actor = service(Router, ROUTER, current, max_calls=MAX_CALLS, extra=extra)
+    return actor.remote(dict(paths if paths is not None else CLASS_PATHS), dict(extra or {}), hold_rest)
 
 
 async def _stats(handle: Any) -> dict[str, Any] | None:
