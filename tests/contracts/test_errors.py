@@ -1,0 +1,57 @@
+"""The tree of errors: codes are the contract, and an error crosses process borders whole."""
+
+import pickle
+
+import pytest
+
+from contracts import errors
+from contracts.errors import BY_CODE, EngineError, InternalError, InvalidInput, QueueFull
+
+CODES = {
+    "internal": (500, False),
+    "malformed_body": (400, False),
+    "invalid_input": (422, False),
+    "unknown_symbol": (422, False),
+    "date_outside_model": (422, False),
+    "unknown_model": (404, False),
+    "unknown_factor": (404, False),
+    "unknown_operation": (404, False),
+    "version_conflict": (409, True),
+    "body_too_large": (413, False),
+    "unsupported_media": (415, False),
+    "deadline_exceeded": (408, True),
+    "queue_full": (429, True),
+    "unavailable": (503, True),
+}
+
+
+def test_codes_and_what_they_mean_to_a_caller_are_kept():
+    assert {code: (kind.status, kind.retryable) for code, kind in BY_CODE.items()} == CODES
+
+
+@pytest.mark.parametrize("kind", BY_CODE.values())
+def test_every_error_comes_back_from_its_document_and_from_a_pickle(kind):
+    error = kind("what was wrong", field="a.b", rows=[1, 2], retry_after_s=0.5)
+    for again in (EngineError.from_problem(error.to_problem("/here")), pickle.loads(pickle.dumps(error))):
+        assert type(again) is kind
+        assert again.to_problem() == error.to_problem()
+    assert error.to_problem("/here")["instance"] == "/here"
+
+
+def test_of_many_rows_the_first_twenty_are_named():
+    assert InvalidInput("bad", rows=range(1000)).to_problem()["rows"] == list(range(20))
+
+
+def test_a_code_of_a_newer_peer_is_an_internal_error_with_its_words():
+    error = EngineError.from_problem({"code": "of_tomorrow", "detail": "something new"})
+    assert type(error) is InternalError
+    assert error.detail == "something new"
+
+
+def test_the_document_leaves_out_what_is_not_known():
+    assert set(QueueFull("full").to_problem()) == {"type", "title", "status", "code", "detail", "retryable"}
+
+
+def test_every_error_that_the_module_offers_is_in_the_tree():
+    offered = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EngineError)}
+    assert offered - {EngineError} == set(BY_CODE.values())

@@ -1,0 +1,38 @@
+"""A body becomes a request, or one error that names what is wrong with it."""
+
+import pytest
+
+from contracts.errors import InvalidInput, MalformedBody
+from contracts.requests import CreateModel, FactorExposures
+from contracts.validation import validate
+
+
+@pytest.mark.parametrize("body", [None, [], "text", 7])
+def test_a_body_that_is_no_object_is_malformed(body):
+    with pytest.raises(MalformedBody, match="JSON object"):
+        validate(FactorExposures, body)
+
+
+def test_a_missing_field_is_named():
+    with pytest.raises(InvalidInput) as told:
+        validate(FactorExposures, {})
+    assert told.value.field == "portfolio_weights"
+
+
+def test_a_value_of_the_wrong_type_is_named_with_its_way_down():
+    with pytest.raises(InvalidInput) as told:
+        validate(FactorExposures, {"portfolio_weights": {"A": "much"}})
+    assert told.value.field.startswith("portfolio_weights.A")
+
+
+def test_a_bad_table_is_named_by_the_requests_own_field_with_its_rows():
+    table = {"date": ["2020-01-02", 3, "2020-01-03"], "symbol": ["A", "B", "C"]}
+    with pytest.raises(InvalidInput) as told:
+        validate(CreateModel, {"model_id": "m", "feature_data": table})
+    assert (told.value.field, told.value.rows) == ("feature_data.date", [1])
+    assert "frame" not in told.value.detail
+
+
+def test_of_many_faults_five_are_told_and_the_rest_counted():
+    with pytest.raises(InvalidInput, match=r"and 3 more"):
+        validate(FactorExposures, {"portfolio_weights": {f"S{i}": "x" for i in range(8)}})
