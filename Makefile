@@ -11,9 +11,9 @@ ORACLE_PIP := .venv-oracles/bin/python -m pip --disable-pip-version-check --no-i
 # py-alpha-lib needs Python 3.12: the first of these that runs makes the oracles; without one they do without it.
 FROM_312 = import ensurepip, sys, venv; (3, 12) <= sys.version_info[:2] <= (3, 13) and print("$(1)")
 ORACLES_PYTHON ?= $(firstword $(foreach p,$(PYTHON) python3.12 python3.13,$(shell $(p) -c '$(call FROM_312,$(p))' 2>/dev/null)) $(PYTHON))
-BESIDE := tests/factors tests/bus tests/clients
-# First and in a process of its own: it submits a Ray job, whose agent has one fixed port that the suite's shared Ray takes.
-ALONE := tests/test_serve_app.py
+# Three processes on two cores, as tests of the running engine wait more than they compute. tests/conftest.py says what
+# stays together.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -26,18 +26,9 @@ run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.cs
 	@$(BIN)/python -m factors.warm
 	@exec $(BIN)/python serve_app.py $(if $(DATA),--data '$(DATA)')
 
-test: .venv/.test ## run the tests, in two halves at once; T=tests/factors for a part of them
+test: .venv/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
 	@$(BIN)/python -m factors.warm
-ifneq ($(T),)
-	@$(BIN)/python -m pytest $(T)
-else
-	@echo "the tests of the mathematics, the bus and the clients run beside the others; their output follows at the end"
-	@$(BIN)/python -m pytest $(BESIDE) > .pytest-beside.log 2>&1 & beside=$$!; \
-	trap 'kill -INT $$beside 2>/dev/null' INT TERM; \
-	$(BIN)/python -m pytest $(ALONE); alone=$$?; \
-	$(BIN)/python -m pytest tests $(ALONE:%=--ignore=%) $(BESIDE:%=--ignore=%); main=$$?; \
-	wait $$beside; status=$$?; cat .pytest-beside.log; exit $$((alone ? alone : main ? main : status))
-endif
+	@$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15)
 
 lint: .venv/.test ## check style and types
 	@$(BIN)/ruff check .
@@ -53,7 +44,7 @@ validate: .venv/.test ## write the risk model's validation report; DATA=file.par
 	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(WHERE),--out '$(WHERE)')
 
 clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
-	rm -rf .venv .venv-oracles .pytest-beside.log build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oracles build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: .venv/.run

@@ -1,29 +1,109 @@
-"""Fixtures that the whole suite shares, each kind in a module of its own."""
+"""What the whole suite shares: fixtures, each kind in a module of its own; how it is spread; what it may not leave."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import secrets
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the fixture modules, and the workloads that tests run inside Ray actors
 
-# Ray reads how it authenticates when it is imported, so this comes before any fixture. The token is this run's own, and
-# nothing is written to the home directory.
-_secrets = Path(tempfile.mkdtemp(prefix="factor-engine-tests-"))
-atexit.register(shutil.rmtree, _secrets, ignore_errors=True)
-(_secrets / "token").touch(mode=0o600)
-(_secrets / "token").write_text(secrets.token_hex(32))
-os.environ["RAY_AUTH_MODE"] = "token"
-os.environ["RAY_AUTH_TOKEN_PATH"] = str(_secrets / "token")
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
-    os.environ.pop(name, None)
+from left_behind import MARK, end_all, processes_of  # noqa: E402
 
 pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library", "fixtures_toraniko"]
+
+GROUPS = {
+    "tests/test_serve_app.py": "engine",
+    "tests/factors/library/test_count.py": "sample_census",
+    "tests/factors/library/test_distinct.py": "sample_census",
+    "tests/bus/test_actor.py": "ray_cluster",
+    "tests/router/test_client.py": "ray_cluster",
+    "tests/web": "http",
+}
+"""Files and folders that run in the same process, named after the session fixture that costs them seconds; else each
+file is a group of its own. Those that are named here take longest and start first.
+"""
+END_S = 15.0
+"""How long what tests started may take to end after the last of them."""
+
+_left = pytest.StashKey[list[str]]()
+_folder = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a mark that every process inherits, a folder, and Ray a token of this run's own.
+
+    Ray reads how it authenticates when it is imported, so this comes before any fixture. Nothing is written to the home
+    directory.
+    """
+    if hasattr(config, "workerinput"):
+        return  # the process that started this one has done it, and removes the folder when all are gone
+    # Not where temporary folders are by default: on macOS that is so long that Ray's sockets do not fit behind it.
+    folder = Path(tempfile.mkdtemp(prefix="fe-tests-", dir="/tmp"))
+    config.stash[_folder] = folder
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    os.environ[MARK] = str(folder)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
+        os.environ.pop(name, None)
+
+
+def group_of(nodeid: str) -> str:
+    """Name the group of a test."""
+    file = nodeid.partition("::")[0]
+    return GROUPS.get(file) or GROUPS.get(str(Path(file).parent)) or file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that all processes are done at about the same time."""
+    groups = list(dict.fromkeys(GROUPS.values()))
+    for item in items:
+        for name in set(groups) & set(getattr(item, "fixturenames", ())):
+            if group_of(item.nodeid) != name:
+                raise pytest.UsageError(f"{item.nodeid} uses {name}; say so in GROUPS of tests/conftest.py")
+    rank = {name: number for number, name in enumerate(groups)}
+    items.sort(key=lambda item: rank.get(group_of(item.nodeid), len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole groups. The plugin's own marks for groups have no effect under pytest 9.2, whose ids are fixed."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """Fail the run that left a process behind, end that process, and remove the run's folder."""
+    yield
+    if hasattr(session.config, "workerinput"):
+        return
+    folder = session.config.stash[_folder]
+    left = end_all(processes_of(str(folder)), END_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    session.config.stash[_left] = left
+    if left and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(_left, []):
+        terminalreporter.write_line(f"LEFT BEHIND by the tests: {line}", red=True)

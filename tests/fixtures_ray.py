@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from left_behind import MARK
 
 ECHO_PATH = Path(__file__).parent / "actors"
 DEADLINE_S = 60.0
@@ -15,29 +20,46 @@ ECHOING = ("factor_model_creation", "factor_exposure_analysis", "risk_model_cons
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Start a local Ray with two CPUs; gives the run directory that its actors share. Its token is conftest's."""
+    """Start a local Ray with two CPUs; gives the run directory that its actors share. Its token is conftest's.
+
+    It is a cluster of one node, as that lets one choose the port of Ray's job agent: the one of `ray.init` is fixed,
+    and belongs to the engine that another test process may run at the same time.
+    """
     run_dir = tmp_path_factory.mktemp("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACTOR_ENGINE_RUN_DIR", str(run_dir))
         import ray
+        from ray.cluster_utils import Cluster
 
         from contracts.settings import NAMESPACE, settings
 
         settings.cache_clear()
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            namespace=NAMESPACE,
-            object_store_memory=256 * 2**20,
-            log_to_driver=False,
-            configure_logging=False,
-        )
-        try:
-            yield run_dir
-        finally:
-            ray.shutdown()
-            settings.cache_clear()
+        with short_folder() as temp:
+            node = {
+                "num_cpus": 2,
+                "include_dashboard": False,
+                "object_store_memory": 256 * 2**20,
+                "dashboard_agent_listen_port": 0,
+                "temp_dir": str(temp),
+            }
+            cluster = Cluster(initialize_head=True, head_node_args=node)
+            try:
+                ray.init(address=cluster.address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+                yield run_dir
+            finally:
+                ray.shutdown()
+                cluster.shutdown()
+                settings.cache_clear()
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """Give a folder for Ray's sessions whose sockets' paths fit into the 107 characters that a socket's may have."""
+    path = Path(tempfile.mkdtemp(dir=os.environ[MARK]))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,17 @@ FIXTURE = "toraniko_whole"
 
 
 class Run:
-    """Toraniko at work in a process of its own, or its answers of an earlier run."""
+    """Toraniko at work in a process of its own, or its answers of an earlier run.
 
-    def __init__(self) -> None:
+    Of several test processes one starts it; each waits for the answers where it needs them.
+    """
+
+    def __init__(self, starts: bool) -> None:
         versions = subprocess.run([ORACLE, "-c", VERSIONS], capture_output=True, check=True).stdout
         key = hashlib.sha256(versions + SCRIPT.read_bytes() + DATA.read_bytes()).hexdigest()[:20]
         self.kept = ANSWERS / f"toraniko-{key}"
         self.process = None
-        if self.kept.is_dir():
+        if self.kept.is_dir() or not starts:
             return
         ANSWERS.mkdir(exist_ok=True)
         for old in ANSWERS.glob("toraniko-*"):
@@ -43,7 +47,7 @@ class Run:
         # One thread, and after the tests themselves in the queue for a processor.
         one = dict.fromkeys(("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            ["nice", "-n", "5", ORACLE, SCRIPT, DATA, self.folder],
+            ["nice", "-n", "5", ORACLE, SCRIPT, DATA, self.folder, self.kept],
             env=os.environ | one,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -52,19 +56,22 @@ class Run:
 
     def answers(self) -> Path:
         """Wait for the answers and give their folder."""
-        if self.process is not None:
-            _, errors = self.process.communicate(timeout=DEADLINE_S)
-            assert self.process.returncode == 0, errors[-2000:]
-            self.folder.rename(self.kept)
-            self.process = None
+        deadline = time.monotonic() + DEADLINE_S
+        while not self.kept.is_dir():
+            if self.process is not None and self.process.poll() not in (None, 0):
+                pytest.fail(self.process.stderr.read()[-2000:])
+            assert time.monotonic() < deadline, f"toraniko has not answered within {DEADLINE_S} s"
+            time.sleep(0.1)
         return self.kept
 
-    def stop(self) -> None:
-        """End what nobody waited for."""
-        if self.process is not None:
+    def stop(self, others_wait: bool) -> None:
+        """End it, or wait for it where another test process may need its answers."""
+        if self.process is None:
+            return
+        if not others_wait:
             self.process.kill()
-            self.process.communicate()
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self.process.communicate(timeout=DEADLINE_S)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 RUN = pytest.StashKey[Run]()
@@ -73,12 +80,14 @@ RUN = pytest.StashKey[Run]()
 def pytest_collection_finish(session):
     wanted = any(FIXTURE in getattr(item, "fixturenames", ()) for item in session.items)
     if wanted and not session.config.option.collectonly and ORACLE.exists() and DATA.exists():
-        session.config.stash[RUN] = Run()
+        first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+        session.config.stash[RUN] = Run(starts=first)
 
 
-def pytest_sessionfinish(session):
+def pytest_sessionfinish(session, exitstatus):
     if RUN in session.config.stash:
-        session.config.stash[RUN].stop()
+        several = hasattr(session.config, "workerinput")
+        session.config.stash[RUN].stop(others_wait=several and exitstatus != pytest.ExitCode.INTERRUPTED)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,13 @@ import psutil
 import pytest
 
 from launch.ports import free_port, is_free
+from launch.run_dir import RunDir
 
 ROOT = Path(__file__).parent.parent
 START_S = 400.0
 """The first start on a machine compiles; on two busy cores that takes minutes. Timing is the benchmarks' business."""
+READY_S = 120.0
+"""The table is shown after so long even when an actor is not READY yet, which it says."""
 STOP_S = 10.0
 
 pytestmark = pytest.mark.timeout(600)
@@ -96,6 +100,11 @@ def run(tmp_path_factory, market):
         for process in started.tree() if started.process.poll() is None else []:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        started.process.wait()
+        held = RunDir(started.run_dir)
+        held.sweep()
+        shutil.rmtree(held.short_temp(), ignore_errors=True)
+        held.release()
 
 
 def exposures(run: Run) -> dict:
@@ -130,8 +139,8 @@ def test_the_commands_in_the_table_work_as_they_stand(run):
 
 
 def test_every_actor_is_ready_on_the_cpu_and_says_what_it_wanted(run):
+    until(lambda: run.health()["status"] == "healthy", "everything is healthy", READY_S)
     health = run.health()
-    assert health["status"] == "healthy", health["degraded"]
     assert len(health["actors"]) == 11
     assert {tuple(actor["placement"]["device"]) for actor in health["actors"]} == {("cpu",)}
     wanted = {actor["workload"]: actor["wanted_device"] for actor in health["actors"]}

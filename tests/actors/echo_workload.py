@@ -28,7 +28,7 @@ class Echo(WorkloadActor):
         return [self._one(payload, len(batch)) for payload in batch]
 
     def _one(self, payload: dict[str, Any], n_batch: int) -> Answer:
-        _work(payload.get("work_s", 0.0))
+        _work(payload)
         values = {
             "echo": payload,
             "n_batch": n_batch,
@@ -56,7 +56,7 @@ class Echo(WorkloadActor):
     def _write(self, payload: dict[str, Any]) -> Answer:
         """Commit one version: a file named by the request id, made only once, as the store does."""
         folder = Path(payload["folder"])
-        _work(payload.get("work_s", 0.0))
+        _work(payload)
         try:
             with (folder / f"{payload['request_id']}.version").open("x") as file:
                 file.write(str(len(list(folder.glob("*.version")))))
@@ -69,12 +69,14 @@ class Echo(WorkloadActor):
         return {"values": {"pid": os.getpid()}, "model_version": version, "message": "written", "hardware_used": "cpu"}
 
 
-def _work(seconds: float) -> None:
-    """Compute, in this thread, for that long."""
-    end = time.perf_counter() + seconds
+def _work(payload: dict[str, Any]) -> None:
+    """Keep this thread for so many seconds, or as long as a file is there."""
+    end = time.perf_counter() + payload.get("work_s", 0.0)
     total = 0
     while time.perf_counter() < end:
         total += sum(range(200))
+    while "while_there" in payload and Path(payload["while_there"]).exists():
+        time.sleep(0.005)
 
 
 class Stubborn(Echo):

@@ -1,9 +1,9 @@
 """Toraniko's answers to a whole file: momentum, size, value, and factor returns and residuals of both kinds.
 
-    python toraniko_whole.py DATA.parquet FOLDER
+    python toraniko_whole.py DATA.parquet FOLDER DONE
 
 ``DATA`` is a long file; the frames made of it by ``frames`` are what toraniko is asked, and what we are asked
-too. ``FOLDER`` receives one Parquet file an answer.
+too. ``FOLDER`` receives one Parquet file an answer, and is called ``DONE`` when they are all there.
 """
 
 import sys
@@ -31,7 +31,7 @@ def styles_of(mom, sze, val):
     return mom.join(sze, on=KEYS).join(val, on=KEYS).drop_nulls().drop_nans().sort(KEYS)
 
 
-def main(data, folder):
+def main(data, folder, done):
     from toraniko.model import estimate_factor_returns
     from toraniko.styles import factor_mom, factor_sze, factor_val
 
@@ -49,6 +49,7 @@ def main(data, folder):
         )
     for name, answer in found.items():
         answer.write_parquet(Path(folder) / f"{name}.parquet")
+    Path(folder).rename(done)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,10 @@ async def scenario(cluster: Cluster, mac: Any, run_dir: Path, echo_path: str) ->
     return out
 
 
-def main(run_dir: Path, echo_path: str) -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+def main(run_dir: Path, echo_path: str, temp: str) -> None:
+    # Any port for Ray's job agent: the default is one, and another process of the tests may need it.
+    head = {"num_cpus": 2, "include_dashboard": False, "dashboard_agent_listen_port": 0, "temp_dir": temp}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         mac = cluster.add_node(num_cpus=1, resources=DEVICES)
         ray.init(address=cluster.address, namespace=NAMESPACE, log_to_driver=False)
@@ -86,4 +88,4 @@ def main(run_dir: Path, echo_path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

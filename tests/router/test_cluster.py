@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures_ray import ECHO_PATH
+from fixtures_ray import ECHO_PATH, short_folder
 
 from router.operations import PLACEMENTS, Workload
 
@@ -29,20 +29,21 @@ def outcome(tmp_path_factory):
         "RAY_health_check_period_ms": "500",
         "RAY_health_check_failure_threshold": "3",
     }
-    process = subprocess.Popen(
-        [sys.executable, str(SCENARIO), str(run_dir), str(ECHO_PATH)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=LIMIT_S)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, 15)
-            process.wait(20)
+    with short_folder() as temp:
+        process = subprocess.Popen(
+            [sys.executable, str(SCENARIO), str(run_dir), str(ECHO_PATH), str(temp)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            said, _ = process.communicate(timeout=LIMIT_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, 15)
+                process.wait(20)
     assert process.returncode == 0, said[-4000:]
     return json.loads((run_dir / "outcome.json").read_text())
 
