@@ -16,7 +16,7 @@ if __name__ == "__main__":
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from typing import Any, cast
 
 from ray import serve
 
@@ -82,4 +82,6 @@ class Http:
     """A stateless replica; the engine's actors belong to none of them."""
 
 
-app = Http.bind()
+# The decorator makes a deployment of the class, which type checkers do not see.
+deployment: serve.Deployment = cast("serve.Deployment", Http)
+app = deployment.bind()

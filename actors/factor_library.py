@@ -351,7 +351,8 @@ class FactorLibrary(WorkloadActor):
         fields = library_fields(whole_panel(version))
         rows = row + 1 if library.recursive else min(row, max(library.lookback.values())) + 1
         days = slice(row + 1 - rows, row + 1)
-        return last_row(library, fields, version.dates, days, self.settings.library_threads)[0]
+        values: np.ndarray = last_row(library, fields, version.dates, days, self.settings.library_threads)[0]
+        return values
 
     def _register(self, name: str, expression: Expression) -> None:
         """Keep a formula under an id, durably; the same formula again is no change."""

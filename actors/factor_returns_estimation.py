@@ -81,10 +81,15 @@ class FactorReturnsEstimation(WorkloadActor):
         missing = [name for name in FRAMES if request[name] is None]
         if missing:
             raise InvalidInput(f"all four frames must be given; missing: {', '.join(missing)}", field=missing[0])
-        frames = [_dated(request[name], name) for name in FRAMES]
+        returns, caps, sectors, styles = (_dated(request[name], name) for name in FRAMES)
         try:
             estimated, residuals = estimate_factor_returns(
-                *frames, winsor_factor=request["winsor_factor"], residualize_styles=request["residualize_styles"]
+                returns,
+                caps,
+                sectors,
+                styles,
+                winsor_factor=request["winsor_factor"],
+                residualize_styles=request["residualize_styles"],
             )
         except FactorError:
             raise
@@ -99,7 +104,7 @@ class FactorReturnsEstimation(WorkloadActor):
         return {
             "values": by_name(names, values[-1]),
             "message": f"factor returns of {len(names)} factors over {len(values)} days from posted frames",
-            "confidence_score": confidence_score(n_rows / frames[0].height, n_rows / max(len(values), 1), len(names)),
+            "confidence_score": confidence_score(n_rows / returns.height, n_rows / max(len(values), 1), len(names)),
             "model_version": None,
             "hardware_used": Device.CPU,
             "extra": {"date": str(dates[-1])[:10], "history": _history(dates, names, values)},

@@ -212,7 +212,7 @@ class LiveModels:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as out:
-                np.savez(out, **live.save())
+                np.savez(out, allow_pickle=False, **live.save())
                 out.flush()
                 os.fsync(out.fileno())
             temporary.replace(path)

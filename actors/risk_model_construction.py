@@ -45,7 +45,7 @@ class RiskModelConstruction(WorkloadActor):
         n_days = days.stop - days.start
         if n_days < LEAST_DAYS:
             raise InvalidInput(f"the period holds {n_days} dates; at least {LEAST_DAYS} are needed", field="start_date")
-        found = self.slices.at(request["model_id"], version.date(days.stop - 1).item())
+        found = self.slices.at(request["model_id"], version.date(days.stop - 1).astype(object))
         columns = _universe(found, version, days.stop - 1, request)
         whole = n_days == version.manifest.n_dates
         covariance, specific = _carried(version) if whole else _estimated(version, days, found)

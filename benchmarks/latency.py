@@ -109,18 +109,13 @@ def start_echo(engine: dict[str, Any]) -> list[Any]:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(run_dir / "ray" / "token")
     from contracts.access import read_access
     from contracts.settings import settings
-    from launch.cluster import MAX_ONGOING_REQUESTS, uses_haproxy
+    from launch.cluster import uses_haproxy
 
     os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1" if uses_haproxy(settings()) else "0"
     import ray
-    from fastapi import FastAPI, Request, Response
-    from ray import serve
 
     ray.init(address=engine["ray"], namespace="echo", log_to_driver=False, logging_level="ERROR")
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-
-    # FastAPI reads the annotations below as objects: this module does without `from __future__ import annotations`.
     class Echo:
         def call(self, body: bytes) -> bytes:
             return body
@@ -153,8 +148,27 @@ def start_echo(engine: dict[str, Any]) -> list[Any]:
         async def _answer(self, message: Any) -> None:
             await message.respond(await self._relay.call.remote(message.data))
 
+    echo = ray.remote(num_cpus=0)(Echo).remote()
+    relay = ray.remote(num_cpus=0)(Relay).remote(echo)
+    subscriber = ray.remote(num_cpus=0)(Subscriber).remote(relay)
+    access = read_access(run_dir)
+    assert access is not None
+    ray.get(subscriber.start.remote(access.options(), ECHO_SUBJECT), timeout=60)
+    serve_echo(relay)
+    return [echo, relay, subscriber]
+
+
+def serve_echo(relay: Any) -> None:
+    """Put the relay behind HTTP, on the engine's Serve with the engine's settings."""
+    from fastapi import FastAPI, Request, Response
+    from ray import serve
+
+    from launch.cluster import MAX_ONGOING_REQUESTS
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     web = FastAPI()
 
+    # FastAPI reads the annotations below as objects: this module does without `from __future__ import annotations`.
     @serve.deployment(
         name="echo", max_ongoing_requests=MAX_ONGOING_REQUESTS, num_replicas=1, ray_actor_options={"num_cpus": 0}
     )
@@ -167,14 +181,7 @@ def start_echo(engine: dict[str, Any]) -> list[Any]:
         async def answer(self, request: Request) -> Response:
             return Response(await self._relay.call.remote(await request.body()), media_type="application/json")
 
-    echo = ray.remote(num_cpus=0)(Echo).remote()
-    relay = ray.remote(num_cpus=0)(Relay).remote(echo)
-    subscriber = ray.remote(num_cpus=0)(Subscriber).remote(relay)
-    access = read_access(run_dir)
-    assert access is not None
-    ray.get(subscriber.start.remote(access.options(), ECHO_SUBJECT), timeout=60)
     serve.run(EchoHttp.bind(relay), name="echo", route_prefix=ECHO_ROUTE, logging_config={"log_level": "WARNING"})
-    return [echo, relay, subscriber]
 
 
 def run_client(engine: dict[str, Any], portfolios: list[dict[str, float]], calls: int, rounds: int) -> dict[str, Any]:

@@ -203,7 +203,8 @@ class NatsServer:
     def _port_of(self, pid: int) -> int | None:
         for path in self.folder.glob(f"*_{pid}.ports"):
             try:
-                return urlsplit(json.loads(path.read_text())["nats"][0]).port
+                url: str = json.loads(path.read_text())["nats"][0]
+                return urlsplit(url).port
             except (ValueError, KeyError, IndexError):
                 return None
         return None

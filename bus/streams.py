@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from functools import partial
 
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -35,9 +36,9 @@ _NAME_IN_USE = 10058
 
 def definitions() -> tuple[StreamConfig, ...]:
     """Give the streams of the engine."""
-    common = {"storage": StorageType.FILE, "duplicate_window": DUPLICATE_WINDOW_S, "num_replicas": 1}
+    stream = partial(StreamConfig, storage=StorageType.FILE, duplicate_window=DUPLICATE_WINDOW_S, num_replicas=1)
     return (
-        StreamConfig(
+        stream(
             name=EVENTS,
             description="Results of the factor engine",
             subjects=list(event_patterns()),
@@ -45,9 +46,8 @@ def definitions() -> tuple[StreamConfig, ...]:
             discard=DiscardPolicy.OLD,
             max_age=DAY_S,
             max_bytes=2 * 2**30,
-            **common,
         ),
-        StreamConfig(
+        stream(
             name=INBOUND,
             description="Requests that must not be lost",
             subjects=[f"{INBOUND_PREFIX}>"],
@@ -55,9 +55,8 @@ def definitions() -> tuple[StreamConfig, ...]:
             # A full queue tells its publisher; it does not forget what it took.
             discard=DiscardPolicy.NEW,
             max_bytes=2**30,
-            **common,
         ),
-        StreamConfig(
+        stream(
             name=MARKET_DATA,
             description="Market data for the models",
             subjects=["market_data.>"],
@@ -65,7 +64,6 @@ def definitions() -> tuple[StreamConfig, ...]:
             discard=DiscardPolicy.OLD,
             max_age=7 * DAY_S,
             max_bytes=2 * 2**30,
-            **common,
         ),
     )
 

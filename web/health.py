@@ -45,8 +45,8 @@ class Health:
     async def _collect(self) -> dict[str, Any]:
         services = self._services
         if services.client is None:
-            silent = {"router": services.starting_because}
-            return {"router": None, "bridge": None, "models": None, "silent": silent}
+            starting = {"router": services.starting_because}
+            return {"router": None, "bridge": None, "models": None, "silent": starting}
         wanted = services.settings.messagebus_enabled
         router, bridge, models = await asyncio.gather(
             within(PROBE_S, services.client.health()),

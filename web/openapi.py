@@ -73,7 +73,7 @@ class _Schemas:
     """The component schemas, and request bodies without the fields that a path gives."""
 
     def __init__(self, service: list[ServiceRoute]) -> None:
-        requests = {operation.request for operation in OPERATIONS.values()}
+        requests: set[type[BaseModel]] = {operation.request for operation in OPERATIONS.values()}
         requests |= {row.request for row in service if row.request is not None}
         results = {operation.result for operation in OPERATIONS.values()} | {PlainAnswer, Problem}
         wanted = [(model, "validation") for model in requests] + [(model, "serialization") for model in results]
@@ -129,7 +129,8 @@ def _operation(operation: Operation, route: Route, number: int, schemas: _Schema
 
 
 def _resolve(schema: dict[str, Any], schemas: _Schemas) -> dict[str, Any]:
-    return schemas.definitions[schema["$ref"].rpartition("/")[2]]
+    resolved: dict[str, Any] = schemas.definitions[schema["$ref"].rpartition("/")[2]]
+    return resolved
 
 
 def _query(fields: dict[str, Any], skip: set[str]) -> list[dict[str, Any]]:
