@@ -5,7 +5,9 @@ One run serves all tests of this file in their order; the last ones end it, the 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import datetime as dt
 import json
 import os
 import shlex
@@ -17,6 +19,9 @@ import time
 from pathlib import Path
 
 import httpx
+import nats
+import orjson
+import polars as pl
 import psutil
 import pytest
 
@@ -154,6 +159,36 @@ def test_results_go_out_on_the_bus(run):
     answer = run.ask("POST", "/messagebus/test-factor-broadcast", json={"message": "hello"}).json()
     assert answer["messagebus_published"] is True
     until(lambda: run.ask("GET", "/messagebus/status").json()["outbox"]["depth"] == 0, "the outbox is drained", 20.0)
+
+
+def test_a_bar_on_the_bus_is_appended_steps_the_library_and_its_values_are_published(run, market):
+    frame = pl.read_parquet(market)
+    last = frame.filter(pl.col("date") == frame["date"].max())
+    day = last["date"][0] + dt.timedelta(days=1)
+    rows = last.with_columns(pl.lit(str(day)).alias("date")).to_dict(as_series=False)
+    access = json.loads((run.run_dir / "nats" / "access.json").read_text())
+
+    async def publish_and_wait() -> tuple[list[str], dict]:
+        nc = await nats.connect(access["url"], user=access["user"], password=access["password"])
+        try:
+            told = await nc.subscribe("factor.library.main")
+            await nc.jetstream().publish("market_data.bar.all", orjson.dumps({"model_id": "main", "rows": rows}))
+            kinds = []
+            while "FACTOR_LIBRARY_UPDATED" not in kinds:
+                message = await told.next_msg(timeout=120.0)
+                kinds.append(message.headers["ce-type"])
+            return kinds, json.loads(message.data)
+        finally:
+            await nc.close()
+
+    kinds, data = asyncio.run(publish_and_wait())
+    assert kinds[0] == "FACTOR_LIBRARY_UPDATED_VALUES"
+    assert (data["date"], data["model_id"]) == (str(day), "main")
+    symbol = last["symbol"][0]
+    answer = run.ask("GET", f"/factors/results/{symbol}").json()["calculation_result"]
+    assert answer["date"] == str(day)
+    (library,) = (actor for actor in run.health()["actors"] if actor["workload"] == "factor_library")
+    assert library["notes"]["live_models"]["main"]["date"] == str(day)
 
 
 def test_prometheus_reads_the_metrics_page(run):
