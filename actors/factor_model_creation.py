@@ -93,7 +93,7 @@ class FactorModelCreation(WorkloadActor):
     # -- the work
 
     def _create(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        settings = ModelSettings.from_dict(request["settings"])
+        settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request["settings"]})
         began = time.perf_counter()
         panel = features_panel(request)
         decoded = time.perf_counter() - began

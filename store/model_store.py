@@ -72,20 +72,27 @@ class ModelStore:
 
     def head(self, model_id: str) -> Version:
         """Open the newest version; costs one `stat` when nothing changed. Raises `UnknownModel`."""
+        found = self._current(model_id)
+        if found is None:
+            raise UnknownModel(f"no model has the id {model_id!r}", field="model_id")
+        if found.manifest.deleted:
+            raise UnknownModel(f"the model {model_id!r} was deleted", field="model_id")
+        return found
+
+    def _current(self, model_id: str) -> Version | None:
+        """Open the newest version, a deletion too, or None."""
         folder = self._folder(model_id)
         path = folder / "manifest.json"
         try:
             status = path.stat()
         except FileNotFoundError:
-            raise UnknownModel(f"no model has the id {model_id!r}", field="model_id") from None
+            return None
         signature = (status.st_ino, status.st_mtime_ns)
         seen = self._seen.get(model_id)
         if seen is None or seen[0] != signature:
             manifest = Manifest.from_bytes(path.read_bytes())
             seen = (signature, Version(folder / "parts", manifest, seen[1] if seen else None))
             self._seen[model_id] = seen
-        if seen[1].manifest.deleted:
-            raise UnknownModel(f"the model {model_id!r} was deleted", field="model_id")
         return seen[1]
 
     def version(self, model_id: str, version: int) -> Version:
@@ -112,8 +119,8 @@ class ModelStore:
 
     def made_by(self, model_id: str, request_id: str) -> int | None:
         """Tell which version a request made, or None when it made none (or is forgotten)."""
-        manifest = self._newest(self._folder(model_id))
-        return manifest.requests.get(request_id) if manifest else None
+        found = self._current(model_id)
+        return found.manifest.requests.get(request_id) if found else None
 
     # -- writing
 
