@@ -170,8 +170,7 @@ class FactorModel:
             self.set_panel(panel)
         self.estimate_style_scores()
         self.estimate_factor_returns()
-        self.estimate_covariance()
-        self.estimate_specific_risk()
+        self._held.estimate_risk()
         return self
 
     def estimate_style_scores(self) -> Self:

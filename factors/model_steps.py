@@ -20,7 +20,7 @@ from factors.return_stage import ReturnStage
 from factors.settings import ModelSettings
 from factors.specific import SpecificRisk
 from factors.style_scores import StyleScores
-from factors.threads import count_threads
+from factors.threads import count_threads, spread
 
 SCORES = ("clean/", "estimation", "scores", "market_return")
 RETURNS = ("factor_returns", "standard_errors", "r2", "n_obs", "status", "vif", "residuals")
@@ -161,6 +161,11 @@ class Steps:
         residuals = self.array("residuals", "estimate_factor_returns")
         caps = self.array(self._caps_name, "estimate_style_scores")
         self.specific = SpecificRisk(self.settings.specific_risk).fit(residuals, caps, self._structure())
+
+    def estimate_risk(self) -> None:
+        """Estimate covariance and specific risk; neither needs the other, so that two threads do both at once."""
+        stages = (self.estimate_covariance, self.estimate_specific_risk)
+        spread(lambda a, b: [stage() for stage in stages[a:b]], len(stages), self._threads)
 
     def update(self, days: Panel) -> None:
         """Run every stage that has been run on the new days."""
@@ -412,9 +417,10 @@ class Steps:
         """Return of the cap-weighted estimation universe of the day before, [n_new]."""
         out = np.empty(len(returns))
         if "estimation" in self.history:
-            known = min(1, len(returns))
-            before = self._pad(self.history.tail(self._caps_name, 1)), self._pad(self.history.tail("estimation", 1))
-            market_returns(returns[:known], before[0], before[1], out[:known])
+            # Caps as given are stored with the new days already, cleaned ones are not.
+            stored = 0 if self._caps_name.startswith("clean/") else len(returns)
+            before = self._pad(self.history.tail(self._caps_name, 1 + stored)[:1])
+            market_returns(returns[:1], before, self._pad(self.history.tail("estimation", 1)), out[:1])
         else:
             out[0] = np.nan
         market_returns(returns[1:], caps[:-1], mask[:-1], out[1:])

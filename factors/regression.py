@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from factors.errors import FactorError
 from factors.panel import Array
 from factors.regression_dates import gather, regress_dates
-from factors.regression_kernels import DEFICIENT, constraint_of, winsorized
+from factors.regression_kernels import DEFICIENT, constraint_of, subtract_fit, winsorized
 from factors.settings import RegressionSettings
 from factors.threads import count_threads, spread
 
@@ -251,6 +251,6 @@ class CrossSectionalRegression:
             out.standard_errors[t, members] = np.sqrt(float(w @ e**2) / spare * np.maximum(spread_of, 0.0))[members]
         total = float(w @ y**2)
         out.r2[t] = 1.0 - float(w @ e**2) / total if total > 0.0 else np.nan
-        everything = np.nan_to_num(styles).T @ f[1 + n_sectors :] + f[0]
-        everything[codes >= 0] += f[1 + codes[codes >= 0]]
-        out.residuals[t] = returns - everything
+        # As on every other date: a matrix product would round by the number of assets.
+        out.residuals[t] = returns
+        subtract_fit(f, codes, styles, n_sectors, out.residuals[t])

@@ -174,7 +174,7 @@ class StyleScores:
     def _push(self, fields: Mapping[str, Array], market: Array, dates: NDArray[np.datetime64]) -> Inputs:
         """Take up the next rows and give them with those before that descriptors look back on."""
         n_new = len(dates)
-        rows = {name: window.push(self._series[name].make(fields)) for name, window in self._windows.items()}
+        rows = {name: window.push(self._made(name, fields, n_new)) for name, window in self._windows.items()}
         if "cmra" in self._descriptors():
             logs = rows["log_return"]
             months = np.empty((n_new, 2, logs.shape[1]))
@@ -186,6 +186,14 @@ class StyleScores:
             rows, np.ascontiguousarray(market_rows), n_new, self.settings, self.threads, np.ascontiguousarray(days),
             self._sums,
         )  # fmt: skip
+
+    def _made(self, name: str, fields: Mapping[str, Array], n_new: int) -> Array:
+        """Make a series of the next dates; each row comes from the same row, so that threads may share them."""
+        make = self._series[name].make
+        parts = spread(
+            lambda a, b: make({field: values[a:b] for field, values in fields.items()}), n_new, self.threads, 64
+        )
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _usable_parts(self, name: str, usable: set[str]) -> tuple[tuple[str, float], ...]:
         return tuple(part for part in STYLES[name].parts if self._usable(part[0], usable))
@@ -261,8 +269,8 @@ class StyleScores:
         for descriptor, share in parts:
             raw = self._raw(descriptor, inputs, fitted)
             self._finish(descriptor, raw, caps, mask, True, True)
-            add_part(raw, share, total, weight)
-        mean_of_parts(total, weight)
+            self._each_date(lambda a, b: add_part(raw[a:b], share, total[a:b], weight[a:b]), raw)  # noqa: B023
+        self._each_date(lambda a, b: mean_of_parts(total[a:b], weight[a:b]), total)
         return total
 
     def _raw(self, descriptor: str, inputs: Inputs, fitted: Mapping[str, Array]) -> Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 
@@ -16,18 +18,31 @@ def count_threads(asked: int | None) -> int:
 
 
 def spread(work: Callable[[int, int], Any], length: int, threads: int, least: int = 1) -> list[Any]:
-    """Call ``work(begin, end)`` on consecutive parts of ``range(length)``, one a thread.
+    """Call ``work(begin, end)`` on consecutive parts of ``range(length)``, one a thread; the caller's is one of them.
 
-    Results do not depend on the number of threads as long as each index is computed on its own.
+    Results do not depend on the number of threads as long as each index is computed on its own. `work` must not spread
+    again: the threads are few and shared.
 
     Parameters
     ----------
     least : int
-        No part is shorter than this; one part is run in the caller's thread.
+        No part is shorter than this.
     """
     parts = max(1, min(threads, length // max(least, 1)))
     bounds = [length * part // parts for part in range(parts + 1)]
     if parts == 1:
         return [work(0, length)]
-    with ThreadPoolExecutor(parts) as pool:
-        return list(pool.map(work, bounds[:-1], bounds[1:]))
+    others = [_pool(parts - 1).submit(work, *pair) for pair in pairwise(bounds[1:])]
+    first = work(0, bounds[1])
+    return [first, *(other.result() for other in others)]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for parts: a fit spreads hundreds of times."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="factors")
+
+
+# A child has none of its parent's threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)

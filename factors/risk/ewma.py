@@ -11,7 +11,7 @@ def decay(half_life: float) -> float:
     return float(2.0 ** (-1.0 / half_life))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def regime_step(statistic: float, regime: FloatArray, regime_decay: float) -> None:
     """Add one day's squared cross-sectional bias statistic to `regime = [sum, weight, days]`, in place."""
     regime[0] = regime[0] * regime_decay + statistic
@@ -19,7 +19,7 @@ def regime_step(statistic: float, regime: FloatArray, regime_decay: float) -> No
     regime[2] += 1.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def ewma_update(
     rows: FloatArray,
     counts: FloatArray,
@@ -109,7 +109,7 @@ def ewma_update(
         counts[0] += 1.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def window_update(
     rows: FloatArray,
     counts: FloatArray,

@@ -7,7 +7,7 @@ from factors.risk.arrays import FloatArray
 from factors.risk.ewma import regime_step
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def specific_update(
     rows: FloatArray,
     caps: FloatArray,

@@ -75,6 +75,21 @@ def enqueue(pool: ThreadPoolExecutor, queue: LaneQueue, items: list[WorkItem]) -
     return future
 
 
+def test_what_a_method_timed_apart_is_a_stage_of_its_own_and_no_computation():
+    """A write that took 3 ms in all says that 2 s of commit were among them: compute is never negative."""
+
+    def write(operation: str, items: list[WorkItem]) -> list[Any]:
+        return [{"values": 1, "hardware_used": "cpu", "stages_s": {"commit": seconds}} for seconds in (2.0,)]
+
+    meter = Meter()
+    queue = LaneQueue(write, meter, limit=10, batch_limit=1, batch_predicted_s=1.0, ages_s=1.0)
+    (result,) = queue.call([item("one")])
+    assert result.timings_ms["commit"] == 2000.0
+    assert result.timings_ms["compute"] == 0.0
+    assert "stages_s" not in result.value
+    assert meter.snapshot()["size"]["stages_ms"]["commit"]["count"] == 1
+
+
 def test_a_lone_caller_computes_in_its_own_thread():
     seen = []
     queue = lane(lambda operation, items: seen.append(threading.get_ident()) or echo(operation, items))

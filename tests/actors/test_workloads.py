@@ -167,6 +167,29 @@ def test_an_appended_day_gives_the_model_of_the_longer_panel_even_after_a_restar
     np.testing.assert_array_equal(version.latest("answer/factor_covariance"), whole.factor_covariance_)
     np.testing.assert_array_equal(version.latest("answer/specific_variance"), whole.specific_variance_)
     assert len(version.manifest.blocks) == 3
+    assert len(writer._models["grow"][1].dates_) == 1  # it keeps what the next day needs, not the history
+
+
+@pytest.mark.parametrize(
+    ("kind", "operation", "request_"),
+    [
+        (MomentumFactor, "momentum", lambda: rq.MomentumFactor(model_id="styled", trailing_days=60)),
+        (ValueFactor, "value", lambda: rq.ValueFactor(model_id="styled")),
+    ],
+)
+def test_a_style_carried_over_new_days_is_the_style_computed_afresh(writer, market, kind, operation, request_):
+    """A reader that saw the days before, one that sees the model for the first time, and one after a rewrite."""
+    first = market.select(dates=market.dates[:-3])
+    one(writer.create_model, rq.CreateModel(model_id="styled", feature_data=frame_of(first)))
+    carried = start(kind)
+    ask = lambda actor: one(getattr(actor, operation), request_())  # noqa: E731
+    assert len(ask(carried)["values"]) > 40
+    for row in (-3, -2):
+        day = market.select(dates=market.dates[row : row + 1])
+        one(writer.append_day, rq.AppendDay(model_id="styled", feature_data=frame_of(day)))
+        assert ask(carried)["values"] == ask(start(kind))["values"]
+    one(writer.create_model, rq.CreateModel(model_id="styled", feature_data=frame_of(market.last(200))))
+    assert ask(carried)["values"] == ask(start(kind))["values"]
 
 
 def test_a_repeated_write_makes_no_second_version(writer, market, model):

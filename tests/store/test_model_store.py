@@ -98,6 +98,41 @@ def test_any_run_of_days_reads_the_same_however_often_blocks_were_merged(tmp_pat
     assert len(version.manifest.blocks) <= 1 + module.MERGE_DAYS + n_appends // module.MERGE_DAYS
 
 
+def test_what_a_commit_of_a_day_writes_does_not_grow_with_the_history(tmp_path):
+    """Bytes of the parts that each manifest names and the one before did not; and the manifest names few."""
+
+    def written(n_before: int) -> tuple[list[int], list[int]]:
+        store = ModelStore(tmp_path / str(n_before))
+        version = store.commit("m", state(0, n_before, ("A", "B")), base=0, request_id="r", operation="create_model")
+        sizes, blocks = [], []
+        for day in range(n_before, n_before + 2 * module.MERGE_DAYS + 6):
+            before = version.manifest.files
+            version = store.commit(
+                "m", state(day, 1, ("A", "B")), base=version.manifest.version, request_id=f"a{day}",
+                operation="append_day", append=True,
+            )  # fmt: skip
+            parts = [version.manifest.latest, *(block.part for block in version.manifest.blocks)]
+            sizes.append(sum(part.size for part in parts if part.file not in before))
+            blocks.append(len(version.manifest.blocks))
+        return sizes, blocks
+
+    after_few, after_many = written(40), written(2000)
+    assert after_few == after_many
+    assert max(after_few[1]) <= 3 + module.MERGE_DAYS
+
+
+def test_versions_that_only_add_days_say_since_when(store):
+    versions = [store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")]
+    for number, (operation, append) in enumerate(
+        (("append_day", True), ("clean_features", False), ("append_day", True))
+    ):
+        given_state = state(10 + number, 1, ("A",))
+        versions.append(
+            store.commit("m", given_state, base=1 + number, request_id=f"s{number}", operation=operation, append=append)
+        )
+    assert [version.manifest.since for version in versions] == [1, 1, 3, 3]
+
+
 def test_a_repeated_request_gives_the_version_that_it_made(store):
     store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
     store.commit("m", state(2, 1, ("A",)), base=1, request_id="r2", operation="append_day", append=True)
