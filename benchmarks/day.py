@@ -154,7 +154,8 @@ def in_library(n_days: int) -> dict[str, Any]:
     panel = sample_market(N_ASSETS, N_DAYS + n_days).panel
     panel = panel.select(fields=[name for name in panel.fields if name in {*COLUMNS, "returns"}])
     model = FactorModel(ModelSettings(threads=1)).fit(panel.select(dates=slice(0, N_DAYS)))
-    steps, clock = model._held, Clock()
+    # The stages have no clocks of their own.
+    steps, clock = model._held, Clock()  # noqa: SLF001
     assert steps.covariance is not None
     assert steps.specific is not None
     parts = ((steps, "_score", "styles"), (steps, "_regress", "factor returns"),

@@ -4,18 +4,18 @@ from typing import Self
 
 import numpy as np
 
-from factors.errors import FactorError, StageError
+from factors.errors import FactorError
 from factors.risk.arrays import FloatArray, as_matrix, pad_last_axes
+from factors.risk.carried import Carried
 from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
 from factors.risk.ewma import decay, ewma_update, window_update
 from factors.risk.newey_west import newey_west_covariance, newey_west_variances
 from factors.risk.psd import from_spectrum, nearest_psd, symmetrize
-from factors.risk.regime import regime_multiplier
 from factors.risk.settings import FactorCovarianceSettings
 from factors.risk.shrinkage import shrunk_covariance
 
 
-class FactorCovariance:
+class FactorCovariance(Carried):
     r"""Covariance of daily factor returns.
 
     For `ewma`, :math:`F = \lambda_F^2 \, E(D C D)`: volatilities `D` and correlations `C` are Newey-West sums of
@@ -40,7 +40,10 @@ class FactorCovariance:
 
     def __init__(self, settings: FactorCovarianceSettings | None = None) -> None:
         self.settings = settings or FactorCovarianceSettings()
-        self._state: dict[str, FloatArray] = {}
+        super().__init__(self.settings)
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
         self._covariance: FloatArray | None = None
         self._spectrum: tuple[FloatArray, FloatArray] | None = None
 
@@ -77,16 +80,6 @@ class FactorCovariance:
         self._covariance = None
         return self
 
-    def state(self) -> dict[str, FloatArray]:
-        """Return what the next update needs, as arrays: copy, save, and give to `restore`."""
-        return {name: array.copy() for name, array in self._state.items()}
-
-    def restore(self, state: dict[str, FloatArray]) -> Self:
-        """Carry on from `state()` of an estimator with the same settings."""
-        self._state = {name: np.array(array, dtype=np.float64) for name, array in state.items()}
-        self._covariance = self._spectrum = None
-        return self
-
     @property
     def covariance_(self) -> FloatArray:
         """`[K, K]` daily covariance, symmetric positive semidefinite."""
@@ -113,14 +106,6 @@ class FactorCovariance:
         return volatility
 
     @property
-    def regime_multiplier_(self) -> float:
-        """The volatility regime multiplier in effect."""
-        settings = self.settings
-        if settings.regime_half_life <= 0.0:
-            return 1.0
-        return regime_multiplier(self._fitted()["regime"], settings.regime_clip, settings.regime_min_observations)
-
-    @property
     def n_observations_(self) -> int:
         """Days seen."""
         return int(self._fitted()["counts"][0])
@@ -137,11 +122,6 @@ class FactorCovariance:
     def observed_(self) -> FloatArray:
         """`[K]` days on which each factor was observed."""
         return self._fitted()["counts"][1:].copy()
-
-    def _fitted(self) -> dict[str, FloatArray]:
-        if not self._state:
-            raise StageError("fit or update the factor covariance first")
-        return self._state
 
     def _new_state(self) -> dict[str, FloatArray]:
         settings = self.settings

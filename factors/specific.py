@@ -4,12 +4,12 @@ from typing import Self
 
 import numpy as np
 
-from factors.errors import FactorError, StageError
+from factors.errors import FactorError
 from factors.risk.arrays import BoolArray, FloatArray, IntArray, as_matrix, pad_last_axes
 from factors.risk.bayes import bayes_shrunk, group_means, size_groups
+from factors.risk.carried import Carried
 from factors.risk.ewma import decay
 from factors.risk.newey_west import bartlett_weights
-from factors.risk.regime import regime_multiplier
 from factors.risk.settings import SpecificRiskSettings
 from factors.risk.specific_sums import specific_update, window_mean_squares
 from factors.risk.structural import structural_volatility
@@ -17,7 +17,7 @@ from factors.risk.structural import structural_volatility
 NEW_ASSET = {"recent": np.nan, "last_cap": np.nan}
 
 
-class SpecificRisk:
+class SpecificRisk(Carried):
     """Variance of each asset's specific return.
 
     In order: exponentially weighted variance; Newey-West ratio; blend with the structural model (or the mean of the
@@ -39,8 +39,10 @@ class SpecificRisk:
 
     def __init__(self, settings: SpecificRiskSettings | None = None) -> None:
         self.settings = settings or SpecificRiskSettings()
-        self._state: dict[str, FloatArray] = {}
-        self._exposures: FloatArray | None = None
+        super().__init__(self.settings)
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
         self._variance: FloatArray | None = None
 
     def fit(
@@ -63,7 +65,6 @@ class SpecificRisk:
             For a wrong shape or infinite values.
         """
         self._state = {}
-        self._exposures = None
         return self.update(residuals, market_cap, exposures)
 
     def update(
@@ -77,30 +78,13 @@ class SpecificRisk:
         rows = as_matrix("residuals", residuals)
         n_dates, n_assets = rows.shape
         caps = self._caps(market_cap, n_dates, n_assets)
-        if exposures is not None:
-            held = as_matrix("exposures", exposures)
-            if held.shape[0] != n_assets:
-                raise FactorError(f"exposures must have {n_assets} rows, got {held.shape[0]}", field="exposures")
-            self._exposures = held
-        elif self._exposures is not None:
-            # New assets have no exposures until the next ones are given.
-            self._exposures = pad_last_axes(self._exposures.T, n_assets, np.nan).T
+        held = None if exposures is None else as_matrix("exposures", exposures)
+        if held is not None and held.shape[0] != n_assets:
+            raise FactorError(f"exposures must have {n_assets} rows, got {held.shape[0]}", field="exposures")
         self._grow(n_assets)
+        if held is not None:
+            self._state["exposures"] = held
         self._accumulate(rows, caps)
-        self._variance = None
-        return self
-
-    def state(self) -> dict[str, FloatArray]:
-        """Return what the next update needs, as arrays: copy, save, and give to `restore`."""
-        state = {name: array.copy() for name, array in self._state.items()}
-        if self._exposures is not None:
-            state["exposures"] = self._exposures.copy()
-        return state
-
-    def restore(self, state: dict[str, FloatArray]) -> Self:
-        """Carry on from `state()` of an estimator with the same settings."""
-        self._state = {name: np.array(array, dtype=np.float64) for name, array in state.items()}
-        self._exposures = self._state.pop("exposures", None)
         self._variance = None
         return self
 
@@ -120,14 +104,6 @@ class SpecificRisk:
         return volatility
 
     @property
-    def regime_multiplier_(self) -> float:
-        """The volatility regime multiplier in effect."""
-        settings = self.settings
-        if settings.regime_half_life <= 0.0:
-            return 1.0
-        return regime_multiplier(self._fitted()["regime"], settings.regime_clip, settings.regime_min_observations)
-
-    @property
     def n_observations_(self) -> int:
         """Days seen."""
         return int(self._fitted()["days"][0])
@@ -136,11 +112,6 @@ class SpecificRisk:
     def history_(self) -> FloatArray:
         """`[n_assets]` days on which each asset was observed."""
         return self._fitted()["history"].copy()
-
-    def _fitted(self) -> dict[str, FloatArray]:
-        if not self._state:
-            raise StageError("fit or update the specific risk first")
-        return self._state
 
     def _caps(self, market_cap: FloatArray | None, n_dates: int, n_assets: int) -> FloatArray:
         if market_cap is None:
@@ -172,7 +143,10 @@ class SpecificRisk:
                 f"residuals must have at least the {known} assets seen before, got {n_assets}", field="residuals"
             )
         for name, array in self._state.items():
-            if name not in {"days", "regime"}:
+            if name == "exposures":
+                # New assets have none until the next ones are given.
+                self._state[name] = pad_last_axes(array.T, n_assets, np.nan).T
+            elif name not in {"days", "regime"}:
                 self._state[name] = pad_last_axes(array, n_assets, NEW_ASSET.get(name, 0.0))
 
     def _accumulate(self, rows: FloatArray, caps: FloatArray) -> None:
@@ -233,8 +207,8 @@ class SpecificRisk:
         if mature.all():
             return volatility
         prior = group_means(volatility, caps, groups, mature)[groups]
-        if settings.structural and self._exposures is not None:
-            forecast = structural_volatility(volatility, self._exposures, caps, mature)
+        if settings.structural and "exposures" in state:
+            forecast = structural_volatility(volatility, state["exposures"], caps, mature)
             prior = np.where(np.isnan(forecast), prior, forecast)
         own_share = np.where(mature, 1.0, 0.0)
         young = observed & ~mature
