@@ -195,11 +195,7 @@ class _Run:
 
     def _read_market(self) -> markets.Market:
         with self._stage("market") as stage:
-            data, name = self.options.data, self.options.model
-            if data is None:
-                market = markets.sample(self.run_dir.path, name or markets.SAMPLE_MODEL)
-            else:
-                market = markets.data_market(data, self.run_dir.path, name or markets.DATA_MODEL)
+            market = markets.take(self.options.data, self.run_dir.path, self.options.model)
             stage.detail = market.source
             return market
 
@@ -319,7 +315,7 @@ class _Run:
     def _examples(self) -> list[str]:
         """Give three commands that work as they stand, with symbols of the loaded market."""
         assert self.market is not None
-        symbols = self.market.symbols(3)
+        symbols = self.market.largest
         weights = [0.5, 0.3, 0.2][: len(symbols)]
         portfolio = ", ".join(f'"{symbol}": {weight}' for symbol, weight in zip(symbols, weights, strict=True))
         body = shlex.quote(f'{{"portfolio_weights": {{{portfolio}}}}}')

@@ -13,6 +13,7 @@ import numpy as np
 from actors.base import WorkloadActor
 from actors.confidence import confidence_score
 from actors.features import features_panel
+from actors.memory import give_back
 from actors.queue import Answer
 from actors.slices import Slices, by_name
 from actors.states import growing_model_of, model_of, state_of
@@ -41,34 +42,34 @@ class FactorModelCreation(WorkloadActor):
         FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))
 
     def notes(self) -> dict[str, Any]:
-        """Give the store's counters."""
-        return dict(self.store.counters) if hasattr(self, "store") else {}
+        """Give the store's counters, and how many fitted models are kept in memory."""
+        return {**self.store.counters, "models_kept": len(self._models)} if hasattr(self, "_models") else {}
 
     # -- operations
 
     def create_model(self, batch: Batch) -> list[Answer]:
         """Fit a model on the posted features."""
-        return self._each(batch, self._create)
+        return self._fits(batch, self._create)
 
     def put_data(self, batch: Batch) -> list[Answer]:
         """Fit a model on features that came in bulk."""
-        return self._each(batch, self._create)
+        return self._fits(batch, self._create)
 
     def clean_features(self, batch: Batch) -> list[Answer]:
         """Winsorise, fill and smooth features, and fit again."""
-        return self._each(batch, self._clean)
+        return self._fits(batch, self._clean)
 
     def reduce_universe(self, batch: Batch) -> list[Answer]:
         """Keep the largest names by cap in the estimation universe of each date, and fit again."""
-        return self._each(batch, self._reduce)
+        return self._fits(batch, self._reduce)
 
     def estimate_style_scores(self, batch: Batch) -> list[Answer]:
         """Estimate style scores with other settings, and all that follows from them."""
-        return self._each(batch, self._restyle)
+        return self._fits(batch, self._restyle)
 
     def estimate_factor_returns(self, batch: Batch) -> list[Answer]:
         """Estimate factor returns with other settings, and all that follows from them."""
-        return self._each(batch, self._reregress)
+        return self._fits(batch, self._reregress)
 
     def append_day(self, batch: Batch) -> list[Answer]:
         """Add days: one incremental step each."""
@@ -77,6 +78,12 @@ class FactorModelCreation(WorkloadActor):
     def delete_model(self, batch: Batch) -> list[Answer]:
         """Delete models; their version numbers go on."""
         return self._each(batch, self._delete)
+
+    def _fits(self, batch: Batch, work: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Answer]:
+        """Do writes that fit whole models, and leave none of their memory with this process."""
+        answers = self._each(batch, work)
+        give_back()
+        return answers
 
     def _each(self, batch: Batch, work: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Answer]:
         """Do the writes one after another; one that was done before gives the version that it made."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +21,7 @@ SAMPLE_MODEL, DATA_MODEL = "sample", "main"
 _FIELDS = "sector industry subindustry book_price sales_price cf_price open high low close volume vwap shares benchmark"
 KNOWN = frozenset((*REQUIRED, *_FIELDS.split()))  # columns that are never one-hot sectors
 READ_BLOCK_BYTES = 2**22
+EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Market:
         Where it comes from, in words.
     path
         An Arrow IPC stream under the run directory.
+    largest
+        The largest symbols by market cap on the last date, for examples.
     sector_encodings
         One-hot sector columns, or None.
     """
@@ -41,6 +48,7 @@ class Market:
     fingerprint: str
     source: str
     path: Path
+    largest: tuple[str, ...]
     sector_encodings: tuple[str, ...] | None = None
 
     def already_loaded(self) -> bool:
@@ -54,12 +62,6 @@ class Market:
     def _mark(self) -> Path:
         return self.path.with_name(f"{self.fingerprint}.in.{self.model_id}")
 
-    def symbols(self, n: int) -> list[str]:
-        """Give the `n` largest symbols by market cap on the last date, for examples."""
-        frame = pl.read_ipc_stream(self.path, columns=["date", "symbol", "market_cap"])
-        last = frame.filter(pl.col("date") == pl.col("date").max())
-        return [str(symbol) for symbol in last.sort("market_cap", descending=True, nulls_last=True)["symbol"].head(n)]
-
     def request(self) -> dict[str, object]:
         """Give the payload of the operation `create_model`."""
         payload: dict[str, object] = {
@@ -72,8 +74,37 @@ class Market:
         return payload
 
 
+def take(data: Path | None, run_dir: Path, model_id: str | None) -> Market:
+    """Take the market of a file, or the sample, in a process of its own.
+
+    Tables and the generator need hundreds of megabytes, which a process that lives on would keep.
+
+    Raises
+    ------
+    StartError
+        What `data_market` says, or why the process failed.
+    """
+    command = [sys.executable, "-m", "launch.market", str(run_dir)]
+    command += [] if data is None else ["--data", str(data)]
+    command += [] if model_id is None else ["--model", model_id]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"reading the market ended with {done.returncode}"]
+        raise StartError(lines[-1])
+    found = json.loads(done.stdout)
+    encodings = found["sector_encodings"]
+    return Market(
+        found["model_id"],
+        found["fingerprint"],
+        found["source"],
+        Path(found["path"]),
+        tuple(found["largest"]),
+        None if encodings is None else tuple(encodings),
+    )
+
+
 def data_market(data: Path, run_dir: Path, model_id: str = DATA_MODEL) -> Market:
-    """Take the market of a Parquet, CSV or Arrow file.
+    """Take the market of a Parquet, CSV or Arrow file; it is converted once per run directory.
 
     Raises
     ------
@@ -83,10 +114,10 @@ def data_market(data: Path, run_dir: Path, model_id: str = DATA_MODEL) -> Market
     require_columns(data)
     fingerprint = f"data-{_digest(data)}"
     path = _folder(run_dir) / f"{fingerprint}.arrow"
-    frame = _read(data)
+    frame = pl.read_ipc_stream(path) if path.exists() else _read(data)
     encodings = None if "sector" in frame.columns else _one_hot(frame)
     _write(path, lambda: frame)
-    return Market(model_id, fingerprint, str(data), path, encodings)
+    return Market(model_id, fingerprint, str(data), path, _largest(path), encodings)
 
 
 def require_columns(data: Path) -> None:
@@ -114,7 +145,15 @@ def sample(run_dir: Path, model_id: str = SAMPLE_MODEL) -> Market:
     fingerprint = f"sample-{hashlib.blake2b(code, digest_size=12).hexdigest()}"
     path = _folder(run_dir) / f"{fingerprint}.arrow"
     _write(path, lambda: generator.sample_market().panel.to_frame())  # noqa: PLW0108  (generated only when missing)
-    return Market(model_id, fingerprint, "sample market (factors/sample.py)", path)
+    return Market(model_id, fingerprint, "sample market (factors/sample.py)", path, _largest(path))
+
+
+def _largest(path: Path) -> tuple[str, ...]:
+    """Give the largest symbols by market cap on the last date."""
+    frame = pl.read_ipc_stream(path, columns=["date", "symbol", "market_cap"])
+    last = frame.filter(pl.col("date") == pl.col("date").max())
+    largest = last.sort("market_cap", descending=True, nulls_last=True)["symbol"].head(EXAMPLES)
+    return tuple(str(symbol) for symbol in largest)
 
 
 def _folder(run_dir: Path) -> Path:
@@ -170,3 +209,26 @@ def _one_hot(frame: pl.DataFrame) -> tuple[str, ...] | None:
         return None
     at_most_one = frame.select(pl.sum_horizontal(pl.col(names).cast(pl.Float64)) <= 1.0).to_series().all()
     return tuple(names) if at_most_one else None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``python -m launch.market RUN_DIR``: print the market as JSON, or why there is none."""
+    parser = argparse.ArgumentParser(prog="launch.market", description=(main.__doc__ or ""))
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--model")
+    options = parser.parse_args(arguments)
+    try:
+        if options.data is None:
+            market = sample(options.run_dir, options.model or SAMPLE_MODEL)
+        else:
+            market = data_market(options.data, options.run_dir, options.model or DATA_MODEL)
+    except (StartError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    print(json.dumps(asdict(market), default=str))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

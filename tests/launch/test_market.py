@@ -4,7 +4,7 @@ import pytest
 from contracts import frames
 from contracts.settings import settings
 from launch.errors import StartError
-from launch.market import data_market, sample
+from launch.market import data_market, sample, take
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def test_every_format_gives_the_same_market(tmp_path, table, suffix, monkeypatch
     assert read["date"].dtype == pl.Date
     assert market.model_id == "main"
     assert market.request()["request_id"] == market.fingerprint
-    assert len(market.symbols(3)) == 3
+    caps = table.filter(pl.col("date") == pl.col("date").max()).sort("market_cap", descending=True, nulls_last=True)
+    assert list(market.largest) == caps["symbol"].head(3).to_list()
 
 
 def test_the_same_file_has_the_same_fingerprint_and_another_a_different_one(tmp_path, table):
@@ -85,3 +86,10 @@ def test_the_sample_is_made_once_and_remembers_that_it_was_loaded(tmp_path, monk
     assert not first.already_loaded()
     first.note_loaded()
     assert second.already_loaded()
+
+
+def test_a_process_of_its_own_gives_the_same_market_and_the_same_reasons(tmp_path, table):
+    table.write_parquet(tmp_path / "a.parquet")
+    assert take(tmp_path / "a.parquet", tmp_path, "mine") == data_market(tmp_path / "a.parquet", tmp_path, "mine")
+    with pytest.raises(StartError, match="there is no file"):
+        take(tmp_path / "none.parquet", tmp_path, None)
