@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.base import WorkloadActor
 from actors.queue import Answer
-from actors.slices import Slice, Slices, by_name
+from actors.slices import Slice, Slices, by_name, caps_name
 from contracts.errors import EngineError, UnknownModel
 from contracts.work import Device
 from devices.choose import Choice, choose
@@ -16,6 +16,7 @@ from factors.portfolio import holdings_exposures
 
 Batch = list[dict[str, Any]]
 TOLERANCE = 1e-6
+LARGEST = 10
 
 
 class FactorExposureAnalysis(WorkloadActor):
@@ -125,8 +126,17 @@ class FactorExposureAnalysis(WorkloadActor):
         return [{"body": {"models": models, "count": len(models)}}] * len(batch)
 
     def model_status(self, batch: Batch) -> list[Answer]:
-        """A model at its newest version."""
-        return [{"body": self._status(request["model_id"])} for request in batch]
+        """A model at its newest version, with its largest names."""
+        return [
+            {"body": {**self._status(request["model_id"]), "largest_symbols": self._largest(request["model_id"])}}
+            for request in batch
+        ]
+
+    def _largest(self, model_id: str) -> list[str]:
+        version = self.slices.head(model_id)
+        last = version.manifest.n_dates - 1
+        caps = np.nan_to_num(np.asarray(version.day_asset(caps_name(version), slice(last, last + 1))[0]))
+        return [version.symbols[i] for i in np.argsort(-caps, kind="stable")[:LARGEST]]
 
     def _status(self, model_id: str) -> dict[str, Any]:
         manifest = self.slices.head(model_id).manifest

@@ -12,13 +12,14 @@ import numpy as np
 
 from actors.base import WorkloadActor
 from actors.confidence import confidence_score
-from actors.features import features_panel
+from actors.features import features_panel, within
 from actors.memory import give_back
 from actors.queue import Answer
 from actors.slices import Slices, by_name
 from actors.states import growing_model_of, model_of, state_of
 from contracts.errors import EngineError
 from contracts.work import Device, new_id
+from factors.errors import FactorError
 from factors.factor_model import FactorModel
 from factors.sample import sample_market
 from factors.settings import ModelSettings
@@ -100,7 +101,10 @@ class FactorModelCreation(WorkloadActor):
     # -- the work
 
     def _create(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request["settings"]})
+        try:
+            settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request["settings"]})
+        except FactorError as error:
+            raise within("settings", error) from None
         began = time.perf_counter()
         panel = features_panel(request)
         decoded = time.perf_counter() - began
@@ -145,7 +149,10 @@ class FactorModelCreation(WorkloadActor):
         began = time.perf_counter()
         days = features_panel(request, sectors=model.sector_names_)
         decoded = time.perf_counter() - began
-        model.update(days)
+        try:
+            model.update(days)
+        except FactorError as error:
+            raise within("feature_data", error) from None
         answer = self._commit(request["model_id"], model, number, request_id, "append_day", new_days=days.n_dates)
         answer["stages_s"]["decode"] = decoded
         return answer

@@ -49,9 +49,14 @@ def features_panel(request: dict[str, Any], sectors: tuple[str, ...] = ()) -> Pa
         # The caller's own column names, not those inside the panel.
         own = {"returns": "asset_returns", "market_cap": names["mkt_cap_col"]}.get(str(error.field), error.field)
         text = str(error).replace(f"'{error.field}'", f"'{own}'")
-        rows = [[str(part) for part in row] for row in error.rows] or None
-        field = f"feature_data.{own}" if own else "feature_data"
-        raise InvalidInput(f"feature_data: {text}", field=field, rows=rows) from None
+        raise within("feature_data", error, own, text) from None
+
+
+def within(part: str, error: FactorError, field: str | None = None, text: str | None = None) -> InvalidInput:
+    """Make an error of the mathematics one of a part of the request: the part's name stands before the field's."""
+    name = error.field if field is None else field
+    rows = [[str(part) for part in row] for row in error.rows] or None
+    return InvalidInput(f"{part}: {text or error}", field=f"{part}.{name}" if name else part, rows=rows)
 
 
 def _joined(frame: pl.DataFrame, sectors: pl.DataFrame, names: dict[str, str]) -> tuple[pl.DataFrame, list[str]]:

@@ -8,7 +8,7 @@ import sys
 
 
 def give_back() -> None:
-    """Give what is free to the system: glibc keeps freed arrays of up to 32 MiB, in a process that may idle for days."""
+    """Give what is free to the system: glibc keeps freed arrays of up to 32 MiB, in a process that may idle."""
     gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

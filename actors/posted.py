@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contracts.errors import InvalidInput
+from actors.features import within
 from contracts.frames import decode
 from factors.errors import FactorError
 from factors.panel import Panel
@@ -21,9 +21,7 @@ def panel_of(payload: bytes, field: str, required: Sequence[str]) -> Panel:
     try:
         return Panel.from_frame(decode(payload), required=required)
     except FactorError as error:
-        column = f"{field}.{error.field}" if error.field else field
-        rows = [[str(part) for part in row] for row in error.rows] or None
-        raise InvalidInput(f"{field}: {error}", field=column, rows=rows) from None
+        raise within(field, error) from None
 
 
 def last_scores(panel: Panel, scores: object) -> dict[str, float]:

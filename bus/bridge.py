@@ -310,6 +310,8 @@ class Bridge:
             "durable": _inbound(self.durable),
             "bars": _inbound(self.bars),
             "errors": dict(self.errors),
+            "problems_by_code": dict(desk.problems_by_code),
+            "stages": self.face.meter.snapshot(),
             "outbox": self._own_outbox.counts()._asdict(),
         }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+from actors.meter import Meter
 from bus.outbox import Outbox, OutboxError
 from contracts.errors import DeadlineExceeded
 from contracts.events import Event, event, token
@@ -55,12 +56,18 @@ class Face:
         Where events go; None when the message bus is switched off.
     connected : callable, optional
         Tells whether NATS is connected; default: what the route table says. The bridge knows it first hand.
+
+    Attributes
+    ----------
+    meter : Meter
+        The stages of answers that only a face sees: `dispatch` and `publish`.
     """
 
     def __init__(self, client: Client, outbox: Outbox | None, connected: Callable[[], bool] | None = None) -> None:
         self._client = client
         self._outbox = outbox
         self._connected = connected or self._table_connected
+        self.meter = Meter()
 
     def _table_connected(self) -> bool:
         return bool(self._client.table.bus.connected)
@@ -156,6 +163,9 @@ class Face:
             response["model_version"] = value.get("model_version")
         if value.get("event", True):
             await self._publish(operation, fields, calculation, priority, value.get("tables", ()))
+        timings = calculation["timings_ms"]
+        stages = {name: timings[name] / 1e3 for name in ("dispatch", "publish") if name in timings}
+        self.meter.answered(operation.name, calculation["hardware_used"], **stages)
         return response
 
     async def _publish(

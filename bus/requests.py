@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -52,6 +53,7 @@ class RequestDesk:
         self.endpoints = endpoints()
         self.requests = 0
         self.problems = 0
+        self.problems_by_code: Counter[str] = Counter()
         self.refused = 0
         self.without_reply = 0
         self.replies_lost = 0
@@ -114,6 +116,7 @@ class RequestDesk:
         endpoint.nanoseconds += nanoseconds
         if problem is not None:
             self.problems += 1
+            self.problems_by_code[problem.code] += 1
             endpoint.errors += 1
             endpoint.last_error = f"{problem.status}:{problem.code}"
 

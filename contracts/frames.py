@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 FILE_MARK = b"factor-engine file\n"
+END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""What Arrow writers close a stream with; without it, a stream cut off between two batches reads as a shorter table."""
 MAX_COLUMNS = 2000
 
 
@@ -150,6 +152,8 @@ def from_bulk(source: bytes | Path, content_type: str, field: str = "body") -> p
     import polars as pl
 
     kind = bulk_type(content_type)
+    if kind == ARROW_STREAM and _tail(source, len(END_OF_STREAM)) != END_OF_STREAM:
+        raise MalformedBody(f"the body is not a whole {kind}: its end-of-stream marker is missing", field=field)
     read = pl.read_ipc_stream if kind == ARROW_STREAM else pl.read_parquet
     try:
         frame = read(io.BytesIO(source) if isinstance(source, bytes) else source)
@@ -162,6 +166,14 @@ def from_bulk(source: bytes | Path, content_type: str, field: str = "body") -> p
     if frame.height == 0:
         raise InvalidInput(f"{field} has no rows", field=field)
     return frame
+
+
+def _tail(source: bytes | Path, size: int) -> bytes:
+    if isinstance(source, bytes):
+        return source[-size:]
+    with source.open("rb") as file:
+        file.seek(max(source.stat().st_size - size, 0))
+        return file.read()
 
 
 def encode(frame: pl.DataFrame) -> bytes:

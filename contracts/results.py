@@ -48,6 +48,7 @@ class ModelStatus(Result):
     first_date: str
     last_date: str
     factors: list[str]
+    largest_symbols: list[str] | None = Field(None, description="By cap on the last date; not in the list of models.")
 
 
 class ModelAnswer(Result):

@@ -14,14 +14,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from router.operations import OPERATIONS
+from web.examples import SYMBOLS
 from web.feed import FactorFeed
 from web.openapi import VERSION, document
 from web.problems import http_exception, json_response
 from web.routes import operation_routes
 from web.service import ROUTES, service_routes
-from web.services import Services
+from web.services import Services, within
 
 Connect = Callable[[Services], Awaitable[None]]
+SYMBOLS_S = 1.0
+"""How long the document waits for the loaded model's names; it is made with the sample's otherwise."""
 
 
 def make_app(services: Services, connect: Connect | None = None) -> FastAPI:
@@ -51,15 +55,15 @@ def make_app(services: Services, connect: Connect | None = None) -> FastAPI:
     app.router.routes.extend(operation_routes(services))
     app.router.routes.extend(service_routes(services))
     app.router.routes.append(WebSocketRoute("/ws/factors", FactorFeed(services).serve, name="feed"))
-    app.router.routes.extend(_documentation())
+    app.router.routes.extend(_documentation(services))
     return app
 
 
-def _documentation() -> list[Route]:
-    described = functools.cache(lambda: document(ROUTES))
+def _documentation(services: Services) -> list[Route]:
+    described = functools.lru_cache(maxsize=4)(lambda symbols: document(ROUTES, symbols))
 
     async def openapi(_request: Request) -> Response:
-        return json_response(described())
+        return json_response(described(await _symbols(services)))
 
     async def docs(_request: Request) -> Response:
         return get_swagger_ui_html(openapi_url="/openapi.json", title="Factor Engine")
@@ -69,3 +73,14 @@ def _documentation() -> list[Route]:
 
     handlers: dict[str, Any] = {"/openapi.json": openapi, "/docs": docs, "/": root}
     return [Route(path, handler, methods=["GET"]) for path, handler in handlers.items()]
+
+
+async def _symbols(services: Services) -> tuple[str, ...]:
+    """Give names of the default model, so that the examples work as they stand."""
+    if services.face is None or services.face.default_model is None:
+        return SYMBOLS
+    asked = services.face.answer(
+        OPERATIONS["model_status"], {"model_id": services.face.default_model}, timeout_s=SYMBOLS_S
+    )
+    answer, _ = await within(SYMBOLS_S, asked)
+    return tuple(answer["largest_symbols"]) if answer else SYMBOLS

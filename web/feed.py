@@ -27,21 +27,22 @@ class FactorFeed:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._subscribers = 0
+        self._counts = services.feed
 
     async def serve(self, socket: WebSocket) -> None:
         """Follow the feed for one subscriber until it goes."""
-        if self._subscribers >= MAX_SUBSCRIBERS:
+        if self._counts["subscribers"] >= MAX_SUBSCRIBERS:
+            self._counts["refused"] += 1
             await socket.close(TRY_AGAIN_LATER, f"{MAX_SUBSCRIBERS} subscribers are served already")
             return
         await socket.accept()
-        self._subscribers += 1
+        self._counts["subscribers"] += 1
         sender = asyncio.create_task(self._send(socket))
         try:
             while (await socket.receive())["type"] != "websocket.disconnect":
                 pass
         finally:
-            self._subscribers -= 1
+            self._counts["subscribers"] -= 1
             sender.cancel()
             with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await sender
@@ -63,6 +64,7 @@ class FactorFeed:
             told = None
             after = answer["last"]
             if answer["missed"]:
+                self._counts["missed"] += answer["missed"]
                 await _text(socket, {"missed": answer["missed"]})
             for row in answer["events"]:
                 if row["subject"].startswith(prefix):

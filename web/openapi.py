@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from contracts import frames
 from contracts.results import PlainAnswer, Problem
 from router.operations import OPERATIONS, Operation, Route, Workload
+from web.examples import SYMBOLS, examples, path_examples
 from web.payload import TIMEOUT_HEADER
 from web.problems import PROBLEM_JSON
 
@@ -46,16 +47,27 @@ class ServiceRoute:
     request: type[BaseModel] | None = None
 
 
-def document(service_routes: Iterable[ServiceRoute]) -> dict[str, Any]:
-    """Give the OpenAPI 3.1 document."""
+def document(service_routes: Iterable[ServiceRoute], symbols: Sequence[str] = SYMBOLS) -> dict[str, Any]:
+    """Give the OpenAPI 3.1 document.
+
+    Parameters
+    ----------
+    service_routes
+        The routes beside the operation table.
+    symbols
+        Names of the loaded model, for the examples.
+    """
     service = list(service_routes)
     schemas = _Schemas(service)
+    shown = _Examples(symbols)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS.values():
         for number, route in enumerate(operation.routes):
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(operation, route, number, schemas)
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(
+                operation, route, number, schemas, shown
+            )
     for row in service:
-        paths.setdefault(row.path, {})[row.method.lower()] = _service(row)
+        paths.setdefault(row.path, {})[row.method.lower()] = _service(row, shown)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,6 +79,14 @@ def document(service_routes: Iterable[ServiceRoute]) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas.definitions},
     }
+
+
+class _Examples:
+    """What the interactive documentation fills in."""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.bodies = examples(symbols)
+        self.path = path_examples(symbols)
 
 
 class _Schemas:
@@ -101,11 +121,17 @@ class _Schemas:
         return {"$ref": REF.format(model=made)}
 
 
-def _operation(operation: Operation, route: Route, number: int, schemas: _Schemas) -> dict[str, Any]:
+def _operation(operation: Operation, route: Route, number: int, schemas: _Schemas, shown: _Examples) -> dict[str, Any]:
     path_fields = set(_PATH_FIELD.findall(route.path))
     fields = schemas.fields(operation)
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": fields.pop(name, {"type": "string"})}
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": fields.pop(name, {"type": "string"}),
+            "example": shown.path[name],
+        }
         for name in sorted(path_fields)
     ]
     out: dict[str, Any] = {
@@ -117,7 +143,8 @@ def _operation(operation: Operation, route: Route, number: int, schemas: _Schema
     if route.method == "POST":
         schema = schemas.body(operation, path_fields)
         required = bool(_resolve(schema, schemas).get("required"))
-        out["requestBody"] = {"required": required, "content": {"application/json": {"schema": schema}}}
+        body = {"schema": schema, "example": shown.bodies[operation.name]}
+        out["requestBody"] = {"required": required, "content": {"application/json": body}}
     else:
         parameters += _query(fields, skip={"feature_data"} if route.method == "PUT" else set())
     if route.method == "PUT":
@@ -163,7 +190,7 @@ def _responses(media: str, schema: dict[str, Any]) -> dict[str, Any]:
     return out | {code: {"description": text, "content": problem} for code, text in PROBLEMS.items()}
 
 
-def _service(row: ServiceRoute) -> dict[str, Any]:
+def _service(row: ServiceRoute, shown: _Examples) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object"} if row.media == "application/json" else {"type": "string"}
     if row.request is not None:
         schema = {"$ref": REF.format(model="PlainAnswer")}
@@ -174,6 +201,6 @@ def _service(row: ServiceRoute) -> dict[str, Any]:
         "responses": _responses(row.media, schema),
     }
     if row.request is not None:
-        body = {"schema": {"$ref": REF.format(model=row.request.__name__)}}
+        body = {"schema": {"$ref": REF.format(model=row.request.__name__)}, "example": shown.bodies[row.name]}
         out["requestBody"] = {"required": False, "content": {"application/json": body}}
     return out

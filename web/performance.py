@@ -57,9 +57,17 @@ def performance(services: Services, parts: dict[str, Any]) -> dict[str, Any]:
             name: operations[name]["stages_ms"].get("compute") for name in ESTIMATIONS if name in operations
         },
         "http": services.meter.snapshot(),
+        "faces": _faces(services, parts["bridge"] or {}),
+        "websockets": dict(services.feed),
         "messagebus": parts["bridge"],
         "silent": parts["silent"],
     }
+
+
+def _faces(services: Services, bridge: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give the stages that only a face sees, `dispatch` and `publish`, per face and operation."""
+    http = services.face.meter.snapshot() if services.face is not None else {}
+    return {"http": http, "nats": bridge.get("stages", {})}
 
 
 def _operations(router: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -91,6 +99,14 @@ class _Snapshot(Collector):
         yield from self._calls(router)
         yield from _actors(router)
         yield from self._http()
+        yield from _face_stages(_faces(self._services, self._parts["bridge"] or {}))
+        yield from _notes(router)
+        sockets = GaugeMetricFamily(
+            "factor_engine_websockets", "Subscribers, refusals, events missed.", labels=["name"]
+        )
+        for name, count in self._services.feed.items():
+            sockets.add_metric([name], count)
+        yield sockets
         yield from _bus(router, self._parts["bridge"] or {})
         models = (self._parts["models"] or {}).get("models", [])
         version = GaugeMetricFamily("factor_engine_model_version", "Newest version of each model.", labels=["model_id"])
@@ -154,11 +170,31 @@ def _actors(router: dict[str, Any]) -> Iterator[Metric]:
     yield from (ready, queue, restarts)
 
 
+def _face_stages(faces: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+    latency, quantiles = _latency("factor_engine_face_stage", "face", "operation", "stage")
+    for face, operations in faces.items():
+        for name, row in operations.items():
+            for stage, summary in row["stages_ms"].items():
+                _add(latency, quantiles, [face, name, stage], summary)
+    yield from (latency, quantiles)
+
+
+def _notes(router: dict[str, Any]) -> Iterator[Metric]:
+    """Give what the actors count of their caches, stores and limits."""
+    values = GaugeMetricFamily(
+        "factor_engine_actor", "Counters of an actor's caches, store and limits.", labels=["workload", "name"]
+    )
+    for actor in router.get("actors", []):
+        for name, value in _numbers("", actor["notes"]):
+            values.add_metric([actor["workload"], name], value)
+    yield values
+
+
 def _bus(router: dict[str, Any], bridge: dict[str, Any]) -> Iterator[Metric]:
     connected = bool(router.get("bus", {}).get("connected", False))
     yield GaugeMetricFamily("factor_engine_bus_connected", "Whether NATS is connected.", float(connected))
     values = GaugeMetricFamily("factor_engine_bus", "Counters and gauges of the bridge.", labels=["name"])
-    for name, value in _numbers("", bridge):
+    for name, value in _numbers("", {key: part for key, part in bridge.items() if key != "stages"}):
         values.add_metric([name], value)
     yield values
 

@@ -20,6 +20,14 @@ from router.operations import Operation
 class Face(Protocol):
     """Answers an operation and publishes its result; `bus.face.Face`, or a double in tests."""
 
+    meter: Meter
+    """The stages of answers that only a face sees."""
+
+    @property
+    def default_model(self) -> str | None:
+        """The model that a request without one means."""
+        ...
+
     def read(self, operation: Operation, payload: Any) -> Request:
         """Check a payload; large frames take a while."""
         ...
@@ -75,6 +83,8 @@ class Services:
         The service's settings.
     face, client, bridge
         None until the engine is connected; `starting_because` then says why.
+    feed
+        Websocket subscribers now, those refused at the limit, and events that slow ones missed.
     """
 
     settings: Settings
@@ -84,6 +94,7 @@ class Services:
     starting_because: str = "the engine is starting"
     started_at: float = field(default_factory=time.time)
     meter: Meter = field(default_factory=Meter)
+    feed: dict[str, int] = field(default_factory=lambda: {"subscribers": 0, "refused": 0, "missed": 0})
     close: Callable[[], Awaitable[None]] | None = None
 
     def need_face(self) -> Face:

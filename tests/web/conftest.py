@@ -70,6 +70,9 @@ class InProcessEngine:
             "router": {"pid": 0, "started": time.time() - 1.0},
         }
 
+    async def report_bus(self, connected: bool) -> None:
+        self.table.bus = SimpleNamespace(connected=connected, since=time.time())
+
     async def routing(self) -> dict[str, Any]:
         return {"version": 1, "routes": []}
 

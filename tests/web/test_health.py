@@ -118,6 +118,22 @@ def test_the_metrics_page_is_prometheus_text_with_the_same_counts(http):
     assert ready["factor_model_creation"] == 1.0
 
 
+def test_every_bound_has_its_counter_on_the_metrics_page(http, symbols):
+    """What README and operations.md call a limit; the outbox's and the bridge's are numbers of the bridge itself."""
+    http.post("/factor-exposures/calculate", json={"portfolio_weights": {symbols[0]: 1.0}})
+    http.post("/factor-exposures/calculate", content=b" " * (2**20 + 1))
+    families = {f.name: f.samples for f in text_string_to_metric_families(http.get("/metrics").text)}
+    problems = {(s.labels["route"], s.labels["code"]) for s in families["factor_engine_http_problems"]}
+    assert ("factor_exposures", "body_too_large") in problems
+    kept = {(s.labels["workload"], s.labels["name"]): s.value for s in families["factor_engine_actor"]}
+    assert kept["factor_model_creation", "versions_retired"] >= 0.0
+    assert kept["factor_exposure_analysis", "slice_evictions"] >= 0.0
+    sockets = {s.labels["name"] for s in families["factor_engine_websockets"]}
+    assert sockets == {"subscribers", "refused", "missed"}
+    stages = {(s.labels["face"], s.labels["stage"]) for s in families["factor_engine_face_stage_seconds"]}
+    assert {("http", "dispatch"), ("http", "publish")} <= stages
+
+
 def test_a_test_broadcast_without_nats_is_queued_and_says_so(http):
     body = http.post("/messagebus/test-factor-broadcast", json={"message": "hello"}).json()
     assert body["messagebus_published"] is False

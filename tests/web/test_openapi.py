@@ -3,7 +3,7 @@ import re
 import jsonschema_rs
 import pytest
 
-from router.operations import OPERATIONS
+from router.operations import OPERATIONS, V1
 from web.openapi import document
 from web.service import ROUTES
 
@@ -44,3 +44,35 @@ def test_the_document_and_its_page_are_served(http):
     assert http.get("/openapi.json").json()["openapi"] == "3.1.0"
     assert "/openapi.json" in http.get("/docs").text
     assert http.get("/", follow_redirects=False).headers["location"] == "/docs"
+
+
+def test_every_post_has_an_example_that_works_as_it_stands(http):
+    served = http.get("/openapi.json").json()["paths"]
+    examples = [
+        (path, row["post"], row["post"]["requestBody"]["content"]["application/json"]["example"])
+        for path, row in served.items()
+        if "post" in row
+    ]
+    assert len(examples) == sum("post" in row for row in served.values())
+    # What makes a model stands before what changes it. The other paths of an operation would add the same day again.
+    for path, row, example in examples:
+        if path.startswith(V1) and any(path != p and row["summary"] == r["summary"] for p, r, _ in examples):
+            continue
+        filled = path.format_map(
+            {parameter["name"]: parameter.get("example") for parameter in row.get("parameters", [])}
+        )
+        answer = http.post(filled, json=example)
+        assert answer.status_code == 200, (path, answer.text)
+        assert answer.json()["success"] is True
+        values = answer.json().get("calculation_result", {})
+        assert values.get("factor_values") or values.get("factor_exposures") or "broadcast" in path, path
+    assert http.delete("/factor-model/example").status_code == 200
+
+
+def test_the_problem_document_is_the_answer_to_every_error(described):
+    for path in described["paths"].values():
+        for row in path.values():
+            for status, answer in row["responses"].items():
+                if status != "200":
+                    schema = answer["content"]["application/problem+json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/Problem"}
