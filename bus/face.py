@@ -165,7 +165,7 @@ class Face:
             await self._publish(operation, fields, calculation, priority, value.get("tables", ()))
         timings = calculation["timings_ms"]
         stages = {name: timings[name] / 1e3 for name in ("dispatch", "publish") if name in timings}
-        self.meter.answered(operation.name, calculation["hardware_used"], **stages)
+        self.meter.answered(operation.name, str(calculation["hardware_used"]), **stages)
         return response
 
     async def _publish(

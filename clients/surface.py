@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 from typing import Any, NamedTuple, TypeVar, cast
 
 from clients.calls import CALLS, Call, body_of
 from contracts import requests as rq
 from contracts import results as rs
+from contracts.errors import DeadlineExceeded, EngineError
+from contracts.work import new_id
 
 R = TypeVar("R", bound=rs.Result)
 
@@ -23,16 +26,23 @@ class How(NamedTuple):
         Repeat it to repeat a write safely.
     priority : str, optional
         low, normal, high, urgent or critical; default: the request's `messagebus_priority`.
+    attempts : int
+        How often the request is sent at most. It is sent again when the engine says that this helps (a full queue, a
+        component that is down, another writer that was first) or cannot be reached, after the pause that it names, and
+        under the same id, so that a write is done once. A passed deadline is the caller's, and ends it.
     """
 
     timeout_s: float | None = None
     request_id: str | None = None
     priority: str | None = None
+    attempts: int = 1
 
 
 ANYHOW = How()
 WAIT_S = 600.0
 """Without a deadline of the caller's the engine's own one ends the wait; this is for an engine that says nothing."""
+PAUSE_S, PAUSE_MOST_S = 0.25, 10.0
+"""Between attempts when the engine names no pause, doubled each time; and the longest."""
 REPLY_GRACE_S = 0.5
 """The engine answers at the deadline, so the client waits this much longer for what it says."""
 
@@ -45,8 +55,19 @@ class Surface(abc.ABC):
         """Do one operation and give the answer as it came."""
 
     async def _ask(self, name: str, request: rq.Request, kind: type[R], how: How) -> R:
-        answer = await self.send(CALLS[name], body_of(request), how)
-        return kind.model_validate(answer)
+        body = body_of(request)
+        if how.attempts > 1 and how.request_id is None and request.request_id is None:
+            how = how._replace(request_id=new_id())
+        for attempt in range(how.attempts - 1):
+            try:
+                return kind.model_validate(await self.send(CALLS[name], body, how))
+            except DeadlineExceeded:
+                raise
+            except EngineError as error:
+                if not error.retryable:
+                    raise
+                await asyncio.sleep(min(error.retry_after_s or PAUSE_S * 2**attempt, PAUSE_MOST_S))
+        return kind.model_validate(await self.send(CALLS[name], body, how))
 
     async def _calculate(self, name: str, request: rq.Request, how: How) -> rs.CalculationAnswer:
         return await self._ask(name, request, rs.CalculationAnswer, how)

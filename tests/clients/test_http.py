@@ -11,7 +11,7 @@ from bus.face import Face
 from clients.calls import CALLS
 from clients.http import HttpEngine
 from clients.surface import How
-from contracts.errors import InvalidInput, Unavailable, UnknownModel
+from contracts.errors import InvalidInput, QueueFull, Unavailable, UnknownModel
 from contracts.frames import decode, encode
 from contracts.requests import CalculateFactors, FactorExposures, ReduceUniverse
 from contracts.settings import Settings
@@ -84,6 +84,38 @@ def test_the_engines_problem_is_raised_as_the_error_it_was(tmp_path):
         assert caught.value.field == "portfolio_weights"
 
     with_engine(ClientDouble(refuse), tmp_path, test)
+
+
+def test_what_may_help_is_tried_again_under_the_same_id_and_nothing_else_is(tmp_path):
+    refusals = [QueueFull("full", retry_after_s=0.01), Unavailable("down", retry_after_s=0.01)]
+
+    def refuse_twice(operation, payload):
+        if refusals:
+            raise refusals.pop()
+        return {"n_dates": 1}
+
+    client = ClientDouble(refuse_twice)
+
+    async def test(engine):
+        await engine.reduce_universe(ReduceUniverse(model_id="m", top_n=7), How(attempts=3))
+
+    with_engine(client, tmp_path, test)
+    ids = {call.request_id for call in client.calls}
+    assert len(client.calls) == 3
+    assert len(ids) == 1
+    assert None not in ids
+
+    def refuse(operation, payload):
+        raise UnknownModel("no model 'x'", field="model_id")
+
+    client = ClientDouble(refuse)
+
+    async def give_up(engine):
+        with pytest.raises(UnknownModel):
+            await engine.model_status("x", How(attempts=3))
+
+    with_engine(client, tmp_path, give_up)
+    assert len(client.calls) == 1
 
 
 def test_an_engine_that_is_not_there_is_told():
