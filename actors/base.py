@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -29,6 +30,7 @@ from factors.errors import FactorError
 
 LIGHT_THREADS = 8
 HEAVY_THREADS = 16
+DISK_RETRY_S = 30.0
 CONCURRENCY_GROUPS = {"light": LIGHT_THREADS, "heavy": HEAVY_THREADS, "control": 2}
 """Threads of the actor. Those of a lane bound the calls whose items are ordered by priority here; more wait in Ray."""
 
@@ -36,6 +38,9 @@ Method = Callable[[list[dict[str, Any]]], Sequence[Answer]]
 
 # Errors of the mathematics that mean more than "invalid input" to a caller.
 _KINDS: dict[str, type[EngineError]] = {"unknown_symbol": UnknownSymbol, "unknown_date": DateOutsideModel}
+
+# The disk below the store is a component like others: what failed may work when there is room again.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +55,8 @@ def engine_error(error: Exception) -> EngineError:
     if isinstance(error, FactorError):
         rows = [list(row) for row in error.rows] or None
         return _KINDS.get(error.code, InvalidInput)(str(error), field=error.field, rows=rows)
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return Unavailable(f"the store cannot be written or read: {error.strerror}", retry_after_s=DISK_RETRY_S)
     error_id = new_id()
     _log.error("error %s", error_id, exc_info=error)
     return InternalError(f"an internal error occurred; it is logged as {error_id}")

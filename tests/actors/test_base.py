@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -8,7 +9,15 @@ from typing import Any
 import pytest
 
 from actors.base import WorkloadActor, engine_error
-from contracts.errors import DateOutsideModel, EngineError, InternalError, InvalidInput, UnknownModel, UnknownSymbol
+from contracts.errors import (
+    DateOutsideModel,
+    EngineError,
+    InternalError,
+    InvalidInput,
+    Unavailable,
+    UnknownModel,
+    UnknownSymbol,
+)
 from contracts.work import State, work_item
 from factors.errors import DuplicateRowError, FactorError, NonFiniteError, UnknownDateError, UnknownSymbolError
 
@@ -56,6 +65,13 @@ def test_errors_of_the_mathematics_become_the_callers_errors_with_field_and_rows
     assert type(engine_error(error)) is kind
     assert engine_error(error).field == "f"
     assert 400 <= engine_error(error).status < 500
+
+
+def test_a_full_disk_is_a_component_that_is_down_and_not_a_defect():
+    error = engine_error(OSError(errno.ENOSPC, "No space left on device", "/store/part"))
+    assert isinstance(error, Unavailable)
+    assert "No space left" in error.detail
+    assert error.retry_after_s
 
 
 def test_an_unforeseen_error_is_told_by_an_id_only_and_logged_with_its_traceback(caplog):
