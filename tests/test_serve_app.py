@@ -242,6 +242,25 @@ def test_a_file_that_lacks_a_column_is_named_with_the_column(tmp_path):
     assert "asset_returns" in done.stdout
 
 
+@pytest.mark.parametrize(("number", "stage"), [(signal.SIGINT, "nats-server"), (signal.SIGTERM, "Ray ")])
+def test_a_signal_during_the_start_ends_it_within_ten_seconds_and_leaves_nothing(tmp_path, market, number, stage):
+    started = Run(tmp_path / "run", free_port(), market)
+    until(lambda: stage in started.log or started.process.poll() is not None, f"{stage} is up", START_S)
+    assert started.process.poll() is None, started.log
+    seen = {process.pid: process for process in started.tree()}
+    began = time.monotonic()
+    started.process.send_signal(number)
+    while started.process.poll() is None and time.monotonic() - began < 2 * STOP_S:
+        # What the start was about to begin counts too.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            seen |= {process.pid: process for process in started.tree()}
+        time.sleep(0.05)
+    assert started.process.poll() == 0, started.log
+    assert time.monotonic() - began < STOP_S
+    assert [p for p in seen.values() if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+    assert is_free("127.0.0.1", started.port)
+
+
 def submitted(line):
     """Submit the job; Ray's job agent comes up some seconds after the dashboard that takes submissions."""
     deadline = time.monotonic() + 90.0
