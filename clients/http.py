@@ -17,6 +17,12 @@ from contracts.results import ModelAnswer
 TIMEOUT_HEADER = "x-request-timeout-seconds"
 REQUEST_ID_HEADER = "idempotency-key"
 CONNECT_S = 5.0
+_OF_THE_PROXY: dict[int, type[EngineError]] = {
+    408: DeadlineExceeded,
+    502: Unavailable,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
 
 
 class HttpEngine(Surface):
@@ -117,7 +123,9 @@ def _read(response: httpx.Response) -> Any:
     try:
         body = orjson.loads(response.content)
     except orjson.JSONDecodeError:
-        raise InternalError(f"HTTP {response.status_code} with a body that is not JSON") from None
+        # Serve and its proxy answer in plain text when the engine behind them could not.
+        kind = _OF_THE_PROXY.get(response.status_code, InternalError)
+        raise kind(f"HTTP {response.status_code} from the proxy, not from the engine") from None
     if response.is_error:
         raise EngineError.from_problem(body)
     return body

@@ -11,7 +11,7 @@ from bus.face import Face
 from clients.calls import CALLS
 from clients.http import HttpEngine
 from clients.surface import How
-from contracts.errors import InvalidInput, QueueFull, Unavailable, UnknownModel
+from contracts.errors import DeadlineExceeded, InternalError, InvalidInput, QueueFull, Unavailable, UnknownModel
 from contracts.frames import decode, encode
 from contracts.requests import CalculateFactors, FactorExposures, ReduceUniverse
 from contracts.settings import Settings
@@ -116,6 +116,17 @@ def test_what_may_help_is_tried_again_under_the_same_id_and_nothing_else_is(tmp_
 
     with_engine(client, tmp_path, give_up)
     assert len(client.calls) == 1
+
+
+@pytest.mark.parametrize(("status", "kind"), [(408, DeadlineExceeded), (503, Unavailable), (500, InternalError)])
+def test_what_the_proxy_says_in_plain_text_is_the_error_that_it_means(status, kind):
+    async def run():
+        transport = httpx.MockTransport(lambda _request: httpx.Response(status, text="as the proxy says it"))
+        async with HttpEngine("http://engine", transport=transport) as engine:
+            with pytest.raises(kind, match="from the proxy"):
+                await engine.health()
+
+    asyncio.run(run())
 
 
 def test_an_engine_that_is_not_there_is_told():
