@@ -29,6 +29,8 @@ Batch = list[dict[str, Any]]
 MODELS_KEPT = 8
 """Models kept in memory for appends, each with the rows that its styles look back on. Others are rebuilt from the
 store, which reads as many rows."""
+LARGE_CELLS = 200_000
+"""Dates times names above which a fit takes so much memory that giving it back is worth a tenth of a second."""
 
 
 class FactorModelCreation(WorkloadActor):
@@ -81,9 +83,11 @@ class FactorModelCreation(WorkloadActor):
         return self._each(batch, self._delete)
 
     def _fits(self, batch: Batch, work: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Answer]:
-        """Do writes that fit whole models, and leave none of their memory with this process."""
+        """Do writes that fit whole models, and leave none of a large one's memory with this process."""
         answers = self._each(batch, work)
-        give_back()
+        made = [answer["values"] for answer in answers if isinstance(answer, dict)]
+        if any(values.get("n_dates", 0) * values.get("n_assets", 0) > LARGE_CELLS for values in made):
+            give_back()
         return answers
 
     def _each(self, batch: Batch, work: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Answer]:
