@@ -231,7 +231,9 @@ class RouterClient:
             if not missing:
                 return
             if time.monotonic() > deadline:
-                why = "; ".join(f"{w}: {routes[w].reason}" if w in routes else w for w in sorted(missing))
+                why = "; ".join(
+                    f"{w} is {routes[w].state} ({routes[w].reason})" if w in routes else w for w in sorted(missing)
+                )
                 raise Unavailable(f"not READY within {timeout_s:g} s: {why}")
             await asyncio.sleep(0.05)
 
