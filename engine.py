@@ -24,6 +24,7 @@ from contracts.errors import EngineError, UnknownModel
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority
 from launch.market import Market
+from launch.run_dir import is_held
 from router.client import ROUTER, RouterClient
 from router.operations import OPERATIONS, PLACEMENTS
 from router.router import start_router
@@ -86,7 +87,8 @@ def start_engine(current: Settings, *, hold_rest: bool = False, with_nats: bool 
     NatsServerError
         The embedded nats-server cannot be had.
     """
-    if with_nats:
+    # Behind a foreground run the server is that run's: started here too, it would be left over when the run ends.
+    if with_nats and not is_held(current.run_dir):
         start_nats(current)
     start_router(current, hold_rest=hold_rest)
     if not hold_rest:

@@ -140,6 +140,7 @@ class _Run:
         self.connection: Any = None
         self.loop: Any = None
         self.nats: Any = None
+        self.nats_starts: Future[None] | None = None
         self.market: markets.Market | None = None
         self.model: dict[str, Any] | None = None
         self.began = time.monotonic()
@@ -169,7 +170,7 @@ class _Run:
         from launch import cluster
 
         market = _beside(self._read_market)
-        nats = _beside(self._start_nats)
+        nats = self.nats_starts = _beside(self._start_nats)
         # On the main thread: on Linux, Ray's daemons end with the thread that started them.
         with self._stage("Ray") as stage:
             self.cluster = cluster.connect(self.current, self.run_dir, ports)
@@ -381,8 +382,13 @@ class _Run:
     def stop(self) -> None:
         """End everything that this run started, in reverse order, and check that it is gone."""
         began = time.monotonic()
+        if self.nats_starts is not None:
+            # A server on its way is nobody's child for a moment.
+            with contextlib.suppress(Exception):
+                self.nats_starts.result(NATS_STOP_S)
         self.known.update(descendants())
         if self.cluster is None and self.nats is None:
+            end(self.known, GRACE_S)
             self.run_dir.release()
             return
         self.console.print("stopping", markup=False)
@@ -395,7 +401,9 @@ class _Run:
             _bounded(self.nats.stop, NATS_STOP_S)
         end(self.known | set(descendants()), GRACE_S)
         # A step of the start that was still under way may have begun something meanwhile.
-        end(descendants(), 0.0)
+        until = time.monotonic() + GRACE_S
+        while (left := descendants()) and time.monotonic() < until:
+            end(left, 0.0)
         self.run_dir.record.clear()
         self.run_dir.release()
         self.console.print(f"stopped in {time.monotonic() - began:.1f} s", markup=False)

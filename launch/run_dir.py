@@ -24,6 +24,21 @@ class AlreadyRunningError(StartError):
     """Another engine holds the run directory."""
 
 
+def is_held(path: Path) -> bool:
+    """Say whether a foreground run holds the run directory; it then owns nats-server, and nobody else starts one."""
+    try:
+        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class RunDir:
     """A run directory that this process holds.
 

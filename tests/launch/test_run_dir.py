@@ -6,7 +6,7 @@ import pytest
 
 from launch.ports import PortInUseError, free_port, require_free
 from launch.processes import Known, ProcessRecord, descendants, end
-from launch.run_dir import AlreadyRunningError, RunDir
+from launch.run_dir import AlreadyRunningError, RunDir, is_held
 
 
 @pytest.fixture
@@ -26,7 +26,10 @@ def test_a_run_directory_is_held_by_one_run_at_a_time(tmp_path):
     first.note(http="http://127.0.0.1:1")
     with pytest.raises(AlreadyRunningError, match=r"http://127\.0\.0\.1:1"):
         RunDir(tmp_path)
+    assert is_held(tmp_path)
     first.release()
+    assert not is_held(tmp_path)
+    assert not is_held(tmp_path / "none")
     RunDir(tmp_path).release()
 
 
