@@ -86,6 +86,8 @@ def examples(symbols: Sequence[str] = SYMBOLS) -> dict[str, dict[str, Any]]:
         "portfolio_risk": {**portfolio, "confidence": 0.99, "horizon_days": 1},
         "portfolio_attribution": portfolio,
         "calculate_factors": {"factors": ["barra_rstr"]},
+        "factor_cross_section": {"factors": ["barra_rstr"], **chosen},
+        "update_factors": {"wait": False},
         "factor_correlations": {"factors": ["barra_rstr", "barra_dastd"], "window_days": 20},
         "evaluate_formula": {"formula": "rank(ts_mean(returns, 5))", **chosen},
         "test_broadcast": {"message": "hello"},
