@@ -56,6 +56,8 @@ def test_every_post_has_an_example_that_works_as_it_stands(http):
     assert len(examples) == sum("post" in row for row in served.values())
     # What makes a model stands before what changes it. The other paths of an operation would add the same day again.
     for path, row, example in examples:
+        if path == "/factors/update":  # begins a warm-up of the whole library; the library's own tests have it
+            continue
         if path.startswith(V1) and any(path != p and row["summary"] == r["summary"] for p, r, _ in examples):
             continue
         filled = path.format_map(
