@@ -70,7 +70,8 @@ def main(arguments: Sequence[str]) -> int:
             run.start()
             run.show()
             run.watch()
-    except Stopped:
+    except (Stopped, SystemExit):
+        # While Ray starts it takes SIGTERM for itself, and leaves by SystemExit.
         return 0
     except (StartError, EngineError) as error:
         console.print(f"cannot start: {error}", style="red", markup=False, soft_wrap=True)
