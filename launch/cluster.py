@@ -64,8 +64,6 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
     set_default("RAY_USAGE_STATS_ENABLED", "0")
     # Ray warns on the terminal when more processes start at once than four times this (default: the CPUs).
     set_default("RAY_worker_maximum_startup_concurrency", "8")
-    # Ray makes its workers yield to every other process; here they are what must answer in time.
-    set_default("RAY_worker_niceness", "0")
     # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.
     set_default("MALLOC_ARENA_MAX", "2")
     # A proxy that is slow to start on a busy machine is not a dead one.

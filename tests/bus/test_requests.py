@@ -37,6 +37,7 @@ def body_for(operation):
         "feature_data": frame,
         "to_fill": ["x"],
         "symbol": "A",
+        "factors": ["f"],
     }
     return orjson.dumps({name: value for name, value in known.items() if name in operation.request.model_fields})
 
