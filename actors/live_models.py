@@ -22,6 +22,7 @@ import numpy as np
 
 from actors.formulas import Formulas
 from actors.live_library import LiveLibrary, made_of
+from actors.memory import give_back
 from contracts.errors import EngineError, Unavailable
 from contracts.events import token, untoken
 from contracts.work import new_id
@@ -168,6 +169,7 @@ class LiveModels:
             with self._lock:
                 self._warming.pop(model_id, None)
                 self._progress.pop(model_id, None)
+            give_back()  # a warm-up holds the whole history; what lives on holds windows
 
     def _note(self, model_id: str, done: int, total: int) -> None:
         self._progress[model_id] = {"state": "warming", "rows_done": done, "rows": total}
