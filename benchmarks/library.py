@@ -76,18 +76,19 @@ def batch(library: Library, data: Panel, threads: int) -> tuple[np.ndarray, floa
     return spent + clocks() - start, missing / cells
 
 
-def stream(library: Library, data: Panel, bars: int) -> np.ndarray:
-    """Milliseconds of each of the last bars; the ones before are taken at once."""
+def stream(library: Library, data: Panel, bars: int) -> tuple[np.ndarray, np.ndarray]:
+    """Milliseconds by the wall and of CPU of each of the last bars; the ones before are taken at once."""
     fields, groups, dates = data
     live, first = library.stream(fields["close"].shape[1]), len(dates) - bars
     live.warm({k: v[:first] for k, v in fields.items()}, {k: v[:first] for k, v in groups.items()}, dates[:first])
     times = []
     for t in range(first, len(dates)):
         row, code = {k: v[t] for k, v in fields.items()}, {k: v[t] for k, v in groups.items()}
-        start = time.perf_counter()
+        start = clocks()
         live.update(row, code, dates[t])
-        times.append(1e3 * (time.perf_counter() - start))
-    return np.array(times)
+        times.append(1e3 * (clocks() - start))
+    wall, busy = np.array(times).T
+    return wall, busy
 
 
 def peer(name: str, before: list[str], data: Panel, rows: int, threads: int) -> dict | None:
@@ -161,8 +162,9 @@ def measure_stream(alphas: Library, data: Panel, bars: int) -> bool:
     for names in sorted({min(504, data[0]["close"].shape[1]), data[0]["close"].shape[1]}):
         part = narrow(data, names)
         print(f"streaming, {len(COMMON)} alphas, {names} names")
-        ours = stream(alphas, part, bars)
+        ours, busy = stream(alphas, part, bars)
         told("ours (float64), one thread", ours, len(COMMON) * names)
+        told("ours, CPU alone", busy, len(COMMON) * names)
         theirs = []
         for threads in (1, 2):
             other = peer("kunquant_alpha101.py", ["stream"], part, bars, threads)
@@ -178,9 +180,10 @@ def measure_stream(alphas: Library, data: Panel, bars: int) -> bool:
 def measure_bar(whole: Library, data: Panel, bars: int) -> bool:
     """One bar of the whole library."""
     for names in sorted({min(504, data[0]["close"].shape[1]), data[0]["close"].shape[1]}):
-        ms = stream(whole, narrow(data, names), bars)
+        ms, busy = stream(whole, narrow(data, names), bars)
         print(f"one bar of the whole library, {len(whole.ids)} factors, {names} names, one thread")
         told("ours (float64)", ms, len(whole.ids) * names)
+        told("ours, CPU alone", busy, len(whole.ids) * names)
     return True
 
 

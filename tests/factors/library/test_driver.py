@@ -1,5 +1,7 @@
 """One compiled driver: nothing else is ever compiled; batches tell how far they are and can be stopped."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -110,3 +112,18 @@ def test_a_batch_that_is_left_half_way_ends_its_threads(library, panel_of):
     next(blocks)
     blocks.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("factor-library")]
+
+
+def test_only_the_actor_of_the_library_imports_it_and_the_driver_is_loaded_when_it_is_first_used():
+    code = """
+import importlib, pkgutil, sys
+import actors
+for module in pkgutil.iter_modules(actors.__path__):
+    if module.name not in ("factor_library", "live_library"):
+        importlib.import_module("actors." + module.name)
+assert "factors.library" not in sys.modules
+importlib.import_module("actors.factor_library")
+assert not sys.modules["factors.library.kernels.drive"].run_phases.signatures
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
