@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from factors.library import limits
 from factors.library.errors import FieldsError
-from factors.library.kernels import drive, long
+from factors.library.kernels import drive, long, regression
 from factors.library.kernels.layout import Op
 from factors.library.kernels.types import F8, I8
 from factors.library.plan import Layout, Plan
@@ -24,7 +24,8 @@ class Scratch:
     """Working memory of one thread."""
 
     def __init__(self, n_assets: int, tile: int) -> None:
-        self.sums: F8 = np.zeros((long.SCRATCH_ROWS, tile))
+        # rows a whole number of pages apart would share cache sets
+        self.sums: F8 = np.zeros((regression.SCRATCH_ROWS, tile + 40))
         self.keys: NDArray[np.uint64] = np.zeros((2, max(n_assets, 2)), np.uint64)
         self.counts: NDArray[np.uint32] = np.zeros((3, 2048), np.uint32)
         self.groups: F8 = np.zeros((8, limits.MAX_GROUPS))

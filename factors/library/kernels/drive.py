@@ -89,7 +89,7 @@ def window_step(A: F8, c: I8, F: F8, E: I8, B: I8, n: int, t0: int, t1: int, j0:
     elif op == EW_PAIR:
         windows.ew_pair(A, c, F, n, t0, t1, j0, j1, S)
     elif op == MREG:
-        regression.rolling_mreg(A, c, E, n, t0, t1, j0, j1)
+        regression.rolling_mreg(A, c, E, n, t0, t1, j0, j1, S)
     elif op == DRAWDOWN:
         windows.rolling_drawdown(A, c, F, n, t0, t1, j0, j1, S)
     elif op == SUMAC:

@@ -24,7 +24,7 @@ import numpy as np
 
 from factors.library.kernels.layout import FC, MINP, MODE, NX, OP, OUT, OUTR, P0, P1, ST, Op, W
 from factors.library.kernels.moments import pair_value
-from factors.library.kernels.regression import answer, column, solve
+from factors.library.kernels.regression import DEVIATION, REST, SHARE, add_moments, column, finish_regression
 from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
 
 NAN = np.nan
@@ -35,10 +35,6 @@ FIRST, END, NUMBER = range(3)
 SLOTS = BLOCK_DAYS + 2
 # No exchange has fewer rows in a block; sparser dates are as right, only slower.
 ROWS_A_BLOCK = 18
-# Scratch rows: the window's sums from 0 (55 of nine panels), then deviations of nine panels, and three more.
-DEVIATION = 55
-THERE, SHARE, REST = 64, 65, 66
-SCRATCH_ROWS = 67
 
 
 def kept_blocks(window: int) -> int:
@@ -101,7 +97,7 @@ def add_row(
 ) -> None:  # fmt: skip
     """Add row r to the part at `at`."""
     if p > 1:
-        add_moments(A, c, E, n, r, at, p, sums, j0, m, S, strict)
+        add_moments(A, c, E, n, r, A, at, n, p, sums, j0, m, S, strict)
         return
     o = column(c, E, 0, n, r) + j0
     x, total = A[o : o + m], A[at : at + m]
@@ -114,38 +110,6 @@ def add_row(
         there = x[j] == x[j]
         total[j] += x[j] if there else 0.0
         count[j] += 1.0 if there else 0.0
-
-
-@kernel
-def add_moments(
-    A: F8, c: I8, E: I8, n: int, r: int, at: int, p: int, sums: int, j0: int, m: int, S: F8, strict: bool
-) -> None:  # fmt: skip
-    """Add row r to means, products and count where all panels are there."""
-    there, share, rest = S[THERE, :m], S[SHARE, :m], S[REST, :m]
-    there[:] = 1.0
-    for i in range(p):
-        o = column(c, E, i, n, r) + j0
-        x, mean, d = A[o : o + m], A[at + i * n : at + i * n + m], S[DEVIATION + i, :m]
-        for j in range(m):
-            d[j] = x[j] - mean[j]
-            there[j] = there[j] if strict or d[j] == d[j] else 0.0
-    o = at + (sums - 1) * n
-    count = A[o : o + m]
-    for j in range(m):
-        count[j] += there[j]
-        share[j] = there[j] / max(count[j], 1.0)
-        rest[j] = 1.0 - share[j]
-    a = at + p * n
-    for i in range(p):
-        d, mean = S[DEVIATION + i, :m], A[at + i * n : at + i * n + m]
-        for j in range(m):
-            d[j] = d[j] if there[j] == 1.0 else 0.0
-            mean[j] += d[j] * share[j]
-        for h in range(i + 1):
-            e, product = S[DEVIATION + h, :m], A[a : a + m]
-            for j in range(m):
-                product[j] += (d[j] * rest[j]) * e[j]
-            a += n
 
 
 @kernel
@@ -291,26 +255,4 @@ def finish_pair(A: F8, c: I8, F: F8, E: I8, n: int, t: int, j0: int, z: F8, S: F
                 c[MODE], S[5, j], 0.0, 0.0, S[4, j], S[2, j], S[3, j], S[1, j], S[0, j], A[ox + j], A[oy + j],
                 float(c[P0]), zero, F[c[FC]],
             )  # fmt: skip
-            z[j] = v if abs(v) <= LARGEST else NAN
-
-
-@kernel
-def finish_regression(A: F8, c: I8, E: I8, n: int, t: int, p: int, sums: int, j0: int, z: F8, S: F8) -> None:
-    """Any MREG mode but the residual skewness of one row of assets."""
-    mean, row, beta = np.empty(p), np.empty(p), np.empty(p)
-    gram, work = np.empty((p, p)), np.empty((p, p))
-    for j in range(len(z)):
-        z[j] = NAN
-        count = S[sums - 1, j]
-        # a missing count, of a name that joined without history, is not enough either
-        if not (count >= c[MINP] and count >= p + (1 if c[MODE] < 0 else 0)):
-            continue
-        a = p
-        for i in range(p):
-            mean[i], row[i] = S[i, j], A[column(c, E, i, n, t) + j0 + j]
-            for h in range(i + 1):
-                gram[i, h] = S[a, j]
-                a += 1
-        if solve(gram, work, beta, p, mean, int(count)):
-            v = answer(c[MODE], c[P0], count, mean, row, gram, beta, p)
             z[j] = v if abs(v) <= LARGEST else NAN

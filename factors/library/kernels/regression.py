@@ -8,9 +8,13 @@ import numpy as np
 
 from factors.library.kernels.layout import I0, I1, L0, L1, MINP, MODE, NX, OUT, OUTR, P0, R0, R1, W, X
 from factors.library.kernels.moments import FLAT
-from factors.library.kernels.types import F8, I8, kernel, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
 
 NAN = np.nan
+# Scratch rows: the window's sums from 0 (55 of nine panels), then deviations of nine panels, and three more.
+DEVIATION = 55
+THERE, SHARE, REST = 64, 65, 66
+SCRATCH_ROWS = 67
 
 
 @kernel
@@ -53,21 +57,15 @@ def solve(gram: F8, work: F8, beta: F8, p: int, ref: F8, count: int) -> bool:
 
 
 @kernel
-def residual_of(row: F8, mean: F8, beta: F8, p: int) -> float:
-    """What the slopes leave of a row's first column."""
-    rest = row[0] - mean[0]
-    for i in range(1, p):
-        rest -= beta[i] * (row[i] - mean[i])
-    return rest
-
-
-@kernel
 def answer(mode: int, ddof: int, count: float, mean: F8, row: F8, gram: F8, beta: F8, p: int) -> float:
     """Slope k as mode k, intercept 0, R2 -1, residual of `row` -2, standard deviation of the residuals -3."""
     if mode > 0:
         return float(beta[mode])
     if mode == -2:
-        return residual_of(row, mean, beta, p)
+        rest = row[0] - mean[0]
+        for i in range(1, p):
+            rest -= beta[i] * (row[i] - mean[i])
+        return float(rest)
     intercept = mean[0]
     explained = 0.0
     for i in range(1, p):
@@ -83,69 +81,111 @@ def answer(mode: int, ddof: int, count: float, mean: F8, row: F8, gram: F8, beta
 
 
 @kernel
-def rolling_mreg(A: F8, c: I8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
+def add_moments(
+    A: F8, c: I8, E: I8, n: int, r: int, D: F8, at: int, step: int, p: int, sums: int, j0: int, m: int, S: F8,
+    strict: bool,
+) -> None:  # fmt: skip
+    """Add row r to means, products about them and count, `step` apart from D[at] on, where all panels are there."""
+    there, share, rest = S[THERE, :m], S[SHARE, :m], S[REST, :m]
+    there[:] = 1.0
+    for i in range(p):
+        o = column(c, E, i, n, r) + j0
+        x, mean, d = A[o : o + m], D[at + i * step : at + i * step + m], S[DEVIATION + i, :m]
+        for j in range(m):
+            d[j] = x[j] - mean[j]
+            there[j] = there[j] if strict or d[j] == d[j] else 0.0
+    o = at + (sums - 1) * step
+    count = D[o : o + m]
+    for j in range(m):
+        count[j] += there[j]
+        share[j] = there[j] / max(count[j], 1.0)
+        rest[j] = 1.0 - share[j]
+    a = at + p * step
+    for i in range(p):
+        d, mean = S[DEVIATION + i, :m], D[at + i * step : at + i * step + m]
+        for j in range(m):
+            d[j] = d[j] if there[j] == 1.0 else 0.0
+            mean[j] += d[j] * share[j]
+        for h in range(i + 1):
+            e, product = S[DEVIATION + h, :m], D[a : a + m]
+            for j in range(m):
+                product[j] += (d[j] * rest[j]) * e[j]
+            a += step
+
+
+@kernel
+def load_gram(S: F8, j: int, p: int, mean: F8, gram: F8) -> None:
+    """Means and products of asset j."""
+    a = p
+    for i in range(p):
+        mean[i] = S[i, j]
+        for h in range(i + 1):
+            gram[i, h] = S[a, j]
+            a += 1
+
+
+@kernel
+def finish_regression(A: F8, c: I8, E: I8, n: int, t: int, p: int, sums: int, j0: int, z: F8, S: F8) -> None:
+    """Any MREG mode but the residual skewness of one row of assets."""
+    mean, row, beta = np.empty(p), np.empty(p), np.empty(p)
+    gram, work, place = np.empty((p, p)), np.empty((p, p)), np.empty(p, np.int64)
+    for i in range(p):
+        place[i] = column(c, E, i, n, t) + j0
+    for j in range(len(z)):
+        z[j] = NAN
+        count = S[sums - 1, j]
+        # a missing count, of a name that joined without history, is not enough either
+        if not (count >= c[MINP] and count >= p + (1 if c[MODE] < 0 else 0)):
+            continue
+        load_gram(S, j, p, mean, gram)
+        for i in range(p):
+            row[i] = A[place[i] + j]
+        if solve(gram, work, beta, p, mean, int(count)):
+            v = answer(c[MODE], c[P0], count, mean, row, gram, beta, p)
+            z[j] = v if abs(v) <= LARGEST else NAN
+
+
+@kernel
+def rolling_mreg(A: F8, c: I8, E: I8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """The modes of `answer`, and the skewness of the residuals -4."""
-    p = c[NX] + 2
-    mean, row = np.empty(p), np.empty(p)
-    gram, work, beta = np.empty((p, p)), np.empty((p, p)), np.empty(p)
+    m, p = j1 - j0, c[NX] + 2
+    sums, flat = p + p * (p + 1) // 2 + 1, S.reshape(-1)
     for t in range(t0, t1):
-        out = row_of(t, 0, c[OUTR], c[OUT], n)
-        for j in range(j0, j1):
-            A[out + j] = mreg_value(A, c, E, n, t, j, p, mean, row, gram, work, beta)
+        S[:sums, :m] = 0.0
+        for r in range(t - c[W] + 1, t + 1):
+            add_moments(A, c, E, n, r, flat, 0, S.shape[1], p, sums, j0, m, S, False)
+        o = row_of(t, 0, c[OUTR], c[OUT], n) + j0
+        if c[MODE] == -4:
+            residual_skew(A, c, E, n, t, p, sums, j0, A[o : o + m], S)
+        else:
+            finish_regression(A, c, E, n, t, p, sums, j0, A[o : o + m], S)
 
 
 @kernel
-def read_row(A: F8, c: I8, E: I8, n: int, t: int, j: int, p: int, row: F8) -> bool:
-    """The p operands of asset j at row t; whether all are there."""
-    for i in range(p):
-        row[i] = A[column(c, E, i, n, t) + j]
-        if row[i] != row[i]:
-            return False
-    return True
-
-
-@kernel
-def mreg_value(
-    A: F8, c: I8, E: I8, n: int, t: int, j: int, p: int, mean: F8, row: F8, gram: F8, work: F8, beta: F8
-) -> float:  # fmt: skip
-    """One value of rolling_mreg."""
-    count = 0
-    mean[:] = 0.0
-    for k in range(c[W] - 1, -1, -1):
-        if read_row(A, c, E, n, t - k, j, p, row):
-            count += 1
-            for i in range(p):
-                mean[i] += row[i]
-    if count < c[MINP] or count < p + (1 if c[MODE] < 0 else 0):
-        return NAN
-    for i in range(p):
-        mean[i] /= count
-    gram[:, :] = 0.0
-    for k in range(c[W] - 1, -1, -1):
-        if read_row(A, c, E, n, t - k, j, p, row):
-            for i in range(p):
-                row[i] -= mean[i]
-                for h in range(i + 1):
-                    gram[i, h] += row[i] * row[h]
-    if not solve(gram, work, beta, p, mean, count):
-        return NAN
-    if c[MODE] == -4:
-        return residual_skew(A, c, E, n, t, j, p, row, mean, beta, count)
-    if c[MODE] == -2 and not read_row(A, c, E, n, t, j, p, row):
-        return NAN
-    return answer(c[MODE], c[P0], float(count), mean, row, gram, beta, p)
-
-
-@kernel
-def residual_skew(
-    A: F8, c: I8, E: I8, n: int, t: int, j: int, p: int, row: F8, mean: F8, beta: F8, count: int
-) -> float:  # fmt: skip
-    """m3 / m2^1.5 of the residuals."""
-    square, cube = 0.0, 0.0
-    for k in range(c[W] - 1, -1, -1):
-        if read_row(A, c, E, n, t - k, j, p, row):
-            rest = residual_of(row, mean, beta, p)
-            square += rest * rest
-            cube += rest * rest * rest
-    square /= count
-    return cube / count / (square * math.sqrt(square)) if square > 1e-28 else NAN
+def residual_skew(A: F8, c: I8, E: I8, n: int, t: int, p: int, sums: int, j0: int, z: F8, S: F8) -> None:
+    """m3 / m2^1.5 of the residuals of one row of assets."""
+    m = len(z)
+    mean, beta, gram, work = np.empty(p), np.empty(p), np.empty((p, p)), np.empty((p, p))
+    for j in range(m):
+        enough = S[sums - 1, j] >= c[MINP] and S[sums - 1, j] >= p + 1
+        load_gram(S, j, p, mean, gram)
+        solved = enough and solve(gram, work, beta, p, mean, int(S[sums - 1, j]))
+        for i in range(1, p):
+            S[DEVIATION + i, j] = beta[i] if solved else NAN
+    rest, square, cube = S[THERE, :m], S[SHARE, :m], S[REST, :m]
+    square[:] = 0.0
+    cube[:] = 0.0
+    for r in range(t - c[W] + 1, t + 1):
+        for i in range(p):
+            o = column(c, E, i, n, r) + j0
+            x, centre, slope = A[o : o + m], S[i, :m], S[DEVIATION + i, :m]
+            for j in range(m):
+                rest[j] = x[j] - centre[j] if i == 0 else rest[j] - slope[j] * (x[j] - centre[j])
+        for j in range(m):
+            v = rest[j] if rest[j] == rest[j] else 0.0
+            square[j] += v * v
+            cube[j] += v * v * v
+    for j in range(m):
+        count = max(S[sums - 1, j], 1.0)
+        m2 = square[j] / count
+        z[j] = cube[j] / count / (m2 * math.sqrt(m2)) if m2 > 1e-28 else NAN
