@@ -57,7 +57,7 @@ class Library:
         self.ids = tuple(expressions)
         self.plan = Plan(graph, outputs)
         nodes = [graph.nodes[r.node] for r in outputs]
-        self.warmup = {name: graph.warmup(r) for name, r in zip(self.ids, outputs, strict=True)}
+        self.warmup = {name: graph.first(r) for name, r in zip(self.ids, outputs, strict=True)}
         self.lookback = {name: node.settled + r.lag for name, node, r in zip(self.ids, nodes, outputs, strict=True)}
         self.recursive = frozenset(name for name, node in zip(self.ids, nodes, strict=True) if node.recursive)
         self.inputs = {name: tuple(sorted(node.fields)) for name, node in zip(self.ids, nodes, strict=True)}

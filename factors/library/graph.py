@@ -35,7 +35,10 @@ class Node:
     lookback : tuple of int
         Rows of each input that the kernel reads beyond the current one.
     warmup : int
-        Rows before the first possible value.
+        Rows that a value has to wait for all that it reads.
+    first : int
+        Rows before the first possible value; less than the warm-up where `isnan`, `fillna` or `coalesce` is asked to
+        speak before its operand does.
     settled : int
         Rows before the value no longer depends on where the data begin, recursion apart; more than the
         warm-up where `min_periods` lets a value out early.
@@ -52,6 +55,7 @@ class Node:
     name: str
     lookback: tuple[int, ...]
     warmup: int
+    first: int
     settled: int
     recursive: bool
     fields: frozenset[str]
@@ -100,6 +104,10 @@ class Graph:
             return Ref(known)
         before = [self.nodes[r.node] for r in inputs]
         total = warmup + max((n.warmup + r.lag for n, r in zip(before, inputs, strict=True)), default=0)
+        begins = [n.first + r.lag for n, r in zip(before, inputs, strict=True)]
+        first = warmup + (0 if op == Op.ISNAN else (min if op == Op.COALESCE else max)(begins, default=0))
+        if op == Op.WHERE:
+            first = max(first, ints[0])
         if total > limits.MAX_LOOKBACK_ROWS:
             raise FormulaError(f"looks back {total} rows", expected=(f"at most {limits.MAX_LOOKBACK_ROWS}",))
         fields = frozenset((name,)) if op == Op.FIELD else frozenset().union(*(n.fields for n in before))
@@ -107,7 +115,7 @@ class Graph:
         sources = zip(before, inputs, reads, strict=True)
         settled = max((n.settled + r.lag + more for n, r, more in sources), default=0)
         settled = max(settled, total)
-        self.nodes.append(Node(op, inputs, ints, floats, name, reads, total, settled, recursive, fields))
+        self.nodes.append(Node(op, inputs, ints, floats, name, reads, total, first, settled, recursive, fields))
         self._known[key] = len(self.nodes) - 1
         return Ref(len(self.nodes) - 1)
 
@@ -116,8 +124,12 @@ class Graph:
         return self.add(Op.CONSTANT, floats=(value + 0.0,))
 
     def warmup(self, ref: Ref) -> int:
-        """Rows before the first possible value of the operand."""
+        """Rows that the operand has to wait for all that it reads."""
         return self.nodes[ref.node].warmup + ref.lag
+
+    def first(self, ref: Ref) -> int:
+        """Rows before the first possible value of the operand."""
+        return self.nodes[ref.node].first + ref.lag
 
     def is_constant(self, ref: Ref) -> bool:
         """Whether the operand is one number."""

@@ -162,3 +162,47 @@ def test_one_name_alone_is_no_error(everything, panel_of):
     for name, found in computed(everything, panel_of(70, 1)).items():
         assert not np.isinf(found).any(), name
         assert np.isnan(found[: everything.warmup[name]]).all(), name
+
+
+def rows(panel, t):
+    fields = {name: values[t] for name, values in panel.fields.items()}
+    return fields, {name: codes[t] for name, codes in panel.groups.items()}, panel.dates[t]
+
+
+def assert_steps_are_the_batch(library, panel, values):
+    stream = library.stream(len(panel.fields["close"][0]))
+    for t in range(len(panel.dates)):
+        step = stream.update(*rows(panel, t))
+        for k, name in enumerate(library.ids):
+            assert equal(step[k], values[name][t]).all(), (name, t)
+
+
+def test_step_by_step_gives_the_batch_bit_for_bit_on_hard_data(everything, hard, values):
+    assert_steps_are_the_batch(everything, hard, values)
+
+
+def test_the_batch_on_a_prefix_is_the_prefix_of_the_batch_on_hard_data(everything, hard, values):
+    for name, found in computed(everything, hard, slice(0, 290)).items():
+        assert equal(found, values[name][:290]).all(), name
+
+
+@pytest.fixture(scope="module")
+def patient(everything):
+    """The factors that look back further than the hard panel reaches."""
+    entries = Catalogue.load().entries
+    return compile_library({name: entries[name] for name in everything.ids if everything.lookback[name] >= N_DATES})
+
+
+def test_factors_that_look_back_for_years_stream_as_they_batch_and_forget_where_they_began(patient, panel_of):
+    panel = panel_of(1600, 12, seed=8)
+    values = computed(patient, panel)
+    assert_steps_are_the_batch(patient, panel, values)
+    spoke = {name for name, found in values.items() if np.isfinite(found).any()}
+    assert len(spoke) > 0.9 * len(values), set(values) - spoke
+    prefix, later = computed(patient, panel, slice(0, 1560)), computed(patient, panel, slice(25, None))
+    for name, found in values.items():
+        assert equal(prefix[name], found[:1560]).all(), name
+        assert np.isnan(found[: patient.warmup[name]]).all(), name
+        if name not in patient.recursive:
+            ready = patient.lookback[name]
+            assert equal(later[name][ready:], found[25 + ready :]).all(), name
