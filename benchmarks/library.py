@@ -219,12 +219,20 @@ def measure_scaling(catalogue: Catalogue, alphas: Library) -> bool:
     names, days = [512, 1024, 2048], [128, 256, 512]
     by_names = fitted(f"{len(COMMON)} alphas, 96 days, by names", names, [(alphas, market(96, n)) for n in names])
     by_days = fitted(f"{len(COMMON)} alphas, 504 names, by days", days, [(alphas, market(d, 504)) for d in days])
-    mixed = list(np.random.default_rng(0).permutation(sorted(catalogue.entries)))
-    counts = [75, 150, 300, len(mixed)]
-    libraries = [compile_library({k: catalogue.entries[k] for k in mixed[:count]}) for count in counts]
-    print("  nodes:", ", ".join(f"{c} factors {lib.n_nodes}" for c, lib in zip(counts, libraries, strict=True)))
-    data = market(96, 504)
-    by_factors = fitted("96 days, 504 names, by factors", counts, [(library, data) for library in libraries])
+    data, every = market(96, 504), sorted(catalogue.entries)
+    counts, draws = [75, 150, 300, len(every)], (4, 4, 4, 1)
+    seconds, nodes = [], []
+    for count, drawn in zip(counts, draws, strict=True):
+        # what factors cost differs, so a size is the mean of several random choices
+        chosen = [np.random.default_rng(seed).permutation(every)[:count] for seed in range(drawn)]
+        libraries = [compile_library({k: catalogue.entries[k] for k in ids}) for ids in chosen]
+        nodes.append(float(np.mean([library.n_nodes for library in libraries])))
+        seconds.append(float(np.mean([min(batch(x, data, 1)[0][1] for _ in range(2)) for x in libraries])))
+    by_factors = exponent(counts, seconds)
+    pairs = ", ".join(f"{c} of {n:.0f} nodes: {s:.2f}" for c, n, s in zip(counts, nodes, seconds, strict=True))
+    print(
+        f"  96 days, 504 names, by factors: {pairs}; exponent {by_factors:.2f}, of nodes {exponent(counts, nodes):.2f}"
+    )
     return all(
         (
             verdict("exponent of names", by_names, 1.1, at_least=False),
