@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from actors.memory import give_back
 from actors.meter import Meter
 from actors.queue import Answer, LaneQueue
 from contracts.errors import (
@@ -105,7 +106,7 @@ class WorkloadActor:
         try:
             self.prepare()
             # What is loaded by now stays; a full collection would walk all of it, for tens of ms in the midst of work.
-            gc.collect()
+            give_back()
             gc.freeze()
             self._state = State.READY
         except Exception as error:  # noqa: BLE001  (whatever it is, it is reported in the state and to every caller)

@@ -224,6 +224,8 @@ class LiveModels:
             _log.warning("the library of %s could not be saved: %s", model_id, error)
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        finally:
+            give_back()  # the state was copied to be written
 
 
 def _read(path: Path, formulas: Formulas) -> Mapping[str, Any] | None:

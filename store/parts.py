@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import threading
 from collections import OrderedDict
@@ -88,7 +89,7 @@ class Maps:
 
     def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
-        self._open: OrderedDict[Path, np.memmap] = OrderedDict()
+        self._open: OrderedDict[Path, tuple[mmap.mmap, np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, folder: Path, part: Part, name: str) -> np.ndarray:
@@ -100,16 +101,24 @@ class Maps:
         whole = self._of(folder / part.file)
         return whole[ref.offset : ref.offset + dtype.itemsize * math.prod(ref.shape)].view(dtype).reshape(ref.shape)
 
-    def _of(self, path: Path) -> np.memmap:
+    def let_go(self) -> None:
+        """Drop the pages that were read from this process; what is read again comes from the system's cache."""
+        with self._lock:
+            for pages, _ in self._open.values():
+                pages.madvise(mmap.MADV_DONTNEED)
+
+    def _of(self, path: Path) -> np.ndarray:
         with self._lock:
             found = self._open.get(path)
             if found is None:
-                found = self._open[path] = np.memmap(path, dtype=np.uint8, mode="r")
+                with path.open("rb") as file:
+                    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                found = self._open[path] = (pages, np.frombuffer(pages, np.uint8))
                 if len(self._open) > self._limit:
                     self._open.popitem(last=False)
             else:
                 self._open.move_to_end(path)
-            return found
+            return found[1]
 
 
 MAPS = Maps()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from contracts.errors import UnknownModel, VersionConflict
 from store import ModelStore, StoredState
 from store import model_store as module
+from store.parts import MAPS
 
 
 def state(first: int, n_dates: int, symbols: tuple[str, ...], fill: float = 1.0) -> StoredState:
@@ -57,9 +58,18 @@ def test_a_commit_is_read_back_whole_by_another_process_view(store, tmp_path):
 
 def test_a_single_block_is_a_memory_map_of_the_file(store):
     version = store.commit("m", state(0, 5, ("A",)), base=0, request_id="r", operation="create_model")
-    assert isinstance(version.day_asset("returns"), np.memmap)
+    assert np.shares_memory(version.day_asset("returns"), version.day_asset("returns"))
     with pytest.raises(ValueError, match="read-only"):
         version.day_asset("returns")[0, 0] = 1.0
+
+
+def test_maps_that_let_go_of_their_pages_are_read_again(store):
+    version = store.commit("m", state(0, 5, ("A",)), base=0, request_id="r", operation="create_model")
+    held = version.day_asset("returns")
+    before = held.copy()
+    MAPS.let_go()
+    np.testing.assert_array_equal(held, before)
+    np.testing.assert_array_equal(version.day_asset("returns"), before)
 
 
 def test_an_append_adds_one_block_and_pads_names_that_are_new(store):
