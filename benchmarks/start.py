@@ -23,7 +23,7 @@ from latency import ROOT, free_port
 
 START_S = 600.0
 REST_S = 5.0
-"""The tree is measured so long after it is READY and the model's factor library, which is warmed behind that, is live."""
+"""The tree is measured so long after it is READY and the library, which is warmed behind that, is live."""
 MOST_BYTES = 3e9
 
 

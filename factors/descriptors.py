@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from factors.descriptor_kernels import MONTH, MONTHS, cumulative_range, yearly_slope
 from factors.kernels import rolling_product, rolling_sum
-from factors.math import exp_weights
 from factors.panel import Array
 from factors.settings import StyleSettings
 from factors.threads import spread
+from factors.weights import exp_weights
 from factors.window_sums import FIT, MEAN, WindowSums
 
 YEAR = 252

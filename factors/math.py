@@ -9,6 +9,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from factors.kernels import winsorize_rows
+from factors.weights import exp_weights
+
+__all__ = [
+    "center_xsection",
+    "exp_weights",
+    "norm_xsection",
+    "percentiles_xsection",
+    "winsorize",
+    "winsorize_xsection",
+]
 
 Frame = pl.DataFrame | pl.LazyFrame
 
@@ -109,20 +119,3 @@ def percentiles_xsection(
     low = column.drop_nans().quantile(lower_pct).over(over_col)
     high = column.drop_nans().quantile(upper_pct).over(over_col)
     return pl.when((column <= low) | (column >= high)).then(column).otherwise(fill_val)
-
-
-def exp_weights(window: int, half_life: int) -> NDArray[np.float64]:
-    """Give `window` weights that halve every `half_life` steps back; the latest, last, is 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        An argument is not an integer, or not positive.
-    """
-    for name, value in (("window", window), ("half_life", half_life)):
-        if not isinstance(value, int):
-            raise TypeError(f"`{name}` must be an integer type")
-        if value <= 0:
-            raise ValueError(f"`{name}` must be a strictly positive integer")
-    weights: NDArray[np.float64] = np.exp(-np.log(2) / half_life * np.arange(window))[::-1]
-    return weights

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from factors.errors import EmptyFrameError, FactorError, UnknownDateError, UnknownSymbolError
-from factors.frames import read_frame
+
+if TYPE_CHECKING:
+    # Who only computes on panels does without Polars: 20 MB in each actor.
+    import polars as pl
 
 Array = NDArray[np.float64]
 
@@ -131,6 +133,10 @@ class Panel:
             A wrong type, a missing column, an empty frame, a duplicated (date, symbol), an infinite return or one below
             -100 %, a negative or infinite cap: named by column and rows.
         """
+        import polars as pl
+
+        from factors.frames import read_frame
+
         names = {symbol_col: "symbol", date_col: "date", mkt_cap_col: "market_cap", returns_col: "returns"}
         dates, symbols, fields, categories = read_frame(frame, names, sector_encodings, tuple(required))
         if available_at_col in frame.columns:
@@ -148,6 +154,8 @@ class Panel:
         names : mapping of canonical name to column name, optional
             For instance ``{"returns": "asset_returns"}``, which is the default.
         """
+        import polars as pl
+
         rename = {"returns": "asset_returns"} if names is None else dict(names)
         order = np.argsort(np.asarray(self.symbols, dtype=object), kind="stable")
         present = np.zeros(self.shape, dtype=bool)
