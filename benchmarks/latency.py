@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,14 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise SystemExit("no free port between 18300 and 28300")
+
+
+def live(url: str, model: str) -> bool:
+    """Say whether the model's factor library is kept current."""
+    with urllib.request.urlopen(url, timeout=10.0) as response:
+        actors = json.load(response)["actors"]
+    states = [actor["notes"].get("live_models") or {} for actor in actors]
+    return any(held.get(model, {}).get("state") == "live" for held in states)
 
 
 def make_market(folder: Path) -> tuple[Path, list[dict[str, float]]]:
@@ -94,6 +103,11 @@ def running_engine(folder: Path, market: Path) -> Iterator[dict[str, Any]]:
             time.sleep(0.2)
             path = run_dir / "running.json"
             noted = json.loads(path.read_text()) if path.exists() else {}
+        # What is measured is a running engine, not one that still warms the library of its model beside.
+        while not live(f"{noted['http']}/health", MODEL):
+            if process.poll() is not None or time.monotonic() > end:
+                raise SystemExit("the factor library did not become live")
+            time.sleep(0.5)
         yield {**noted, "run_dir": run_dir, "process": process}
     finally:
         process.terminate()

@@ -6,7 +6,6 @@ Starts the engine as `make run` does, in a temporary run directory, with the sam
 """
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-from latency import ROOT, free_port
+from latency import ROOT, free_port, live
 
 START_S = 600.0
 REST_S = 5.0
@@ -34,14 +33,6 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def live(url: str, model: str) -> bool:
-    """Say whether the model's factor library is kept current."""
-    with urllib.request.urlopen(url, timeout=10.0) as response:
-        actors = json.load(response)["actors"]
-    states = [actor["notes"].get("live_models") or {} for actor in actors]
-    return any(held.get(model, {}).get("state") == "live" for held in states)
 
 
 def tree_of(pid: int) -> list[psutil.Process]:
