@@ -72,7 +72,7 @@ class RouterClient:
             try:
                 self._router = await asyncio.to_thread(ray.get_actor, ROUTER, NAMESPACE)
                 packed = await asyncio.wait_for(self._router.table.remote(0, 0.0), deadline - time.monotonic())
-                self._table = unpack_table(packed)
+                self._table = await asyncio.to_thread(unpack_table, packed)
             except (ValueError, RayError, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise Unavailable(f"the router cannot be reached: {_first_line(error)}") from None
@@ -177,7 +177,8 @@ class RouterClient:
             known = self.table
             try:
                 packed = await self._from_router("table", known.version, POLL_S, timeout_s=POLL_S + CONTROL_S)
-                self._table = unpack_table(packed)
+                # The first handle of a kind imports its class and asks Ray for it, which would hold up every answer.
+                self._table = await asyncio.to_thread(unpack_table, packed)
                 attempt = 0
                 if self._table.epoch != known.epoch:
                     for method, value in list(self._reported.items()):

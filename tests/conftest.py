@@ -53,6 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     os.environ[MARK] = str(folder)
+    # Ray writes the address of a cluster there: not into the place where a user's own Ray looks, nor fails without one.
+    (folder / "ray").mkdir()
+    os.environ["RAY_TMPDIR"] = str(folder)
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

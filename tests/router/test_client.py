@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from contracts.errors import (
 from contracts.settings import Settings
 from contracts.work import Priority, State, WorkResult
 from router.client import RouterClient
+from router.table import RouteTable
+from router.wire import unpack_table
 
 LATE_S = 2.0
 """What a busy machine may add between a call's end and the clock that the test reads."""
@@ -90,6 +93,30 @@ def test_concurrent_reads_travel_together_and_each_caller_gets_its_own(echo_rout
     values = [result.unwrap()["values"] for result in with_client(scenario)]
     assert [value["echo"]["number"] for value in values] == list(range(300))
     assert 1 < max(value["n_batch"] for value in values) <= Settings().batch_limit
+
+
+def test_reads_are_answered_while_a_new_route_table_is_unpacked(echo_router, monkeypatch):
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(packed: bytes) -> RouteTable:
+        entered.set()
+        assert go_on.wait(DEADLINE_S), "the test did not go on"
+        return unpack_table(packed)
+
+    async def scenario(client: RouterClient) -> dict[str, Any]:
+        monkeypatch.setattr("router.client.unpack_table", slow)
+        try:
+            await client.set_default_model("another")
+            await until(entered.is_set)
+            answer = (await read(client, a=1)).unwrap()
+            assert client.table.default_model != "another"
+        finally:
+            go_on.set()
+        await until(lambda: client.table.default_model == "another")
+        await client.set_default_model(None)
+        return answer
+
+    assert with_client(scenario)["values"]["echo"] == {"a": 1}
 
 
 def test_errors_of_the_computation_reach_the_caller_and_spare_the_others(echo_router):
