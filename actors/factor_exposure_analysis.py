@@ -74,7 +74,7 @@ class FactorExposureAnalysis(WorkloadActor):
             sizes = [len(columns) for columns, _ in holdings]
             starts = np.cumsum([0, *sizes[:-1]])
             columns, weights = (np.concatenate(parts) for parts in zip(*holdings, strict=True))
-            return holdings_exposures(columns, weights, starts, found.exposures)
+            return holdings_exposures(np.arange(len(columns)), weights, starts, found.exposures_of(columns))
         matrix = np.zeros((len(holdings), len(found.symbols)))
         for row, (columns, weights) in zip(matrix, holdings, strict=True):
             row[columns] = weights
@@ -105,7 +105,8 @@ class FactorExposureAnalysis(WorkloadActor):
         found = self.slices.at(request["model_id"], request["date_requested"])
         columns = found.chosen(request["symbols"])
         coverage = float(found.known[columns].mean()) if len(columns) else 0.0
-        rows = {found.symbols[i]: by_name(found.factor_names, found.exposures[i]) for i in columns}
+        exposures = found.exposures_of(columns)
+        rows = {found.symbols[i]: by_name(found.factor_names, row) for i, row in zip(columns, exposures, strict=True)}
         return {
             "values": rows,
             "message": f"{len(rows)} symbols by {len(found.factor_names)} factors on {found.date}",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from actors.base import WorkloadActor
+from actors.columns import Named
 from actors.confidence import confidence_score
 from actors.panels import last_panel
 from actors.posted import panel_of
@@ -69,9 +70,9 @@ class IndividualFactor(WorkloadActor):
         columns = _chosen(symbols, request["symbols"], model_id or self.frame)
         defined = np.isfinite(row)
         there = columns[defined[columns]]
-        labels = np.array(symbols, dtype=object)[there]
+        names = [symbols[i] for i in there.tolist()]
         return {
-            "values": dict(zip(labels.tolist(), row[there].tolist(), strict=False)),  # twice as fast as strict
+            "values": Named(names, row[there]),
             "message": f"{self.style} of {len(there)} names on {date}",
             "confidence_score": confidence_score(len(there) / max(len(columns), 1), int(defined.sum()), 1),
             "model_version": number,

@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.base import WorkloadActor
 from actors.queue import Answer
-from actors.slices import Slices, by_name, exposure_matrix, rows_between
+from actors.slices import Day, Slices, by_name, rows_between
 from contracts.errors import InvalidInput
 from contracts.work import Device
 from factors.attribution import attribute
@@ -42,7 +42,7 @@ class PortfolioFactorAttribution(WorkloadActor):
         weights = found.weights(request["portfolio_weights"])
         held = np.flatnonzero(weights)
         factor_returns = np.asarray(version.day("factor_returns", days))
-        exposures = [exposure_matrix(version, row - lag)[held] for row in range(days.start, days.stop)]
+        exposures = [Day(version, row - lag).exposures_of(held) for row in range(days.start, days.stop)]
         returns = np.asarray(version.day_asset("fields/returns", days))[:, held]
         errors = np.asarray(version.day("standard_errors", days))
         result = attribute(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from actors.base import WorkloadActor
+from actors.columns import Named, Rows
 from actors.confidence import confidence_score
 from actors.queue import Answer
 from actors.slices import Slice, Slices, by_name, caps_name, rows_between, settings_of, unknown_symbols
@@ -50,7 +51,7 @@ class RiskModelConstruction(WorkloadActor):
         whole = n_days == version.manifest.n_dates
         covariance, specific = _carried(version) if whole else _estimated(version, days, found)
         specific = specific[columns]
-        names, symbols = list(found.factor_names), [found.symbols[i] for i in columns]
+        names, symbols = list(found.factor_names), version.names_of(columns)
         asked = len(request["universe_symbols"]) or len(columns)
         return {
             "values": {
@@ -60,8 +61,8 @@ class RiskModelConstruction(WorkloadActor):
                 "factor_volatility_annual": dict(
                     zip(names, np.sqrt(np.diag(covariance) * TRADING_DAYS).tolist(), strict=True)
                 ),
-                "specific_volatility_annual": by_name(symbols, np.sqrt(specific * TRADING_DAYS)),
-                "exposures": found.exposures[columns].tolist(),
+                "specific_volatility_annual": Named(symbols, np.sqrt(specific * TRADING_DAYS)),
+                "exposures": Rows(found.exposures_of(columns)),
             },
             "message": f"risk model of {len(columns)} names and {len(names)} factors over {n_days} days",
             "confidence_score": confidence_score(len(columns) / asked, n_days, len(names)),

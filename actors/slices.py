@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,8 @@ class Slice:
 
     Attributes
     ----------
-    exposures : float64 [n_assets, n_factors]
-        1 for the market, one-hot sectors, style scores, as `FactorModel.exposures` gives them: a missing score counts
-        as 0, the market's average; the row of a name that is not covered is 0.
+    scores : float64 [n_styles, n_assets]
+        Style scores, NaN where missing; mapped from the store.
     known : bool [n_assets]
         Covered names: those with a cap at the date.
     column : mapping
@@ -48,9 +47,28 @@ class Slice:
         meta = version.manifest.meta
         self.factor_names: tuple[str, ...] = tuple(meta["factor_names"])
         self.style_names: tuple[str, ...] = tuple(meta["style_names"])
-        self.exposures = exposure_matrix(version, row)
-        self.known = self.exposures[:, 0] > 0.0
-        self.n_known = int(self.known.sum())
+        self.day = Day(version, row)
+        self.scores = self.day.scores
+        self.known = self.day.known
+        self.n_known = int(np.count_nonzero(self.known))
+
+    @cached_property
+    def exposures(self) -> np.ndarray:
+        """Exposures of all names, float64 [n_assets, n_factors], kept; see `exposures_of`."""
+        return self.day.exposures_of(slice(None))
+
+    def exposures_of(self, columns: np.ndarray) -> np.ndarray:
+        """Exposures of some names, float64 [n_columns, n_factors], as `FactorModel.exposures` gives them.
+
+        1 for the market, one-hot sectors, style scores: a missing score counts as 0, the market's average. The row of a
+        name that is not covered is 0.
+        """
+        return self.day.exposures_of(columns)
+
+    def scores_of(self, columns: np.ndarray) -> np.ndarray:
+        """Style scores of some names, float64 [n_styles, n_columns]; a missing one counts as 0, as in exposures."""
+        scores = self.scores[:, columns]
+        return np.where(np.isnan(scores), 0.0, scores)
 
     def holdings(
         self, portfolio: Mapping[str, float], field: str = "portfolio_weights"
@@ -102,18 +120,36 @@ def unknown_symbols(asked: Iterable[str], known: Mapping[str, Any], model_id: st
     )
 
 
-def exposure_matrix(version: Version, row: int) -> np.ndarray:
-    """Build the exposures of one date, float64 [n_assets, n_factors]: market, one-hot sectors, style scores."""
-    meta = version.manifest.meta
-    days = slice(row, row + 1)
-    # Copies: the kernel is compiled for arrays that may be written.
-    caps = np.array(version.day_asset(caps_name(version), days)[0])
-    scores = np.array(version.day_asset("scores", days)[0])
-    n_sectors = len(meta["category_names"].get("sector", ()))
-    sectors = version.day_asset("category/sector", days)[0] if n_sectors else np.full(len(caps), -1, np.int16)
-    out = np.zeros((len(caps), 1 + n_sectors + len(scores)))
-    exposure_rows(scores, caps, np.array(sectors), 0.0, out)
-    return out
+class Day:
+    """What exposures of one date are made of, mapped from the store.
+
+    A new day is asked about portfolios of some names, and the matrix of all of them has a hundred times the cells.
+
+    Attributes
+    ----------
+    scores : float64 [n_styles, n_assets]
+    known : bool [n_assets]
+    """
+
+    def __init__(self, version: Version, row: int) -> None:
+        days = slice(row, row + 1)
+        self._caps = np.asarray(version.day_asset(caps_name(version), days)[0])
+        self.scores = np.asarray(version.day_asset("scores", days)[0])
+        self._n_sectors = len(version.manifest.meta["category_names"].get("sector", ()))
+        self._sectors = (
+            np.asarray(version.day_asset("category/sector", days)[0])
+            if self._n_sectors
+            else np.full(len(self._caps), -1, np.int16)
+        )
+        self.known = np.isfinite(self._caps) & (self._caps > 0.0)
+
+    def exposures_of(self, columns: np.ndarray | slice) -> np.ndarray:
+        """Exposures of some names, float64 [n_columns, n_factors]; see `Slice.exposures_of`."""
+        # Copies: the kernel is compiled for arrays that may be written.
+        scores, caps = np.array(self.scores[:, columns], order="C"), np.array(self._caps[columns])
+        out = np.zeros((len(caps), 1 + self._n_sectors + len(scores)))
+        exposure_rows(scores, caps, np.array(self._sectors[columns]), 0.0, out)
+        return out
 
 
 def settings_of(version: Version) -> ModelSettings:
@@ -171,11 +207,11 @@ class Slices:
 
 def row_of(version: Version, date: dt.date, model_id: str, field: str = "date_requested") -> int:
     """Find a date's row. Raises `DateOutsideModel` naming the range and the nearest dates."""
-    dates = version.dates
     wanted = np.datetime64(date, "D")
-    row = int(np.searchsorted(dates, wanted))
-    if row < len(dates) and dates[row] == wanted:
+    row = version.rows_before(wanted)
+    if row < version.manifest.n_dates and version.date(row) == wanted:
         return row
+    dates = version.dates
     near = [str(d) for d in dates[max(row - 1, 0) : row + 1]]
     raise DateOutsideModel(
         f"{date} is not a date of model {model_id!r} ({dates[0]} .. {dates[-1]}); nearest: {', '.join(near)}",
@@ -188,10 +224,11 @@ def rows_between(version: Version, start: dt.date | None, end: dt.date | None, m
     """Find the rows of a period, both ends included. Raises `DateOutsideModel` when it holds no date of the model."""
     if start is None and end is None:
         return slice(0, version.manifest.n_dates)
-    dates = version.dates
-    first = 0 if start is None else int(np.searchsorted(dates, np.datetime64(start, "D"), "left"))
-    last = len(dates) if end is None else int(np.searchsorted(dates, np.datetime64(end, "D"), "right"))
+    first = 0 if start is None else version.rows_before(np.datetime64(start, "D"))
+    n_dates = version.manifest.n_dates
+    last = n_dates if end is None else version.rows_before(np.datetime64(end, "D"), through=True)
     if first >= last:
+        dates = version.dates
         raise DateOutsideModel(
             f"no date of model {model_id!r} ({dates[0]} .. {dates[-1]}) lies between {start} and {end}",
             field="start_date",

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from actors.base import WorkloadActor
+from actors.columns import Named, Table
 from actors.confidence import confidence_score
 from actors.individual import style_scores
 from actors.panels import whole_panel
 from actors.posted import panel_of
 from actors.queue import Answer
-from actors.slices import Slice, Slices, by_name, settings_of
+from actors.slices import Slice, Slices, settings_of
 from contracts.errors import InvalidInput
 from contracts.work import Device
 from factors.panel import Panel
@@ -48,16 +49,18 @@ class StyleFactorCalculation(WorkloadActor):
         found = self.slices.at(request["model_id"])
         settings = settings_of(found.version).style_factors
         asked = _with(settings, request)
-        names, first = found.style_names, len(found.factor_names) - len(found.style_names)
-        scores = found.exposures[:, first:]
-        stored = asked.mom == settings.mom
-        if not stored:
-            rows = StyleScores(asked, set(found.version.manifest.meta["fields"])).lookback
-            scores = style_scores(whole_panel(found.version, rows), replace(asked, names=names))[-1].T
+        names = found.style_names
         columns = found.chosen(request["symbols"])
-        coverage = float(np.isfinite(scores[columns]).mean()) if scores[columns].size else 0.0
+        stored = asked.mom == settings.mom
+        if stored:
+            scores = found.scores_of(columns)
+        else:
+            rows = StyleScores(asked, set(found.version.manifest.meta["fields"])).lookback
+            panel = whole_panel(found.version, rows)
+            scores = style_scores(panel, replace(asked, names=names))[-1][:, columns]
+        coverage = float(np.isfinite(scores).mean()) if scores.size else 0.0
         return {
-            "values": _by_style(names, found.symbols, scores, columns),
+            "values": Table(names, found.version.names_of(columns), scores),
             "message": f"{len(names)} styles of {len(columns)} names on {found.date}",
             "confidence_score": found.confidence(coverage),
             "model_version": found.number,
@@ -75,7 +78,7 @@ class StyleFactorCalculation(WorkloadActor):
             panel = panel_of(request[frame], frame, required)
             row = style_scores(panel, replace(asked, names=(style,)))[-1]
             columns = _positions(panel, request["symbols"], frame)
-            values |= _by_style((style,), panel.symbols, row.T, columns)
+            values |= Table((style,), [panel.symbols[i] for i in columns], row[:, columns])
             n_names, n_scores = n_names + len(columns), n_scores + int(np.isfinite(row[0, columns]).sum())
             last = max(last, str(panel.dates[-1]))
         return {
@@ -129,11 +132,11 @@ class StyleFactorCalculation(WorkloadActor):
         }
 
     @staticmethod
-    def _composite(found: Slice, weights: np.ndarray, columns: np.ndarray) -> dict[str, float | None]:
-        scores = found.exposures[columns, len(found.factor_names) - len(weights) :]
+    def _composite(found: Slice, weights: np.ndarray, columns: np.ndarray) -> Named:
+        scores = found.scores_of(columns).T
         size = np.abs(weights).sum()
         blend = scores @ (weights / size if size else weights)
-        return by_name([found.symbols[i] for i in columns], blend)
+        return Named(found.version.names_of(columns), blend)
 
 
 def _has_frame(request: dict[str, Any]) -> bool:
@@ -154,22 +157,3 @@ def _positions(panel: Panel, symbols: list[str] | None, frame: str) -> np.ndarra
     if wrong:
         raise InvalidInput(f"{frame} has no rows of {', '.join(wrong[:10])}", field="symbols", rows=wrong)
     return np.array([column[symbol] for symbol in symbols], dtype=np.intp)
-
-
-def _by_style(
-    names: tuple[str, ...], symbols: tuple[str, ...], scores: np.ndarray, columns: np.ndarray
-) -> dict[str, dict[str, float]]:
-    """Give scores [n_assets, n_styles] as {style: {symbol: score}}, undefined ones left out."""
-    labels = np.array(symbols, dtype=object)[columns]
-    everyone = labels.tolist()
-    places = dict.fromkeys(everyone, 0.0)
-    out = {}
-    for name, values in zip(names, np.ascontiguousarray(scores[columns].T), strict=True):
-        defined = np.isfinite(values)
-        if defined.all():
-            # Filling a copy costs a third of making 3,000 keys anew; `strict` would double it.
-            out[name] = places.copy()
-            out[name].update(zip(everyone, values.tolist(), strict=False))
-        else:
-            out[name] = dict(zip(labels[defined].tolist(), values[defined].tolist(), strict=False))
-    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -59,7 +60,7 @@ class Manifest:
     deleted: bool = False
     since: int = 0
 
-    @property
+    @cached_property
     def n_dates(self) -> int:
         """Days in this version."""
         return sum(block.n_dates for block in self.blocks)
@@ -112,14 +113,22 @@ class Manifest:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
 
     @staticmethod
-    def from_bytes(content: bytes) -> Manifest:
-        """Read a file's content; raises `ValueError` for a format of another release."""
+    def from_bytes(content: bytes, before: Manifest | None = None) -> Manifest:
+        """Read a file's content; blocks that `before` has too are taken from it, as parts never change.
+
+        Raises
+        ------
+        ValueError
+            The format is that of another release.
+        """
         value = orjson.loads(content)
         if value["format"] != FORMAT:
             raise ValueError(f"manifest format {value['format']} is not {FORMAT}: written by another release")
         layouts = Layouts(value["layouts"])
+        known = {block.part.file: block for block in before.blocks} if before else {}
         blocks = tuple(
-            Block(b["first_date"], b["last_date"], b["n_dates"], b["n_assets"], layouts.take(b["part"]))
+            known.get(b["part"]["file"])
+            or Block(b["first_date"], b["last_date"], b["n_dates"], b["n_assets"], layouts.take(b["part"]))
             for b in value["blocks"]
         )
         return Manifest(

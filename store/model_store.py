@@ -90,8 +90,9 @@ class ModelStore:
         signature = (status.st_ino, status.st_mtime_ns)
         seen = self._seen.get(model_id)
         if seen is None or seen[0] != signature:
-            manifest = Manifest.from_bytes(path.read_bytes())
-            seen = (signature, Version(folder / "parts", manifest, seen[1] if seen else None))
+            before = seen[1] if seen else None
+            manifest = Manifest.from_bytes(path.read_bytes(), before.manifest if before else None)
+            seen = (signature, Version(folder / "parts", manifest, before))
             self._seen[model_id] = seen
         return seen[1]
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from contracts.work import new_id
 ALIGNMENT = 64
 
 
-@dataclass(frozen=True)
-class ArrayRef:
+class ArrayRef(NamedTuple):
     """Where one array lies inside a part file."""
 
     offset: int
@@ -41,9 +40,10 @@ class Layouts:
     """The layouts of a manifest's parts: days of the same names lie alike, so each layout is written once."""
 
     def __init__(self, written: Sequence[Mapping[str, Any]] = ()) -> None:
-        self._kept: list[Mapping[str, ArrayRef]] = [
-            {name: ArrayRef(ref[0], ref[1], tuple(ref[2])) for name, ref in layout.items()} for layout in written
-        ]
+        self._written = written
+        # Read when a part asks: most parts of a new version are known from the version before.
+        self._read: dict[int, Mapping[str, ArrayRef]] = {}
+        self._kept: list[Mapping[str, ArrayRef]] = []
 
     def to_json(self) -> list[dict[str, Any]]:
         """Give the manifest's form of the layouts that parts were given in."""
@@ -57,7 +57,14 @@ class Layouts:
 
     def take(self, value: Mapping[str, Any]) -> Part:
         """Read the manifest's form of a part."""
-        return Part(value["file"], value["size"], self._kept[value["layout"]])
+        number = value["layout"]
+        layout = self._read.get(number)
+        if layout is None:
+            written = self._written[number].items()
+            layout = self._read[number] = {
+                name: ArrayRef(at, dtype, tuple(shape)) for name, (at, dtype, shape) in written
+            }
+        return Part(value["file"], value["size"], layout)
 
 
 def write_part(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> Part:
@@ -89,7 +96,8 @@ class Maps:
 
     def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
-        self._open: OrderedDict[Path, tuple[mmap.mmap, np.ndarray]] = OrderedDict()
+        # By folder and file as they are: joining and hashing paths would cost more than all else here.
+        self._open: OrderedDict[tuple[str, str], tuple[mmap.mmap, np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, folder: Path, part: Part, name: str) -> np.ndarray:
@@ -98,7 +106,7 @@ class Maps:
         dtype = np.dtype(ref.dtype)
         if 0 in ref.shape:
             return np.empty(ref.shape, dtype=dtype)
-        whole = self._of(folder / part.file)
+        whole = self._of(str(folder), part.file)
         return whole[ref.offset : ref.offset + dtype.itemsize * math.prod(ref.shape)].view(dtype).reshape(ref.shape)
 
     def let_go(self) -> None:
@@ -107,17 +115,18 @@ class Maps:
             for pages, _ in self._open.values():
                 pages.madvise(mmap.MADV_DONTNEED)
 
-    def _of(self, path: Path) -> np.ndarray:
+    def _of(self, folder: str, name: str) -> np.ndarray:
+        key = (folder, name)
         with self._lock:
-            found = self._open.get(path)
+            found = self._open.get(key)
             if found is None:
-                with path.open("rb") as file:
+                with Path(folder, name).open("rb", buffering=0) as file:
                     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                found = self._open[path] = (pages, np.frombuffer(pages, np.uint8))
+                found = self._open[key] = (pages, np.frombuffer(pages, np.uint8))
                 if len(self._open) > self._limit:
                     self._open.popitem(last=False)
             else:
-                self._open.move_to_end(path)
+                self._open.move_to_end(key)
             return found[1]
 
 

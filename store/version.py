@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from store.manifest import Block, Manifest
 from store.parts import MAPS
 
-Names = tuple[np.ndarray, tuple[str, ...], dict[str, int]]
+Names = tuple[np.ndarray, tuple[str, ...], dict[str, int], np.ndarray]
 DAY_ASSET, DAY = "day_asset/", "day/"
 
 
@@ -65,22 +65,36 @@ class Version:
         """Position of each name on the asset axis."""
         return self._names[2]
 
+    def names_of(self, columns: np.ndarray) -> list[str]:
+        """Names at some positions."""
+        chosen: list[str] = self._names[3][columns].tolist()
+        return chosen
+
     @cached_property
     def _names(self) -> Names:
-        """The stored names, as a tuple, and their positions."""
+        """The stored names, as a tuple, their positions, and as an array of the same strings."""
         if not self.manifest.blocks:
-            return np.empty(0, np.str_), (), {}
+            return np.empty(0, np.str_), (), {}, np.empty(0, np.object_)
         stored = np.asarray(self._read(self.manifest.blocks[-1], "symbols"))
         if self._known is not None and np.array_equal(stored, self._known[0]):
             return self._known
         symbols = tuple(stored.tolist())
-        return stored, symbols, {symbol: i for i, symbol in enumerate(symbols)}
+        return stored, symbols, {symbol: i for i, symbol in enumerate(symbols)}, np.array(symbols, np.object_)
 
     def date(self, row: int) -> np.datetime64:
         """Give one date, without joining those of all blocks."""
         number = bisect_right(self._firsts, row) - 1
         day: np.datetime64 = self._read(self.manifest.blocks[number], "dates")[row - self._firsts[number]]
         return day
+
+    def rows_before(self, day: np.datetime64, *, through: bool = False) -> int:
+        """Count the days before a day, or through it, without joining those of all blocks."""
+        side: Literal["left", "right"] = "right" if through else "left"
+        number = int(np.searchsorted(self._first_dates, day, "right")) - 1
+        if number < 0:
+            return 0
+        dates = np.asarray(self._read(self.manifest.blocks[number], "dates"))
+        return self._firsts[number] + int(np.searchsorted(dates, day, side))
 
     def dates_of(self, rows: slice) -> np.ndarray:
         """Give some dates, without joining those of all blocks."""
@@ -126,6 +140,10 @@ class Version:
     def _firsts(self) -> list[int]:
         """Row of each block's first day."""
         return list(accumulate((block.n_dates for block in self.manifest.blocks[:-1]), initial=0))
+
+    @cached_property
+    def _first_dates(self) -> np.ndarray:
+        return np.array([block.first_date for block in self.manifest.blocks], "datetime64[D]")
 
     def _read(self, block: Block, name: str) -> np.ndarray:
         return MAPS.read(self.folder, block.part, name)

@@ -235,6 +235,25 @@ def test_parts_of_a_commit_that_was_cut_off_are_swept_once_they_are_old(store):
     assert not orphan.exists()
 
 
+def test_days_before_a_date_are_counted_as_in_all_dates_over_blocks_and_gaps(store):
+    for number, first in enumerate((0, 3, 10)):
+        version = store.commit(
+            "m", state(first, 2, ("A",)), base=number, request_id=f"r{first}", operation="x", append=number > 0
+        )
+    for day in np.datetime64("2019-12-30", "D") + np.arange(16):
+        assert version.rows_before(day) == np.searchsorted(version.dates, day)
+        assert version.rows_before(day, through=True) == np.searchsorted(version.dates, day, "right")
+
+
+def test_a_reader_that_follows_versions_reads_what_a_fresh_one_reads(store, monkeypatch):
+    monkeypatch.setattr(module, "MERGE_DAYS", 4)
+    reader = ModelStore(store.root.parent)
+    for number in range(10):
+        symbols = ("A", "B") if number < 5 else ("A", "B", "C")
+        store.commit("m", state(number, 1, symbols), base=number, request_id=f"r{number}", operation="x", append=True)
+        assert reader.head("m").manifest == ModelStore(store.root.parent).head("m").manifest
+
+
 def test_a_manifest_of_another_format_is_refused(store):
     store.commit("m", state(0, 1, ("A",)), base=0, request_id="r", operation="create_model")
     path = store.root / "m" / "manifest.json"
