@@ -157,7 +157,7 @@ class _Run:
         if left:
             self.console.print(f"ended what a killed run left behind: {', '.join(left)}", markup=False)
         if self.options.data is not None:
-            markets.require_columns(self.options.data)  # before anything is started for it
+            markets.require_columns(self.options.data, self.run_dir.path)  # before anything is started for it
         require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
         os.environ.update(environment_of(self.current))
         from launch import cluster

@@ -24,23 +24,8 @@ class FactorReturnsEstimation(WorkloadActor):
     """Reads the stored factor returns; posted frames go through the two-stage regression of `factors.model`."""
 
     def prepare(self) -> None:
-        """Open the store and compile the regression on a tiny market."""
-        import polars as pl
-
-        from factors.model import estimate_factor_returns
-
+        """Open the store; what posted frames need (Polars, the regression) is loaded when some are posted."""
         self.slices = Slices()
-        rng = np.random.default_rng(0)
-        keys = {"date": ["2020-01-02"] * 12, "symbol": list("ABCDEFGHIJKL")}
-        dates = pl.Series(keys["date"]).str.to_date()
-        base = pl.DataFrame({**keys, "date": dates})
-        first = np.arange(12) < 6
-        estimate_factor_returns(
-            base.with_columns(asset_returns=pl.Series(rng.standard_normal(12) * 0.01)),
-            base.with_columns(market_cap=pl.Series(np.exp(rng.standard_normal(12)))),
-            base.with_columns(S1=pl.Series(first.astype(float)), S2=pl.Series((~first).astype(float))),
-            base.with_columns(mom_score=pl.Series(rng.standard_normal(12))),
-        )
 
     def factor_returns(self, batch: Batch) -> list[Answer]:
         """Factor returns by date, simple daily returns."""

@@ -14,7 +14,7 @@ import orjson
 from actors.confidence import confidence_score
 from contracts.errors import DateOutsideModel, InvalidInput, UnknownModel, UnknownSymbol
 from contracts.settings import settings
-from factors.kernels import exposure_rows
+from factors.exposures import exposure_matrix
 from factors.settings import ModelSettings
 from store import ModelStore, Version
 
@@ -133,23 +133,19 @@ class Day:
 
     def __init__(self, version: Version, row: int) -> None:
         days = slice(row, row + 1)
-        self._caps = np.asarray(version.day_asset(caps_name(version), days)[0])
+        caps = np.asarray(version.day_asset(caps_name(version), days)[0])
         self.scores = np.asarray(version.day_asset("scores", days)[0])
         self._n_sectors = len(version.manifest.meta["category_names"].get("sector", ()))
         self._sectors = (
             np.asarray(version.day_asset("category/sector", days)[0])
             if self._n_sectors
-            else np.full(len(self._caps), -1, np.int16)
+            else np.full(len(caps), -1, np.int16)
         )
-        self.known = np.isfinite(self._caps) & (self._caps > 0.0)
+        self.known = np.isfinite(caps) & (caps > 0.0)
 
     def exposures_of(self, columns: np.ndarray | slice) -> np.ndarray:
         """Exposures of some names, float64 [n_columns, n_factors]; see `Slice.exposures_of`."""
-        # Copies: the kernel is compiled for arrays that may be written.
-        scores, caps = np.array(self.scores[:, columns], order="C"), np.array(self._caps[columns])
-        out = np.zeros((len(caps), 1 + self._n_sectors + len(scores)))
-        exposure_rows(scores, caps, np.array(self._sectors[columns]), 0.0, out)
-        return out
+        return exposure_matrix(self.scores[:, columns], self.known[columns], self._sectors[columns], self._n_sectors)
 
 
 def settings_of(version: Version) -> ModelSettings:

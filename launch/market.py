@@ -1,27 +1,19 @@
-"""The market that a run starts with: an operator's file, or the deterministic sample."""
+"""The market that a run starts with: an operator's file, or the deterministic sample.
+
+Tables are read in a process of its own (`launch/market_file.py`): they and the library for them need memory that a
+process which lives on would keep.
+"""
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-import polars as pl
 
 from contracts import frames
 from launch.errors import StartError
-
-REQUIRED = ("date", "symbol", "asset_returns", "market_cap")
-SAMPLE_MODEL, DATA_MODEL = "sample", "main"
-_FIELDS = "sector industry subindustry book_price sales_price cf_price open high low close volume vwap shares benchmark"
-KNOWN = frozenset((*REQUIRED, *_FIELDS.split()))  # columns that are never one-hot sectors
-READ_BLOCK_BYTES = 2**22
-EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -74,24 +66,30 @@ class Market:
         return payload
 
 
-def take(data: Path | None, run_dir: Path, model_id: str | None) -> Market:
-    """Take the market of a file, or the sample, in a process of its own.
-
-    Tables and the generator need hundreds of megabytes, which a process that lives on would keep.
+def require_columns(data: Path, run_dir: Path) -> None:
+    """Check that a file is there, is a table, and has the columns of a market; reads no rows.
 
     Raises
     ------
     StartError
-        What `data_market` says, or why the process failed.
+        Names the file and what is wrong with it.
     """
-    command = [sys.executable, "-m", "launch.market", str(run_dir)]
-    command += [] if data is None else ["--data", str(data)]
-    command += [] if model_id is None else ["--model", model_id]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"reading the market ended with {done.returncode}"]
-        raise StartError(lines[-1])
-    found = json.loads(done.stdout)
+    if not data.is_file():
+        raise StartError(f"DATA: there is no file {data}")
+    _run(run_dir, "--data", str(data), "--check")
+
+
+def take(data: Path | None, run_dir: Path, model_id: str | None) -> Market:
+    """Take the market of a file, or the sample.
+
+    Raises
+    ------
+    StartError
+        What `market_file.data_market` says, or why the process failed.
+    """
+    arguments = [] if data is None else ["--data", str(data)]
+    arguments += [] if model_id is None else ["--model", model_id]
+    found = json.loads(_run(run_dir, *arguments))
     encodings = found["sector_encodings"]
     return Market(
         found["model_id"],
@@ -103,132 +101,10 @@ def take(data: Path | None, run_dir: Path, model_id: str | None) -> Market:
     )
 
 
-def data_market(data: Path, run_dir: Path, model_id: str = DATA_MODEL) -> Market:
-    """Take the market of a Parquet, CSV or Arrow file; it is converted once per run directory.
-
-    Raises
-    ------
-    StartError
-        The file is missing, not readable, or lacks a column; names it.
-    """
-    require_columns(data)
-    fingerprint = f"data-{_digest(data)}"
-    path = _folder(run_dir) / f"{fingerprint}.arrow"
-    frame = pl.read_ipc_stream(path) if path.exists() else _read(data)
-    encodings = None if "sector" in frame.columns else _one_hot(frame)
-    _write(path, lambda: frame)
-    return Market(model_id, fingerprint, str(data), path, _largest(path), encodings)
-
-
-def require_columns(data: Path) -> None:
-    """Check that a file is there, is a table, and has the columns of a market; reads no rows.
-
-    Raises
-    ------
-    StartError
-        Names the file and what is wrong with it.
-    """
-    if not data.is_file():
-        raise StartError(f"DATA: there is no file {data}")
-    columns = _read(data, n_rows=0).columns
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing:
-        raise StartError(f"DATA: {data} lacks {', '.join(missing)}; it has {', '.join(columns)}")
-
-
-def sample(run_dir: Path, model_id: str = SAMPLE_MODEL) -> Market:
-    """Take the sample market; it is generated once per run directory and version of the generator."""
-    from factors import sample as generator
-
-    sources = sorted(Path(generator.__file__).parent.glob("sample*.py"))
-    code = b"".join(source.read_bytes() for source in sources)
-    fingerprint = f"sample-{hashlib.blake2b(code, digest_size=12).hexdigest()}"
-    path = _folder(run_dir) / f"{fingerprint}.arrow"
-    _write(path, lambda: generator.sample_market().panel.to_frame())  # noqa: PLW0108  (generated only when missing)
-    return Market(model_id, fingerprint, "sample market (factors/sample.py)", path, _largest(path))
-
-
-def _largest(path: Path) -> tuple[str, ...]:
-    """Give the largest symbols by market cap on the last date."""
-    frame = pl.read_ipc_stream(path, columns=["date", "symbol", "market_cap"])
-    last = frame.filter(pl.col("date") == pl.col("date").max())
-    largest = last.sort("market_cap", descending=True, nulls_last=True)["symbol"].head(EXAMPLES)
-    return tuple(str(symbol) for symbol in largest)
-
-
-def _folder(run_dir: Path) -> Path:
-    folder = run_dir.resolve() / "market"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _write(path: Path, make: Callable[[], pl.DataFrame]) -> None:
-    """Write the frame unless the file is there, whole or not at all; other markets' files go."""
-    if path.exists():
-        return
-    for old in path.parent.iterdir():
-        old.unlink()
-    fresh = path.with_suffix(".arrow.tmp")
-    make().write_ipc_stream(fresh)
-    fresh.replace(path)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=12)
-    with path.open("rb") as source:
-        while block := source.read(READ_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _read(data: Path, n_rows: int | None = None) -> pl.DataFrame:
-    kind = data.suffix.lower()
-    try:
-        if kind in (".parquet", ".pq"):
-            return pl.read_parquet(data, n_rows=n_rows)
-        if kind == ".csv" or data.name.lower().endswith(".csv.gz"):
-            return pl.read_csv(data, try_parse_dates=True, infer_schema_length=10_000, n_rows=n_rows)
-        if kind in (".arrow", ".arrows", ".ipc", ".feather"):
-            with data.open("rb") as source:
-                is_file = source.read(6) == b"ARROW1"
-            return pl.read_ipc(data, n_rows=n_rows) if is_file else pl.read_ipc_stream(data, n_rows=n_rows)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise StartError(f"DATA: {data} is not a readable {kind[1:]} file: {str(error).splitlines()[0]}") from None
-    raise StartError(f"DATA: {data} must be .parquet, .csv or .arrow (.ipc, .feather)")
-
-
-def _one_hot(frame: pl.DataFrame) -> tuple[str, ...] | None:
-    """Find one-hot sectors: columns besides the known ones that are 0 or 1, one of them 1 in each row."""
-    names = [
-        name
-        for name, dtype in frame.schema.items()
-        if name not in KNOWN and (dtype.is_numeric() or dtype == pl.Boolean) and frame[name].null_count() == 0
-    ]
-    names = [name for name in names if frame[name].cast(pl.Float64).is_in([0.0, 1.0]).all()]
-    if not names:
-        return None
-    at_most_one = frame.select(pl.sum_horizontal(pl.col(names).cast(pl.Float64)) <= 1.0).to_series().all()
-    return tuple(names) if at_most_one else None
-
-
-def main(arguments: Sequence[str]) -> int:
-    """``python -m launch.market RUN_DIR``: print the market as JSON, or why there is none."""
-    parser = argparse.ArgumentParser(prog="launch.market", description=(main.__doc__ or ""))
-    parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--model")
-    options = parser.parse_args(arguments)
-    try:
-        if options.data is None:
-            market = sample(options.run_dir, options.model or SAMPLE_MODEL)
-        else:
-            market = data_market(options.data, options.run_dir, options.model or DATA_MODEL)
-    except (StartError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 1
-    print(json.dumps(asdict(market), default=str))  # noqa: T201
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _run(run_dir: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "launch.market_file", str(run_dir), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"reading the market ended with {done.returncode}"]
+        raise StartError(lines[-1])
+    return done.stdout

@@ -1,5 +1,9 @@
 """The factor library's actor on a small model: definitions, values, correlations, formulas of the caller's own."""
 
+import os
+import sys
+import threading
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +14,7 @@ from actors.formulas import Formulas
 from actors.library_tables import value_tables
 from actors.library_values import window_values
 from actors.live_library import LiveLibrary
-from actors.live_models import _read
+from actors.live_models import BACKGROUND_NICENESS, _read
 from contracts import requests as rq
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor, UnknownSymbol
 from contracts.frames import encode
@@ -306,3 +310,13 @@ def test_a_registered_formula_stands_beside_the_catalogue_and_leaves_its_state(l
     assert "uses_a_shared_name" in live.day.ids
     kept = started(FactorLibrary)
     assert "uses_a_shared_name" in kept.formulas.registered
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness belongs to a whole process")
+def test_warming_steps_back_behind_requests(library):
+    library.live.begin("m", library.formulas).result(120)
+    behind = [thread for thread in threading.enumerate() if thread.name.startswith("library warm-up")]
+    assert behind
+    nice = {os.getpriority(os.PRIO_PROCESS, thread.native_id) for thread in behind}
+    assert nice == {BACKGROUND_NICENESS}
+    assert os.getpriority(os.PRIO_PROCESS, threading.main_thread().native_id) < BACKGROUND_NICENESS

@@ -4,7 +4,8 @@ import pytest
 from contracts import frames
 from contracts.settings import settings
 from launch.errors import StartError
-from launch.market import data_market, sample, take
+from launch.market import require_columns, take
+from launch.market_file import data_market, sample
 
 
 @pytest.fixture
@@ -93,3 +94,12 @@ def test_a_process_of_its_own_gives_the_same_market_and_the_same_reasons(tmp_pat
     assert take(tmp_path / "a.parquet", tmp_path, "mine") == data_market(tmp_path / "a.parquet", tmp_path, "mine")
     with pytest.raises(StartError, match="there is no file"):
         take(tmp_path / "none.parquet", tmp_path, None)
+
+
+def test_the_columns_of_a_file_are_checked_before_anything_is_read(tmp_path, table):
+    table.write_parquet(tmp_path / "a.parquet")
+    require_columns(tmp_path / "a.parquet", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet"]
+    table.drop("market_cap").write_parquet(tmp_path / "lacks.parquet")
+    with pytest.raises(StartError, match=r"lacks\.parquet lacks market_cap"):
+        require_columns(tmp_path / "lacks.parquet", tmp_path)

@@ -1,0 +1,35 @@
+"""The exposures of a few names on one date, from what a model keeps of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def exposure_matrix(
+    scores: NDArray[np.float64], known: NDArray[np.bool_], codes: NDArray[np.int16], n_sectors: int
+) -> NDArray[np.float64]:
+    """Give the rows of the exposure matrix of some names, without compiled code: readers of a few names need none.
+
+    Parameters
+    ----------
+    scores : float64 [n_styles, n_names]
+        Style scores; a missing one (NaN) counts as 0, the market's average.
+    known : bool [n_names]
+        Names with a cap on the date; the others' rows are 0.
+    codes : int16 [n_names]
+        Sector of each name; below 0 for none.
+    n_sectors : int
+
+    Returns
+    -------
+    float64 [n_names, 1 + n_sectors + n_styles]
+        1 for the market, one-hot sectors, style scores: the columns of `FactorModel.exposures`.
+    """
+    out = np.zeros((len(known), 1 + n_sectors + len(scores)))
+    out[:, 0] = 1.0
+    placed = np.flatnonzero(codes >= 0)
+    out[placed, 1 + codes[placed]] = 1.0
+    out[:, 1 + n_sectors :] = np.where(np.isnan(scores), 0.0, scores).T
+    out[~known] = 0.0
+    return out
