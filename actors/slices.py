@@ -19,7 +19,8 @@ from factors.settings import ModelSettings
 from store import ModelStore, Version
 
 SLICES_KEPT = 64
-VERSIONS_KEPT = 16
+OFTEN = 8
+"""Questions after which a slice keeps the exposures of all names; most days of a model are asked about once or twice."""
 
 
 class Slice:
@@ -51,6 +52,7 @@ class Slice:
         self.scores = self.day.scores
         self.known = self.day.known
         self.n_known = int(np.count_nonzero(self.known))
+        self._asked = 0
 
     @cached_property
     def exposures(self) -> np.ndarray:
@@ -61,9 +63,10 @@ class Slice:
         """Exposures of some names, float64 [n_columns, n_factors], as `FactorModel.exposures` gives them.
 
         1 for the market, one-hot sectors, style scores: a missing score counts as 0, the market's average. The row of a
-        name that is not covered is 0.
+        name that is not covered is 0. Once it is asked often the matrix of all names is kept.
         """
-        return self.day.exposures_of(columns)
+        self._asked += 1
+        return self.exposures[columns] if self._asked > OFTEN else self.day.exposures_of(columns)
 
     def scores_of(self, columns: np.ndarray) -> np.ndarray:
         """Style scores of some names, float64 [n_styles, n_columns]; a missing one counts as 0, as in exposures."""
