@@ -20,7 +20,7 @@ from store import ModelStore, Version
 
 SLICES_KEPT = 64
 OFTEN = 8
-"""Questions after which a slice keeps the exposures of all names; most days of a model are asked about once or twice."""
+"""Questions after which a slice keeps the exposures of all names; most days are asked about once or twice."""
 
 
 class Slice:
