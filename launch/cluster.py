@@ -66,6 +66,10 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
     set_default("RAY_worker_maximum_startup_concurrency", "8")
     # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.
     set_default("MALLOC_ARENA_MAX", "2")
+    # Arrays of up to a few MB come from the heap, which keeps them between answers: mapped anew, their pages
+    # took longer than the arithmetic. What is larger still goes back at once.
+    set_default("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
+    set_default("MALLOC_TRIM_THRESHOLD_", str(8 << 20))
     # A proxy that is slow to start on a busy machine is not a dead one.
     set_default("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     set_default("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "30")
