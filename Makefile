@@ -35,7 +35,7 @@ lint: .venv/.test ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: .venv/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|model|day|library|start
+bench: .venv/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|model|day|library|start|faults
 	@$(BIN)/python benchmarks/$(BENCH).py
 
 oracles: .venv-oracles/.ready ## install other people's implementations, which tests compare with, apart from the engine
