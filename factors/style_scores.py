@@ -62,6 +62,7 @@ STYLES: dict[str, Style] = {
     "dividend_yield": Style((("dtop", 1.0),), ("dtop",)),
     "short_term_reversal": Style((("strev", 1.0),), ("strev",)),
 }
+ROWS_A_THREAD = 64
 FITTED = ("beta", "hsigma", "dastd")
 
 
@@ -190,8 +191,13 @@ class StyleScores:
     def _made(self, name: str, fields: Mapping[str, Array], n_new: int) -> Array:
         """Make a series of the next dates; each row comes from the same row, so that threads may share them."""
         make = self._series[name].make
+        if n_new < 2 * ROWS_A_THREAD:
+            return make(fields)
         parts = spread(
-            lambda a, b: make({field: values[a:b] for field, values in fields.items()}), n_new, self.threads, 64
+            lambda a, b: make({field: values[a:b] for field, values in fields.items()}),
+            n_new,
+            self.threads,
+            ROWS_A_THREAD,
         )
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

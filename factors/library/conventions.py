@@ -92,10 +92,7 @@ PRESETS: dict[str, Conventions] = {
     "kunquant": Conventions(
         name="kunquant", window_fraction="round", adv="shares", ts_rank_scale="count", corr_zero_variance="zero"
     ),
-    "py_alpha_lib": Conventions(name="py_alpha_lib", window_fraction="round", adv="shares"),
-    "brain": Conventions(name="brain", rank_scale="unit", ts_rank_scale="unit", argmax_basis="days_ago", ddof=0),
     "qlib": Conventions(name="qlib", min_periods="one", corr_tolerance=2e-5, ema_seed="first"),
-    "toraniko_alpha101": Conventions(name="toraniko_alpha101", adv="shares"),
 }
 
 

@@ -34,13 +34,15 @@ def structural_volatility(
     """
     n_assets, n_factors = exposures.shape
     covered = ~np.isnan(exposures @ np.ones(n_factors))
-    used = mature & covered & (volatility > 0.0)
-    if used.sum() < MIN_ASSETS_PER_COEFFICIENT * n_factors or n_factors == 0:
+    # Positions, which numpy gathers rows by in a third of the time of a mask.
+    used = np.flatnonzero(mature & covered & (volatility > 0.0))
+    if used.size < MIN_ASSETS_PER_COEFFICIENT * n_factors or n_factors == 0:
         return np.full(n_assets, np.nan)
     positive = caps > 0.0
     weights = np.where(positive, caps, caps[positive].min() if positive.any() else 1.0)
     root = np.sqrt(np.sqrt(weights[used] / weights[used].mean()))
-    weighted, logs = exposures[used] * root[:, None], np.log(volatility[used])
+    weighted, logs = exposures[used], np.log(volatility[used])
+    weighted *= root[:, None]
     # The normal equations cost a tenth of a decomposition of the exposures, and a forecast needs no more digits.
     coefficients = np.linalg.pinv(weighted.T @ weighted, rcond=1e-10, hermitian=True) @ (weighted.T @ (logs * root))
     # Outside the range seen, the exponential of a linear fit means nothing.

@@ -20,6 +20,7 @@ from router import health as report
 from router.fleet import Member
 from router.operations import OPERATIONS, PLACEMENTS, Workload
 from router.placement import CLASS_PATHS
+from router.wire import pack_results, unpack_results
 from web.app import make_app
 from web.services import Services
 
@@ -48,7 +49,8 @@ class InProcessEngine:
             item = item._replace(payload={**payload, "request_id": item.request_id})
         actor = await asyncio.to_thread(self.actor, row.workload.value)
         results = await asyncio.to_thread(actor.call_light, [item])
-        return results[0]
+        # As it travels: values that are arrays in the actor arrive plain.
+        return unpack_results(pack_results(results))[0]
 
     async def health(self) -> dict[str, Any]:
         if "router" in self.down:

@@ -97,8 +97,5 @@ DIGESTS = {
     ("paper", 1): "6e972a4cbfd0",
     ("alpha101v", 1): "d81cab28cf07",
     ("kunquant", 1): "4b0d9237cc80",
-    ("py_alpha_lib", 1): "afc6bc1950a4",
-    ("brain", 1): "d81cab28cf07",
     ("qlib", 1): "8f20234789fb",
-    ("toraniko_alpha101", 1): "fb1e1a4c298a",
 }
