@@ -14,11 +14,12 @@ from actors.library_day import FORMS, LibraryDay
 from actors.library_tables import value_tables
 from actors.library_values import last_row, library_day, window_values
 from actors.live_models import LiveModels
+from actors.niceness import step_back
 from actors.panels import whole_panel
 from actors.queue import Answer
 from actors.slices import Slices, by_name, row_of, unknown_symbols
 from contracts.errors import EngineError, InvalidInput, UnknownFactor
-from contracts.work import Device
+from contracts.work import Device, WorkItem, WorkResult
 from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
 from factors.library.fields import computable, library_fields
 from factors.library.scores import cross_section, rank_correlations
@@ -62,6 +63,11 @@ class FactorLibrary(WorkloadActor):
             "registered": len(self.formulas.registered),
             "live_models": self.live.states(),
         }
+
+    def call_heavy(self, items: list[WorkItem]) -> list[WorkResult]:
+        """Answer long items, behind the short ones of every actor of the machine."""
+        step_back()
+        return super().call_heavy(items)
 
     # -- definitions
 

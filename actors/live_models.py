@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 import time
 import zipfile
@@ -24,12 +23,12 @@ import numpy as np
 from actors.formulas import Formulas
 from actors.live_library import LiveLibrary, made_of
 from actors.memory import give_back
+from actors.niceness import step_back
 from contracts.errors import EngineError, Unavailable
 from contracts.events import token, untoken
 from contracts.work import new_id
 from store import ModelStore, Version
 
-BACKGROUND_NICENESS = 10
 SAVE_EVERY_S = 60.0
 SAVE_EVERY_STEPS = 8
 """A state is saved when the last one is this old, or after so many days: fewer than the versions that a store keeps."""
@@ -62,7 +61,7 @@ class LiveModels:
         self._progress: dict[str, dict[str, Any]] = {}
         self._saved: dict[str, tuple[float, int]] = {}
         # One at a time: two warm-ups beside each other take as long, and twice the memory.
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="library warm-up", initializer=_step_back)
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="library warm-up", initializer=step_back)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Say of every model how far its library is."""
@@ -228,12 +227,6 @@ class LiveModels:
                 temporary.unlink(missing_ok=True)
         finally:
             give_back()  # the state was copied to be written
-
-
-def _step_back() -> None:
-    """Let every request go before this thread, which may compute for a minute: Linux counts by thread."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)
 
 
 def _read(path: Path, formulas: Formulas) -> Mapping[str, Any] | None:

@@ -14,7 +14,8 @@ from actors.formulas import Formulas
 from actors.library_tables import value_tables
 from actors.library_values import window_values
 from actors.live_library import LiveLibrary
-from actors.live_models import BACKGROUND_NICENESS, _read
+from actors.live_models import _read
+from actors.niceness import NICENESS
 from contracts import requests as rq
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor, UnknownSymbol
 from contracts.frames import encode
@@ -318,5 +319,5 @@ def test_warming_steps_back_behind_requests(library):
     behind = [thread for thread in threading.enumerate() if thread.name.startswith("library warm-up")]
     assert behind
     nice = {os.getpriority(os.PRIO_PROCESS, thread.native_id) for thread in behind}
-    assert nice == {BACKGROUND_NICENESS}
-    assert os.getpriority(os.PRIO_PROCESS, threading.main_thread().native_id) < BACKGROUND_NICENESS
+    assert nice == {NICENESS}
+    assert os.getpriority(os.PRIO_PROCESS, threading.main_thread().native_id) < NICENESS
