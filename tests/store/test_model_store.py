@@ -1,5 +1,7 @@
 """The store: versions are values, commits are atomic, repeats make nothing."""
 
+import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -222,6 +224,42 @@ def test_a_writer_killed_around_the_commit_leaves_the_old_or_the_new_version_who
     again = fresh.commit("m", state(2, 1, ("A",)), base=1, request_id="r2", operation="append_day", append=True)
     assert again.manifest.version == 2
     assert fresh.head("m").manifest.n_dates == 3
+
+
+def test_a_full_disk_at_any_point_of_a_commit_leaves_a_whole_version_and_the_write_can_be_repeated(tmp_path):
+    def append(store: ModelStore) -> int:
+        added = state(2, 1, ("A", "B"))
+        version = store.commit("m", added, base=1, request_id="r2", operation="append_day", append=True)
+        return version.manifest.version
+
+    fsync, room = os.fsync, 0
+    while True:
+        store = ModelStore(tmp_path / str(room), keep_versions=3)
+        store.commit("m", state(0, 2, ("A", "B")), base=0, request_id="r1", operation="create_model")
+        left = room
+
+        def full(descriptor: int) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(descriptor)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with contextlib.suppress(OSError):
+                append(store)
+                break
+        left_over = ModelStore(tmp_path / str(room), keep_versions=3)
+        head = left_over.head("m")
+        assert head.manifest.n_dates == head.manifest.version + 1
+        assert np.isfinite(head.day_asset("returns")).all()
+        assert append(left_over) == 2
+        np.testing.assert_array_equal(
+            left_over.head("m").day_asset("returns")[2], state(2, 1, ("A", "B")).day_asset["returns"][0]
+        )
+        room += 1
+    assert room >= 5
 
 
 def test_parts_of_a_commit_that_was_cut_off_are_swept_once_they_are_old(store):
