@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 
-NICENESS = 10
+NICENESS = 19
+"""The most there is: Ray starts its workers at 15, and only root could go below what a thread has."""
 
 
 def step_back() -> None:
