@@ -71,7 +71,8 @@ class RouterClient:
         while self._table is None:
             try:
                 self._router = await asyncio.to_thread(ray.get_actor, ROUTER, NAMESPACE)
-                packed = await asyncio.wait_for(self._router.table.remote(0, 0.0), deadline - time.monotonic())
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    packed = await self._router.table.remote(0, 0.0)
                 self._table = await asyncio.to_thread(unpack_table, packed)
             except (ValueError, RayError, TimeoutError) as error:
                 if time.monotonic() > deadline:
@@ -168,7 +169,9 @@ class RouterClient:
     async def _from_router(self, method: str, *args: Any, timeout_s: float) -> Any:
         """Call a method of the router; raises `TimeoutError` and Ray's errors."""
         remote = getattr(self._router, method)
-        return await asyncio.wait_for(remote.remote(*args), max(0.0, timeout_s))
+        # Not `wait_for`: before Python 3.12 it loses a cancellation that comes with the answer, and `close` would wait.
+        async with asyncio.timeout(max(0.0, timeout_s)):
+            return await remote.remote(*args)
 
     async def _watch(self) -> None:
         """Follow the route table for ever; a router that comes back is told again what was reported to it."""

@@ -103,7 +103,8 @@ class Router:
     async def _until_change(self, timeout_s: float) -> None:
         assert self._change is not None
         try:
-            await asyncio.wait_for(self._change.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._change.wait()
         except TimeoutError:
             return
 
@@ -232,7 +233,8 @@ async def _stats(handle: Any) -> dict[str, Any] | None:
     if handle is None:
         return None
     try:
-        stats: dict[str, Any] = await asyncio.wait_for(handle.stats.remote(), STATS_S)
+        async with asyncio.timeout(STATS_S):
+            stats: dict[str, Any] = await handle.stats.remote()
     except (RayError, TimeoutError):
         return None
     return stats

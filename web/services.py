@@ -112,7 +112,8 @@ async def within(seconds: float, call: Awaitable[dict[str, Any]] | None) -> tupl
     if call is None:
         return None, "not connected"
     try:
-        return await asyncio.wait_for(call, seconds), None
+        async with asyncio.timeout(seconds):
+            return await call, None
     except TimeoutError:
         return None, f"no answer within {seconds:g} s"
     except Exception as error:  # noqa: BLE001  # whatever a dead component raises is shown as its state
