@@ -42,6 +42,7 @@ TICK_S = 1.0
 RECORD_EVERY = 5
 NATS_PAUSE_S = 10.0
 """After nats-server ended, so long passes before it is started again: long enough to be seen, and no storm."""
+WATCH_S = 0.01
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -397,9 +398,9 @@ class _Run:
             # Calls under way when Ray is shut down would abort the process.
             self.loop.stop(0.5)
         if self.cluster is not None:
-            _bounded(self._stop_ray, RAY_STOP_S)
+            self._bounded(self._stop_ray, RAY_STOP_S)
         if self.nats is not None:
-            _bounded(self.nats.stop, NATS_STOP_S)
+            self._bounded(self.nats.stop, NATS_STOP_S)
         end(self.known | set(descendants()), GRACE_S)
         # A step of the start that was still under way may have begun something meanwhile.
         until = time.monotonic() + GRACE_S
@@ -408,6 +409,18 @@ class _Run:
         self.run_dir.record.clear()
         self.run_dir.release()
         self.console.print(f"stopped in {time.monotonic() - began:.1f} s", markup=False)
+
+    def _bounded(self, work: Callable[[], object], limit_s: float) -> None:
+        """Do a step of the end for at most `limit_s` seconds; what it leaves is killed afterwards.
+
+        What is born meanwhile is noted while its parent lives: once that is gone, nothing tells whose child it was.
+        """
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        until = time.monotonic() + limit_s
+        while thread.is_alive() and time.monotonic() < until:
+            self.known.update(descendants())
+            thread.join(WATCH_S)
 
     def _kill_all(self) -> None:
         """Kill everything that is known of, and this process; the next run finds what was missed in the record."""
@@ -444,13 +457,6 @@ def _beside(work: Callable[[], T]) -> Future[T]:
 
     threading.Thread(target=body, daemon=True).start()
     return future
-
-
-def _bounded(work: Any, limit_s: float) -> None:
-    """Do a step of the end for at most `limit_s` seconds; what it leaves is killed afterwards."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(limit_s)
 
 
 def _processes(pid: int | None) -> list[Known]:
