@@ -332,8 +332,8 @@ class _Run:
     def _job(self) -> list[str]:
         """Give the exact line that submits the recompute job."""
         assert self.market is not None
-        if self.cluster.dashboard is None:
-            return ["the cluster has no dashboard, which takes jobs"]
+        if self.cluster.no_jobs is not None:
+            return [self.cluster.no_jobs]
         ray = Path(sys.executable).with_name("ray")
         secret = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={shlex.quote(str(self.run_dir.token_path()))} "
         access = secret if os.environ.get("RAY_AUTH_MODE") == "token" else ""

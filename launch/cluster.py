@@ -14,12 +14,14 @@ from typing import Any
 from contracts.settings import NAMESPACE, Settings
 from launch.errors import StartError
 from launch.node import device_resources
-from launch.ports import free_port
+from launch.ports import free_port, holder, is_free
 from launch.run_dir import RunDir
 
 MAX_ONGOING_REQUESTS = 4096
 """Requests inside the HTTP replica; the engine's own queues refuse (429) long before, with a reason."""
 SERVE_ATTEMPTS = 5
+JOB_AGENT_PORT = 52365
+"""Where Ray's job agent listens; `ray.init` does not let one choose it, so one Ray of a machine has it."""
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Cluster:
         Where its sockets and logs are; None when it is not ours.
     ports
         Ports that the HTTP proxy opens beside the HTTP face, by what they are.
+    no_jobs
+        Why it takes no submitted jobs; None when it does.
     """
 
     address: str
@@ -45,6 +49,7 @@ class Cluster:
     local: bool
     temp: Path | None
     ports: dict[str, int] = field(default_factory=dict)
+    no_jobs: str | None = None
 
 
 def uses_haproxy(current: Settings) -> bool:
@@ -115,9 +120,12 @@ def connect(current: Settings, run_dir: RunDir, ports: dict[str, int]) -> Cluste
             context = ray.init(address=address, **common)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise StartError(f"RAY_ADDRESS: no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
-        return Cluster(address, _url(context.dashboard_url), local=False, temp=None, ports=ports)
+        url = _url(context.dashboard_url)
+        no_jobs = None if url else "the cluster has no dashboard, which takes jobs"
+        return Cluster(address, url, local=False, temp=None, ports=ports, no_jobs=no_jobs)
     temp = run_dir.short_temp()
     group = os.getpgrp()
+    no_jobs = why_no_jobs()
     # The devices are the custom resources; Ray would offer an Apple GPU a second time under its own name.
     context = ray.init(
         address="local",
@@ -136,7 +144,20 @@ def connect(current: Settings, run_dir: RunDir, ports: dict[str, int]) -> Cluste
         # its own; the terminal would then send Ctrl-C to make, and not to us.
         os.setpgid(0, group)
     gcs = str(ray.get_runtime_context().gcs_address)
-    return Cluster(gcs, _url(context.dashboard_url), local=True, temp=temp, ports=ports)
+    # As `ray start` notes it: without it a job's driver is sent to any Ray that runs on the machine.
+    (temp / "ray_current_cluster").write_text(gcs)
+    return Cluster(gcs, _url(context.dashboard_url), local=True, temp=temp, ports=ports, no_jobs=no_jobs)
+
+
+def why_no_jobs() -> str | None:
+    """Say that the port of Ray's job agent is taken, and by whom; None when it is free."""
+    if is_free("127.0.0.1", JOB_AGENT_PORT):
+        return None
+    by = holder(JOB_AGENT_PORT)
+    return (
+        f"this run takes no jobs: port {JOB_AGENT_PORT}, where Ray's job agent listens, is in use"
+        f"{f' by {by}' if by else ''}; end that and start again"
+    )
 
 
 def _url(dashboard: str | None) -> str | None:
