@@ -12,7 +12,7 @@ MARK = "TEST_FOLDER_OF_THE_ENGINE"
 KILL_S = 2.0
 
 
-def processes_of(mark: str) -> list[psutil.Process]:
+def processes_of(mark: str, name: str = MARK) -> list[psutil.Process]:
     """Find the living processes that carry the mark, whoever is their parent now; not this one, nor those above it."""
     above = {process.pid for process in psutil.Process().parents()}
     found = []
@@ -20,7 +20,7 @@ def processes_of(mark: str) -> list[psutil.Process]:
         if process.pid == os.getpid() or process.pid in above:
             continue
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(name) == mark and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
