@@ -26,7 +26,7 @@ from contracts.work import State
 from launch import market as markets
 from launch.errors import StartError
 from launch.ports import require_free
-from launch.processes import Known, descendants, end
+from launch.processes import MARK, Known, adopt_orphans, descendants, end, marked
 from launch.run_dir import RunDir
 
 READY_S = 120.0
@@ -42,7 +42,6 @@ TICK_S = 1.0
 RECORD_EVERY = 5
 NATS_PAUSE_S = 10.0
 """After nats-server ended, so long passes before it is started again: long enough to be seen, and no storm."""
-WATCH_S = 0.01
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -157,6 +156,7 @@ class _Run:
         left = self.run_dir.sweep()
         if left:
             self.console.print(f"ended what a killed run left behind: {', '.join(left)}", markup=False)
+        os.environ[MARK] = str(self.run_dir.path)
         if self.options.data is not None:
             markets.require_columns(self.options.data, self.run_dir.path)  # before anything is started for it
         require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
@@ -384,6 +384,7 @@ class _Run:
     def stop(self) -> None:
         """End everything that this run started, in reverse order, and check that it is gone."""
         began = time.monotonic()
+        adopt_orphans()
         if self.nats_starts is not None:
             # A server on its way is nobody's child for a moment.
             with contextlib.suppress(Exception):
@@ -401,31 +402,29 @@ class _Run:
             self._bounded(self._stop_ray, RAY_STOP_S)
         if self.nats is not None:
             self._bounded(self.nats.stop, NATS_STOP_S)
-        end(self.known | set(descendants()), GRACE_S)
+        end(self.known | self._ours(), GRACE_S)
         # A step of the start that was still under way may have begun something meanwhile.
         until = time.monotonic() + GRACE_S
-        while (left := descendants()) and time.monotonic() < until:
+        while (left := self._ours()) and time.monotonic() < until:
             end(left, 0.0)
         self.run_dir.record.clear()
         self.run_dir.release()
         self.console.print(f"stopped in {time.monotonic() - began:.1f} s", markup=False)
 
-    def _bounded(self, work: Callable[[], object], limit_s: float) -> None:
-        """Do a step of the end for at most `limit_s` seconds; what it leaves is killed afterwards.
+    def _ours(self) -> set[Known]:
+        found = {*descendants(), *marked(self.run_dir.path)}
+        return {row for row in found if row.process() is not None}
 
-        What is born meanwhile is noted while its parent lives: once that is gone, nothing tells whose child it was.
-        """
+    def _bounded(self, work: Callable[[], object], limit_s: float) -> None:
+        """Do a step of the end for at most `limit_s` seconds; what it leaves is killed afterwards."""
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        until = time.monotonic() + limit_s
-        while thread.is_alive() and time.monotonic() < until:
-            self.known.update(descendants())
-            thread.join(WATCH_S)
+        thread.join(limit_s)
 
     def _kill_all(self) -> None:
         """Kill everything that is known of, and this process; the next run finds what was missed in the record."""
         try:
-            end(self.known | set(descendants()), 0.0)
+            end(self.known | self._ours(), 0.0)
         finally:
             os._exit(1)
 

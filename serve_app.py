@@ -5,13 +5,18 @@ No mathematics is here: a replica of the application checks requests, calls the 
 
 from __future__ import annotations
 
+import os
 import sys
 
 if __name__ == "__main__":
     # Before Ray is imported: the foreground sets what Ray and Serve read from the environment at import.
     from foreground import main
 
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is ended. A Ray whose start was cut off by a signal can crash while its libraries are unloaded.
+    os._exit(code)
 
 import asyncio
 import contextlib

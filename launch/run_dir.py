@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.errors import StartError
-from launch.processes import ProcessRecord, end
+from launch.processes import ProcessRecord, end, marked
 
 KEPT_SESSIONS = 2
 """Ray sessions (logs) kept in the run's temporary folder, the newest included."""
@@ -86,7 +86,7 @@ class RunDir:
 
     def sweep(self) -> list[str]:
         """End what a killed run left and remove its half-finished uploads; gives the names of the processes ended."""
-        left = end(self.record.read(), REMEMBER_S)
+        left = end({*self.record.read(), *marked(self.path)}, REMEMBER_S)
         self.record.clear()
         shutil.rmtree(self.path / "uploads", ignore_errors=True)
         return sorted({row.name for row in left})

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -5,8 +6,19 @@ import psutil
 import pytest
 
 from launch.ports import PortInUseError, free_port, require_free
-from launch.processes import Known, ProcessRecord, descendants, end
+from launch.processes import MARK, Known, ProcessRecord, descendants, end, marked
 from launch.run_dir import AlreadyRunningError, RunDir, is_held
+
+ORPHANS = """
+import subprocess, sys
+from launch.processes import adopt_orphans, descendants, end
+adopt_orphans()
+middle = "import subprocess, sys; print(subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL).pid)"
+born = int(subprocess.run([sys.executable, "-c", middle], stdout=subprocess.PIPE, check=True).stdout)
+assert [row.pid for row in descendants()] == [born]
+end(descendants(), 5.0)
+assert descendants() == []
+"""
 
 
 @pytest.fixture
@@ -69,6 +81,26 @@ def test_what_a_killed_run_left_is_ended_by_the_next(tmp_path, sleeper):
     assert not psutil.pid_exists(sleeper.pid)
     assert fresh.sweep() == []
     fresh.release()
+
+
+def test_what_a_killed_run_had_no_time_to_note_is_found_by_its_mark(tmp_path):
+    environment = {**os.environ, MARK: str(tmp_path)}
+    command = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, **pipes) as orphan, subprocess.Popen(command, **pipes) as other:
+        assert orphan.stdout.readline() == other.stdout.readline() == b"\n"
+        assert [row.pid for row in marked(tmp_path)] == [orphan.pid]
+        fresh = RunDir(tmp_path)
+        assert len(fresh.sweep()) == 1
+        assert marked(tmp_path) == []
+        assert other.poll() is None
+        fresh.release()
+        other.stdin.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to another process than the first")
+def test_what_loses_its_parent_during_the_end_is_ended_too():
+    subprocess.run([sys.executable, "-c", ORPHANS], check=True, timeout=60)
 
 
 def test_a_process_that_got_the_number_of_an_ended_one_is_left_alone(tmp_path, sleeper):
