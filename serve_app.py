@@ -54,6 +54,7 @@ async def _connect(services: Services) -> None:
 
 async def _until_connected(services: Services) -> None:
     import engine
+    from bus.face_process import settle
 
     while services.face is None:
         try:
@@ -67,6 +68,7 @@ async def _until_connected(services: Services) -> None:
             continue
         services.client, services.bridge = connection.client, connection.bridge
         services.close = connection.close
+        settle()
         services.face = connection.face
 
 

@@ -37,7 +37,8 @@ class _Ticket:
         self.results: list[WorkResult | None] = [None] * len(items)
         self.left = len(items)
         self.promoted = False
-        self.wake = threading.Event()
+        # Only a ticket that waits for another thread has one.
+        self.wake: threading.Event | None = None
 
 
 class _Entry:
@@ -117,8 +118,10 @@ class LaneQueue:
             combiner = ticket.left > 0 and not self._combining
             if combiner:
                 self._combining = True
-        if ticket.left and not combiner:
-            combiner = self._wait(ticket, max(item.deadline for item in items))
+            elif ticket.left:
+                ticket.wake = threading.Event()
+        if ticket.wake is not None:
+            combiner = self._wait(ticket, ticket.wake, max(item.deadline for item in items))
         if combiner:
             self._combine(ticket)
         return [result for result in ticket.results if result is not None]
@@ -143,9 +146,9 @@ class LaneQueue:
         error = QueueFull(f"{self._waiting} requests are waiting; ask again in {retry} s", retry_after_s=retry)
         self._settle(ticket, index, item, error, CPU, 0.0, 0.0)
 
-    def _wait(self, ticket: _Ticket, deadline: float) -> bool:
+    def _wait(self, ticket: _Ticket, wake: threading.Event, deadline: float) -> bool:
         """Wait until the ticket is answered or made combiner (True); past its last deadline, answer it with that."""
-        woken = ticket.wake.wait(max(0.0, deadline - time.time()))
+        woken = wake.wait(max(0.0, deadline - time.time()))
         with self._mutex:
             if ticket.promoted:
                 return True
@@ -180,7 +183,8 @@ class LaneQueue:
                 if self._heap:
                     following = self._heap[0].ticket
                     following.promoted = True
-                    following.wake.set()
+                    if following.wake is not None:
+                        following.wake.set()
 
     def _take(self) -> list[_Entry]:
         """Take the best items, up to the batch's limits; those whose deadline passed are answered with that."""
@@ -255,5 +259,5 @@ class LaneQueue:
         if ticket.results[index] is None:
             ticket.results[index] = result
             ticket.left -= 1
-            if not ticket.left:
+            if not ticket.left and ticket.wake is not None:
                 ticket.wake.set()

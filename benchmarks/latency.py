@@ -5,7 +5,7 @@ subscriber, and a FastAPI application on the same Serve proxy, each passing the 
 actor that returns them. Clients run in a process of their own (latency_client.py), take turns between engine and echo
 with the same bodies, and check every answer.
 
-    python benchmarks/latency.py [--calls 600] [--rounds 5] [--json FILE]
+    python benchmarks/latency.py [--calls 1500] [--rounds 11] [--json FILE]
 """
 
 import argparse
@@ -271,8 +271,8 @@ def report(measured: dict[str, Any]) -> tuple[dict[str, float], bool]:
 def main() -> int:
     """Run everything; the exit code is 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=600, help="calls one at a time, of each kind")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds with 64 in flight, of each kind")
+    parser.add_argument("--calls", type=int, default=1500, help="calls one at a time, of each kind")
+    parser.add_argument("--rounds", type=int, default=11, help="rounds with 64 in flight, of each kind")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     machine = f"{platform.platform()}, {os.cpu_count()} CPUs"

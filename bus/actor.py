@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bus.bridge import Bridge
+from bus.face_process import settle
 from bus.outbox import Outbox
 from contracts.settings import Settings, settings
 from contracts.work import State
@@ -36,6 +37,7 @@ class BridgeActor:
             try:
                 client = client or await RouterClient(self._settings).start()
                 bridge = Bridge(self._settings, client)
+                settle()
                 await bridge.start()
                 self._bridge = bridge
             except Exception as error:  # noqa: BLE001  no router yet, no disk, ...: told, and tried again

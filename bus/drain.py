@@ -30,7 +30,7 @@ ACK_TIMEOUT_S = 5.0
 CHECK_S = 1.0
 REMOVE_BATCH = 256
 """Acknowledged events are removed so many at a time, or at rest: one transaction for many."""
-CHECKPOINT_BYTES = 4 * 2**20
+CHECKPOINT_BYTES = 16 * 2**20
 HEADER_ALLOWANCE = 8192
 
 

@@ -251,12 +251,18 @@ def _event_id(calculation: Mapping[str, Any], what: str) -> str:
 
 def _fill(template: str, operation: Operation, fields: Mapping[str, Any]) -> str:
     """Put the request's own names into an event subject, each as one token."""
-    names = {
-        "portfolio_id": fields.get("portfolio_id") or DEFAULT_PORTFOLIO,
-        "model_id": fields.get("model_id") or "",
-        "symbol": fields.get("symbol") or "",
-        "factor_type": operation.factor_type,
-    }
+    return _filled(
+        template,
+        fields.get("portfolio_id") or DEFAULT_PORTFOLIO,
+        fields.get("model_id") or "",
+        fields.get("symbol") or "",
+        operation.factor_type,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _filled(template: str, portfolio_id: str, model_id: str, symbol: str, factor_type: str) -> str:
+    names = {"portfolio_id": portfolio_id, "model_id": model_id, "symbol": symbol, "factor_type": factor_type}
     return template.format_map({name: token(text) for name, text in names.items() if f"{{{name}}}" in template})
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from factors.errors import FactorError, NonFiniteError
-from factors.risk.arrays import BoolArray, FloatArray, IntArray, as_matrix, as_vector
+from factors.risk.arrays import BoolArray, FloatArray, as_matrix, as_vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,30 +108,6 @@ def portfolio_exposures(weights: FloatArray, X: FloatArray) -> FloatArray:
     matrix = as_matrix("exposures", X)
     W = as_matrix("weights", weights, columns=matrix.shape[0], finite=True)
     exposures: FloatArray = W @ _known_exposures(W, matrix)
-    return exposures
-
-
-def holdings_exposures(columns: IntArray, weights: FloatArray, starts: IntArray, X: FloatArray) -> FloatArray:
-    r"""Return :math:`x_p = \sum_{i \in p} w_{pi} X_i` for portfolios given by their holdings, one after another.
-
-    The same as `portfolio_exposures`, without touching what nobody holds: a hundred names of three thousand cost a
-    thirtieth of the product.
-
-    Parameters
-    ----------
-    columns, weights
-        `[n_holdings]` positions on the asset axis and weights, finite.
-    starts
-        `[P]` where each portfolio begins; none is empty.
-    X
-        `[N, K]`, finite.
-
-    Returns
-    -------
-    FloatArray
-        `[P, K]`.
-    """
-    exposures: FloatArray = np.add.reduceat(X[columns] * weights[:, None], starts, axis=0)
     return exposures
 
 

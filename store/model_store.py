@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from store.manifest import Block, Manifest
 from store.parts import sync_folder, write_part
 from store.version import DAY, DAY_ASSET, StoredState, Version
 
+MANIFEST = "manifest.json"
 MERGE_DAYS = 32
 """Blocks shorter than this become one when together they hold as many days: appends stay small, reads stay few, and no
 commit rewrites more."""
@@ -49,6 +50,14 @@ class StateLike(Protocol):
     def meta(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
+class _Seen(NamedTuple):
+    """A model's newest version as it was found last, and what tells whether its manifest is still the same file."""
+
+    path: Path
+    signature: tuple[int, int]
+    version: Version
+
+
 class ModelStore:
     """Opens, lists, commits and deletes models below `root`.
 
@@ -64,7 +73,7 @@ class ModelStore:
         self.root = root / "models"
         self.keep_versions = keep_versions
         self.counters = {"commits": 0, "conflicts": 0, "repeats": 0, "versions_retired": 0, "parts_swept": 0}
-        self._seen: dict[str, tuple[tuple[int, int], Version]] = {}
+        self._seen: dict[str, _Seen] = {}
         self._files: dict[Path, set[str]] = {}
         self.root.mkdir(parents=True, exist_ok=True)
 
@@ -81,20 +90,20 @@ class ModelStore:
 
     def _current(self, model_id: str) -> Version | None:
         """Open the newest version, a deletion too, or None."""
-        folder = self._folder(model_id)
-        path = folder / "manifest.json"
+        seen = self._seen.get(model_id)
+        # Every answer comes by here: to put the path together again would cost more than to look at the file.
+        path = seen.path if seen else self._folder(model_id) / MANIFEST
         try:
             status = path.stat()
         except FileNotFoundError:
             return None
         signature = (status.st_ino, status.st_mtime_ns)
-        seen = self._seen.get(model_id)
-        if seen is None or seen[0] != signature:
-            before = seen[1] if seen else None
+        if seen is None or seen.signature != signature:
+            before = seen.version if seen else None
             manifest = Manifest.from_bytes(path.read_bytes(), before.manifest if before else None)
-            seen = (signature, Version(folder / "parts", manifest, before))
+            seen = _Seen(path, signature, Version(self._folder(model_id) / "parts", manifest, before))
             self._seen[model_id] = seen
-        return seen[1]
+        return seen.version
 
     def version(self, model_id: str, version: int) -> Version:
         """Open one kept version. Raises `UnknownModel` when it never was or was retired."""
@@ -190,7 +199,7 @@ class ModelStore:
     @staticmethod
     def _newest(folder: Path) -> Manifest | None:
         try:
-            return Manifest.from_bytes((folder / "manifest.json").read_bytes())
+            return Manifest.from_bytes((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
             return None
 
@@ -234,7 +243,7 @@ class ModelStore:
         if (folder / "parts").exists():
             sync_folder(folder / "parts")
         kept = folder / "versions" / f"{manifest.version:08d}.json"
-        for path in (kept, folder / "manifest.json"):
+        for path in (kept, folder / MANIFEST):
             temporary = folder / f".{new_id()}.tmp"
             with temporary.open("xb") as out:
                 out.write(content)
