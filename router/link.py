@@ -1,7 +1,8 @@
 """The line from one process to one lane of one actor: natural batching, priority, bounds and deadlines.
 
 While a call is in flight later items wait and leave together as the next call, so nothing waits at low load and the
-cost of a call is shared at high load. Everything runs on the event loop that submits; Ray's callback only hands results
+cost of a call is shared at high load; when many wait there are two calls, so that the actor need not wait for us nor we
+for it. Everything runs on the event loop that submits; Ray's callback only hands results
 to it.
 """
 
@@ -24,6 +25,8 @@ from router.wire import pack_items, unpack_results
 
 LIGHT_IN_FLIGHT = 1
 """Calls in flight before items wait for each other."""
+SECOND_CALL_ITEMS = 8
+"""So many waiting items are worth a second call: the actor computes one while we pack and read the other."""
 OVERTAKING_IN_FLIGHT = 4
 """Calls in flight when an item of a higher priority than all of them comes: it need not wait for their answers."""
 HEAVY_IN_FLIGHT = 8
@@ -71,6 +74,7 @@ class ActorLink:
         self._meter = Meter()
         self._waiting: list[_Entry] = []
         self._in_flight: dict[int, int] = {}
+        self._items_in_flight = 0
         self._sequence = 0
         self._loop = asyncio.get_running_loop()
 
@@ -116,13 +120,19 @@ class ActorLink:
         n_flying = len(self._in_flight)
         if n_flying < self._in_flight_limit:
             return True
+        if n_flying == 1 and len(self._waiting) >= max(SECOND_CALL_ITEMS, self._items_in_flight // 2):
+            return True
         return n_flying < OVERTAKING_IN_FLIGHT and priority > max(self._in_flight.values())
 
     def _take(self) -> list[_Entry]:
         """Take the best waiting items, up to the call's limits; those that nobody waits for any more are dropped."""
         batch: list[_Entry] = []
         predicted = 0.0
-        while self._waiting and len(batch) < self._batch_limit:
+        limit = self._batch_limit
+        if not self._in_flight and len(self._waiting) >= 2 * SECOND_CALL_ITEMS:
+            # The second call takes the other half: two calls of like size keep both sides at work.
+            limit = min(limit, (len(self._waiting) + 1) // 2)
+        while self._waiting and len(batch) < limit:
             best = self._waiting[0]
             if not best.future.done():
                 cost = self._meter.expected_s(best.item.operation)
@@ -137,6 +147,7 @@ class ActorLink:
         self._sequence += 1
         number = self._sequence
         self._in_flight[number] = max(entry.item.priority for entry in batch)
+        self._items_in_flight += len(batch)
         try:
             answer: Future[bytes] = self._method.remote(pack_items([entry.item for entry in batch])).future()
         except RayError as error:
@@ -155,6 +166,7 @@ class ActorLink:
         self, number: int, batch: list[_Entry], results: Sequence[WorkResult] | None, error: BaseException | None
     ) -> None:
         self._in_flight.pop(number, None)
+        self._items_in_flight -= len(batch)
         if results is None:
             lost = _meaning(error)
             for entry in batch:

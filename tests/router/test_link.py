@@ -10,7 +10,7 @@ from ray.exceptions import ActorUnavailableError
 from contracts.errors import DeadlineExceeded, QueueFull
 from contracts.settings import Settings
 from contracts.work import Lane, Priority, WorkResult, work_item
-from router.link import OVERTAKING_IN_FLIGHT, ActorGone, ActorLink, Links
+from router.link import OVERTAKING_IN_FLIGHT, SECOND_CALL_ITEMS, ActorGone, ActorLink, Links
 from router.wire import pack_results, unpack_items
 
 DEADLINE_S = 20.0
@@ -67,6 +67,48 @@ def test_nothing_waits_at_low_load_and_what_came_meanwhile_leaves_together():
         assert [await value(f) for f in futures[1:4]] == ["1", "2", "3"]
         actor.answer(2)
         assert [await value(f) for f in futures[4:]] == ["4", "5"]
+
+    asyncio.run(scenario())
+
+
+def test_many_waiting_items_are_a_second_call_and_no_third():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        for i in range(SECOND_CALL_ITEMS):
+            link.submit(item(str(i)))
+        assert [len(names) for names in actor.names()] == [1]
+        link.submit(item("one more"))
+        assert [len(names) for names in actor.names()] == [1, SECOND_CALL_ITEMS]
+        for i in range(4 * SECOND_CALL_ITEMS):
+            link.submit(item(f"later {i}"))
+        assert len(actor.calls) == 2
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_for_a_large_call_leaves_in_two_halves():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        large, few = 5 * SECOND_CALL_ITEMS, SECOND_CALL_ITEMS
+        first = link.submit(item("first"))
+        second = [link.submit(item(f"second {i}")) for i in range(few)]
+        third = [link.submit(item(f"third {i}")) for i in range(large)]
+        actor.answer(0)
+        actor.answer(1)
+        assert await value(first) == "first"
+        assert [await value(future) for future in second] == [f"second {i}" for i in range(few)]
+        assert [len(names) for names in actor.names()] == [1, few, large]
+        # Fewer than half of what is in flight wait for it.
+        last = [link.submit(item(f"last {i}")) for i in range(2 * few)]
+        assert len(actor.calls) == 3
+        actor.answer(2)
+        assert [await value(future) for future in third] == [f"third {i}" for i in range(large)]
+        assert [len(names) for names in actor.names()] == [1, few, large, few, few]
+        actor.answer(4)
+        actor.answer(3)
+        assert [await value(future) for future in last] == [f"last {i}" for i in range(2 * few)]
 
     asyncio.run(scenario())
 
