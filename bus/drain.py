@@ -31,6 +31,7 @@ CHECK_S = 1.0
 REMOVE_BATCH = 256
 """Acknowledged events are removed so many at a time, or at rest: one transaction for many."""
 CHECKPOINT_BYTES = 16 * 2**20
+"""A log of this size is moved into the database: two fsyncs for some thousand events."""
 HEADER_ALLOWANCE = 8192
 
 

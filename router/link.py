@@ -2,8 +2,7 @@
 
 While a call is in flight later items wait and leave together as the next call, so nothing waits at low load and the
 cost of a call is shared at high load; when many wait there are two calls, so that the actor need not wait for us nor we
-for it. Everything runs on the event loop that submits; Ray's callback only hands results
-to it.
+for it. Everything runs on the event loop that submits; Ray's callback only hands results to it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import heapq
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray.exceptions import RayError, RayTaskError
 
@@ -50,6 +49,13 @@ class _Entry:
         return self.key < other.key
 
 
+class _Call(NamedTuple):
+    """A call in flight: the best priority in it, and how many items."""
+
+    priority: int
+    n_items: int
+
+
 class ActorLink:
     """Sends items to one lane of one actor, and gives each its own future.
 
@@ -73,8 +79,7 @@ class ActorLink:
         self._ages_s = current.low_priority_ages_s
         self._meter = Meter()
         self._waiting: list[_Entry] = []
-        self._in_flight: dict[int, int] = {}
-        self._items_in_flight = 0
+        self._in_flight: dict[int, _Call] = {}
         self._sequence = 0
         self._loop = asyncio.get_running_loop()
 
@@ -120,9 +125,10 @@ class ActorLink:
         n_flying = len(self._in_flight)
         if n_flying < self._in_flight_limit:
             return True
-        if n_flying == 1 and len(self._waiting) >= max(SECOND_CALL_ITEMS, self._items_in_flight // 2):
+        best, n_items = max(self._in_flight.values())
+        if n_flying == 1 and len(self._waiting) >= max(SECOND_CALL_ITEMS, n_items // 2):
             return True
-        return n_flying < OVERTAKING_IN_FLIGHT and priority > max(self._in_flight.values())
+        return n_flying < OVERTAKING_IN_FLIGHT and priority > best
 
     def _take(self) -> list[_Entry]:
         """Take the best waiting items, up to the call's limits; those that nobody waits for any more are dropped."""
@@ -146,8 +152,7 @@ class ActorLink:
     def _send(self, batch: list[_Entry]) -> None:
         self._sequence += 1
         number = self._sequence
-        self._in_flight[number] = max(entry.item.priority for entry in batch)
-        self._items_in_flight += len(batch)
+        self._in_flight[number] = _Call(max(entry.item.priority for entry in batch), len(batch))
         try:
             answer: Future[bytes] = self._method.remote(pack_items([entry.item for entry in batch])).future()
         except RayError as error:
@@ -166,7 +171,6 @@ class ActorLink:
         self, number: int, batch: list[_Entry], results: Sequence[WorkResult] | None, error: BaseException | None
     ) -> None:
         self._in_flight.pop(number, None)
-        self._items_in_flight -= len(batch)
         if results is None:
             lost = _meaning(error)
             for entry in batch:
