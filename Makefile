@@ -24,7 +24,7 @@ help: ## print this list
 
 run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample
 	@$(BIN)/python -m factors.warm
-	@exec $(BIN)/python serve_app.py $(if $(DATA),--data '$(DATA)')
+	@exec $(BIN)/python -m launch $(if $(DATA),--data '$(DATA)')
 
 test: .venv/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
 	@$(BIN)/python -m factors.warm

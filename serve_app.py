@@ -1,22 +1,9 @@
-"""The HTTP face: ``serve run serve_app:app``, and ``python serve_app.py`` for `make run`.
+"""The HTTP face: ``serve run serve_app:app``.
 
 No mathematics is here: a replica of the application checks requests, calls the engine, and shapes answers.
 """
 
 from __future__ import annotations
-
-import os
-import sys
-
-if __name__ == "__main__":
-    # Before Ray is imported: the foreground sets what Ray and Serve read from the environment at import.
-    from foreground import main
-
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # All is ended. A Ray whose start was cut off by a signal can crash while its libraries are unloaded.
-    os._exit(code)
 
 import asyncio
 import contextlib
@@ -26,7 +13,7 @@ from typing import Any, cast
 from ray import serve
 
 from contracts.settings import settings
-from launch.cluster import MAX_ONGOING_REQUESTS
+from engine.cluster import MAX_ONGOING_REQUESTS
 from web.app import make_app
 from web.services import Services
 
@@ -53,8 +40,8 @@ async def _connect(services: Services) -> None:
 
 
 async def _until_connected(services: Services) -> None:
-    import engine
     from bus.face_process import settle
+    from engine import start as engine
 
     while services.face is None:
         try:

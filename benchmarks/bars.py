@@ -28,7 +28,7 @@ WAIT_S = 300.0
 def market(folder: Path, data: Path | None) -> tuple[Path, pl.DataFrame]:
     """Give the market's file, and its last day."""
     if data is None:
-        from factors.sample import sample_market
+        from factors.sample.market import sample_market
 
         data = folder / "market.parquet"
         sample_market(N_ASSETS, N_DAYS).panel.to_frame().write_parquet(data)

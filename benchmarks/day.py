@@ -33,8 +33,8 @@ from clients.http import HttpEngine
 from contracts import requests as rq
 from contracts.frames import encode
 from factors import FactorModel, ModelSettings, Panel, sample_market
-from factors.panel import Categories
-from factors.settings import StyleSettings
+from factors.factor_model.settings import StyleSettings
+from factors.panel.panel import Categories
 
 COLUMNS = ["date", "symbol", "asset_returns", "market_cap", "sector", "close", "volume", "shares", "book_price",
            "sales_price", "cf_price", "earnings", "cash_flow", "sales", "dividends", "book", "debt", "long_term_debt",

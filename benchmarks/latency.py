@@ -66,7 +66,7 @@ def make_market(folder: Path) -> tuple[Path, list[dict[str, float]]]:
     import numpy as np
     import polars as pl
 
-    from factors.sample import sample_market
+    from factors.sample.market import sample_market
 
     frame = sample_market(N_ASSETS, N_DAYS).panel.to_frame().select(COLUMNS)
     path = folder / "market.parquet"
@@ -91,7 +91,7 @@ def running_engine(folder: Path, market: Path) -> Iterator[dict[str, Any]]:
         "FACTOR_ENGINE_HTTP_PORT": str(free_port()),
         "FACTOR_ENGINE_NATS_PORT": str(free_port()),
     }
-    command = [sys.executable, str(ROOT / "serve_app.py"), "--data", str(market), "--model", MODEL]
+    command = [sys.executable, "-m", "launch", "--data", str(market), "--model", MODEL]
     log = (folder / "engine.log").open("w+")
     process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -124,7 +124,7 @@ def start_echo(engine: dict[str, Any]) -> list[Any]:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(run_dir / "ray" / "token")
     from contracts.access import read_access
     from contracts.settings import settings
-    from launch.cluster import uses_haproxy
+    from engine.cluster import uses_haproxy
 
     os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1" if uses_haproxy(settings()) else "0"
     import ray
@@ -178,7 +178,7 @@ def serve_echo(relay: Any) -> None:
     from fastapi import FastAPI, Request, Response
     from ray import serve
 
-    from launch.cluster import MAX_ONGOING_REQUESTS
+    from engine.cluster import MAX_ONGOING_REQUESTS
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     web = FastAPI()

@@ -24,7 +24,7 @@ from numba.core import event
 
 from factors.library import Catalogue, Library, compile_library
 from factors.library.kernels import drive
-from factors.library.names import FIELDS, GROUPS
+from factors.library.language.names import FIELDS, GROUPS
 
 ORACLE = os.environ.get("FACTOR_ENGINE_ORACLE_PYTHON", ".venv-oracles/bin/python")
 PEERS = Path(__file__).parent / "peers"

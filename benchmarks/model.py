@@ -21,9 +21,9 @@ import numpy as np
 import polars as pl
 
 from factors import FactorModel, ModelSettings, Panel, sample_market
+from factors.factor_model.settings import RegressionSettings, StyleSettings
 from factors.model import estimate_factor_returns
-from factors.regression import CrossSectionalRegression
-from factors.settings import RegressionSettings, StyleSettings
+from factors.returns.regression import CrossSectionalRegression
 from factors.styles import factor_mom
 
 ROOT = Path(__file__).parents[1]

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from factors.factor_model import FactorModel
-from factors.panel import Categories, Panel
-from factors.settings import ModelSettings, StyleSettings
+from factors.factor_model.model import FactorModel
+from factors.factor_model.settings import ModelSettings, StyleSettings
+from factors.panel.panel import Categories, Panel
 
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".venv-oracles" / "bin" / "python"

@@ -58,7 +58,7 @@ def run(folder: Path, data: Path | None) -> bool:
     model = "sample" if data is None else "main"
     variables = {"FACTOR_ENGINE_RUN_DIR": str(folder / "run"), "FACTOR_ENGINE_HTTP_PORT": str(port)}
     variables["FACTOR_ENGINE_NATS_PORT"] = str(free_port())
-    command = [sys.executable, "serve_app.py", *(["--data", str(data.resolve())] if data else [])]
+    command = [sys.executable, "-m", "launch", *(["--data", str(data.resolve())] if data else [])]
     began = time.monotonic()
     with log.open("wb") as sink:
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, stdout=sink, stderr=sink)

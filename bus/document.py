@@ -13,8 +13,8 @@ from pydantic.json_schema import models_json_schema
 from bus import inbound, requests, streams
 from bus.subjects import BARS, HEALTH, INBOUND_PREFIX, NAMED, QUEUE_GROUP, REJECTED, TEST
 from contracts.events import event
+from contracts.operations import OPERATIONS, Operation, by_subject
 from contracts.results import Problem
-from router.operations import OPERATIONS, Operation, by_subject
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 REFERENCE = "#/components/schemas/{model}"

@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-from actors.meter import Meter
+from actors.runtime.meter import Meter
 from bus.outbox import Outbox, OutboxError
 from contracts.errors import DeadlineExceeded
 from contracts.events import Event, event, token
 from contracts.frames import ARROW_STREAM
+from contracts.operations import Operation
 from contracts.requests import Request
 from contracts.results import ModelAnswer
 from contracts.validation import validate
 from contracts.work import Priority, WorkResult, new_id
-from router.operations import Operation
 
 EVENT_LIMIT_BYTES = 900_000
 """A larger event goes out without its values: an external server takes 1 MiB by default, headers included."""

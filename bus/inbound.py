@@ -36,8 +36,8 @@ from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
 from contracts.errors import EngineError, MalformedBody, UnknownOperation
 from contracts.events import event, token
+from contracts.operations import OPERATIONS
 from contracts.work import Priority
-from router.operations import OPERATIONS
 
 log = logging.getLogger(__name__)
 

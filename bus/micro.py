@@ -16,8 +16,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.subjects import QUEUE_GROUP, groups
+from contracts.operations import by_subject
 from contracts.work import new_id
-from router.operations import by_subject
 
 NAME = "factor-engine"
 _KINDS = {"PING": "ping", "INFO": "info", "STATS": "stats"}

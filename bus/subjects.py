@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from contracts.errors import UnknownOperation
 from contracts.events import untoken
-from router.operations import OPERATIONS, Operation, by_subject
+from contracts.operations import OPERATIONS, Operation, by_subject
 
 QUEUE_GROUP = "factor-engine"
 INBOUND_PREFIX = "factor.in."

@@ -1,4 +1,4 @@
-"""What packed values of many names become at the face that reads an actor's answer; see `actors.columns`.
+"""What packed values of many names become at the face that reads an actor's answer; see `actors.reading.columns`.
 
 Beside the errors and requests because every face unpacks answers, and without numpy because the bridge has none.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.portfolio import portfolio_exposures
+from factors.portfolio.risk import portfolio_exposures
 
 Array = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ _WHERE = {
     "FactorError": "factors.errors",
     "FactorModel": "factors.factor_model",
     "Latest": "factors.factor_model",
-    "ModelSettings": "factors.settings",
-    "ModelState": "factors.model_state",
+    "ModelSettings": "factors.factor_model.settings",
+    "ModelState": "factors.factor_model.state",
     "Panel": "factors.panel",
     "sample_market": "factors.sample",
 }

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from factors.kernels import winsorize_rows
-from factors.weights import exp_weights
+from factors.numeric.kernels import winsorize_rows
+from factors.numeric.weights import exp_weights
 
 __all__ = [
     "center_xsection",

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from factors.errors import EmptyFrameError, FactorError
 from factors.math import winsorize
-from factors.regression_dates import regress_dates
-from factors.regression_kernels import SOLVED
-from factors.threads import count_threads, spread
+from factors.numeric.threads import count_threads, spread
+from factors.returns.dates import regress_dates
+from factors.returns.kernels import SOLVED
 
 Array = NDArray[np.float64]
 KEYS = ("date", "symbol")

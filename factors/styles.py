@@ -11,10 +11,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from factors.errors import MAX_ROWS_NAMED, DuplicateRowError, EmptyFrameError
-from factors.kernels import rolling_product, winsorize_rows
 from factors.math import center_xsection, exp_weights, percentiles_xsection, winsorize_xsection
 from factors.model import codes_on
-from factors.threads import count_threads, spread
+from factors.numeric.kernels import rolling_product, winsorize_rows
+from factors.numeric.threads import count_threads, spread
 
 Frame = pl.DataFrame | pl.LazyFrame
 COLUMNS_A_THREAD = 256

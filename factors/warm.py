@@ -56,9 +56,9 @@ def warm(say: Callable[[str], None], *, again: bool = False) -> None:
 
 def _model() -> None:
     """Fit a tiny market with every style, add a day, and ask for its risk."""
-    from factors.factor_model import FactorModel
-    from factors.portfolio import portfolio_risk
-    from factors.sample import sample_market
+    from factors.factor_model.model import FactorModel
+    from factors.portfolio.risk import portfolio_risk
+    from factors.sample.market import sample_market
 
     panel = sample_market(n_assets=40, n_days=80).panel
     model = FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))

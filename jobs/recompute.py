@@ -23,8 +23,8 @@ from contracts.events import event, token
 from contracts.settings import NAMESPACE, settings
 from contracts.work import new_id
 from factors.errors import FactorError
-from factors.factor_model import FactorModel
-from factors.settings import ModelSettings
+from factors.factor_model.model import FactorModel
+from factors.factor_model.settings import ModelSettings
 
 OPERATION = "recompute"
 ATTEMPTS = 5
@@ -66,7 +66,7 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
     FactorError
         Settings that do not exist, or a panel that cannot be fitted.
     """
-    from actors.states import model_of, state_of
+    from actors.reading.states import model_of, state_of
     from store import ModelStore
 
     store = ModelStore(settings().store_path, settings().keep_versions)

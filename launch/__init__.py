@@ -1,0 +1,1 @@
+"""What an operator starts: `make run` and the node command. Above `serve_app`; nothing imports it."""

@@ -16,10 +16,10 @@ import ray
 from ray.exceptions import RayError
 
 from contracts.errors import DeadlineExceeded, QueueFull, Unavailable, UnknownOperation
+from contracts.operations import OPERATIONS
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority, State, WorkItem, WorkResult, new_id
 from router.link import ActorGone, Links
-from router.operations import OPERATIONS
 from router.order import Order
 from router.table import RouteTable
 from router.wire import unpack_table

@@ -17,10 +17,10 @@ from typing import Any
 
 import ray
 
+from contracts.operations import PLACEMENTS, Placement, Workload
 from contracts.settings import Settings
 from contracts.work import Device, State
 from router import placement
-from router.operations import PLACEMENTS, Placement, Workload
 from router.placement import Node
 
 PERIOD_S = 1.0

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ray.exceptions import RayError, RayTaskError
 
-from actors.meter import Meter
+from actors.runtime.meter import Meter
 from contracts.errors import DeadlineExceeded, InternalError, QueueFull
 from contracts.settings import Settings
 from contracts.work import Lane, WorkItem, WorkResult

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import ray
 
-from actors.base import CONCURRENCY_GROUPS, WorkloadActor
+from actors.runtime.base import CONCURRENCY_GROUPS, WorkloadActor
+from contracts.operations import PLACEMENTS, Workload
 from contracts.settings import NAMESPACE, Settings, environment_of
 from contracts.work import Device
 from router import wire
-from router.operations import PLACEMENTS, Workload
 
 FRACTION = 0.1
 """Share of a device's custom resource that one actor asks for: ten actors fit one device, which they use in turns."""
@@ -32,7 +32,7 @@ THREAD_VARIABLES = (
 def class_path(workload: Workload) -> str:
     """Name the module and class that answer a workload's operations."""
     name = workload.value
-    return f"actors.{name}:{''.join(word.capitalize() for word in name.split('_'))}"
+    return f"actors.workloads.{name}:{''.join(word.capitalize() for word in name.split('_'))}"
 
 
 CLASS_PATHS: dict[str, str] = {workload.value: class_path(workload) for workload in PLACEMENTS}

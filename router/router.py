@@ -15,13 +15,13 @@ import ray
 from ray.exceptions import RayError
 
 from contracts.errors import DeadlineExceeded, EngineError, Unavailable, UnknownOperation
+from contracts.operations import OPERATIONS, Operation
 from contracts.settings import Settings, settings
 from contracts.work import Device, State, WorkItem, WorkResult, new_id
 from router import health as report
 from router.client import ROUTER
 from router.fleet import Fleet
 from router.link import ActorGone, Links
-from router.operations import OPERATIONS, Operation
 from router.order import Order
 from router.placement import CLASS_PATHS, service
 from router.table import Bus, Route, RouteTable

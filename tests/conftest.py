@@ -22,8 +22,8 @@ pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library", "fixtures
 
 GROUPS = {
     "tests/test_serve_app.py": "engine",
-    "tests/factors/library/test_count.py": "sample_census",
-    "tests/factors/library/test_distinct.py": "sample_census",
+    "tests/factors/library/definitions/test_count.py": "sample_census",
+    "tests/factors/library/definitions/test_distinct.py": "sample_census",
     "tests/bus/test_actor.py": "ray_cluster",
     "tests/router/test_client.py": "ray_cluster",
     "tests/web": "http",

@@ -113,7 +113,7 @@ class Slow:
 @pytest.fixture(scope="session")
 def small_market():
     """60 names over 1,600 days: late listings, delistings, suspensions, gaps."""
-    from factors.sample import sample_market
+    from factors.sample.market import sample_market
 
     return sample_market(n_assets=60, n_days=1600, seed=11).panel
 
@@ -125,7 +125,7 @@ def slow(small_market):
 
 @pytest.fixture(scope="session")
 def catalogue():
-    from factors.library.catalogue import Catalogue
+    from factors.library.definitions.catalogue import Catalogue
 
     return Catalogue.load()
 
@@ -133,7 +133,7 @@ def catalogue():
 @pytest.fixture(scope="session")
 def ids_of():
     """Ids of the factors that a file of the catalogue defines."""
-    folder = resources.files("factors.library").joinpath("catalogue")
+    folder = resources.files("factors.library.definitions").joinpath("catalogue")
 
     def read(*files):
         tables = [tomllib.loads(folder.joinpath(file).read_text(encoding="utf-8")) for file in files]
@@ -145,7 +145,7 @@ def ids_of():
 @pytest.fixture(scope="session")
 def calculate(catalogue, small_market):
     """Give factors' values by id, on the small market or on fields of the caller's."""
-    from factors.library.compiler import compile_library
+    from factors.library.compile.compiler import compile_library
 
     def run(ids, fields=None):
         library = compile_library({name: catalogue.entries[name] for name in ids})
@@ -161,7 +161,7 @@ def calculate(catalogue, small_market):
 @pytest.fixture(scope="session")
 def sample_market_panel():
     """The sample market as it comes."""
-    from factors.sample import sample_market
+    from factors.sample.market import sample_market
 
     return sample_market().panel
 
@@ -169,6 +169,6 @@ def sample_market_panel():
 @pytest.fixture(scope="session")
 def sample_census(catalogue, sample_market_panel):
     """What counts on the sample market, and how alike it is; taken once for all tests."""
-    from factors.library.census import census
+    from factors.library.definitions.census import census
 
     return census(catalogue, sample_market_panel, n_names=150, threads=2)

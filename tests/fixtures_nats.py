@@ -13,9 +13,9 @@ import nats
 import pytest
 
 from bus.bridge import Bridge
-from bus.nats_server import NatsServer
 from contracts.settings import Settings
 from contracts.work import WorkResult
+from engine.nats_server import NatsServer
 
 DEADLINE_S = 20.0
 

@@ -65,8 +65,8 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def echo_router(ray_cluster: Path) -> Iterator[Path]:
     """Run a router whose workloads only echo (see actors/echo_workload.py), for the tests of one module."""
+    from contracts.operations import Workload
     from contracts.settings import Settings
-    from router.operations import Workload
     from router.router import start_router
 
     end_router()
@@ -81,8 +81,8 @@ def end_router() -> None:
     """Kill the router and its actors, if there are any, and wait until their names are free."""
     import ray
 
+    from contracts.operations import Workload
     from router.client import ROUTER
-    from router.operations import Workload
     from router.placement import find
 
     router = find(ROUTER)

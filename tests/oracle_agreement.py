@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from factors.library import Catalogue, compile_library, conventions, parse
-from factors.library.agreement import oracles
+from factors.library import Catalogue, compile_library, parse
+from factors.library.definitions.agreement import oracles
+from factors.library.language.conventions import conventions
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "tests" / "oracle_scripts"

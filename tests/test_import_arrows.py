@@ -1,4 +1,4 @@
-"""Who may import whom: serve_app -> web -> engine -> bus, jobs -> router -> actors -> store, devices -> factors."""
+"""Imports: launch -> serve_app -> web, engine, jobs -> bus -> router -> actors -> store, devices -> factors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BELOW_ROUTER = {"actors", "store", "devices", "factors", "contracts"}
-BELOW_ENGINE = {"bus", "launch", "router", *BELOW_ROUTER}
+BELOW_ENGINE = {"bus", "router", *BELOW_ROUTER}
 ALLOWED = {
     "contracts": set(),
     "factors": set(),
@@ -19,14 +19,11 @@ ALLOWED = {
     "actors": BELOW_ROUTER - {"actors"},
     "router": BELOW_ROUTER,
     "bus": {"router", *BELOW_ROUTER},
-    # What `make run` needs of the operating system, of Ray and of market files, before and around the engine.
-    "launch": BELOW_ROUTER,
-    "console": {"launch", "contracts"},
-    "jobs": BELOW_ENGINE - {"launch"},
+    "jobs": BELOW_ENGINE,
     "engine": BELOW_ENGINE,
     "web": BELOW_ENGINE,
-    "foreground": {"serve_app", "engine", "web", "console", *BELOW_ENGINE},
-    "serve_app": {"foreground", "engine", "web", *BELOW_ENGINE},
+    "serve_app": {"engine", "web", *BELOW_ENGINE},
+    "launch": {"serve_app", "engine", "web", *BELOW_ENGINE},
 }
 # factors is a library of its own: no service, no messaging.
 FORBIDDEN_OUTSIDE = {

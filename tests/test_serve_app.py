@@ -26,8 +26,8 @@ import psutil
 import pytest
 from left_behind import processes_of
 
-from launch.ports import free_port, is_free
-from launch.run_dir import RunDir
+from engine.ports import free_port, is_free
+from engine.run_dir import RunDir
 
 ROOT = Path(__file__).parent.parent
 START_S = 400.0
@@ -51,7 +51,7 @@ class Run:
             "FACTOR_ENGINE_HTTP_PORT": str(port),
             "FACTOR_ENGINE_NATS_PORT": str(free_port()),
         }
-        command = [sys.executable, "serve_app.py", *(["--data", str(data)] if data else [])]
+        command = [sys.executable, "-m", "launch", *(["--data", str(data)] if data else [])]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
@@ -83,13 +83,13 @@ def until(condition, what: str, seconds: float) -> None:
 def finished(*arguments: str, run_dir: Path, port: int) -> subprocess.CompletedProcess[str]:
     """Start a run that is to end by itself."""
     environment = {**os.environ, "FACTOR_ENGINE_RUN_DIR": str(run_dir), "FACTOR_ENGINE_HTTP_PORT": str(port)}
-    command = [sys.executable, "serve_app.py", *arguments]
+    command = [sys.executable, "-m", "launch", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory) -> Path:
-    from factors.sample import sample_market
+    from factors.sample.market import sample_market
 
     path = tmp_path_factory.mktemp("market") / "small.parquet"
     sample_market(n_assets=40, n_days=320).panel.to_frame().write_parquet(path)

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from router.operations import OPERATIONS
+from contracts.operations import OPERATIONS
 from web.examples import SYMBOLS
 from web.feed import FactorFeed
 from web.openapi import VERSION, document

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from contracts import frames
 from contracts.errors import BY_CODE
+from contracts.operations import OPERATIONS, Operation, Route
 from contracts.settings import RETIRED_SWITCHES, Settings
-from factors.settings import ModelSettings
-from router.operations import OPERATIONS, Operation, Route
+from factors.factor_model.settings import ModelSettings
 from web import body, payload
 from web.openapi import PROBLEMS
 from web.routes import INLINE_BULK_BYTES
@@ -62,7 +62,7 @@ A calculation answers `{{"success", "message", "calculation_result"}}`, an opera
 | `factor_values` (exposures: `factor_exposures`) | the values |
 | `calculation_time_ms` | time in the actor's kernel and around it |
 | `hardware_used` | the device that ran it: `cpu`, `metal_gpu`, `neural_engine` |
-| `confidence_score` | `coverage * n / (n + k)`: the share of the input that the result covers, times the share that n observations keep when k parameters are estimated from them (`actors/confidence.py`) |
+| `confidence_score` | `coverage * n / (n + k)`: the share of the input that the result covers, times the share that n observations keep when k parameters are estimated from them (`actors/reading/confidence.py`) |
 | `messagebus_published` | NATS is connected and the event is in the outbox; otherwise `messagebus_queued` tells that it waits there |
 | `timings_ms` | `queue`, `compute`, `dispatch` (the way there and back), `publish`; of a write also `decode` (the posted table) and `commit` (making it durable) |
 
@@ -160,7 +160,7 @@ def _model_settings() -> str:
 ## Settings of a model
 
 `settings` of `POST /factor-model/create` is an object with any of these; what is left out has the value shown. What they
-mean is in `factors/settings.py` and [risk.md](risk.md).
+mean is in `factors/factor_model/settings.py` and [risk.md](risk.md).
 
 ```json
 {plain}

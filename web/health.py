@@ -7,8 +7,8 @@ import os
 import time
 from typing import Any
 
+from contracts.operations import OPERATIONS, Workload
 from contracts.work import Device, Priority, State
-from router.operations import OPERATIONS, Workload
 from web.services import Services, within
 
 PROBE_S = 1.5

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from contracts import frames
+from contracts.operations import OPERATIONS, Operation, Route, Workload
 from contracts.results import PlainAnswer, Problem
-from router.operations import OPERATIONS, Operation, Route, Workload
 from web.examples import SYMBOLS, examples, path_examples
 from web.payload import TIMEOUT_HEADER
 from web.problems import PROBLEM_JSON

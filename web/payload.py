@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 
 from contracts.errors import InvalidInput, MalformedBody
-from router.operations import Operation
+from contracts.operations import Operation
 
 TIMEOUT_HEADER = "x-request-timeout-seconds"
 MAX_TIMEOUT_S = 3600.0

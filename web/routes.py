@@ -12,9 +12,9 @@ from starlette.routing import Route
 
 from contracts import frames
 from contracts.errors import DeadlineExceeded, InvalidInput
+from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request as Asked
 from contracts.settings import Settings
-from router.operations import OPERATIONS, Operation
 from web.body import LARGE_BODY_BYTES, bulk_file, media_type, read_json
 from web.payload import QueryReader, merge, timeout_of
 from web.problems import guarded, json_response

@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 from contracts.errors import Unavailable
 from contracts.events import event
+from contracts.operations import V1
 from contracts.requests import TestBroadcast
 from contracts.settings import Settings
 from contracts.validation import validate
 from contracts.work import Priority
-from router.operations import V1
 from web.body import read_json
 from web.health import Health
 from web.openapi import ServiceRoute

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from actors.meter import Meter
+from actors.runtime.meter import Meter
 from contracts.errors import Unavailable
 from contracts.events import Event
+from contracts.operations import Operation
 from contracts.requests import Request
 from contracts.settings import Settings
 from contracts.work import Priority
-from router.operations import Operation
 
 
 class Face(Protocol):

@@ -1,11 +1,11 @@
 """The factor library: formula language, compiler, catalogue, batch and streaming."""
 
-from factors.library.catalogue import Alias, Catalogue, Definition
-from factors.library.compiler import Library, compile_library
-from factors.library.conventions import PAPER, PRESETS, Conventions, conventions
-from factors.library.errors import CancelledError, CatalogueError, FieldsError, FormulaError, LibraryError
-from factors.library.stream import Stream
-from factors.library.syntax import Expression, parse
+from factors.library.compile.compiler import Library, compile_library
+from factors.library.definitions.catalogue import Alias, Catalogue, Definition
+from factors.library.language.conventions import PAPER, PRESETS, Conventions, conventions
+from factors.library.language.errors import CancelledError, CatalogueError, FieldsError, FormulaError, LibraryError
+from factors.library.language.syntax import Expression, parse
+from factors.library.run.stream import Stream
 
 __all__ = [
     "PAPER",

@@ -1,1 +1,1 @@
-"""Building blocks of the risk model: one step per file, composed in `factors.covariance` and `factors.specific`."""
+"""Building blocks of the risk model: one step per file, composed in `covariance` and `specific`."""

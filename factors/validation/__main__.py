@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 
 from factors.errors import FactorError
-from factors.factor_model import FactorModel
-from factors.panel import Panel
-from factors.sample import sample_market
-from factors.settings import ModelSettings
+from factors.factor_model.model import FactorModel
+from factors.factor_model.settings import ModelSettings
+from factors.panel.panel import Panel
+from factors.sample.market import sample_market
 from factors.validation.backtest import BacktestSettings, backtest
 from factors.validation.charts import charts
 from factors.validation.layers import layers

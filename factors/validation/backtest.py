@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from factors.covariance import FactorCovariance
 from factors.errors import FactorError
-from factors.factor_model import FactorModel
-from factors.portfolio import portfolio_risk
+from factors.factor_model.model import FactorModel
+from factors.portfolio.risk import portfolio_risk
 from factors.risk.arrays import BoolArray, FloatArray, IntArray
-from factors.specific import SpecificRisk
+from factors.risk.covariance import FactorCovariance
+from factors.risk.specific import SpecificRisk
 from factors.validation.layers import Layer
 from factors.validation.portfolios import (
     cap_weighted,

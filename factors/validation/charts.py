@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from factors.errors import FactorError
-from factors.factor_model import FactorModel
+from factors.factor_model.model import FactorModel
 from factors.risk.arrays import IntArray
 from factors.validation.backtest import LayerOutcome
 from factors.validation.statistics import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from factors.factor_model import FactorModel
+from factors.factor_model.model import FactorModel
 from factors.risk.arrays import IntArray
 from factors.validation.backtest import FAMILIES, BacktestSettings, LayerOutcome
 from factors.validation.statistics import (

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from actors.base import WorkloadActor
-from actors.queue import Answer
+from actors.runtime.base import WorkloadActor
+from actors.runtime.queue import Answer
 from factors.errors import UnknownSymbolError
 
 Batch = list[dict[str, Any]]

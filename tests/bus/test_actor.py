@@ -12,9 +12,9 @@ from fixtures_nats import peer_of, stored_in, until
 from fixtures_ray import DEADLINE_S, ECHOING
 
 from bus.actor import BRIDGE, outbox_for_face, start_bridge
-from bus.nats_server import NatsServer
 from bus.streams import EVENTS
 from contracts.settings import NAMESPACE, Settings
+from engine.nats_server import NatsServer
 from router.client import RouterClient
 
 SUBJECT = "risk.factor_request.factor_exposures"

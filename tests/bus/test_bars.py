@@ -8,16 +8,16 @@ import polars as pl
 import pytest
 from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
 
-from actors.factor_library import FactorLibrary
-from actors.factor_model_creation import FactorModelCreation
+from actors.workloads.factor_library import FactorLibrary
+from actors.workloads.factor_model_creation import FactorModelCreation
 from bus.streams import EVENTS
 from contracts import requests as rq
 from contracts.frames import ARROW_STREAM, encode
+from contracts.operations import OPERATIONS, Workload
 from contracts.settings import settings
 from contracts.work import work_item
-from factors.panel import Panel
-from factors.sample import sample_market
-from router.operations import OPERATIONS, Workload
+from factors.panel.panel import Panel
+from factors.sample.market import sample_market
 
 COLUMNS = {"returns": "asset_returns"}
 N_DAYS, KEPT_BACK = 80, 4

@@ -6,10 +6,10 @@ from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
 
 from bus import bridge as bridge_module
 from bus.bridge import Bridge, percentiles
-from bus.nats_server import NatsServer
 from bus.streams import EVENTS
 from contracts.errors import Unavailable
 from contracts.settings import Settings
+from engine.nats_server import NatsServer
 
 SUBJECT = "risk.factor_request.factor_exposures"
 BODY = orjson.dumps({"portfolio_weights": {"A": 1.0}})
@@ -111,7 +111,7 @@ def test_wrong_credentials_are_tried_again_with_those_that_are_there_then(own_se
 
 
 def test_a_server_without_jetstream_still_carries_requests(tmp_path, monkeypatch):
-    monkeypatch.setattr("bus.nats_server.CONFIG", PLAIN)
+    monkeypatch.setattr("engine.nats_server.CONFIG", PLAIN)
     server = NatsServer(tmp_path, port=0)
     server.start()
 

@@ -6,7 +6,7 @@ import pytest
 
 from bus import streams
 from bus.document import DOCS, asyncapi, subjects_page, write
-from router.operations import OPERATIONS, by_subject
+from contracts.operations import OPERATIONS, by_subject
 
 
 def references(node):

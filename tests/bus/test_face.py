@@ -10,8 +10,8 @@ from bus.face import EVENT_LIMIT_BYTES, Face, events_of
 from bus.outbox import Outbox
 from contracts.errors import DeadlineExceeded, InvalidInput, MalformedBody, UnknownModel
 from contracts.frames import decode
+from contracts.operations import OPERATIONS
 from contracts.work import Priority, WorkResult
-from router.operations import OPERATIONS
 
 EXPOSURES = OPERATIONS["factor_exposures"]
 WEIGHTS = {"portfolio_weights": {"A": 0.5, "B": 0.5}}

@@ -3,7 +3,7 @@ import asyncio
 import orjson
 from fixtures_nats import ClientDouble, bridge_over, peer_of
 
-from router.operations import by_subject
+from contracts.operations import by_subject
 
 
 def test_the_service_can_be_found_described_and_counted(nats_server):

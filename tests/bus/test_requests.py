@@ -8,8 +8,8 @@ from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
 from bus.requests import LARGE_BODY_BYTES, read_headers
 from bus.streams import EVENTS
 from contracts.errors import InvalidInput, UnknownSymbol
+from contracts.operations import OPERATIONS, by_subject
 from contracts.work import Priority
-from router.operations import OPERATIONS, by_subject
 
 SUBJECT = "risk.factor_request.factor_exposures"
 APPEND = "toraniko.model_request.append"

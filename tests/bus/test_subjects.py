@@ -9,8 +9,8 @@ from bus import streams
 from bus.subjects import HEALTH, NAMED, REJECTED, TEST, event_patterns, groups, pattern_of, resolve
 from contracts.errors import UnknownOperation
 from contracts.events import token
+from contracts.operations import OPERATIONS, by_subject
 from contracts.settings import Settings
-from router.operations import OPERATIONS, by_subject
 
 
 def covers(pattern, subject):

@@ -4,8 +4,8 @@ import pytest
 from clients.calls import CALLS, body_of
 from clients.surface import Surface
 from contracts.frames import encode
+from contracts.operations import OPERATIONS
 from contracts.requests import AppendDay, FactorExposures
-from router.operations import OPERATIONS
 
 BULK_ONLY = {"put_data"}
 

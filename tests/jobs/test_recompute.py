@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from actors.states import state_of
+from actors.reading.states import state_of
 from contracts.errors import UnknownModel, VersionConflict
 from contracts.settings import settings
 from factors.errors import FactorError
-from factors.factor_model import FactorModel
-from factors.sample import sample_market
+from factors.factor_model.model import FactorModel
+from factors.sample.market import sample_market
 from jobs.recompute import recompute
 from store import ModelStore
 

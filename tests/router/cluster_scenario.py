@@ -13,9 +13,9 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
+from contracts.operations import PLACEMENTS, Workload
 from contracts.settings import NAMESPACE, Settings
 from router.client import RouterClient
-from router.operations import PLACEMENTS, Workload
 from router.router import start_router
 
 DEADLINE_S = 120.0

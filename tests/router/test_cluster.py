@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fixtures_ray import ECHO_PATH, short_folder
 
-from router.operations import PLACEMENTS, Workload
+from contracts.operations import PLACEMENTS, Workload
 
 SCENARIO = Path(__file__).parent / "cluster_scenario.py"
 ROOT = Path(__file__).parents[2]

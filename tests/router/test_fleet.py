@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from contracts.operations import Workload
 from contracts.work import Device, State
 from router.fleet import PREPARING_FACTOR, SILENT_LIMIT_S, Action, Member, decide
-from router.operations import Workload
 
 NE, GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
 NOW = 1000.0

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from contracts.operations import Workload
 from contracts.work import Device, State
 from router.fleet import Member
 from router.health import degraded, describe, routing
-from router.operations import Workload
 from router.table import Bus, Route, RouteTable
 
 NE = Device.NEURAL_ENGINE

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
+from contracts.operations import PLACEMENTS, Workload
 from contracts.settings import Settings
 from contracts.work import Device
-from router.operations import PLACEMENTS, Workload
 from router.placement import CLASS_PATHS, THREAD_VARIABLES, Node, choose, environment
 
 NE, GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
@@ -41,7 +41,7 @@ def test_a_device_that_is_switched_off_is_not_asked_for():
 
 
 def test_every_workload_has_a_class_in_a_module_of_its_own():
-    assert CLASS_PATHS["factor_exposure_analysis"] == "actors.factor_exposure_analysis:FactorExposureAnalysis"
+    assert CLASS_PATHS["factor_exposure_analysis"] == "actors.workloads.factor_exposure_analysis:FactorExposureAnalysis"
     assert set(CLASS_PATHS) == {workload.value for workload in Workload} == {w.value for w in PLACEMENTS}
     for path in CLASS_PATHS.values():
         assert importlib.util.find_spec(path.split(":")[0]) is not None

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from actors.base import WorkloadActor
+from actors.runtime.base import WorkloadActor
 from bus.face import Face
 from bus.outbox import Outbox
+from contracts.operations import OPERATIONS, PLACEMENTS, Workload
 from contracts.settings import Settings, settings
 from contracts.work import State, WorkResult, work_item
 from router import health as report
 from router.fleet import Member
-from router.operations import OPERATIONS, PLACEMENTS, Workload
 from router.placement import CLASS_PATHS
 from router.wire import pack_results, unpack_results
 from web.app import make_app
@@ -110,7 +110,7 @@ def run_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]
 
 @pytest.fixture(scope="session")
 def sample():
-    from factors.sample import sample_market
+    from factors.sample.market import sample_market
 
     return sample_market(n_assets=40, n_days=320).panel.to_frame()
 

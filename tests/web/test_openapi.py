@@ -3,7 +3,7 @@ import re
 import jsonschema_rs
 import pytest
 
-from router.operations import OPERATIONS, V1
+from contracts.operations import OPERATIONS, V1
 from web.openapi import document
 from web.service import ROUTES
 

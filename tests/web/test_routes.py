@@ -1,7 +1,7 @@
 import pytest
 
 from contracts import frames
-from router.operations import OPERATIONS
+from contracts.operations import OPERATIONS
 
 CALCULATION = {
     "calculation_id", "factor_type", "calculation_time_ms", "hardware_used", "confidence_score", "model_version",

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from contracts import frames
-from router.operations import V1
+from contracts.operations import V1
 from web.openapi import document
 from web.service import ROUTES
 

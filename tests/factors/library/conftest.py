@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from factors.library.names import FIELDS
+from factors.library.language.names import FIELDS
 
 
 def make_panel(n_dates: int, n_assets: int, seed: int = 0, *, dirty: bool = True) -> SimpleNamespace:

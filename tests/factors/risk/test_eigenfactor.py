@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from factors.covariance import FactorCovariance
+from factors.risk.covariance import FactorCovariance
 from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
 from factors.risk.settings import FactorCovarianceSettings
 

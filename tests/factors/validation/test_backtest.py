@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factors.factor_model import FactorModel
+from factors.factor_model.model import FactorModel
 from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
-from factors.sample import sample_market
+from factors.sample.market import sample_market
 from factors.validation.backtest import BacktestSettings, backtest
 from factors.validation.layers import layers
 from factors.validation.portfolios import minimum_variance, random_portfolios, random_priorities

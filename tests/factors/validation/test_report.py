@@ -5,10 +5,10 @@ from xml.etree import ElementTree as ET
 import polars as pl
 import pytest
 
-from factors.factor_model import FactorModel
-from factors.panel import Panel
+from factors.factor_model.model import FactorModel
+from factors.panel.panel import Panel
 from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
-from factors.sample import sample_market
+from factors.sample.market import sample_market
 from factors.validation.__main__ import main
 from factors.validation.backtest import BacktestSettings, backtest
 from factors.validation.charts import charts

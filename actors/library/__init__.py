@@ -1,0 +1,1 @@
+"""The factor library as actors hold it: live state of a model, formulas, tables."""

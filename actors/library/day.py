@@ -1,0 +1,104 @@
+"""Library factors across the names of a model on one date, and the forms of that cross-section."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.reading.slices import by_name
+from contracts.errors import InvalidInput
+from factors.library.definitions.scores import CrossSection, cross_section
+from store import Version
+
+DEFAULT_LEVEL = "industry"
+FORMS_KEPT = 2
+FORMS = ("raw", "winsorised", "zscore", "neutralised", "rank")
+
+
+class LibraryDay:
+    """Values of factors on one date. A value: it does not change.
+
+    Parameters
+    ----------
+    ids : tuple of str
+    values : float64 [n_factors, n_assets]
+        NaN where undefined.
+    version : Version
+        The model's version that they were made from.
+    row : int
+        The date's row there.
+    groups : mapping of level to codes [n_assets]
+        Below 0 for none.
+    """
+
+    def __init__(
+        self,
+        ids: tuple[str, ...],
+        values: NDArray[np.float64],
+        version: Version,
+        row: int,
+        groups: Mapping[str, NDArray[np.int16]],
+    ) -> None:
+        self.ids = ids
+        self.values = values
+        self.number = version.manifest.version
+        self.symbols = version.symbols
+        self.column = version.column
+        self.date = version.dates[row]
+        self._groups = groups
+        self._forms: OrderedDict[tuple[float, str], CrossSection] = OrderedDict()
+        self._making = threading.Lock()
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Row of each factor."""
+        return {name: i for i, name in enumerate(self.ids)}
+
+    def level(self, asked: str | None) -> str:
+        """Name the groups to neutralise by. Raises `InvalidInput` when the model lacks the level asked for."""
+        if asked is None:
+            return DEFAULT_LEVEL if DEFAULT_LEVEL in self._groups else "none"
+        if asked != "none" and asked not in self._groups:
+            has = ", ".join(self._groups) or "no groups"
+            raise InvalidInput(f"the model has no {asked}; it has {has}", field="neutralise_by")
+        return asked
+
+    def forms(self, request: Mapping[str, Any]) -> CrossSection:
+        """Make every form of the cross-sections, as the request wants them; the last ones made are kept."""
+        level = self.level(request["neutralise_by"])
+        key = (request["winsor_deviations"], level)
+        with self._making:  # both lanes of the actor ask
+            found = self._forms.get(key)
+            if found is None:
+                groups = None if level == "none" else self._groups[level]
+                found = self._forms[key] = cross_section(self.values, groups, deviations=key[0])
+                while len(self._forms) > FORMS_KEPT:
+                    self._forms.popitem(last=False)
+            return found
+
+    def of_symbol(self, request: Mapping[str, Any], ids: Sequence[str], column: int) -> dict[str, Any]:
+        """Give a name's value of each factor, and its place in the cross-section in every form."""
+        rows = np.array([self.position[name] for name in ids], dtype=np.intp)
+        forms = self.forms(request)
+        extra = {form: by_name(ids, getattr(forms, form)[rows, column]) for form in FORMS[1:]}
+        return {"values": by_name(ids, self.values[rows, column]), "extra": {**extra, **self.note(request, rows, ids)}}
+
+    def note(self, request: Mapping[str, Any], rows: NDArray[np.intp], ids: Sequence[str]) -> dict[str, Any]:
+        """Say of which date the forms are, and how they were made."""
+        forms = self.forms(request)
+        limits = np.stack([forms.lower[rows], forms.upper[rows]], axis=1)
+        return {
+            "date": str(self.date),
+            "neutralised_by": self.level(request["neutralise_by"]),
+            "winsor_deviations": request["winsor_deviations"],
+            "winsor_limits": {
+                name: [None if bound != bound else bound for bound in pair]
+                for name, pair in zip(ids, limits.tolist(), strict=True)
+            },
+        }

@@ -1,0 +1,203 @@
+"""The factor library kept current on one model: warmed once over the history, then one step per new day."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.library.day import LibraryDay
+from actors.library.formulas import Formulas
+from actors.reading.panels import whole_panel
+from factors.library import Library, Stream
+from factors.library.definitions.fields import LibraryFields, computable, library_fields
+from store import Version
+
+WARM_ROWS = 128
+"""Rows between two reports of progress; a multiple of the stream's own block."""
+SHORT_ROWS = 270
+"""Factors that look back no further are warmed over that much history only, which gives the same bits: most factors."""
+
+Saved = dict[str, NDArray[Any]]
+Progress = Callable[[int, int], None]
+
+
+def made_of(version: Version) -> str:
+    """Name what made a version: numbers repeat in a store that was begun anew."""
+    return f"{version.manifest.request_id} {version.manifest.created_at}"
+
+
+class Part:
+    """Some factors of a live library, in one stream.
+
+    Attributes
+    ----------
+    rows : int
+        Of the history that a warm-up needs.
+    """
+
+    def __init__(self, library: Library, version: Version, threads: int) -> None:
+        n_dates, n_assets = len(version.dates), len(version.symbols)
+        self.ids = library.ids
+        self.rows = n_dates if library.recursive else min(n_dates, max(library.lookback.values()) + 1)
+        self.values: NDArray[np.float64] = np.full((len(self.ids), n_assets), np.nan)
+        self.stream: Stream = library.stream(n_assets, threads=threads)
+
+    def warm(self, fields: LibraryFields, dates: NDArray[np.datetime64], progress: Callable[[int], None]) -> None:
+        """Take the history that is needed; tells how many rows each piece had."""
+        for first in range(len(dates) - self.rows, len(dates), WARM_ROWS):
+            days = slice(first, first + WARM_ROWS)
+            rows = {name: values[days] for name, values in fields.fields.items()}
+            groups = {name: codes[days] for name, codes in fields.groups.items()}
+            self.values = self.stream.warm(rows, groups, dates[days])
+            progress(len(dates[days]))
+
+    def step(self, fields: LibraryFields, t: int, date: np.datetime64) -> None:
+        """Take one row."""
+        row = {name: values[t] for name, values in fields.fields.items()}
+        groups = {name: codes[t] for name, codes in fields.groups.items()}
+        self.values = np.asarray(self.stream.update(row, groups, date))
+
+
+class LiveLibrary:
+    """All computable factors of one model at its newest date: the catalogue's, and the registered ones beside them.
+
+    A formula that is registered later is warmed alone; the catalogue's state stays.
+
+    Parameters
+    ----------
+    formulas : Formulas
+    version : Version
+    threads : int
+    progress : callable of (rows done, rows in all), optional
+    saved : mapping, optional
+        What `save` gave, of this model at this version.
+
+    Attributes
+    ----------
+    day : LibraryDay
+        Of the last date.
+    steps : int
+        Days taken since the warm-up.
+    """
+
+    def __init__(
+        self,
+        formulas: Formulas,
+        version: Version,
+        threads: int,
+        progress: Progress | None = None,
+        saved: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.lock = threading.Lock()
+        self.steps = 0
+        self._threads = threads
+        self._formulas = formulas
+        self._registered: list[Part] = []
+        fields = library_fields(whole_panel(version))
+        self._catalogue = self._parts(formulas, fields, version, formulas.catalogue.entries)
+        if saved is None:
+            _warm(self._catalogue, fields, version, progress)
+        else:
+            for k, part in enumerate(self._catalogue):
+                own = {name.partition("/")[2]: value for name, value in saved.items() if name.startswith(f"{k}/")}
+                part.values = np.array(own.pop("values"))
+                part.stream.restore(own)
+        self._take(version, fields)
+        if formulas.registered:
+            self._warm_registered(formulas, version, fields)
+
+    def _parts(
+        self, formulas: Formulas, fields: LibraryFields, version: Version, names: Mapping[str, Any]
+    ) -> list[Part]:
+        """Split the ids that the fields can compute into those that look back a year at most, and the others."""
+        library = formulas.library
+        ids = [name for name in computable(library, fields.available)[0] if name in names]
+        short = {name for name in ids if name not in library.recursive and library.lookback[name] < SHORT_ROWS}
+        split = (tuple(name for name in ids if (name in short) is wanted) for wanted in (True, False))
+        return [Part(formulas.chosen(chosen), version, self._threads) for chosen in split if chosen]
+
+    def _take(self, version: Version, fields: LibraryFields) -> None:
+        self.number = version.manifest.version
+        self.made = made_of(version)
+        self.n_dates = len(version.dates)
+        proxied = "benchmark_close" in fields.proxies
+        self._level = float(fields.fields["benchmark_close"][-1, 0]) if proxied else None
+        self._groups = {name: np.asarray(codes[-1]) for name, codes in fields.groups.items()}
+        self._show(version)
+
+    def _show(self, version: Version) -> None:
+        """Put the parts' rows into the order of the definitions."""
+        rows = {name: row for part in self._every() for name, row in zip(part.ids, part.values, strict=True)}
+        ids = tuple(name for name in self._formulas.library.ids if name in rows)
+        values = np.stack([rows[name] for name in ids]) if ids else np.empty((0, len(version.symbols)))
+        self.day = LibraryDay(ids, values, version, len(version.dates) - 1, self._groups)
+
+    def _every(self) -> list[Part]:
+        return [*self._catalogue, *self._registered]
+
+    def register(self, formulas: Formulas, version: Version) -> None:
+        """Take up formulas that were registered meanwhile, warmed over the version that this is at."""
+        if formulas is not self._formulas:
+            self._warm_registered(formulas, version, library_fields(whole_panel(version)))
+
+    def _warm_registered(self, formulas: Formulas, version: Version, fields: LibraryFields) -> None:
+        parts = self._parts(formulas, fields, version, formulas.registered)
+        _warm(parts, fields, version, None)
+        _close(self._registered)
+        self._registered, self._formulas = parts, formulas
+        self._show(version)
+
+    def follow(self, version: Version) -> int:
+        """Take the days that newer versions appended, one step each; gives how many.
+
+        The caller has made sure that the version continues the one that this is at.
+        """
+        new = len(version.dates) - self.n_dates
+        fields = library_fields(whole_panel(version, rows=new + 1), self._level)
+        with self.lock:
+            for part in self._every():
+                part.stream.grow(len(version.symbols))
+                for t in range(1, new + 1):
+                    part.step(fields, t, version.dates[self.n_dates + t - 1])
+            self.steps += new
+            self._take(version, fields)
+        return new
+
+    def save(self) -> Saved:
+        """Copy the catalogue's carried state, and what belongs to it."""
+        with self.lock:
+            out: Saved = {
+                "version": np.array(self.number),
+                "made": np.array(self.made),
+                "digest": np.array(self._formulas.digest),
+            }
+            for k, part in enumerate(self._catalogue):
+                out |= {f"{k}/{name}": value for name, value in part.stream.state().items()}
+                out[f"{k}/values"] = part.values.copy()
+            return out
+
+    def close(self) -> None:
+        """End the streams' threads."""
+        _close(self._every())
+
+
+def _warm(parts: list[Part], fields: LibraryFields, version: Version, progress: Progress | None) -> None:
+    done, total = 0, sum(part.rows for part in parts)
+
+    def count(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress is not None:
+            progress(done, total)
+
+    for part in parts:
+        part.warm(fields, version.dates, count)
+
+
+def _close(parts: list[Part]) -> None:
+    for part in parts:
+        part.stream.close()

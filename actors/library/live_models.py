@@ -1,0 +1,243 @@
+"""The live libraries of an actor: warmed in the background, stepped as days come, saved off the hot path.
+
+A live library is a cache. Its state is written to disk now and then, so that a restarted actor replays the days since
+instead of the whole history; without the file, or with one of other formulas, it is warmed anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actors.library.formulas import Formulas
+from actors.library.live_library import LiveLibrary, made_of
+from actors.runtime.memory import give_back
+from actors.runtime.niceness import step_back
+from contracts.errors import EngineError, Unavailable
+from contracts.events import token, untoken
+from contracts.work import new_id
+from store import ModelStore, Version
+
+SAVE_EVERY_S = 60.0
+SAVE_EVERY_STEPS = 8
+"""A state is saved when the last one is this old, or after so many days: fewer than the versions that a store keeps."""
+
+_log = logging.getLogger(__name__)
+
+
+class LiveModels:
+    """Keeps the library of the models that were asked for current.
+
+    Parameters
+    ----------
+    store : ModelStore
+    folder : Path
+        Where states are saved.
+    threads : int
+        Of the library's kernels.
+    kept : int
+        Models whose library is kept; each holds the state of the whole catalogue. The one used longest ago goes.
+    """
+
+    def __init__(self, store: ModelStore, folder: Path, threads: int, kept: int) -> None:
+        self._store = store
+        self._folder = folder
+        self._threads = threads
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._live: OrderedDict[str, LiveLibrary] = OrderedDict()
+        self._warming: dict[str, Future[LiveLibrary]] = {}
+        self._progress: dict[str, dict[str, Any]] = {}
+        self._saved: dict[str, tuple[float, int]] = {}
+        # One at a time: two warm-ups beside each other take as long, and twice the memory.
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="library warm-up", initializer=step_back)
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Say of every model how far its library is."""
+        with self._lock:
+            out = {name: dict(progress) for name, progress in self._progress.items() if name not in self._live}
+            for name, live in self._live.items():
+                out[name] = {
+                    "state": "live",
+                    "model_version": live.number,
+                    "date": str(live.day.date),
+                    "factors": len(live.day.ids),
+                    "names": len(live.day.symbols),
+                    "steps": live.steps,
+                }
+            return out
+
+    def known(self, model_id: str | None) -> LiveLibrary | None:
+        """Give a model's library as it is, at whatever version; None where there is none. Never computes."""
+        return self._live.get(model_id) if model_id is not None else None
+
+    def current(self, model_id: str, formulas: Formulas, wait_s: float) -> LiveLibrary:
+        """Give the library of a model at its newest version: kept, stepped forward, or warmed.
+
+        Raises
+        ------
+        Unavailable
+            It is still being warmed after `wait_s` seconds; says how far it is.
+        """
+        deadline = time.monotonic() + wait_s
+        while True:
+            version = self._store.head(model_id)
+            live = self._live.get(model_id)
+            if live is not None and self._follow(live, version, formulas):
+                with self._lock:
+                    self._live.move_to_end(model_id)
+                return live
+            try:
+                self.begin(model_id, formulas).result(max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                raise Unavailable(self._how_far(model_id), retry_after_s=5.0) from None
+
+    def _how_far(self, model_id: str) -> str:
+        progress = self._progress.get(model_id, {})
+        done, total = progress.get("rows_done", 0), progress.get("rows", 0)
+        return f"the library of {model_id!r} is being warmed: {done} of {total} rows of days"
+
+    def begin(self, model_id: str, formulas: Formulas) -> Future[LiveLibrary]:
+        """Begin to warm a model's library in the background, or give the warm-up that is under way."""
+        with self._lock:
+            under_way = self._warming.get(model_id)
+            if under_way is None:
+                self._progress[model_id] = {"state": "warming", "rows_done": 0, "rows": 0}
+                under_way = self._warming[model_id] = self._background.submit(self._warm, model_id, formulas)
+            return under_way
+
+    def recover(self, formulas: Formulas) -> None:
+        """Begin to take up the libraries whose state is on disk, the last used last."""
+        for path in reversed(self._files()[: self._kept]):
+            self.begin(untoken(path.stem), formulas)
+
+    def _files(self) -> list[Path]:
+        """List the saved states, the newest first."""
+        return sorted(self._folder.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+    # -- behind
+
+    def _follow(self, live: LiveLibrary, version: Version, formulas: Formulas) -> bool:
+        """Take the days that were appended since; False when the newest version is not this one continued."""
+        model_id = version.manifest.model_id
+        if version.manifest.version != live.number:
+            if not self._continues(version, live.number):
+                return False
+            live.follow(version)
+            self._save_soon(model_id, live)
+        live.register(formulas, version)
+        return True
+
+    def _continues(self, version: Version, number: int) -> bool:
+        """Say whether every version since `number` only added days."""
+        model_id = version.manifest.model_id
+        if number >= version.manifest.version:
+            return number == version.manifest.version
+        try:
+            between = [self._store.version(model_id, n) for n in range(number + 1, version.manifest.version)]
+        except EngineError:  # retired meanwhile
+            return False
+        return all(other.manifest.operation == "append_day" for other in (*between, version))
+
+    def _warm(self, model_id: str, formulas: Formulas) -> LiveLibrary:
+        try:
+            version = self._store.head(model_id)
+            live = self._restored(version, formulas)
+            if live is None:
+                live = LiveLibrary(formulas, version, self._threads, lambda *rows: self._note(model_id, *rows))
+                self._save_soon(model_id, live)
+            with self._lock:
+                before = self._live.pop(model_id, None)
+                self._live[model_id] = live
+                gone = [self._live.popitem(last=False)[1] for _ in range(len(self._live) - self._kept)]
+            for old in [before, *gone]:
+                if old is not None:
+                    with old.lock:  # it may be taking a step
+                        old.close()
+            return live
+        finally:
+            with self._lock:
+                self._warming.pop(model_id, None)
+                self._progress.pop(model_id, None)
+            give_back()  # a warm-up holds the whole history; what lives on holds windows
+
+    def _note(self, model_id: str, done: int, total: int) -> None:
+        self._progress[model_id] = {"state": "warming", "rows_done": done, "rows": total}
+
+    # -- on disk
+
+    def _path(self, model_id: str) -> Path:
+        return self._folder / f"{token(model_id)}.npz"
+
+    def _restored(self, version: Version, formulas: Formulas) -> LiveLibrary | None:
+        """Take up a saved state and replay the days since; None where there is none that fits."""
+        model_id = version.manifest.model_id
+        saved = _read(self._path(model_id), formulas)
+        if saved is None:
+            return None
+        number = int(saved["version"])
+        if not self._continues(version, number):
+            return None
+        try:
+            at = version if number == version.manifest.version else self._store.version(model_id, number)
+            if made_of(at) != str(saved["made"]):
+                return None
+            live = LiveLibrary(formulas, at, self._threads, saved=saved)
+        except (EngineError, ValueError, KeyError) as error:  # retired parts, or another layout of the state
+            _log.warning("the saved library of %s is not taken up: %s", model_id, error)
+            return None
+        if number != version.manifest.version:
+            live.follow(version)
+        self._saved[model_id] = (time.monotonic(), live.steps)
+        return live
+
+    def _save_soon(self, model_id: str, live: LiveLibrary) -> None:
+        """Save the state in the background, unless that was done a moment ago."""
+        when, steps = self._saved.get(model_id, (-SAVE_EVERY_S, -SAVE_EVERY_STEPS))
+        if time.monotonic() - when >= SAVE_EVERY_S or live.steps - steps >= SAVE_EVERY_STEPS:
+            self._saved[model_id] = (time.monotonic(), live.steps)
+            self._background.submit(self._save, model_id, live)
+
+    def _save(self, model_id: str, live: LiveLibrary) -> None:
+        path = self._path(model_id)
+        temporary = path.with_name(f".{path.stem}.{new_id()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as out:
+                np.savez(out, allow_pickle=False, **live.save())
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(path)
+            for old in self._files()[self._kept :]:
+                old.unlink(missing_ok=True)
+        except OSError as error:  # a full disk costs the next start its head start, nothing else
+            _log.warning("the library of %s could not be saved: %s", model_id, error)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        finally:
+            give_back()  # the state was copied to be written
+
+
+def _read(path: Path, formulas: Formulas) -> Mapping[str, Any] | None:
+    """Read a saved state of these very formulas."""
+    try:
+        with np.load(path) as file:
+            if str(file["digest"]) != formulas.digest:
+                return None
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _log.warning("the saved library %s cannot be read: %s", path.name, error)
+        return None

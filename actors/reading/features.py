@@ -1,0 +1,78 @@
+"""Posted features of a model: the table, its column names and its sector encodings, read as one panel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from contracts.errors import InvalidInput
+from contracts.frames import decode
+from factors.errors import FactorError
+from factors.panel.panel import Panel
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DEFAULT_COLUMNS = {"symbol_col": "symbol", "date_col": "date", "mkt_cap_col": "market_cap"}
+
+
+def features_panel(request: dict[str, Any], sectors: tuple[str, ...] = ()) -> Panel:
+    """Read `feature_data` of a create or append request.
+
+    Parameters
+    ----------
+    request
+        `feature_data`, and for creation `sector_encodings` and the columns' names.
+    sectors
+        The sectors of the model that days are added to: one-hot columns named as they are are read as such.
+
+    Raises
+    ------
+    InvalidInput
+        Names the column and the rows.
+    """
+    names = {key: request.get(key, default) for key, default in DEFAULT_COLUMNS.items()}
+    frame = decode(request["feature_data"])
+    encodings = request.get("sector_encodings")
+    if isinstance(encodings, bytes):
+        frame, encodings = _joined(frame, decode(encodings), names)
+    if encodings is not None:
+        missing = [name for name in encodings if name not in frame.columns]
+        if missing:
+            raise InvalidInput(
+                f"feature_data has no sector column {missing[0]!r}", field="sector_encodings", rows=missing
+            )
+    elif "sector" not in frame.columns:
+        encodings = [name for name in frame.columns if name in sectors] or None
+    try:
+        return Panel.from_frame(frame, sector_encodings=encodings, **names)
+    except FactorError as error:
+        # The caller's own column names, not those inside the panel.
+        own = {"returns": "asset_returns", "market_cap": names["mkt_cap_col"]}.get(str(error.field), error.field)
+        text = str(error).replace(f"'{error.field}'", f"'{own}'")
+        raise within("feature_data", error, own, text) from None
+
+
+def within(part: str, error: FactorError, field: str | None = None, text: str | None = None) -> InvalidInput:
+    """Make an error of the mathematics one of a part of the request: the part's name stands before the field's."""
+    name = error.field if field is None else field
+    rows = [[str(part) for part in row] for row in error.rows] or None
+    return InvalidInput(f"{part}: {text or error}", field=f"{part}.{name}" if name else part, rows=rows)
+
+
+def _joined(frame: pl.DataFrame, sectors: pl.DataFrame, names: dict[str, str]) -> tuple[pl.DataFrame, list[str]]:
+    """Join one-hot sectors, keyed by symbol and, where they have it, by date."""
+    import polars as pl
+
+    keys = [names[key] for key in ("date_col", "symbol_col") if names[key] in sectors.columns]
+    if names["symbol_col"] not in keys:
+        raise InvalidInput(f"sector_encodings has no column {names['symbol_col']!r}", field="sector_encodings")
+    if sectors.select(keys).is_duplicated().any():
+        raise InvalidInput(f"sector_encodings has a {' and '.join(keys)} more than once", field="sector_encodings")
+    encoded = [name for name in sectors.columns if name not in keys]
+    clash = [name for name in encoded if name in frame.columns]
+    if clash:
+        raise InvalidInput(f"both tables have a column {clash[0]!r}", field="sector_encodings")
+    try:
+        return frame.join(sectors, on=keys, how="left"), encoded
+    except pl.exceptions.PolarsError as error:
+        raise InvalidInput(f"sector_encodings does not match feature_data: {error}", field="sector_encodings") from None

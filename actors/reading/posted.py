@@ -1,0 +1,32 @@
+"""Frames that callers post, decoded and checked; errors name the request field and the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.reading.features import within
+from contracts.frames import decode
+from factors.errors import FactorError
+from factors.panel.panel import Panel
+
+
+def panel_of(payload: bytes, field: str, required: Sequence[str]) -> Panel:
+    """Read one posted frame as a panel.
+
+    Raises
+    ------
+    InvalidInput
+        What `Panel.from_frame` refuses, with the request field in front of the column.
+    """
+    try:
+        return Panel.from_frame(decode(payload), required=required)
+    except FactorError as error:
+        raise within(field, error) from None
+
+
+def last_scores(panel: Panel, scores: object) -> dict[str, float]:
+    """Give the last date's scores by symbol; names without one are left out."""
+    import numpy as np
+
+    row = np.asarray(scores)[-1]
+    return {panel.symbols[i]: float(row[i]) for i in np.flatnonzero(np.isfinite(row))}

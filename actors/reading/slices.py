@@ -1,0 +1,243 @@
+"""Slices of models: what a reader needs of one date, cached by model version, mapped from the store."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import orjson
+
+from actors.reading.confidence import confidence_score
+from contracts.errors import DateOutsideModel, InvalidInput, UnknownModel, UnknownSymbol
+from contracts.settings import settings
+from factors.factor_model.settings import ModelSettings
+from factors.portfolio.exposures import exposure_matrix
+from store import ModelStore, Version
+
+SLICES_KEPT = 64
+OFTEN = 8
+"""Questions after which a slice keeps the exposures of all names; most days are asked about once or twice."""
+
+
+class Slice:
+    """One date of one model version.
+
+    Attributes
+    ----------
+    scores : float64 [n_styles, n_assets]
+        Style scores, NaN where missing; mapped from the store.
+    known : bool [n_assets]
+        Covered names: those with a cap at the date.
+    column : mapping
+        Position of each name.
+    """
+
+    def __init__(self, model_id: str, version: Version, row: int) -> None:
+        self.model_id = model_id
+        self.version = version
+        self.number = version.manifest.version
+        self.date = version.date(row)
+        self.date_text = str(self.date)
+        self.row = row
+        self.symbols = version.symbols
+        self.column = version.column
+        meta = version.manifest.meta
+        self.factor_names: tuple[str, ...] = tuple(meta["factor_names"])
+        self.style_names: tuple[str, ...] = tuple(meta["style_names"])
+        self.day = Day(version, row)
+        self.scores = self.day.scores
+        self.known = self.day.known
+        self.n_known = int(np.count_nonzero(self.known))
+        self._asked = 0
+
+    @cached_property
+    def exposures(self) -> np.ndarray:
+        """Exposures of all names, float64 [n_assets, n_factors], kept; see `exposures_of`."""
+        return self.day.exposures_of(slice(None))
+
+    def exposures_of(self, columns: np.ndarray) -> np.ndarray:
+        """Exposures of some names, float64 [n_columns, n_factors], as `FactorModel.exposures` gives them.
+
+        1 for the market, one-hot sectors, style scores: a missing score counts as 0, the market's average. The row of a
+        name that is not covered is 0. Once it is asked often the matrix of all names is kept.
+        """
+        self._asked += 1
+        return self.exposures.take(columns, axis=0) if self._asked > OFTEN else self.day.exposures_of(columns)
+
+    def scores_of(self, columns: np.ndarray) -> np.ndarray:
+        """Style scores of some names, float64 [n_styles, n_columns]; a missing one counts as 0, as in exposures."""
+        scores = self.scores[:, columns]
+        return np.where(np.isnan(scores), 0.0, scores)
+
+    def holdings(
+        self, portfolio: Mapping[str, float], field: str = "portfolio_weights"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give a portfolio as positions and weights, [n_holdings]. Raises `UnknownSymbol` naming the symbols."""
+        column = self.column
+        try:
+            # One call for all names: half the time of a loop. Of one name it would not give a tuple.
+            found = itemgetter(*portfolio)(column) if len(portfolio) > 1 else [column[name] for name in portfolio]
+        except KeyError:
+            raise unknown_symbols(portfolio, column, self.model_id, field) from None
+        n = len(portfolio)
+        return np.fromiter(found, np.intp, n), np.fromiter(portfolio.values(), np.float64, n)
+
+    def weights(self, portfolio: Mapping[str, float], field: str = "portfolio_weights") -> np.ndarray:
+        """Put a portfolio on the asset axis, float64 [n_assets]. Raises `UnknownSymbol` naming the symbols."""
+        out = np.zeros(len(self.symbols))
+        columns, weights = self.holdings(portfolio, field)
+        out[columns] = weights
+        return out
+
+    def coverage(self, weights: np.ndarray) -> float:
+        """Share of a portfolio's gross weight in names with exposures at this date."""
+        return self.covered_share(np.flatnonzero(weights), weights[weights != 0.0])
+
+    def covered_share(self, columns: np.ndarray, weights: np.ndarray) -> float:
+        """Share of the gross weight of holdings in names with exposures at this date."""
+        size = np.abs(weights)
+        gross = float(size.sum())
+        return float(size[self.known[columns]].sum()) / gross if gross else 0.0
+
+    def confidence(self, coverage: float) -> float:
+        """Confidence score of a result that covers `coverage` of what was asked."""
+        return confidence_score(coverage, self.n_known, len(self.factor_names))
+
+    def chosen(self, symbols: Sequence[str] | None) -> np.ndarray:
+        """Positions of the symbols asked for; all names with exposures when none are named."""
+        if symbols is None:
+            return np.flatnonzero(self.known)
+        try:
+            return np.array([self.column[s] for s in symbols], dtype=np.intp)
+        except KeyError:
+            raise unknown_symbols(symbols, self.column, self.model_id, "symbols") from None
+
+
+def unknown_symbols(asked: Iterable[str], known: Mapping[str, Any], model_id: str, field: str) -> UnknownSymbol:
+    """Make the error that names the symbols that are not in the model."""
+    wrong = [symbol for symbol in asked if symbol not in known]
+    return UnknownSymbol(
+        f"{len(wrong)} symbols are not in model {model_id!r}: {', '.join(wrong[:10])}", field=field, rows=wrong
+    )
+
+
+class Day:
+    """What exposures of one date are made of, mapped from the store.
+
+    A new day is asked about portfolios of some names, and the matrix of all of them has a hundred times the cells.
+
+    Attributes
+    ----------
+    scores : float64 [n_styles, n_assets]
+    known : bool [n_assets]
+    """
+
+    def __init__(self, version: Version, row: int) -> None:
+        days = slice(row, row + 1)
+        caps = np.asarray(version.day_asset(caps_name(version), days)[0])
+        self.scores = np.asarray(version.day_asset("scores", days)[0])
+        self._n_sectors = len(version.manifest.meta["category_names"].get("sector", ()))
+        self._sectors = (
+            np.asarray(version.day_asset("category/sector", days)[0])
+            if self._n_sectors
+            else np.full(len(caps), -1, np.int16)
+        )
+        self.known = np.isfinite(caps) & (caps > 0.0)
+
+    def exposures_of(self, columns: np.ndarray | slice) -> np.ndarray:
+        """Exposures of some names, float64 [n_columns, n_factors]; see `Slice.exposures_of`."""
+        return exposure_matrix(self.scores[:, columns], self.known[columns], self._sectors[columns], self._n_sectors)
+
+
+def settings_of(version: Version) -> ModelSettings:
+    """Read the settings of a version; those of its model's newest versions are mostly the same, and kept."""
+    return _settings(orjson.dumps(version.manifest.meta["settings"]))
+
+
+@lru_cache(maxsize=64)
+def _settings(written: bytes) -> ModelSettings:
+    return ModelSettings.from_dict(orjson.loads(written))
+
+
+def caps_name(version: Version) -> str:
+    """Name of the caps that the model uses: cleaned ones where its recipe cleans them."""
+    return "clean/market_cap" if "market_cap" in version.manifest.meta["cleaned"] else "fields/market_cap"
+
+
+class Slices:
+    """Opens models for reading; one `stat` per request when nothing changed. Bounded, least recently used go first."""
+
+    def __init__(self, store: ModelStore | None = None) -> None:
+        current = settings()
+        self.store = store or ModelStore(current.store_path, current.keep_versions)
+        self._slices: OrderedDict[tuple[str, int, int], Slice] = OrderedDict()
+        self.counters = {"slice_hits": 0, "slice_loads": 0, "slice_evictions": 0}
+
+    def head(self, model_id: str | None) -> Version:
+        """Open a model's newest version. Raises `UnknownModel`, or `InvalidInput` when no model is named."""
+        if model_id is None:
+            raise InvalidInput("model_id must be given: no default model is loaded", field="model_id")
+        return self.store.head(model_id)
+
+    def at(self, model_id: str | None, date: dt.date | None = None) -> Slice:
+        """Give the slice of a date, or of the last one. Raises `DateOutsideModel` naming the nearest dates."""
+        version = self.head(model_id)
+        assert model_id is not None
+        row = version.manifest.n_dates - 1 if date is None else row_of(version, date, model_id)
+        key = (model_id, version.manifest.version, row)
+        found = self._slices.get(key)
+        if found is not None:
+            self.counters["slice_hits"] += 1
+            self._slices.move_to_end(key)
+            return found
+        try:
+            found = Slice(model_id, version, row)
+        except FileNotFoundError:  # retired between the look at the manifest and the map of its parts
+            raise UnknownModel(f"version {key[1]} of model {model_id!r} was retired", field="model_id") from None
+        self.counters["slice_loads"] += 1
+        self._slices[key] = found
+        if len(self._slices) > SLICES_KEPT:
+            self._slices.popitem(last=False)
+            self.counters["slice_evictions"] += 1
+        return found
+
+
+def row_of(version: Version, date: dt.date, model_id: str, field: str = "date_requested") -> int:
+    """Find a date's row. Raises `DateOutsideModel` naming the range and the nearest dates."""
+    wanted = np.datetime64(date, "D")
+    row = version.rows_before(wanted)
+    if row < version.manifest.n_dates and version.date(row) == wanted:
+        return row
+    dates = version.dates
+    near = [str(d) for d in dates[max(row - 1, 0) : row + 1]]
+    raise DateOutsideModel(
+        f"{date} is not a date of model {model_id!r} ({dates[0]} .. {dates[-1]}); nearest: {', '.join(near)}",
+        field=field,
+        rows=near,
+    )
+
+
+def rows_between(version: Version, start: dt.date | None, end: dt.date | None, model_id: str) -> slice:
+    """Find the rows of a period, both ends included. Raises `DateOutsideModel` when it holds no date of the model."""
+    if start is None and end is None:
+        return slice(0, version.manifest.n_dates)
+    first = 0 if start is None else version.rows_before(np.datetime64(start, "D"))
+    n_dates = version.manifest.n_dates
+    last = n_dates if end is None else version.rows_before(np.datetime64(end, "D"), through=True)
+    if first >= last:
+        dates = version.dates
+        raise DateOutsideModel(
+            f"no date of model {model_id!r} ({dates[0]} .. {dates[-1]}) lies between {start} and {end}",
+            field="start_date",
+        )
+    return slice(first, last)
+
+
+def by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
+    """Give a vector as {name: value}; null where undefined."""
+    return {n: (v if v == v else None) for n, v in zip(names, values.tolist(), strict=True)}

@@ -1,0 +1,194 @@
+"""What all workload actors share: two lanes of queued work, one map of errors, life cycle, and statistics."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from actors.runtime.memory import give_back
+from actors.runtime.meter import Meter
+from actors.runtime.queue import Answer, LaneQueue
+from contracts.errors import (
+    DateOutsideModel,
+    EngineError,
+    InternalError,
+    InvalidInput,
+    Unavailable,
+    UnknownOperation,
+    UnknownSymbol,
+)
+from contracts.settings import settings
+from contracts.work import Lane, State, WorkItem, WorkResult, new_id
+from factors.errors import FactorError
+
+LIGHT_THREADS = 8
+HEAVY_THREADS = 16
+DISK_RETRY_S = 30.0
+CONCURRENCY_GROUPS = {"light": LIGHT_THREADS, "heavy": HEAVY_THREADS, "control": 2}
+"""Threads of the actor. Those of a lane bound the calls whose items are ordered by priority here; more wait in Ray."""
+
+Method = Callable[[list[dict[str, Any]]], Sequence[Answer]]
+
+# Errors of the mathematics that mean more than "invalid input" to a caller.
+_KINDS: dict[str, type[EngineError]] = {"unknown_symbol": UnknownSymbol, "unknown_date": DateOutsideModel}
+
+# The disk below the store is a component like others: what failed may work when there is room again.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+_log = logging.getLogger(__name__)
+
+
+def engine_error(error: Exception) -> EngineError:
+    """Turn whatever a computation raised into what the caller is told: the one place where errors are mapped.
+
+    An error that is none of ours becomes `InternalError` with an id; its traceback goes to the log under that id.
+    """
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, FactorError):
+        rows = [list(row) for row in error.rows] or None
+        return _KINDS.get(error.code, InvalidInput)(str(error), field=error.field, rows=rows)
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return Unavailable(f"the store cannot be written or read: {error.strerror}", retry_after_s=DISK_RETRY_S)
+    error_id = new_id()
+    _log.error("error %s", error_id, exc_info=error)
+    return InternalError(f"an internal error occurred; it is logged as {error_id}")
+
+
+class WorkloadActor:
+    """An actor that answers the operations of one workload.
+
+    A subclass has one public method per operation, named as in the operation table, ``(batch) -> answers``: `batch` is
+    a list of request payloads; each answer is a dictionary (``values``, ``message``, ``confidence_score``,
+    ``model_version``, ``hardware_used``, ``extra``; or ``body``) or an `EngineError`. An exception fails only the items
+    that cause it: when a batch raises, its items are computed one by one. The two lanes run at the same time.
+
+    Slow loading belongs into `prepare`, which runs behind the constructor; the actor is READY after it.
+    """
+
+    def __init__(self) -> None:
+        self.settings = settings()
+        self.meter = Meter()
+        self._started = time.time()
+        self._state = State.STARTING
+        self._reason: str | None = None
+        self._ready = threading.Event()
+        self._lanes = {
+            Lane.LIGHT: self._lane(self.settings.batch_limit),
+            # A heavy item is seconds long: one at a time, so that each is answered when it is done.
+            Lane.HEAVY: self._lane(1),
+        }
+        threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
+
+    def _lane(self, batch_limit: int) -> LaneQueue:
+        current = self.settings
+        return LaneQueue(
+            self._compute,
+            self.meter,
+            limit=current.queue_limit,
+            batch_limit=batch_limit,
+            batch_predicted_s=current.batch_predicted_ms / 1e3,
+            ages_s=current.low_priority_ages_s,
+        )
+
+    def prepare(self) -> None:
+        """Load what the first answer needs: compiled kernels, devices, the latest model. Overridden by workloads."""
+
+    def _prepare(self) -> None:
+        try:
+            self.prepare()
+            # What is loaded by now stays; a full collection would walk all of it, for tens of ms in the midst of work.
+            give_back()
+            gc.freeze()
+            self._state = State.READY
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is reported in the state and to every caller)
+            _log.exception("the actor could not prepare")
+            self._state, self._reason = State.FAULTED, f"{type(error).__name__}: {error}"
+        self._ready.set()
+
+    def call_light(self, items: list[WorkItem]) -> list[WorkResult]:
+        """Answer short items, in their order."""
+        return self._lanes[Lane.LIGHT].call(items)
+
+    def call_heavy(self, items: list[WorkItem]) -> list[WorkResult]:
+        """Answer long items, in their order; short ones do not wait behind them."""
+        return self._lanes[Lane.HEAVY].call(items)
+
+    def ping(self) -> dict[str, Any]:
+        """Say that the process lives, and in which state it is."""
+        return {
+            "state": self._state.value,
+            "reason": self._reason,
+            "pid": os.getpid(),
+            "started": self._started,
+            "idle": not any(queue.busy for queue in self._lanes.values()),
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Give the state, where the actor runs, what waits, and what it measured of each operation."""
+        operations = self.meter.snapshot()
+        devices: dict[str, int] = {}
+        for row in operations.values():
+            for device, count in row["devices"].items():
+                devices[device] = devices.get(device, 0) + count
+        return {
+            **self.ping(),
+            "node": socket.gethostname(),
+            "devices_used": devices,
+            "queue_length": {lane.value: len(queue) for lane, queue in self._lanes.items()},
+            "calls": sum(row["calls"] for row in operations.values()),
+            "errors": sum(sum(row["errors"].values()) for row in operations.values()),
+            "latency_ms": self.meter.overall(),
+            "operations": operations,
+            "notes": self.notes(),
+        }
+
+    def notes(self) -> dict[str, Any]:
+        """Give what a workload wants to add to its statistics, such as models in its cache. Overridden by workloads."""
+        return {}
+
+    def _compute(self, operation: str, items: list[WorkItem]) -> Sequence[Answer]:
+        """Call the operation's method with a batch; on an exception call it once per item."""
+        not_ready = self._await_ready(max(item.deadline for item in items))
+        if not_ready is not None:
+            return [not_ready] * len(items)
+        method = self._method(operation)
+        if method is None:
+            unknown = UnknownOperation(f"{operation} is no operation of {type(self).__name__}")
+            return [unknown] * len(items)
+        if len(items) > 1:
+            with contextlib.suppress(Exception):  # the items that cause it show themselves alone
+                return method([item.payload for item in items])
+        return [self._alone(method, item.payload) for item in items]
+
+    def _method(self, operation: str) -> Method | None:
+        """Find the operation's method; what the base class has is no operation."""
+        if operation.startswith("_") or hasattr(WorkloadActor, operation):
+            return None
+        found = getattr(self, operation, None)
+        return found if callable(found) else None
+
+    @staticmethod
+    def _alone(method: Method, payload: dict[str, Any]) -> Answer:
+        try:
+            return method([payload])[0]
+        except Exception as error:  # noqa: BLE001  (mapped, logged and answered)
+            return engine_error(error)
+
+    def _await_ready(self, deadline: float) -> EngineError | None:
+        if not self._ready.is_set():
+            self._ready.wait(max(0.0, deadline - time.time()))
+        if self._state is State.READY:
+            return None
+        name = type(self).__name__
+        if self._state is State.STARTING:
+            return Unavailable(f"{name} is still starting", retry_after_s=1.0)
+        return Unavailable(f"{name} could not start: {self._reason}", retry_after_s=self.settings.actor_ready_timeout_s)

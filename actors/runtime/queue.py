@@ -1,0 +1,263 @@
+"""The bounded priority queue of one lane of an actor.
+
+Flat combining: the thread that brings items computes. It enqueues them, and if nobody computes in this lane it does so
+itself, taking the best items first, its own or others', until its own are answered; then it hands over to the thread
+that waits for the next best item. At low load there is no thread switch at all; at high load one thread drains what
+many callers brought, and items of the same operation reach the method together.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from actors.runtime.meter import Meter
+from contracts.errors import DeadlineExceeded, EngineError, InternalError, QueueFull
+from contracts.work import Device, WorkItem, WorkResult
+
+Answer = dict[str, Any] | EngineError
+Compute = Callable[[str, list[WorkItem]], Sequence[Answer]]
+LEAST_RETRY_S = 0.05
+CPU = Device.CPU.value
+
+_log = logging.getLogger(__name__)
+
+
+class _Ticket:
+    """The items that one thread brought, and what became of them."""
+
+    __slots__ = ("items", "left", "promoted", "results", "wake")
+
+    def __init__(self, items: Sequence[WorkItem]) -> None:
+        self.items = items
+        self.results: list[WorkResult | None] = [None] * len(items)
+        self.left = len(items)
+        self.promoted = False
+        # Only a ticket that waits for another thread has one.
+        self.wake: threading.Event | None = None
+
+
+class _Entry:
+    """One waiting item. Ordered by `key`: FIFO inside a priority, and waiting counts as priority."""
+
+    __slots__ = ("arrived", "cost_s", "index", "item", "key", "ticket")
+
+    def __init__(
+        self, key: tuple[float, int], cost_s: float, item: WorkItem, ticket: _Ticket, index: int, arrived: float
+    ) -> None:
+        self.key = key
+        self.cost_s = cost_s
+        self.item = item
+        self.ticket = ticket
+        self.index = index
+        self.arrived = arrived
+
+    def __lt__(self, other: _Entry) -> bool:
+        return self.key < other.key
+
+
+class LaneQueue:
+    """A bounded queue in front of one lane's computation; one batch is computed at a time.
+
+    Parameters
+    ----------
+    compute
+        Called as ``compute(operation, items)`` without any lock held; gives an answer or an error per item.
+    meter
+        Where calls and latencies are counted, and whose predictions bound a batch.
+    limit
+        Items that may wait; one more is answered with `QueueFull`.
+    batch_limit
+        Items that leave the queue together.
+    batch_predicted_s
+        Predicted seconds that one batch may take; a single item may take longer.
+    ages_s
+        Waiting this many seconds is worth one level of priority, so that LOW is never starved.
+    """
+
+    def __init__(
+        self,
+        compute: Compute,
+        meter: Meter,
+        *,
+        limit: int,
+        batch_limit: int,
+        batch_predicted_s: float,
+        ages_s: float,
+    ) -> None:
+        self._compute = compute
+        self._meter = meter
+        self._limit = limit
+        self._batch_limit = batch_limit
+        self._batch_predicted_s = batch_predicted_s
+        self._ages_s = ages_s
+        self._mutex = threading.Lock()
+        self._heap: list[_Entry] = []
+        self._waiting = 0
+        self._backlog_s = 0.0
+        self._sequence = 0
+        self._combining = False
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being computed or waits."""
+        return self._combining or self._waiting > 0
+
+    def call(self, items: Sequence[WorkItem]) -> list[WorkResult]:
+        """Answer all `items`, in their order; blocks until each has an answer or its deadline passed."""
+        ticket = _Ticket(items)
+        with self._mutex:
+            self._admit(items, ticket)
+            combiner = ticket.left > 0 and not self._combining
+            if combiner:
+                self._combining = True
+            elif ticket.left:
+                ticket.wake = threading.Event()
+        if ticket.wake is not None:
+            combiner = self._wait(ticket, ticket.wake, max(item.deadline for item in items))
+        if combiner:
+            self._combine(ticket)
+        return [result for result in ticket.results if result is not None]
+
+    def _admit(self, items: Sequence[WorkItem], ticket: _Ticket) -> None:
+        now, wall = time.perf_counter(), time.time()
+        for index, item in enumerate(items):
+            if self._waiting >= self._limit:
+                self._refuse(item, ticket, index)
+                continue
+            self._sequence += 1
+            # Priority and age in one number that never changes: a level is worth `ages_s` of waiting. The time of
+            # asking counts, so that waiting at the caller's side is not lost; a clock ahead of ours gains nothing.
+            key = (min(item.sent_at, wall) - item.priority * self._ages_s, self._sequence)
+            cost_s = self._meter.expected_s(item.operation)
+            heapq.heappush(self._heap, _Entry(key, cost_s, item, ticket, index, now))
+            self._waiting += 1
+            self._backlog_s += cost_s
+
+    def _refuse(self, item: WorkItem, ticket: _Ticket, index: int) -> None:
+        retry = round(max(LEAST_RETRY_S, self._backlog_s), 3)
+        error = QueueFull(f"{self._waiting} requests are waiting; ask again in {retry} s", retry_after_s=retry)
+        self._settle(ticket, index, item, error, CPU, 0.0, 0.0)
+
+    def _wait(self, ticket: _Ticket, wake: threading.Event, deadline: float) -> bool:
+        """Wait until the ticket is answered or made combiner (True); past its last deadline, answer it with that."""
+        woken = wake.wait(max(0.0, deadline - time.time()))
+        with self._mutex:
+            if ticket.promoted:
+                return True
+            if not woken and ticket.left:
+                self._abandon(ticket)
+        return False
+
+    def _abandon(self, ticket: _Ticket) -> None:
+        """Answer what is left of a ticket whose deadlines all passed; a running computation is not waited for."""
+        mine = [entry for entry in self._heap if entry.ticket is ticket]
+        if mine:
+            self._heap = [entry for entry in self._heap if entry.ticket is not ticket]
+            heapq.heapify(self._heap)
+            for entry in mine:
+                self._forget(entry)
+                self._expire(entry)
+        for index, result in enumerate(ticket.results):
+            if result is None:
+                request_id = ticket.items[index].request_id
+                problem = DeadlineExceeded("the deadline passed during the computation").to_problem(request_id)
+                ticket.results[index] = WorkResult(request_id, None, problem, CPU, {})
+        ticket.left = 0
+
+    def _combine(self, ticket: _Ticket) -> None:
+        """Compute the best waiting items until the ticket's own are answered, then hand over."""
+        try:
+            while ticket.left:
+                self._run(self._take())
+        finally:
+            with self._mutex:
+                self._combining = bool(self._heap)
+                if self._heap:
+                    following = self._heap[0].ticket
+                    following.promoted = True
+                    if following.wake is not None:
+                        following.wake.set()
+
+    def _take(self) -> list[_Entry]:
+        """Take the best items, up to the batch's limits; those whose deadline passed are answered with that."""
+        batch: list[_Entry] = []
+        predicted = 0.0
+        with self._mutex:
+            wall = time.time()
+            while self._heap and len(batch) < self._batch_limit:
+                best = self._heap[0]
+                cost = self._meter.expected_s(best.item.operation)
+                if batch and predicted + cost > self._batch_predicted_s:
+                    break
+                heapq.heappop(self._heap)
+                self._forget(best)
+                if best.item.deadline <= wall:
+                    self._expire(best)
+                    continue
+                batch.append(best)
+                predicted += cost
+        return batch
+
+    def _forget(self, entry: _Entry) -> None:
+        self._waiting -= 1
+        self._backlog_s = self._backlog_s - entry.cost_s if self._waiting else 0.0
+
+    def _expire(self, entry: _Entry) -> None:
+        waited = time.perf_counter() - entry.arrived
+        error = DeadlineExceeded(f"the deadline passed after {waited:.3f} s in the queue")
+        self._settle(entry.ticket, entry.index, entry.item, error, CPU, waited, 0.0)
+
+    def _run(self, batch: list[_Entry]) -> None:
+        """Compute a batch, operation by operation, each answered as soon as it is there."""
+        groups: dict[str, list[_Entry]] = {}
+        for entry in batch:
+            groups.setdefault(entry.item.operation, []).append(entry)
+        for operation, entries in groups.items():
+            self._run_group(operation, entries)
+
+    def _run_group(self, operation: str, entries: list[_Entry]) -> None:
+        began = time.perf_counter()
+        answers: Sequence[Answer] = ()
+        try:
+            answers = self._compute(operation, [entry.item for entry in entries])
+        except BaseException:  # noqa: BLE001  whatever ends the computation, everybody who waits gets an answer
+            _log.exception("the computation of %s was broken off", operation)
+        took = time.perf_counter() - began
+        if len(answers) != len(entries):
+            wrong = InternalError(f"{operation} gave {len(answers)} answers to {len(entries)} requests")
+            answers = [wrong] * len(entries)
+        self._meter.learn(operation, took, len(entries))
+        with self._mutex:
+            for entry, answer in zip(entries, answers, strict=True):
+                device = CPU if isinstance(answer, EngineError) else str(answer.get("hardware_used", CPU))
+                self._settle(entry.ticket, entry.index, entry.item, answer, device, began - entry.arrived, took)
+
+    def _settle(
+        self, ticket: _Ticket, index: int, item: WorkItem, answer: Answer, device: str, queue_s: float, compute_s: float
+    ) -> None:
+        """Write an item's result and wake its thread when it was the last; called with the mutex held."""
+        stages = {"queue": queue_s, "compute": compute_s}
+        if isinstance(answer, EngineError):
+            self._meter.failed(item.operation, answer.code, **stages)
+            value, problem = None, answer.to_problem(item.request_id)
+        else:
+            # What a method timed apart, such as a durable write, is no computation.
+            apart = answer.pop("stages_s", {})
+            stages |= {"compute": max(compute_s - sum(apart.values()), 0.0), **apart}
+            self._meter.answered(item.operation, device, **stages)
+            value, problem = answer, None
+        timings = {name: seconds * 1e3 for name, seconds in stages.items()}
+        result = WorkResult(item.request_id, value, problem, device, timings)
+        if ticket.results[index] is None:
+            ticket.results[index] = result
+            ticket.left -= 1
+            if not ticket.left and ticket.wake is not None:
+                ticket.wake.set()

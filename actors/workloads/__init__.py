@@ -1,0 +1,1 @@
+"""One actor class per workload."""

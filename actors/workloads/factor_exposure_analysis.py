@@ -1,0 +1,159 @@
+"""Portfolio exposures, feature matrices, and what models there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from actors.reading.slices import Slice, Slices, by_name, caps_name
+from actors.runtime.base import WorkloadActor
+from actors.runtime.queue import Answer
+from contracts.errors import EngineError, UnknownModel
+from contracts.work import Device
+from devices.choose import Choice, choose
+
+Batch = list[dict[str, Any]]
+TOLERANCE = 1e-6
+LARGEST = 10
+
+
+class FactorExposureAnalysis(WorkloadActor):
+    """Answers from the latest slices; portfolios of one model and date are one matrix product."""
+
+    def prepare(self) -> None:
+        """Choose the device at the size of a large universe and open the models that are there."""
+        self.slices = Slices()
+        rng = np.random.default_rng(0)
+        sample = (rng.dirichlet(np.ones(3000), 1), rng.standard_normal((3000, 40)))
+        self._project: Choice = choose("project", (Device.NEURAL_ENGINE,), sample, TOLERANCE)
+        for model_id in self.slices.store.ids():
+            self.slices.at(model_id)
+
+    def notes(self) -> dict[str, Any]:
+        """Say why this device was chosen, and what is cached."""
+        if not hasattr(self, "_project"):
+            return {}
+        return {"device_choice": self._project.reason, **self.slices.counters}
+
+    def factor_exposures(self, batch: Batch) -> list[Answer]:
+        """Exposures of portfolios: ``x_p = sum_i w_pi X_i``, per unit of portfolio value."""
+        answers: list[Answer] = [{} for _ in batch]
+        slices: dict[tuple[str | None, Any], Slice | EngineError] = {}
+        groups: dict[int, list[tuple[int, Slice, np.ndarray, np.ndarray]]] = {}
+        for i, request in enumerate(batch):
+            key = (request["model_id"], request["date_requested"])
+            found = slices.get(key)
+            if found is None:
+                found = slices[key] = self._slice(*key)
+            if isinstance(found, EngineError):
+                answers[i] = found
+                continue
+            try:
+                columns, weights = found.holdings(request["portfolio_weights"])
+            except EngineError as error:
+                answers[i] = error
+                continue
+            groups.setdefault(id(found), []).append((i, found, columns, weights))
+        for members in groups.values():
+            exposures = self._exposures([(columns, weights) for _, _, columns, weights in members], members[0][1])
+            for (i, found, columns, weights), row in zip(members, exposures, strict=True):
+                answers[i] = self._exposure_answer(found, columns, weights, row)
+        return answers
+
+    def _slice(self, model_id: str | None, date: Any) -> Slice | EngineError:
+        try:
+            return self.slices.at(model_id, date)
+        except EngineError as error:
+            return error
+
+    def _exposures(self, holdings: list[tuple[np.ndarray, np.ndarray]], found: Slice) -> list[list[float]]:
+        """Exposures of portfolios of one slice: by their holdings on the CPU, as one product on another device."""
+        if self._project.device is Device.CPU:
+            # One product for each: a tenth of the time of one sum over the holdings of all, and no part of the matrix
+            # is touched that nobody holds.
+            return [(weights @ found.exposures_of(columns)).tolist() for columns, weights in holdings]
+        matrix = np.zeros((len(holdings), len(found.symbols)))
+        for row, (columns, weights) in zip(matrix, holdings, strict=True):
+            row[columns] = weights
+        rows: list[list[float]] = self._project(matrix, found.exposures).tolist()
+        return rows
+
+    def _exposure_answer(
+        self, found: Slice, columns: np.ndarray, weights: np.ndarray, row: list[float]
+    ) -> dict[str, Any]:
+        coverage = found.covered_share(columns, weights)
+        extra: dict[str, Any] = {"date": found.date_text, "coverage": round(coverage, 6)}
+        if coverage < 1.0:
+            missing = columns[(weights != 0.0) & ~found.known[columns]]
+            extra["uncovered_symbols"] = [found.symbols[i] for i in missing]
+        return {
+            "values": dict(zip(found.factor_names, row, strict=True)),
+            "message": f"exposures of {np.count_nonzero(weights)} names on {found.date_text}",
+            "confidence_score": found.confidence(coverage),
+            "model_version": found.number,
+            "hardware_used": self._project.device,
+            "extra": extra,
+        }
+
+    def factor_features(self, batch: Batch) -> list[Answer]:
+        """Feature matrices: one row per symbol, one column per factor."""
+        return [self._features(request) for request in batch]
+
+    def _features(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = self.slices.at(request["model_id"], request["date_requested"])
+        columns = found.chosen(request["symbols"])
+        coverage = float(found.known[columns].mean()) if len(columns) else 0.0
+        exposures = found.exposures_of(columns)
+        rows = {found.symbols[i]: by_name(found.factor_names, row) for i, row in zip(columns, exposures, strict=True)}
+        return {
+            "values": rows,
+            "message": f"{len(rows)} symbols by {len(found.factor_names)} factors on {found.date}",
+            "confidence_score": found.confidence(coverage),
+            "model_version": found.number,
+            "hardware_used": Device.CPU,
+            "extra": {"date": str(found.date), "columns": list(found.factor_names)},
+        }
+
+    def list_models(self, batch: Batch) -> list[Answer]:
+        """Every model at its newest version."""
+        models = []
+        for model_id in self.slices.store.ids():
+            try:
+                models.append(self._status(model_id))
+            except UnknownModel:  # deleted since the listing
+                continue
+        return [{"body": {"models": models, "count": len(models)}}] * len(batch)
+
+    def model_status(self, batch: Batch) -> list[Answer]:
+        """A model at its newest version, with its largest names."""
+        return [
+            {"body": {**self._status(request["model_id"]), "largest_symbols": self._largest(request["model_id"])}}
+            for request in batch
+        ]
+
+    def _largest(self, model_id: str) -> list[str]:
+        version = self.slices.head(model_id)
+        last = version.manifest.n_dates - 1
+        caps = np.nan_to_num(np.asarray(version.day_asset(caps_name(version), slice(last, last + 1))[0]))
+        return [version.symbols[i] for i in np.argsort(-caps, kind="stable")[:LARGEST]]
+
+    def _status(self, model_id: str) -> dict[str, Any]:
+        manifest = self.slices.head(model_id).manifest
+        meta = manifest.meta
+        return {
+            "model_id": model_id,
+            "model_version": manifest.version,
+            "operation": manifest.operation,
+            "created_at": manifest.created_at,
+            "n_dates": manifest.n_dates,
+            "n_assets": manifest.n_assets,
+            "first_date": manifest.blocks[0].first_date,
+            "last_date": manifest.blocks[-1].last_date,
+            "factors": list(meta["factor_names"]),
+            "styles": list(meta["style_names"]),
+            "sectors": list(meta["category_names"].get("sector", ())),
+            "settings": meta["settings"],
+            "recipe": meta["recipe"],
+            "warnings": meta.get("warnings", []),
+        }

@@ -1,0 +1,412 @@
+"""The factor library on stored models: definitions, values, correlations, and formulas of the caller's own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from actors.library.day import FORMS, LibraryDay
+from actors.library.formulas import Formulas, read_registered, write_registered
+from actors.library.live_models import LiveModels
+from actors.library.tables import value_tables
+from actors.library.values import last_row, library_day, window_values
+from actors.reading.confidence import confidence_score
+from actors.reading.panels import whole_panel
+from actors.reading.slices import Slices, by_name, row_of, unknown_symbols
+from actors.runtime.base import WorkloadActor
+from actors.runtime.niceness import step_back
+from actors.runtime.queue import Answer
+from contracts.errors import EngineError, InvalidInput, UnknownFactor
+from contracts.work import Device, WorkItem, WorkResult
+from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
+from factors.library.definitions.fields import computable, library_fields
+from factors.library.definitions.scores import cross_section, rank_correlations
+from store import Version
+
+Batch = list[dict[str, Any]]
+REGISTERED_MOST = 500
+"""Formulas of callers' own that are kept; one more is refused."""
+DAYS_KEPT = 4
+"""Past dates whose values are kept for `factor_results`, of all models together."""
+WAIT_S = 90.0
+"""How long an item waits for a warm-up; the caller is then told how far it is."""
+
+
+class FactorLibrary(WorkloadActor):
+    """Keeps the library of the models that were asked for current; one step per appended day."""
+
+    def prepare(self) -> None:
+        """Read the catalogue and the registered formulas, compile them, load the kernels, and take up saved states."""
+        self.slices = Slices()
+        self._path = self.settings.store_path / "formulas.json"
+        self._days: OrderedDict[tuple[str, str, tuple[str, ...]], LibraryDay] = OrderedDict()
+        catalogue = Catalogue.load()
+        self.formulas = Formulas(catalogue, read_registered(self._path, catalogue))
+        compile_library({"warm": "rank(close)"}).stream(4).warm(
+            {"close": np.ones((2, 4))}, {}, np.array(["2020-01-02", "2020-01-03"], "datetime64[D]")
+        )
+        current = self.settings
+        folder = current.store_path / "library"
+        self.live = LiveModels(self.slices.store, folder, current.library_threads, current.library_models)
+        self.live.recover(self.formulas)
+
+    def notes(self) -> dict[str, Any]:
+        """Give the counts of definitions and how far the library of each model is."""
+        if not hasattr(self, "live"):
+            return {}
+        catalogue = self.formulas.catalogue
+        return {
+            "factor_definitions_loaded": len(catalogue.entries),
+            "aliases": len(catalogue.aliases),
+            "registered": len(self.formulas.registered),
+            "live_models": self.live.states(),
+        }
+
+    def call_heavy(self, items: list[WorkItem]) -> list[WorkResult]:
+        """Answer long items, behind the short ones of every actor of the machine."""
+        step_back()
+        return super().call_heavy(items)
+
+    # -- definitions
+
+    def definitions(self, batch: Batch) -> list[Answer]:
+        """All definitions, and which of them the model's data can compute."""
+        return [self._definitions(request, None) for request in batch]
+
+    def factor_category(self, batch: Batch) -> list[Answer]:
+        """The definitions of one category; with a symbol also its values as they were computed last."""
+        return [self._category(request) for request in batch]
+
+    def _category(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._definitions(request, request["category"])
+        if request["symbol"] is not None:
+            names = [row["id"] for row in answer["body"]["definitions"]]
+            day = self._computed(request, None)
+            ids = tuple(name for name in names if name in day.position)
+            found = self._of_symbol(request, day, ids)
+            answer["body"]["calculation_result"] = {"factor_values": found["values"], **found["extra"]}
+        return answer
+
+    def _definitions(self, request: dict[str, Any], category: str | None) -> dict[str, Any]:
+        categories = dict(self.formulas.catalogue.categories())
+        if self.formulas.registered:
+            categories["registered"] = tuple(self.formulas.registered)
+        if category is not None and category not in categories:
+            known = ", ".join(sorted(categories))
+            raise UnknownFactor(f"no category {category!r}; there are {known}", field="category")
+        chosen = categories[category] if category is not None else self.formulas.library.ids
+        ids, missing, proxies = self._computable(request["model_id"])
+        able = set(ids)
+        return {
+            "body": {
+                "loaded": len(chosen),
+                "computable": sum(name in able for name in chosen),
+                "missing": {name: reason for name, reason in missing.items() if name in set(chosen)},
+                "model_id": request["model_id"],
+                "proxies": proxies,
+                "aliases": len(self.formulas.catalogue.aliases),
+                "categories": {name: len(members) for name, members in categories.items()},
+                "definitions": [self._describe(name) for name in chosen],
+            }
+        }
+
+    def _computable(self, model_id: str | None) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:
+        """What a model's data can compute; without a model nothing, and the reason says so."""
+        if model_id is None:
+            return (), dict.fromkeys(self.formulas.library.ids, "no model is loaded"), {}
+        fields = library_fields(whole_panel(self.slices.head(model_id), rows=1))
+        ids, missing = computable(self.formulas.library, fields.available)
+        return ids, missing, dict(fields.proxies)
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        library = self.formulas.library
+        common = {
+            "id": name,
+            "warmup": library.warmup[name],
+            "inputs": list(library.inputs[name]),
+            "recursive": name in library.recursive,
+        }
+        entry = self.formulas.catalogue.entries.get(name)
+        if entry is None:
+            return {**common, "category": "registered", "formula": self.formulas.registered[name].text}
+        return {
+            **common,
+            "name": entry.name,
+            "category": entry.category,
+            "formula": entry.formula,
+            "source": entry.source,
+            "citation": entry.citation,
+            "erratum": entry.erratum,
+            "delay": entry.delay,
+            "neutralisation": entry.neutralisation,
+            "conventions": {
+                "name": entry.conventions.name,
+                "version": entry.conventions.version,
+                "digest": entry.conventions.digest,
+            },
+            "version": entry.version,
+        }
+
+    # -- values
+
+    def update_factors(self, batch: Batch) -> list[Answer]:
+        """Bring the library of a model up to its newest day."""
+        return [self._update(request) for request in batch]
+
+    def _update(self, request: dict[str, Any]) -> dict[str, Any]:
+        model_id = self.slices.head(request["model_id"]).manifest.model_id
+        if not request["wait"]:
+            if self.live.known(model_id) is None:
+                self.live.begin(model_id, self.formulas)
+            state = self.live.states().get(model_id, {"state": "warming"})
+            found = {"values": {}, "extra": state, "event": False}
+            return self._said(f"the library of {model_id} is {state['state']}", 0.0, found, state.get("model_version"))
+        live = self.live.current(model_id, self.formulas, WAIT_S)
+        day = live.day
+        defined = np.isfinite(day.values).sum(axis=1)
+        tables = value_tables(day) if request["values"] else []
+        extra = {
+            "date": str(day.date),
+            "factors": len(day.ids),
+            "names": len(day.symbols),
+            "steps": live.steps,
+            "tables": len(tables),
+        }
+        counts = dict(zip(day.ids, defined.tolist(), strict=True))
+        score = confidence_score(float((defined > 0).mean()), int(defined.max(initial=0)), 1)
+        message = f"{len(day.ids)} factors of {len(day.symbols)} names on {day.date}"
+        return self._said(message, score, {"values": counts, "extra": extra, "tables": tables}, day.number)
+
+    def calculate_factors(self, batch: Batch) -> list[Answer]:
+        """Factors of a symbol: its value and its place in the cross-section."""
+        return [self._calculate(request) for request in batch]
+
+    def _calculate(self, request: dict[str, Any]) -> dict[str, Any]:
+        _column(self.slices.head(request["model_id"]), request)
+        day, ids = self._asked(request, request["factors"])
+        return self._of_symbol(request, day, ids)
+
+    def _asked(self, request: dict[str, Any], factors: list[str] | None) -> tuple[LibraryDay, tuple[str, ...]]:
+        """Find or compute the date that a request is about, and resolve the factors that it names."""
+        model_id = request["model_id"]
+        wanted = None if factors is None else self.formulas.resolve(factors)
+        version = self.slices.head(model_id)
+        last = version.manifest.n_dates - 1
+        row = last if request["date_requested"] is None else row_of(version, request["date_requested"], model_id)
+        able, missing, _ = self._computable(model_id)
+        if wanted is not None:
+            _refuse_missing(wanted, missing)
+        live = self.live.known(model_id)
+        if row == last and (wanted is None or (live is not None and live.number == version.manifest.version)):
+            day = self.live.current(model_id, self.formulas, WAIT_S).day
+            return day, day.ids if wanted is None else wanted
+        ids = able if wanted is None else wanted
+        return self._day(model_id, version, row, ids), ids
+
+    def _day(self, model_id: str, version: Version, row: int, ids: tuple[str, ...]) -> LibraryDay:
+        """Compute factors of a date, unless they were of this very version."""
+        date = str(version.dates[row])
+        wanted = (model_id, date, version.manifest.version)
+        for (kept_model, kept_date, _), day in self._days.items():
+            if (kept_model, kept_date, day.number) == wanted and set(ids) <= day.position.keys():
+                return day
+        day = library_day(self.formulas, ids, version, row, self.settings.library_threads)
+        self._days[model_id, date, ids] = day
+        self._days.move_to_end((model_id, date, ids))
+        while len(self._days) > DAYS_KEPT:
+            self._days.popitem(last=False)
+        return day
+
+    def factor_results(self, batch: Batch) -> list[Answer]:
+        """The factors of a symbol as they were computed last."""
+        return [self._results(request) for request in batch]
+
+    def _results(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = None if request["factors"] is None else self.formulas.resolve(request["factors"])
+        day = self._computed(request, wanted)
+        return self._of_symbol(request, day, day.ids if wanted is None else wanted)
+
+    def _computed(self, request: dict[str, Any], wanted: tuple[str, ...] | None) -> LibraryDay:
+        """Find what was computed last of the model, the date and the factors that a request names; never computes."""
+        model_id, date = request["model_id"], request["date_requested"]
+        self.slices.head(model_id)  # a model that was deleted is none
+        live = self.live.known(model_id)
+        days = [day for (name, _, _), day in reversed(list(self._days.items())) if name == model_id]
+        for day in ([live.day] if live is not None else []) + days:
+            if (date is None or str(day.date) == str(date)) and (wanted is None or set(wanted) <= day.position.keys()):
+                if request["symbol"] not in day.column:
+                    raise unknown_symbols([request["symbol"]], day.column, str(model_id), "symbol")
+                return day
+        when = "" if date is None else f" on {date}"
+        raise UnknownFactor(
+            f"no such factors of {model_id!r} were computed yet{when}: POST /factors/calculate/{{symbol}} first",
+            field="symbol",
+        )
+
+    def _of_symbol(self, request: dict[str, Any], day: LibraryDay, ids: tuple[str, ...]) -> dict[str, Any]:
+        column = day.column[request["symbol"]]
+        found = day.of_symbol(request, ids, column)
+        found["extra"] |= self.formulas.aliased(request.get("factors"))
+        n_defined = sum(value is not None for value in found["values"].values())
+        n_names = int(np.isfinite(day.values).sum(axis=1).max(initial=0))
+        message = f"{n_defined} of {len(ids)} factors of {request['symbol']} on {day.date}"
+        return self._said(message, confidence_score(n_defined / max(len(ids), 1), n_names, 1), found, day.number)
+
+    def _said(self, message: str, score: float, found: dict[str, Any], number: int | None = None) -> dict[str, Any]:
+        return {
+            **found,
+            "message": message,
+            "confidence_score": score,
+            "model_version": number,
+            "hardware_used": Device.CPU,
+        }
+
+    def factor_cross_section(self, batch: Batch) -> list[Answer]:
+        """Factors across all names of a date, in every form."""
+        return [self._across(request) for request in batch]
+
+    def _across(self, request: dict[str, Any]) -> dict[str, Any]:
+        columns = _columns(self.slices.head(request["model_id"]), request)
+        day, ids = self._asked(request, request["factors"])
+        forms = day.forms(request)
+        rows = np.array([day.position[name] for name in ids], dtype=np.intp)
+        symbols = [day.symbols[i] for i in columns]
+        values = {
+            name: {form: [_number(v) for v in getattr(forms, form)[i, columns].tolist()] for form in FORMS}
+            for name, i in zip(ids, rows.tolist(), strict=True)
+        }
+        shown = np.isfinite(day.values[np.ix_(rows, columns)])
+        extra = {"symbols": symbols, **day.note(request, rows, ids), **self.formulas.aliased(request["factors"])}
+        message = f"{len(ids)} factors of {len(symbols)} names on {day.date}"
+        score = confidence_score(float(shown.mean()), int(shown.sum(axis=1).max(initial=0)), 1)
+        return self._said(message, score, {"values": values, "extra": extra}, day.number)
+
+    # -- between factors
+
+    def factor_correlations(self, batch: Batch) -> list[Answer]:
+        """Mean daily rank correlations across names, over a window of days."""
+        return [self._correlations(request) for request in batch]
+
+    def _correlations(self, request: dict[str, Any]) -> dict[str, Any]:
+        version = self.slices.head(request["model_id"])
+        ids = self.formulas.resolve(request["factors"])
+        _, missing, _ = self._computable(request["model_id"])
+        _refuse_missing(ids, missing)
+        end = version.manifest.n_dates - 1
+        if request["date_requested"] is not None:
+            end = row_of(version, request["date_requested"], request["model_id"])
+        n_days = min(request["window_days"], end + 1)
+        stacked, groups = window_values(self.formulas, ids, version, end, n_days, self.settings.library_threads)
+        if request["form"] != "raw":
+            day = LibraryDay(ids, stacked[:, -1], version, end, {name: codes[-1] for name, codes in groups.items()})
+            level = day.level(request["neutralise_by"])
+            for t in range(n_days):
+                codes = None if level == "none" else groups[level][t]
+                forms = cross_section(stacked[:, t], codes, deviations=request["winsor_deviations"])
+                stacked[:, t] = getattr(forms, request["form"])
+        matrix = rank_correlations(stacked)
+        found = {
+            "values": {"factors": list(ids), "correlation": [by_name(ids, row) for row in matrix]},
+            "extra": {"window_days": n_days, "end_date": str(version.dates[end]), "form": request["form"]},
+        }
+        message = f"mean daily rank correlations of {len(ids)} factors over {n_days} days"
+        score = confidence_score(float(np.isfinite(matrix).mean()), n_days, 1)
+        return self._said(message, score, found, version.manifest.version)
+
+    # -- formulas of the caller's own
+
+    def evaluate_formula(self, batch: Batch) -> list[Answer]:
+        """Values of a formula on a date, by symbol."""
+        return [self._evaluate(request) for request in batch]
+
+    def _evaluate(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            expression = parse(request["formula"], definitions=self.formulas.catalogue.definitions)
+            library = compile_library({"formula": expression})
+        except FormulaError as error:
+            raise _explained(error) from None
+        version = self.slices.head(request["model_id"])
+        row = version.manifest.n_dates - 1
+        if request["date_requested"] is not None:
+            row = row_of(version, request["date_requested"], request["model_id"])
+        _, missing = computable(library, library_fields(whole_panel(version, rows=1)).available)
+        if missing:
+            raise InvalidInput(f"the formula {missing['formula']}, which the model lacks", field="formula")
+        values = self._formula_values(library, version, row)
+        if request["register_as"] is not None:
+            self._register(request["register_as"], expression)
+        columns = _columns(version, request)
+        defined = columns[np.isfinite(values[columns])]
+        found = {
+            "values": {version.symbols[i]: float(values[i]) for i in defined},
+            "extra": {
+                "date": str(version.dates[row]),
+                "warmup": library.warmup["formula"],
+                "inputs": list(library.inputs["formula"]),
+                "registered_as": request["register_as"],
+            },
+        }
+        message = f"{len(defined)} of {len(columns)} names on {version.dates[row]}"
+        score = confidence_score(len(defined) / max(len(columns), 1), len(defined), 1)
+        return self._said(message, score, found, version.manifest.version)
+
+    def _formula_values(self, library: Library, version: Version, row: int) -> np.ndarray:
+        """Values of one formula on a date, float64 [n_assets]: over its look-back, or over everything."""
+        fields = library_fields(whole_panel(version))
+        rows = row + 1 if library.recursive else min(row, max(library.lookback.values())) + 1
+        days = slice(row + 1 - rows, row + 1)
+        values: np.ndarray = last_row(library, fields, version.dates, days, self.settings.library_threads)[0]
+        return values
+
+    def _register(self, name: str, expression: Expression) -> None:
+        """Keep a formula under an id, durably; the same formula again is no change."""
+        registered, catalogue = self.formulas.registered, self.formulas.catalogue
+        if name in catalogue.entries or name in catalogue.aliases:
+            raise InvalidInput(f"{name!r} is a factor of the catalogue", field="register_as")
+        if name in registered and registered[name].text != expression.text:
+            raise InvalidInput(
+                f"{name!r} is registered with another formula: {registered[name].text}", field="register_as"
+            )
+        if name in registered:
+            return
+        if len(registered) >= REGISTERED_MOST:
+            raise InvalidInput(f"{REGISTERED_MOST} formulas are registered; no more are kept", field="register_as")
+        grown = {**registered, name: expression}
+        write_registered(self._path, grown)
+        self.formulas = Formulas(catalogue, grown)
+
+
+def _explained(error: FormulaError) -> EngineError:
+    line, column = error.position
+    expected = f"; expected {', '.join(error.expected)}" if error.expected else ""
+    where = f"line {line}, column {column}"
+    return InvalidInput(f"{where}: {error.message}{expected}", field="formula", rows=[[line, column]])
+
+
+def _column(version: Version, request: dict[str, Any]) -> int:
+    try:
+        return version.column[request["symbol"]]
+    except KeyError:
+        raise unknown_symbols([request["symbol"]], version.column, request["model_id"], "symbol") from None
+
+
+def _columns(version: Version, request: dict[str, Any]) -> np.ndarray:
+    if request["symbols"] is None:
+        return np.arange(len(version.symbols))
+    wrong = [symbol for symbol in request["symbols"] if symbol not in version.column]
+    if wrong:
+        raise unknown_symbols(request["symbols"], version.column, request["model_id"], "symbols")
+    return np.array([version.column[symbol] for symbol in request["symbols"]], dtype=np.intp)
+
+
+def _refuse_missing(ids: tuple[str, ...], missing: dict[str, str]) -> None:
+    """Raise `InvalidInput` naming the factors that the model's data cannot compute, and what the first needs."""
+    lacking = [name for name in ids if name in missing]
+    if lacking:
+        raise InvalidInput(f"{lacking[0]} {missing[lacking[0]]}", field="factors", rows=lacking)
+
+
+def _number(value: float) -> float | None:
+    return value if value == value else None

@@ -1,0 +1,263 @@
+"""The writer of models: every operation here makes a new version, durable before it is answered."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from actors.reading.confidence import confidence_score
+from actors.reading.features import features_panel, within
+from actors.reading.slices import Slices, by_name
+from actors.reading.states import growing_model_of, model_of, state_of
+from actors.runtime.base import WorkloadActor
+from actors.runtime.memory import give_back
+from actors.runtime.queue import Answer
+from contracts.errors import EngineError
+from contracts.work import Device, new_id
+from factors.errors import FactorError
+from factors.factor_model.model import FactorModel
+from factors.factor_model.settings import ModelSettings
+from factors.sample.market import sample_market
+from store import Version
+
+Batch = list[dict[str, Any]]
+MODELS_KEPT = 8
+"""Models kept in memory for appends, each with the rows that its styles look back on. Others are rebuilt from the
+store, which reads as many rows."""
+LARGE_CELLS = 200_000
+"""Dates times names above which a fit takes so much memory that giving it back is worth a tenth of a second."""
+
+
+class FactorModelCreation(WorkloadActor):
+    """Fits, changes and extends models. One write at a time (the heavy lane computes one item at a time)."""
+
+    def prepare(self) -> None:
+        """Open the store and compile the kernels by fitting a tiny market and adding a day."""
+        self.slices = Slices()
+        self.store = self.slices.store
+        self._models: OrderedDict[str, tuple[int, FactorModel]] = OrderedDict()
+        panel = sample_market(n_assets=40, n_days=80).panel
+        FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))
+
+    def notes(self) -> dict[str, Any]:
+        """Give the store's counters, and how many fitted models are kept in memory."""
+        return {**self.store.counters, "models_kept": len(self._models)} if hasattr(self, "_models") else {}
+
+    # -- operations
+
+    def create_model(self, batch: Batch) -> list[Answer]:
+        """Fit a model on the posted features."""
+        return self._fits(batch, self._create)
+
+    def put_data(self, batch: Batch) -> list[Answer]:
+        """Fit a model on features that came in bulk."""
+        return self._fits(batch, self._create)
+
+    def clean_features(self, batch: Batch) -> list[Answer]:
+        """Winsorise, fill and smooth features, and fit again."""
+        return self._fits(batch, self._clean)
+
+    def reduce_universe(self, batch: Batch) -> list[Answer]:
+        """Keep the largest names by cap in the estimation universe of each date, and fit again."""
+        return self._fits(batch, self._reduce)
+
+    def estimate_style_scores(self, batch: Batch) -> list[Answer]:
+        """Estimate style scores with other settings, and all that follows from them."""
+        return self._fits(batch, self._restyle)
+
+    def estimate_factor_returns(self, batch: Batch) -> list[Answer]:
+        """Estimate factor returns with other settings, and all that follows from them."""
+        return self._fits(batch, self._reregress)
+
+    def append_day(self, batch: Batch) -> list[Answer]:
+        """Add days: one incremental step each."""
+        return self._each(batch, self._append)
+
+    def delete_model(self, batch: Batch) -> list[Answer]:
+        """Delete models; their version numbers go on."""
+        return self._each(batch, self._delete)
+
+    def _fits(self, batch: Batch, work: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Answer]:
+        """Do writes that fit whole models, and leave none of a large one's memory with this process."""
+        answers = self._each(batch, work)
+        made = [answer["values"] for answer in answers if isinstance(answer, dict)]
+        if any(values.get("n_dates", 0) * values.get("n_assets", 0) > LARGE_CELLS for values in made):
+            give_back()
+        return answers
+
+    def _each(self, batch: Batch, work: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Answer]:
+        """Do the writes one after another; one that was done before gives the version that it made."""
+        answers: list[Answer] = []
+        for request in batch:
+            request_id = request["request_id"] or new_id()
+            try:
+                made = self.store.made_by(request["model_id"], request_id)
+                answers.append(work(request, request_id) if made is None else self._again(request["model_id"], made))
+            except EngineError as error:
+                answers.append(error)
+        return answers
+
+    # -- the work
+
+    def _create(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
+        try:
+            settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request["settings"]})
+        except FactorError as error:
+            raise within("settings", error) from None
+        began = time.perf_counter()
+        panel = features_panel(request)
+        decoded = time.perf_counter() - began
+        model = FactorModel(settings).fit(panel)
+        answer = self._commit(request["model_id"], model, self._base(request["model_id"]), request_id, "create_model")
+        answer["stages_s"]["decode"] = decoded
+        return answer
+
+    def _clean(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
+        number, model = self._whole(request["model_id"])
+        model.clean_features(request["to_winsorize"], request["to_fill"], request["to_smooth"]).fit()
+        return self._commit(request["model_id"], model, number, request_id, "clean_features")
+
+    def _reduce(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
+        number, model = self._whole(request["model_id"])
+        model.reduce_universe_by_market_cap(request["top_n"]).fit()
+        return self._commit(request["model_id"], model, number, request_id, "reduce_universe")
+
+    def _restyle(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
+        number, model = self._whole(request["model_id"])
+        styles = model.settings.style_factors
+        mom = replace(styles.mom, trailing_days=request["trailing_days"], winsor_factor=request["winsor_factor"])
+        settings = replace(model.settings, style_factors=replace(styles, mom=mom))
+        return self._commit(
+            request["model_id"], _refitted(model, settings), number, request_id, "estimate_style_scores"
+        )
+
+    def _reregress(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
+        number, model = self._whole(request["model_id"])
+        regression = replace(
+            model.settings.regression,
+            winsor_factor=request["winsor_factor"],
+            residualize_styles=request["residualize_styles"],
+        )
+        settings = replace(model.settings, regression=regression)
+        return self._commit(
+            request["model_id"], _refitted(model, settings), number, request_id, "estimate_factor_returns"
+        )
+
+    def _append(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
+        number, model = self._open(request["model_id"])
+        began = time.perf_counter()
+        days = features_panel(request, sectors=model.sector_names_)
+        decoded = time.perf_counter() - began
+        try:
+            model.update(days)
+        except FactorError as error:
+            raise within("feature_data", error) from None
+        answer = self._commit(request["model_id"], model, number, request_id, "append_day", new_days=days.n_dates)
+        answer["stages_s"]["decode"] = decoded
+        return answer
+
+    def _delete(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
+        number = self.store.delete(request["model_id"], request_id=request_id)
+        self._models.pop(request["model_id"], None)
+        return _deleted(request["model_id"], number)
+
+    # -- versions
+
+    def _base(self, model_id: str) -> int:
+        try:
+            return self.store.head(model_id).manifest.version
+        except EngineError:
+            return 0
+
+    def _whole(self, model_id: str) -> tuple[int, FactorModel]:
+        """Rebuild a model with its whole history, to fit it again."""
+        version = self.store.head(model_id)
+        return version.manifest.version, model_of(version)
+
+    def _open(self, model_id: str) -> tuple[int, FactorModel]:
+        """Take the model that grows out of the cache, or rebuild it from the store's last days.
+
+        It leaves the cache while it is changed: should the change fail, the next request starts from the store.
+        """
+        version = self.store.head(model_id)
+        number = version.manifest.version
+        kept = self._models.pop(model_id, None)
+        if kept is not None and kept[0] == number:
+            return kept
+        return number, growing_model_of(version)
+
+    def _commit(
+        self, model_id: str, model: FactorModel, base: int, request_id: str, operation: str, new_days: int | None = None
+    ) -> dict[str, Any]:
+        """Make the version durable; the answer tells how long that took beside the computation."""
+        state = state_of(model, new_days)
+        began = time.perf_counter()
+        version = self.store.commit(
+            model_id,
+            state,
+            base=base,
+            request_id=request_id,
+            operation=operation,
+            append=new_days is not None,
+        )
+        committed = time.perf_counter() - began
+        self._models[model_id] = (version.manifest.version, model.forget())
+        while len(self._models) > MODELS_KEPT:
+            self._models.popitem(last=False)
+        return {**_made(version), "stages_s": {"commit": committed}}
+
+    def _again(self, model_id: str, made: int) -> dict[str, Any]:
+        """Answer a repeated write: by the version that it made, or by its number when that is retired or a deletion."""
+        try:
+            version = self.store.version(model_id, made)
+        except EngineError:
+            return _deleted(model_id, made)
+        return _deleted(model_id, made) if version.manifest.deleted else _made(version)
+
+
+def _refitted(model: FactorModel, settings: ModelSettings) -> FactorModel:
+    """Fit the same panel and recipe with other settings."""
+    other = FactorModel(settings).set_panel(model.panel_)
+    recipe = model.recipe_
+    other.clean_features(recipe.to_winsorize, recipe.to_fill, recipe.to_smooth)
+    if recipe.top_n is not None:
+        other.reduce_universe_by_market_cap(recipe.top_n)
+    return other.fit()
+
+
+def _made(version: Version) -> dict[str, Any]:
+    manifest = version.manifest
+    names = tuple(manifest.meta["factor_names"])
+    last = manifest.n_dates - 1
+    n_names = int(np.asarray(version.day("n_obs", slice(last, last + 1)))[0])
+    return {
+        "values": {
+            "n_dates": manifest.n_dates,
+            "n_assets": manifest.n_assets,
+            "first_date": manifest.blocks[0].first_date,
+            "last_date": manifest.blocks[-1].last_date,
+            "factors": list(names),
+            "factor_returns": by_name(names, np.asarray(version.day("factor_returns", slice(last, last + 1)))[0]),
+            "r2": float(np.asarray(version.day("r2", slice(last, last + 1)))[0]),
+        },
+        "message": f"version {manifest.version} of {manifest.model_id} by {manifest.operation}",
+        "confidence_score": confidence_score(n_names / max(manifest.n_assets, 1), n_names, len(names)),
+        "model_version": manifest.version,
+        "hardware_used": Device.CPU,
+        "extra": {"warnings": list(manifest.meta["warnings"]), "recipe": manifest.meta["recipe"]},
+    }
+
+
+def _deleted(model_id: str, number: int) -> dict[str, Any]:
+    return {
+        "values": {"model_id": model_id},
+        "message": f"version {number} of {model_id}",
+        "confidence_score": 1.0,
+        "model_version": number,
+        "hardware_used": Device.CPU,
+    }

@@ -1,0 +1,159 @@
+"""Style scores of a model or of posted frames, and signals made from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from actors.reading.columns import Named, Table
+from actors.reading.confidence import confidence_score
+from actors.reading.panels import whole_panel
+from actors.reading.posted import panel_of
+from actors.reading.slices import Slice, Slices, settings_of
+from actors.runtime.base import WorkloadActor
+from actors.runtime.queue import Answer
+from actors.workloads.individual import style_scores
+from contracts.errors import InvalidInput
+from contracts.work import Device
+from factors.factor_model.settings import StyleSettings
+from factors.panel.panel import Panel
+from factors.style.scores import StyleScores
+
+Batch = list[dict[str, Any]]
+TRADING_DAYS = 252
+FRAMES = {
+    "returns_data": ("momentum", ("returns",)),
+    "market_cap_data": ("size", ("market_cap",)),
+    "fundamental_data": ("value", ("book_price", "sales_price", "cf_price")),
+}
+
+
+class StyleFactorCalculation(WorkloadActor):
+    """Answers with the stored scores where the settings are the model's, and computes them where they are not."""
+
+    def prepare(self) -> None:
+        """Open the store and compile the kernels on a small panel."""
+        self.slices = Slices()
+        rng = np.random.default_rng(0)
+        fields = {"returns": rng.standard_normal((40, 8)) * 0.02, "market_cap": np.exp(rng.standard_normal((40, 8)))}
+        dates = np.datetime64("2020-01-01", "D") + np.arange(40)
+        style_scores(Panel(dates, tuple("ABCDEFGH"), fields), StyleSettings(names=("momentum", "size")))
+
+    def style_factors(self, batch: Batch) -> list[Answer]:
+        """Scores by style and symbol on the last date."""
+        return [self._posted(request) if _has_frame(request) else self._of_model(request) for request in batch]
+
+    def _of_model(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = self.slices.at(request["model_id"])
+        settings = settings_of(found.version).style_factors
+        asked = _with(settings, request)
+        names = found.style_names
+        columns = found.chosen(request["symbols"])
+        stored = asked.mom == settings.mom
+        if stored:
+            scores = found.scores_of(columns)
+        else:
+            rows = StyleScores(asked, set(found.version.manifest.meta["fields"])).lookback
+            panel = whole_panel(found.version, rows)
+            scores = style_scores(panel, replace(asked, names=names))[-1][:, columns]
+        coverage = float(np.isfinite(scores).mean()) if scores.size else 0.0
+        return {
+            "values": Table(names, found.version.names_of(columns), scores),
+            "message": f"{len(names)} styles of {len(columns)} names on {found.date}",
+            "confidence_score": found.confidence(coverage),
+            "model_version": found.number,
+            "hardware_used": Device.CPU,
+            "extra": {"date": str(found.date), "stored": stored, "trailing_days": asked.mom.trailing_days},
+        }
+
+    def _posted(self, request: dict[str, Any]) -> dict[str, Any]:
+        asked = _with(StyleSettings(), request)
+        values: dict[str, dict[str, float]] = {}
+        n_names, n_scores, last = 0, 0, ""
+        for frame, (style, required) in FRAMES.items():
+            if request[frame] is None:
+                continue
+            panel = panel_of(request[frame], frame, required)
+            row = style_scores(panel, replace(asked, names=(style,)))[-1]
+            columns = _positions(panel, request["symbols"], frame)
+            values |= Table((style,), [panel.symbols[i] for i in columns], row[:, columns])
+            n_names, n_scores = n_names + len(columns), n_scores + int(np.isfinite(row[0, columns]).sum())
+            last = max(last, str(panel.dates[-1]))
+        return {
+            "values": values,
+            "message": f"{len(values)} styles from posted frames on {last}",
+            "confidence_score": confidence_score(n_scores / max(n_names, 1), n_scores, len(values)),
+            "model_version": None,
+            "hardware_used": Device.CPU,
+            "extra": {"date": last, "trailing_days": asked.mom.trailing_days},
+        }
+
+    def factor_signals(self, batch: Batch) -> list[Answer]:
+        """Per style: return, momentum t-statistic and trend of its factor; per symbol: the composite score."""
+        return [self._signals(request) for request in batch]
+
+    def _signals(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = self.slices.at(request["model_id"])
+        window = request["window_days"]
+        first = len(found.factor_names) - len(found.style_names)
+        total = found.version.manifest.n_dates
+        history = np.asarray(found.version.day("factor_returns", slice(max(total - TRADING_DAYS, 0), total)))[:, first:]
+        if len(history) < window:
+            raise InvalidInput(f"the model has {len(history)} days, window_days asks for {window}", field="window_days")
+        recent = history[-window:]
+        deviation = recent.std(axis=0, ddof=1)
+        mean = recent.mean(axis=0)
+        t_statistic = np.divide(
+            mean * np.sqrt(window), deviation, out=np.full(len(mean), np.nan), where=deviation > 0.0
+        )
+        trend = mean - history.mean(axis=0)
+        styles = {
+            name: {
+                "return": float(np.prod(1.0 + recent[:, k]) - 1.0),
+                "momentum_t": None if np.isnan(t_statistic[k]) else float(t_statistic[k]),
+                "trend": float(trend[k]),
+            }
+            for k, name in enumerate(found.style_names)
+        }
+        columns = found.chosen(request["symbols"])
+        return {
+            "values": {"styles": styles, "composite": self._composite(found, np.nan_to_num(t_statistic), columns)},
+            "message": f"signals of {len(styles)} styles over {window} days and of {len(columns)} names",
+            "confidence_score": confidence_score(float(found.known[columns].mean()), window, 2),
+            "model_version": found.number,
+            "hardware_used": Device.CPU,
+            "extra": {
+                "date": str(found.date),
+                "window_days": window,
+                "composite": "style scores weighted by the styles' momentum t-statistics, by their absolute sum",
+            },
+        }
+
+    @staticmethod
+    def _composite(found: Slice, weights: np.ndarray, columns: np.ndarray) -> Named:
+        scores = found.scores_of(columns).T
+        size = np.abs(weights).sum()
+        blend = scores @ (weights / size if size else weights)
+        return Named(found.version.names_of(columns), blend)
+
+
+def _has_frame(request: dict[str, Any]) -> bool:
+    return any(request[frame] is not None for frame in FRAMES)
+
+
+def _with(settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    changed = replace(settings.mom, trailing_days=request["trailing_days"], winsor_factor=request["winsor_factor"])
+    return replace(settings, mom=changed)
+
+
+def _positions(panel: Panel, symbols: list[str] | None, frame: str) -> np.ndarray:
+    """Positions of the symbols asked for in one posted frame; one that this frame lacks is named."""
+    if symbols is None:
+        return np.arange(len(panel.symbols))
+    column = {symbol: i for i, symbol in enumerate(panel.symbols)}
+    wrong = [symbol for symbol in symbols if symbol not in column]
+    if wrong:
+        raise InvalidInput(f"{frame} has no rows of {', '.join(wrong[:10])}", field="symbols", rows=wrong)
+    return np.array([column[symbol] for symbol in symbols], dtype=np.intp)

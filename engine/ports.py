@@ -1,0 +1,59 @@
+"""Free ports, and who holds one that is not."""
+
+from __future__ import annotations
+
+import socket
+
+import psutil
+
+from engine.errors import StartError
+
+
+class PortInUseError(StartError):
+    """A port that was asked for is taken; says by whom, where that can be seen."""
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Give a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(host: str, port: int) -> bool:
+    """Say whether one may listen on the port now."""
+    with socket.socket() as probe:
+        # As the servers do it: a connection that is still closing does not hold the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str | None:
+    """Name the process that listens on the port; None when that may not be seen (other users' processes, macOS)."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"{process.name()} (pid {process.pid})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        return None
+    return None
+
+
+def require_free(host: str, port: int, setting: str) -> None:
+    """Check that a port may be listened on.
+
+    Raises
+    ------
+    PortInUseError
+        Names the port, its holder and the setting that chooses another.
+    """
+    if not is_free(host, port):
+        by = holder(port)
+        raise PortInUseError(
+            f"port {port} on {host} is in use{f' by {by}' if by else ''}; set {setting} to another port"
+        )

@@ -1,0 +1,125 @@
+"""The run directory: one engine at a time holds it; it keeps the secrets, the records and the market of a run."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from engine.errors import StartError
+from engine.processes import ProcessRecord, end, marked
+
+KEPT_SESSIONS = 2
+"""Ray sessions (logs) kept in the run's temporary folder, the newest included."""
+REMEMBER_S = 3.0
+
+
+class AlreadyRunningError(StartError):
+    """Another engine holds the run directory."""
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a foreground run holds the run directory; it then owns nats-server, and nobody else starts one."""
+    try:
+        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+class RunDir:
+    """A run directory that this process holds.
+
+    Parameters
+    ----------
+    path
+        Made when missing, readable by its owner only.
+
+    Raises
+    ------
+    AlreadyRunningError
+        Another process holds it; says which, and where it listens.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.record = ProcessRecord(self.path / "processes.json")
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = self.info()
+            os.close(self._lock)
+            where = f" at {holder['http']}" if "http" in holder else ""
+            pid = holder.get("pid", "unknown")
+            raise AlreadyRunningError(
+                f"the engine already runs here{where} (pid {pid}, run directory {self.path}); "
+                "stop it with Ctrl-C there, or set FACTOR_ENGINE_RUN_DIR and FACTOR_ENGINE_HTTP_PORT for a second one"
+            ) from None
+
+    def info(self) -> dict[str, Any]:
+        """Give what the holder noted of itself."""
+        try:
+            found = json.loads((self.path / "running.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def note(self, **facts: Any) -> None:
+        """Note where this run listens, for a second start and for tools."""
+        fresh = self.path / "running.json.tmp"
+        fresh.write_text(json.dumps({"pid": os.getpid(), "started": time.time(), **facts}, indent=2))
+        fresh.replace(self.path / "running.json")
+
+    def sweep(self) -> list[str]:
+        """End what a killed run left and remove its half-finished uploads; gives the names of the processes ended."""
+        left = end({*self.record.read(), *marked(self.path)}, REMEMBER_S)
+        self.record.clear()
+        shutil.rmtree(self.path / "uploads", ignore_errors=True)
+        return sorted({row.name for row in left})
+
+    def token_path(self) -> Path:
+        """Give the file with Ray's token, made (0600) when missing."""
+        path = self.path / "ray" / "token"
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+        return path
+
+    def short_temp(self) -> Path:
+        """Give a folder for sockets and Ray's session, made when missing, 0700.
+
+        It is not in the run directory, because a socket's whole path has 97 characters at most, HAProxy's with a node
+        id of 56 in it. It is the same for the same run directory, and older sessions in it are removed.
+        """
+        digest = hashlib.blake2b(f"{os.getuid()}:{self.path}".encode(), digest_size=4).hexdigest()
+        # Not tempfile.gettempdir(): on macOS that is so long that Ray's sockets do not fit behind it.
+        path = Path("/tmp") / f"fe-{digest}"  # noqa: S108
+        path.mkdir(mode=0o700, exist_ok=True)
+        if path.stat().st_uid != os.getuid():
+            raise PermissionError(f"{path} belongs to another user")
+        path.chmod(0o700)
+        sessions = sorted(p for p in path.glob("session_*") if p.is_dir() and not p.is_symlink())
+        for old in sessions[: -KEPT_SESSIONS + 1]:
+            shutil.rmtree(old, ignore_errors=True)
+        return path
+
+    def release(self) -> None:
+        """Let another process have it."""
+        (self.path / "running.json").unlink(missing_ok=True)
+        os.close(self._lock)

@@ -1,0 +1,270 @@
+"""Puts nats-server, the router with its actors, and the bridge together: the one place, for `make run` and `serve run`.
+
+Everything is looked up before it is made, so starting, joining and starting again after a crash are the same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from bus.actor import BRIDGE, outbox_for_face, start_bridge
+from bus.face import Face
+from bus.outbox import Outbox
+from contracts.errors import EngineError, UnknownModel
+from contracts.operations import OPERATIONS, PLACEMENTS
+from contracts.settings import NAMESPACE, Settings
+from contracts.work import Priority
+from engine.market import Market
+from engine.nats_server import NatsServer
+from engine.run_dir import is_held
+from router.client import ROUTER, RouterClient
+from router.router import start_router
+
+FIRST = {workload.value for workload, placement in PLACEMENTS.items() if placement.first}
+"""The actors that HTTP needs to answer for a model."""
+ALL = {workload.value for workload in PLACEMENTS}
+STOP_S = 3.0
+LOAD_S = 300.0
+
+T = TypeVar("T")
+
+
+def start_nats(current: Settings) -> NatsServer | None:
+    """Start or adopt the run directory's nats-server; None when the operator has one, or wants no message bus.
+
+    Raises
+    ------
+    NatsServerError
+        It cannot be had; says why.
+    """
+    if current.nats_url is not None or not current.messagebus_enabled:
+        return None
+    with _only_one(current):
+        server = NatsServer(current.run_dir, current.nats_port)
+        server.start()
+    return server
+
+
+@contextlib.contextmanager
+def _only_one(current: Settings) -> Iterator[None]:
+    """Hold the right to start things in this run directory, so that two replicas do not start two servers."""
+    current.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(current.run_dir / "starting.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def start_engine(current: Settings, *, hold_rest: bool = False, with_nats: bool = True) -> None:
+    """Get or create what the engine consists of, on the Ray cluster that this process is connected to.
+
+    The actors are named, detached and restarted by Ray; the router creates the workload actors. No caller owns any of
+    them: whoever calls first makes them, whoever calls later finds them.
+
+    Parameters
+    ----------
+    current
+        The settings.
+    hold_rest
+        Leave the bridge and the actors that HTTP does not need at once to `start_rest`: on two cores they would delay
+        the first answer.
+    with_nats
+        False when the caller started nats-server himself, and ends it.
+
+    Raises
+    ------
+    NatsServerError
+        The embedded nats-server cannot be had.
+    """
+    # Behind a foreground run the server is that run's: started here too, it would be left over when the run ends.
+    if with_nats and not is_held(current.run_dir):
+        start_nats(current)
+    start_router(current, hold_rest=hold_rest)
+    if not hold_rest:
+        start_bridge(current)
+
+
+def is_started() -> bool:
+    """Say whether somebody started the engine on this cluster."""
+    import ray
+
+    try:
+        ray.get_actor(ROUTER, namespace=NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
+async def start_rest(current: Settings, connection: Connection) -> None:
+    """Start what `start_engine` held back."""
+    await asyncio.to_thread(start_bridge, current)
+    await connection.client.release()
+
+
+def stop_engine(current: Settings, timeout_s: float = STOP_S) -> None:
+    """End what `start_engine` made: the bridge, the router with its actors, and the embedded nats-server."""
+    import ray
+
+    deadline = time.monotonic() + timeout_s
+    for name in (BRIDGE, ROUTER):
+        with contextlib.suppress(ValueError):
+            handle = ray.get_actor(name, namespace=NAMESPACE)
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(handle.stop.remote(), timeout=max(0.1, deadline - time.monotonic()))
+            ray.kill(handle, no_restart=True)
+    # The router stops its actors itself; this is for one that could not.
+    for name in ALL:
+        with contextlib.suppress(ValueError):
+            ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+    if current.nats_url is None:
+        NatsServer(current.run_dir, current.nats_port).stop()
+
+
+class BridgeView:
+    """The bridge actor as a face sees it: found by name, and found again when it was replaced."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    async def _found(self) -> Any:
+        import ray
+
+        if self._handle is None:
+            self._handle = await asyncio.to_thread(ray.get_actor, BRIDGE, NAMESPACE)
+        return self._handle
+
+    async def _call(self, method: str, *args: Any) -> dict[str, Any]:
+        import ray
+
+        handle = await self._found()
+        try:
+            answer: dict[str, Any] = await getattr(handle, method).remote(*args)
+        except ray.exceptions.RayActorError:
+            self._handle = None
+            raise
+        return answer
+
+    async def status(self) -> dict[str, Any]:
+        """Say whether and where the bridge is connected, what waits, and what went through."""
+        status, stats = await asyncio.gather(self._call("status"), self._call("stats"))
+        return {**stats, **status}
+
+    async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
+        """Give the events after a sequence number, or wait for one."""
+        return await self._call("feed", after, timeout_s)
+
+
+@dataclass
+class Connection:
+    """A process's way to the engine.
+
+    Parameters
+    ----------
+    client
+        Calls operations.
+    face
+        Checks requests, calls, shapes answers, publishes.
+    bridge
+        None when the message bus is switched off.
+    outbox
+        The node's outbox; None likewise.
+    """
+
+    client: RouterClient
+    face: Face
+    bridge: BridgeView | None
+    outbox: Outbox | None
+
+    async def close(self) -> None:
+        """Let go of it."""
+        await self.client.close()
+        if self.outbox is not None:
+            self.outbox.close()
+
+
+async def connect(current: Settings, timeout_s: float = 30.0) -> Connection:
+    """Connect to the engine that `start_engine` started.
+
+    Raises
+    ------
+    Unavailable
+        There is no router within `timeout_s`.
+    """
+    client = await RouterClient(current).start(timeout_s)
+    outbox = outbox_for_face(current)
+    return Connection(client, Face(client, outbox), BridgeView() if outbox is not None else None, outbox)
+
+
+async def load_market(connection: Connection, market: Market) -> dict[str, Any]:
+    """Make the market a model, unless a version made of this very market is there; it becomes the default model.
+
+    Returns
+    -------
+    dict
+        The model's status: model_id, model_version, n_dates, n_assets, first_date, last_date, factors.
+    """
+    face = connection.face
+    if market.already_loaded():
+        with contextlib.suppress(UnknownModel):
+            status = await model_status(connection, market.model_id)
+            await connection.client.set_default_model(market.model_id)
+            return status
+    await face.answer(OPERATIONS["create_model"], market.request(), priority=Priority.HIGH, timeout_s=LOAD_S)
+    market.note_loaded()
+    await connection.client.set_default_model(market.model_id)
+    return await model_status(connection, market.model_id)
+
+
+async def warm_library(connection: Connection, model_id: str) -> None:
+    """Let the factor library of a model be warmed in the background, so that the first request need not wait for it."""
+    asked = {"model_id": model_id, "wait": False}
+    with contextlib.suppress(EngineError):  # the first request warms it then
+        await connection.face.answer(OPERATIONS["update_factors"], asked, priority=Priority.LOW)
+
+
+async def model_status(connection: Connection, model_id: str) -> dict[str, Any]:
+    """Give the status of a model at its newest version."""
+    return await connection.face.answer(OPERATIONS["model_status"], {"model_id": model_id}, priority=Priority.HIGH)
+
+
+class LoopThread:
+    """An event loop on a thread of its own, for a foreground that is not asynchronous."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Run a coroutine there and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """Cancel what runs there and stop."""
+
+        async def cancel() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        with contextlib.suppress(TimeoutError):
+            self.run(cancel(), timeout_s)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout_s)
+
+
+def first_line(error: BaseException) -> str:
+    """Give an error as one line for a person."""
+    text = error.detail if isinstance(error, EngineError) else str(error)
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__

@@ -1,0 +1,1 @@
+"""From formulas to a plan: graph, lowering to operations, common parts found once."""

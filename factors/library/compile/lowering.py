@@ -1,0 +1,190 @@
+"""Typed terms to graph nodes under the formula's conventions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from factors.library.compile.graph import Graph, Ref
+from factors.library.kernels.layout import Op
+from factors.library.language import names
+from factors.library.language.conventions import Conventions
+from factors.library.language.errors import FormulaError
+from factors.library.language.syntax import Expression, Term, parse
+
+Settings = dict[str, Any]
+Builder = Callable[["Lowering", list[Any], Settings], Ref]
+BUILDERS: dict[str, Builder] = {}
+
+# Windows above this use the block sums of kernels/long.py, at or below it the window is read directly.
+LONG_WINDOW_ROWS = 64
+
+
+class Lowering:
+    """Adds one formula to a graph. Builders call its helpers.
+
+    Parameters
+    ----------
+    graph : Graph
+        Grows.
+    conventions : Conventions
+    """
+
+    def __init__(self, graph: Graph, conventions: Conventions) -> None:
+        self.graph = graph
+        self.conventions = conventions
+        self._done: dict[int, Ref] = {}
+        self._keep: list[Term] = []
+
+    def lower(self, term: Term) -> Ref:
+        """Graph operand of a term.
+
+        Raises
+        ------
+        FormulaError
+            With the term's position, if it looks back too far.
+        """
+        known = self._done.get(id(term))
+        if known is not None:
+            return known
+        try:
+            ref = self._lower(term)
+        except FormulaError as error:
+            if error.position != (1, 1):
+                raise
+            raise FormulaError(error.message, *term.position, error.expected) from None
+        self._done[id(term)] = ref
+        self._keep.append(term)
+        return ref
+
+    def _lower(self, term: Term) -> Ref:
+        if term.kind == "number":
+            return self.graph.constant(term.value)
+        if term.kind == "name":
+            return self.named(term.name)
+        builder = BUILDERS[term.name]
+        constant = {"integer": int, "number": float}
+        args: list[Any] = []
+        from factors.library.language.operators import OPERATORS
+
+        parameters = OPERATORS[term.name].parameters
+        for i, argument in enumerate(term.args):
+            kind = parameters[min(i, len(parameters) - 1)].kind
+            args.append(constant[kind](argument.value) if kind in constant else self.lower(argument))
+        return builder(self, args, dict(term.settings))
+
+    def named(self, name: str) -> Ref:
+        """Field, group or derived name."""
+        if name in names.GROUPS:
+            if name == "subindustry" and self.conventions.subindustry == "industry":
+                name = "industry"
+            return self.graph.add(Op.FIELD, name=name)
+        text = names.expansion(name, self.conventions)
+        if text is None:
+            return self.graph.add(Op.FIELD, name=name)
+        return self.text(text)
+
+    def text(self, text: str) -> Ref:
+        """Operand of a derived name's text."""
+        return self.lower(parse(text, replace(self.conventions, minmax_constant="rolling")).root)
+
+    def element(self, op: Op, *operands: Ref) -> Ref:
+        """Element-by-element operation."""
+        return self.graph.add(op, operands)
+
+    def number(self, value: float) -> Ref:
+        """Constant operand."""
+        return self.graph.constant(value)
+
+    def window(
+        self, op: Op, operands: tuple[Ref, ...], d: int, settings: Settings, *,
+        mode: int = 0, more: tuple[int, ...] = (), floats: tuple[float, ...] = (),
+    ) -> Ref:  # fmt: skip
+        """Operation over the last `d` rows, strict or with `min_periods`."""
+        least = self.min_periods(d, settings)
+        # a sorted window also needs the row that leaves it
+        reads = d if op == Op.SORTED else d - 1
+        return self.graph.add(
+            op, operands, ints=(mode, d, least, *more), floats=floats, lookback=reads, warmup=least - 1
+        )
+
+    def min_periods(self, d: int, settings: Settings) -> int:
+        """Rows that must be present in a window of `d`."""
+        default = 1 if self.conventions.min_periods == "one" else d
+        return int(settings.get("min_periods", default))
+
+    def strict(self, op: Op, operands: tuple[Ref, ...], d: int, **kwargs: Any) -> Ref:
+        """Operation over the last `d` rows that never takes `min_periods`."""
+        return self.window(op, operands, d, {"min_periods": d}, **kwargs)
+
+    def constant_value(self, ref: Ref) -> float | None:
+        """Number that the operand is, if it is one."""
+        node = self.graph.nodes[ref.node]
+        return node.floats[0] if node.op == Op.CONSTANT else None
+
+    def compare(self, op: Op, x: Ref, y: Ref) -> Ref:
+        """Comparison under the convention on NaN."""
+        ref = self.element(op, x, y)
+        if self.conventions.comparison_nan == "false":
+            return self.element(Op.COALESCE, ref, self.number(0.0))
+        return ref
+
+    def where(self, c: Ref, x: Ref, y: Ref) -> Ref:
+        """Conditional, silent until its longest branch has its rows, per asset (rule 4)."""
+        need = max(self.graph.warmup(r) for r in (c, x, y))
+        fields = set().union(*(self.graph.nodes[r.node].fields for r in (c, x, y)))
+        if need == 0 or not fields:
+            return self.graph.add(Op.WHERE, (c, x, y), ints=(0,))
+        leaves = tuple(self.graph.add(Op.FIELD, name=name) for name in sorted(fields - names.GROUPS))
+        age = self.graph.add(Op.AGE, leaves)
+        return self.graph.add(Op.WHERE, (c, x, y, age), ints=(need,))
+
+    def power(self, x: Ref, a: Ref) -> Ref:
+        """Power; small whole and half exponents by multiplication and root."""
+        exponent = self.constant_value(a)
+        if exponent == 1.0:
+            return x
+        if exponent == 2.0:
+            return self.element(Op.SQUARE, x)
+        if exponent == 0.5:
+            return self.element(Op.SQRT, x)
+        if exponent == -1.0:
+            return self.element(Op.INV, x)
+        if exponent in (3.0, 4.0, 5.0):
+            square = self.element(Op.SQUARE, x)
+            if exponent == 3.0:
+                return self.element(Op.MUL, square, x)
+            fourth = self.element(Op.SQUARE, square)
+            return fourth if exponent == 4.0 else self.element(Op.MUL, fourth, x)
+        return self.element(Op.POW, x, a)
+
+    def group(self, g: Ref) -> Ref:
+        """Group operand of a neutralisation under the convention on its level."""
+        level = self.conventions.neutralisation
+        return g if level in ("as_written", "none") else self.named(level)
+
+
+def lower(graph: Graph, expression: Expression) -> Ref:
+    """Add a formula to the graph and give its operand."""
+    from factors.library.compile import builders  # noqa: F401  fills BUILDERS
+
+    ref = Lowering(graph, expression.conventions).lower(expression.root)
+    node = graph.nodes[ref.node]
+    if ref.lag or node.op in (Op.FIELD, Op.CONSTANT):
+        return graph.add(Op.COPY, (ref,))
+    return ref
+
+
+def half_life_weights(d: int, half_life: float) -> tuple[float, ...]:
+    """Weights 0.5^(i / half_life), i rows ago.
+
+    Raises
+    ------
+    FormulaError
+        If the half-life is not positive.
+    """
+    if not half_life > 0.0:
+        raise FormulaError(f"half_life is {half_life:g}", expected=("a number > 0",))
+    return tuple(math.exp2(-i / half_life) for i in range(d))

@@ -1,0 +1,1 @@
+"""The catalogue of factors, what each agrees with, and how many are distinct."""

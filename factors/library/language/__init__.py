@@ -1,0 +1,1 @@
+"""The formula language: grammar, operators, names, conventions, limits, errors."""

@@ -1,0 +1,1 @@
+"""Running a compiled library: over a history, and day by day."""

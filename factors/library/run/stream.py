@@ -1,0 +1,176 @@
+"""One row of dates after another: the same plan with blocks of one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factors.library.compile.plan import Plan
+from factors.library.kernels.types import F8
+from factors.library.language.errors import FieldsError
+from factors.library.run.machine import Machine
+
+WARM_BLOCK_ROWS = 16
+
+
+class Stream:
+    """Carried state of a library over a growing set of names.
+
+    Attributes
+    ----------
+    ids : tuple of str
+        Factors, in the order of the rows that `update` gives.
+    n_assets : int
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        ids: tuple[str, ...],
+        fields: tuple[str, ...],
+        groups: tuple[str, ...],
+        n_assets: int,
+        threads: int = 1,
+    ) -> None:
+        self.ids, self._fields, self._groups = ids, fields, groups
+        self._machine = Machine(plan, n_assets, 1, threads)
+
+    @property
+    def n_assets(self) -> int:
+        """Names now followed."""
+        return self._machine.n
+
+    def update(
+        self,
+        fields: Mapping[str, Any],
+        groups: Mapping[str, Any] | None = None,
+        date: Any = None,
+        out: F8 | None = None,
+    ) -> F8:
+        """Take one row and give every factor's.
+
+        Parameters
+        ----------
+        fields : mapping of str to array [n_assets]
+        groups : mapping of str to array of codes [n_assets], below 0 for none
+        date : datetime64 or date
+            Later than the last.
+        out : array [n_factors, n_assets], optional
+            Where the result goes.
+
+        Returns
+        -------
+        array [n_factors, n_assets]
+
+        Raises
+        ------
+        FieldsError
+            For a missing field, a wrong length, or a date that is not later; the state is then as before.
+        """
+        if date is None:
+            raise FieldsError("a date is missing")
+        day = np.array([np.datetime64(date, "D")]).astype(np.int64)
+        values: dict[str, NDArray[Any]] = {}
+        for name, source in self._sources(fields, groups):
+            row = np.asarray(source[name])
+            if row.shape != (self.n_assets,):
+                raise FieldsError(f"field {name!r} has shape {row.shape}; expected {(self.n_assets,)}")
+            values[name] = row[None, :]
+        result = np.empty((len(self.ids), self.n_assets)) if out is None else out
+        self._machine.load(values, day)
+        self._machine.run(result[:, None, :], day)
+        return result
+
+    def warm(
+        self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None, dates: Any, block: int = WARM_BLOCK_ROWS
+    ) -> F8:
+        """Take many rows at once: the same state and last result, to the bit, as `update` row by row, but faster.
+
+        Parameters
+        ----------
+        fields, groups : mapping of str to array [n_dates, n_assets]
+        dates : datetime64 array [n_dates]
+            Increasing, later than the last.
+        block : int
+            Rows per step.
+
+        Returns
+        -------
+        array [n_factors, n_assets]
+            The last row's result; all NaN without rows.
+
+        Raises
+        ------
+        FieldsError
+            As for `update`; the state is then as before.
+        """
+        days = np.asarray(dates, "datetime64[D]").astype(np.int64)
+        values = {name: np.asarray(source[name]) for name, source in self._sources(fields, groups)}
+        own = self._machine
+        wide = Machine(own.plan, own.n, min(block, max(len(days), 1)), own.threads)
+        out = np.full((len(self.ids), wide.block, own.n), np.nan)
+        count = 1
+        try:
+            wide.restore(own.state())
+            for t in range(0, len(days), wide.block):
+                count = min(wide.block, len(days) - t)
+                wide.load({name: value[t : t + count] for name, value in values.items()}, days[t : t + count])
+                wide.run(out[:, :count], days[t : t + count])
+            own.restore(wide.state())
+        finally:
+            wide.close()
+        return np.ascontiguousarray(out[:, count - 1])
+
+    def _sources(
+        self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None
+    ) -> list[tuple[str, Mapping[str, Any]]]:
+        """The name and mapping of every field and group. Raises `FieldsError` for one that is missing."""
+        wanted: list[tuple[str, Mapping[str, Any]]] = [(name, fields) for name in self._fields]
+        wanted += [(name, groups or {}) for name in self._groups]
+        for name, source in wanted:
+            if name not in source:
+                raise FieldsError(f"field {name!r} is missing")
+        return wanted
+
+    def grow(self, n_assets: int) -> None:
+        """Follow more names; the new ones stand at the end and begin without history.
+
+        Raises
+        ------
+        ValueError
+            If there would be fewer.
+        """
+        old = self._machine
+        if n_assets < old.n:
+            raise ValueError(f"{n_assets} names after {old.n}: names are only added")
+        if n_assets == old.n:
+            return
+        saved = old.state()
+        old.close()
+        self._machine = Machine(old.plan, n_assets, 1, old.threads)
+        self._machine.restore(saved)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of everything that the next row depends on."""
+        return self._machine.state()
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take up a state saved by a stream of the same library; grows to its number of names.
+
+        Raises
+        ------
+        FieldsError
+            If it is of another library.
+        """
+        n = int(state["position"][2])
+        if n > self._machine.n:
+            self._machine.close()
+            self._machine = Machine(self._machine.plan, n, 1, self._machine.threads)
+        self._machine.restore(state)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._machine.close()

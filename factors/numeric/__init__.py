@@ -1,0 +1,1 @@
+"""Arrays over dates and assets: kernels, windows, weights, threads."""

@@ -1,0 +1,359 @@
+"""Realised attribution: what each factor and the specific returns contributed, by day and linked over periods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from factors.errors import FactorError, NonFiniteError
+from factors.portfolio.linking import carino_scale
+from factors.risk.arrays import BoolArray, FloatArray, as_matrix, as_vector
+
+Linking = Literal["carino", "arithmetic"]
+
+
+@dataclass(frozen=True, slots=True)
+class DayAttribution:
+    """One day's contributions of `P` portfolios: `factor [P, K]`, `specific [P]` and `total [P]`, their sum."""
+
+    exposures: FloatArray
+    factor: FloatArray
+    specific: FloatArray
+    total: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodAttribution:
+    """Contributions to the return of one period; they sum to `active_return`.
+
+    Attributes
+    ----------
+    label
+        The period's label.
+    n_days
+        Days in it.
+    portfolio_return, benchmark_return, active_return
+        Compounded (`carino`) or summed (`arithmetic`); the benchmark's is 0 without one.
+    factor
+        `[K]` contributions of factors.
+    specific
+        Contribution of specific returns.
+    unexplained
+        Contribution of assets without exposures, and of costs and cash where portfolio returns were given.
+    factor_errors, specific_error
+        `[K]` and scalar: standard errors from the estimation of factor returns, independent across days; None where
+        no errors of the factor returns were given. What a factor gains by an estimation error, specific return loses.
+    factor_sampling_errors, specific_sampling_error
+        `[K]` and scalar: standard deviation of daily contributions times the root of the days.
+    """
+
+    label: object
+    n_days: int
+    portfolio_return: float
+    benchmark_return: float
+    active_return: float
+    factor: FloatArray
+    specific: float
+    unexplained: float
+    factor_errors: FloatArray | None
+    specific_error: float | None
+    factor_sampling_errors: FloatArray
+    specific_sampling_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Contributions by day, `T` days and `K` factors; with a benchmark they are of the active weights.
+
+    Attributes
+    ----------
+    exposures, factor
+        `[T, K]` exposures and contributions `exposure * factor return`.
+    specific, unexplained
+        `[T]`. With `factor` summed over factors they give `portfolio_returns - benchmark_returns`.
+    portfolio_returns, benchmark_returns
+        `[T]`; the benchmark's are 0 without one.
+    missing_weight
+        `[T]` sum of absolute weights of assets without a return that day, which are left out.
+    factor_errors, specific_errors
+        `[T, K]` and `[T]` standard errors from the estimation of factor returns, or None.
+    """
+
+    exposures: FloatArray
+    factor: FloatArray
+    specific: FloatArray
+    unexplained: FloatArray
+    portfolio_returns: FloatArray
+    benchmark_returns: FloatArray
+    missing_weight: FloatArray
+    factor_errors: FloatArray | None
+    specific_errors: FloatArray | None
+
+    def total(self, linking: Linking = "carino", label: object = "total") -> PeriodAttribution:
+        """Return the attribution of all days; see `by_period`."""
+        return self._period(np.arange(self.specific.size), linking, label)
+
+    def by_period(self, labels: Sequence[object], linking: Linking = "carino") -> list[PeriodAttribution]:
+        """Return one attribution per distinct label, in order of first appearance.
+
+        Parameters
+        ----------
+        labels
+            One per day, such as the month.
+        linking
+            `carino` scales each day's contributions so that they sum to the compounded return of the period (Carino
+            1999); `arithmetic` sums them.
+
+        Raises
+        ------
+        FactorError
+            For a wrong number of labels.
+        """
+        if len(labels) != self.specific.size:
+            raise FactorError(f"labels must be {self.specific.size}, got {len(labels)}", field="labels")
+        days: dict[object, list[int]] = {}
+        for day, label in enumerate(labels):
+            days.setdefault(label, []).append(day)
+        return [self._period(np.array(chosen), linking, label) for label, chosen in days.items()]
+
+    def _period(self, days: np.ndarray, linking: Linking, label: object) -> PeriodAttribution:
+        portfolio, benchmark = self.portfolio_returns[days], self.benchmark_returns[days]
+        if linking == "carino":
+            scale, portfolio_return, benchmark_return = carino_scale(portfolio, benchmark)
+        elif linking == "arithmetic":
+            scale, portfolio_return, benchmark_return = np.ones(days.size), portfolio.sum(), benchmark.sum()
+        else:
+            raise FactorError(f"linking must be carino or arithmetic, got {linking!r}", field="linking")
+        factor = self.factor[days] * scale[:, None]
+        specific = self.specific[days] * scale
+        factor_errors = specific_error = None
+        if self.factor_errors is not None and self.specific_errors is not None:
+            factor_errors = np.sqrt(((self.factor_errors[days] * scale[:, None]) ** 2).sum(axis=0))
+            specific_error = float(np.sqrt(((self.specific_errors[days] * scale) ** 2).sum()))
+        root = np.sqrt(days.size)
+        spread = factor.std(axis=0, ddof=1) if days.size > 1 else np.full(factor.shape[1], np.nan)
+        return PeriodAttribution(
+            label=label,
+            n_days=int(days.size),
+            portfolio_return=float(portfolio_return),
+            benchmark_return=float(benchmark_return),
+            active_return=float(portfolio_return - benchmark_return),
+            factor=factor.sum(axis=0),
+            specific=float(specific.sum()),
+            unexplained=float((self.unexplained[days] * scale).sum()),
+            factor_errors=factor_errors,
+            specific_error=specific_error,
+            factor_sampling_errors=spread * root,
+            specific_sampling_error=float(specific.std(ddof=1) * root) if days.size > 1 else float("nan"),
+        )
+
+
+def estimation_covariance(mimicking_weights: FloatArray, specific_variance: FloatArray) -> FloatArray:
+    """Return the `[K, K]` covariance of estimated factor returns, `P diag(v) P'`.
+
+    A factor return is the return of its factor-mimicking portfolio, `f = P r`, so its estimation error is the specific
+    return of that portfolio. For a weighted least squares fit this is the sandwich covariance, constraints included.
+
+    Parameters
+    ----------
+    mimicking_weights
+        `[K, N]` weights of the factor-mimicking portfolios.
+    specific_variance
+        `[N]`; assets outside the regression have weight 0 and may be NaN.
+    """
+    P = as_matrix("mimicking_weights", mimicking_weights, finite=True)
+    variance = as_vector("specific_variance", specific_variance, length=P.shape[1])
+    weighted = P * np.where((P != 0.0).any(axis=0), variance, 0.0)
+    covariance: FloatArray = weighted @ P.T
+    return covariance
+
+
+def attribute_day(
+    weights: FloatArray, X: FloatArray, factor_returns: FloatArray, residuals: FloatArray
+) -> DayAttribution:
+    """Attribute one day's return of many portfolios.
+
+    Parameters
+    ----------
+    weights
+        `[P, N]` or `[N]`, held through the day.
+    X
+        `[N, K]` exposures known before the day.
+    factor_returns
+        `[K]`.
+    residuals
+        `[N]` specific returns. Assets with NaN here or in `X` are left out.
+    """
+    matrix = as_matrix("exposures", X)
+    W = as_matrix("weights", weights, columns=matrix.shape[0], finite=True)
+    f = as_vector("factor_returns", factor_returns, length=matrix.shape[1], finite=True)
+    u = as_vector("residuals", residuals, length=matrix.shape[0])
+    known = ~(np.isnan(matrix).any(axis=1) | np.isnan(u))
+    if not known.all():
+        matrix, u = np.where(known[:, None], matrix, 0.0), np.where(known, u, 0.0)
+    exposures = W @ matrix
+    factor = exposures * f
+    specific = W @ u
+    return DayAttribution(exposures, factor, specific, factor.sum(axis=1) + specific)
+
+
+def attribute(
+    weights: FloatArray,
+    exposures: FloatArray | Sequence[FloatArray],
+    factor_returns: FloatArray,
+    residuals: FloatArray | None = None,
+    *,
+    asset_returns: FloatArray | None = None,
+    portfolio_returns: FloatArray | None = None,
+    benchmark: FloatArray | None = None,
+    factor_return_covariance: FloatArray | None = None,
+) -> Attribution:
+    r"""Attribute the realised return of a portfolio to factors and specific returns, day by day.
+
+    Row `t` of weights and exposures is what held through day `t`: set by the close of `t - 1`. Then
+    :math:`R_t = \sum_k (w_t' X_t)_k f_{kt} + w_t' u_t + \eta_t`, and the parts sum to the portfolio return exactly.
+
+    Parameters
+    ----------
+    weights
+        `[T, N]`, or `[N]` for all days.
+    exposures
+        `[T, N, K]`, or one `[N, K]` per day, or `[N, K]` for all days. A row with NaN is an asset outside coverage:
+        its return is unexplained.
+    factor_returns
+        `[T, K]`; a factor that was not estimated (NaN) contributes nothing, its effect lies in the specific returns.
+    residuals
+        `[T, N]` specific returns, read where no `asset_returns` are given: the return is then factor part plus
+        residual.
+    asset_returns
+        `[T, N]`. The specific return is then the return less the factor part, so that the parts tie out even where
+        the regression clipped returns or left assets out.
+    portfolio_returns
+        `[T]` realised, costs and cash included; what the assets do not explain is in `unexplained`.
+    benchmark
+        `[T, N]` or `[N]`; the attribution is then of active weights.
+    factor_return_covariance
+        `[T, K, K]` covariance of the estimated factor returns (see `estimation_covariance`), or `[T, K]` standard
+        errors, taken as uncorrelated.
+
+    Raises
+    ------
+    FactorError
+        For shapes that do not match, or neither residuals nor asset returns.
+    NonFiniteError
+        For infinities, and NaN in weights.
+    """
+    f = as_matrix("factor_returns", factor_returns)
+    n_days, n_factors = f.shape
+    if residuals is None and asset_returns is None:
+        raise FactorError("residuals or asset_returns must be given", field="residuals")
+    W = _by_day("weights", weights, n_days)
+    B = np.zeros_like(W) if benchmark is None else _by_day("benchmark", benchmark, n_days)
+    if B.shape != W.shape:
+        raise FactorError(f"benchmark must have shape {W.shape}, got {B.shape}", field="benchmark")
+    returns = None if asset_returns is None else _panel("asset_returns", asset_returns, W.shape)
+    u = None if residuals is None else _panel("residuals", residuals, W.shape)
+    by_day = _exposures_by_day(exposures, n_days, W.shape[1], n_factors)
+    known_f = np.where(np.isnan(f), 0.0, f)
+
+    exposure = np.empty((n_days, n_factors))
+    parts = np.empty((n_days, 5))  # specific, unexplained, missing weight, portfolio, benchmark
+    for t in range(n_days):
+        day_returns = None if returns is None else returns[t]
+        day_residuals = None if u is None else u[t]
+        exposure[t], parts[t] = _one_day(W[t], B[t], by_day[t], known_f[t], day_returns, day_residuals)
+    specific, unexplained, missing, portfolio, benchmark_returns = parts.T
+    if portfolio_returns is not None:
+        realised = as_vector("portfolio_returns", portfolio_returns, length=n_days, finite=True)
+        unexplained = unexplained + (realised - portfolio)
+        portfolio = realised
+    factor_errors, specific_errors = _errors(exposure, factor_return_covariance)
+    return Attribution(
+        exposures=exposure,
+        factor=exposure * known_f,
+        specific=specific.copy(),
+        unexplained=unexplained.copy(),
+        portfolio_returns=portfolio.copy(),
+        benchmark_returns=benchmark_returns.copy(),
+        missing_weight=missing.copy(),
+        factor_errors=factor_errors,
+        specific_errors=specific_errors,
+    )
+
+
+def _one_day(
+    w: FloatArray, b: FloatArray, X: FloatArray, f: FloatArray, returns: FloatArray | None, u: FloatArray | None
+) -> tuple[FloatArray, tuple[float, float, float, float, float]]:
+    """Return exposures `[K]` and (specific, unexplained, missing weight, portfolio return, benchmark return)."""
+    covered: BoolArray = np.asarray(~np.isnan(X).any(axis=1))
+    X = np.where(covered[:, None], X, 0.0)
+    factor_part = X @ f
+    if returns is None:
+        assert u is not None
+        returns = np.where(covered, factor_part + u, np.nan)
+    present = ~np.isnan(returns)
+    returns = np.where(present, returns, 0.0)
+    active = np.where(present, w - b, 0.0)
+    explained = active * covered
+    exposure = explained @ X
+    specific = float(explained @ (returns - factor_part))
+    unexplained = float((active - explained) @ returns)
+    missing = float(np.abs(w - b)[~present].sum())
+    return exposure, (specific, unexplained, missing, float(w @ returns), float(b @ returns))
+
+
+def _by_day(name: str, values: FloatArray, n_days: int) -> FloatArray:
+    matrix = as_matrix(name, values, finite=True)
+    if np.ndim(values) == 1:
+        return np.broadcast_to(matrix, (n_days, matrix.shape[1]))
+    if matrix.shape[0] != n_days:
+        raise FactorError(f"{name} must have {n_days} rows, got {matrix.shape[0]}", field=name)
+    return matrix
+
+
+def _panel(name: str, values: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    matrix = as_matrix(name, values)
+    if matrix.shape != shape:
+        raise FactorError(f"{name} must have shape {shape}, got {matrix.shape}", field=name)
+    return matrix
+
+
+def _exposures_by_day(
+    exposures: FloatArray | Sequence[FloatArray], n_days: int, n_assets: int, n_factors: int
+) -> list[FloatArray]:
+    fixed = isinstance(exposures, np.ndarray) and exposures.ndim == 2
+    days = [np.asarray(exposures)] * n_days if fixed else list(exposures)
+    if len(days) != n_days:
+        raise FactorError(f"exposures must be of {n_days} days, got {len(days)}", field="exposures")
+    for day in days[:1] if fixed else days:
+        if np.shape(day) != (n_assets, n_factors):
+            raise FactorError(
+                f"exposures must be [{n_assets}, {n_factors}] each day, got {np.shape(day)}", field="exposures"
+            )
+        if np.isinf(day).any():
+            raise NonFiniteError("exposures must not be infinite", field="exposures")
+    return days
+
+
+def _errors(
+    exposure: FloatArray, factor_return_covariance: FloatArray | None
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """Return the standard errors of contributions `[T, K]` and of the factor (so of the specific) total `[T]`."""
+    if factor_return_covariance is None:
+        return None, None
+    n_days, n_factors = exposure.shape
+    given = np.asarray(factor_return_covariance, dtype=np.float64)
+    if given.shape == (n_days, n_factors):
+        errors = np.abs(exposure) * np.where(np.isnan(given), 0.0, given)
+        return errors, np.sqrt((errors * errors).sum(axis=1))
+    if given.shape == (n_days, n_factors, n_factors):
+        known = np.where(np.isnan(given), 0.0, given)
+        variances = np.einsum("tkk->tk", known)
+        total = np.einsum("tk,tkj,tj->t", exposure, known, exposure)
+        return np.abs(exposure) * np.sqrt(variances), np.sqrt(np.maximum(total, 0.0))
+    raise FactorError(
+        f"factor_return_covariance must be {(n_days, n_factors, n_factors)} or {(n_days, n_factors)}, "
+        f"got {given.shape}",
+        field="factor_return_covariance",
+    )

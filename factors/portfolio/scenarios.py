@@ -1,0 +1,153 @@
+"""What a portfolio would lose: factor shocks, days of the past, and stressed covariances."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from factors.errors import FactorError
+from factors.portfolio.risk import portfolio_exposures
+from factors.risk.arrays import FloatArray, as_matrix, as_vector
+from factors.risk.psd import nearest_psd
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioResult:
+    """Profit and loss of `P` portfolios in `S` scenarios, as returns.
+
+    Attributes
+    ----------
+    total
+        `[P, S]`, the sum of `by_factor` over factors plus `specific`.
+    by_factor
+        `[P, S, K]`.
+    specific
+        `[P, S]` from shocks to single assets.
+    """
+
+    total: FloatArray
+    by_factor: FloatArray
+    specific: FloatArray
+
+
+def factor_shock(
+    shocks: Mapping[int, float], n_factors: int, factor_covariance: FloatArray | None = None
+) -> FloatArray:
+    r"""Return the factor returns `[K]` of one scenario.
+
+    Parameters
+    ----------
+    shocks
+        Return of each shocked factor, by its position.
+    n_factors
+        `K`.
+    factor_covariance
+        `[K, K]`. With it the other factors move by their expectation given the shocks,
+        :math:`F_{os} F_{ss}^{+} s` (Kupiec 1998); without it they stay.
+
+    Raises
+    ------
+    FactorError
+        For no shock, a position that does not exist or a shock that is not finite.
+    """
+    positions = np.array(list(shocks), dtype=np.int64)
+    sizes = np.array(list(shocks.values()), dtype=np.float64)
+    if positions.size == 0 or (positions < 0).any() or (positions >= n_factors).any():
+        raise FactorError(f"shocks must name factors 0..{n_factors - 1}, got {list(shocks)}", field="shocks")
+    if not np.isfinite(sizes).all():
+        raise FactorError("shocks must be finite", field="shocks")
+    moved = np.zeros(n_factors)
+    if factor_covariance is not None:
+        F = as_matrix("factor_covariance", factor_covariance, columns=n_factors, finite=True)
+        inner = np.linalg.pinv(F[np.ix_(positions, positions)], hermitian=True)
+        moved = F[:, positions] @ (inner @ sizes)
+    # Given exactly: a singular block would otherwise give back only its projection.
+    moved[positions] = sizes
+    return moved
+
+
+def historical_shock(factor_returns: FloatArray) -> FloatArray:
+    """Return the factor returns `[K]` of a past episode `[n_dates, K]`, compounded per factor; missing days are 0."""
+    episode = as_matrix("factor_returns", factor_returns)
+    shock: FloatArray = np.expm1(np.log1p(np.where(np.isnan(episode), 0.0, episode)).sum(axis=0))
+    return shock
+
+
+def apply_scenarios(
+    weights: FloatArray, X: FloatArray, shocks: FloatArray, asset_shocks: FloatArray | None = None
+) -> ScenarioResult:
+    """Return what portfolios make in each scenario.
+
+    Parameters
+    ----------
+    weights
+        `[P, N]` or `[N]`.
+    X
+        `[N, K]` exposures.
+    shocks
+        `[S, K]` or `[K]` factor returns of each scenario.
+    asset_shocks
+        `[S, N]` or `[N]` specific returns on top, such as one issuer falling by a half; NaN means none.
+
+    Raises
+    ------
+    FactorError, NonFiniteError
+        As in `portfolio_exposures`, and for shapes that do not match.
+    """
+    exposures = portfolio_exposures(weights, X)
+    scenarios = as_matrix("shocks", shocks, columns=exposures.shape[1], finite=True)
+    by_factor = exposures[:, None, :] * scenarios[None, :, :]
+    specific = np.zeros(by_factor.shape[:2])
+    if asset_shocks is not None:
+        W = as_matrix("weights", weights)
+        single = as_matrix("asset_shocks", asset_shocks, columns=W.shape[1])
+        if single.shape[0] not in {1, scenarios.shape[0]}:
+            raise FactorError(
+                f"asset_shocks must have {scenarios.shape[0]} rows, got {single.shape[0]}", field="asset_shocks"
+            )
+        specific = specific + W @ np.where(np.isnan(single), 0.0, single).T
+    return ScenarioResult(total=by_factor.sum(axis=2) + specific, by_factor=by_factor, specific=specific)
+
+
+def stress_covariance(
+    factor_covariance: FloatArray,
+    volatility_scale: FloatArray | float = 1.0,
+    correlation_blend: float = 0.0,
+    correlation_target: FloatArray | None = None,
+) -> FloatArray:
+    """Return a stressed `[K, K]` covariance, positive semidefinite.
+
+    Parameters
+    ----------
+    factor_covariance
+        `[K, K]`.
+    volatility_scale
+        Multiplier of volatilities, one for all or `[K]`.
+    correlation_blend
+        Share in [0, 1] of the target in the stressed correlation.
+    correlation_target
+        `[K, K]` correlation; by default every factor moves with the riskiest direction: the sign pattern of the first
+        eigenvector of the correlation, at correlation +1 or -1.
+
+    Raises
+    ------
+    FactorError
+        For a negative scale or a blend outside [0, 1].
+    """
+    F = as_matrix("factor_covariance", factor_covariance, finite=True)
+    scale = np.broadcast_to(np.asarray(volatility_scale, dtype=np.float64), (F.shape[0],))
+    scale = as_vector("volatility_scale", scale, length=F.shape[0], finite=True)
+    if (scale < 0.0).any() or not 0.0 <= correlation_blend <= 1.0:
+        raise FactorError("volatility_scale must not be negative and correlation_blend must lie in [0, 1]")
+    volatility = np.sqrt(np.diag(F))
+    inverse = np.divide(1.0, volatility, out=np.zeros_like(volatility), where=volatility > 0.0)
+    correlation = F * inverse[:, None] * inverse[None, :]
+    if correlation_target is None:
+        _, vectors = np.linalg.eigh(correlation)
+        signs = np.where(vectors[:, -1] >= 0.0, 1.0, -1.0)
+        target = np.outer(signs, signs)
+    else:
+        target = as_matrix("correlation_target", correlation_target, columns=F.shape[0], finite=True)
+    blended = (1.0 - correlation_blend) * correlation + correlation_blend * target
+    stressed = volatility * scale
+    return nearest_psd(blended * stressed[:, None] * stressed[None, :])

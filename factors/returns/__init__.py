@@ -1,0 +1,1 @@
+"""Factor returns: cross-sectional regressions, date by date."""

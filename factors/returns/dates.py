@@ -1,0 +1,192 @@
+"""The cross-sectional regression over a range of dates, on wide arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from factors.returns.kernels import (
+    DEFICIENT,
+    EMPTY,
+    SOLVED,
+    cholesky_inverse,
+    constraint_of,
+    cross_section,
+    dot,
+    subtract_fit,
+    winsorized,
+)
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int16]
+Mask = NDArray[np.bool_]
+
+
+@njit(cache=True, nogil=True)
+def gather(y: Array, w: Array, mask: Mask, at: NDArray[np.int64]) -> int:
+    """List in `at` the assets that enter: inside the mask, with a return and a positive weight."""
+    n = 0
+    for j in range(len(y)):
+        if mask[j] and np.isfinite(y[j]) and np.isfinite(w[j]) and w[j] > 0.0:
+            at[n] = j
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def regress_dates(
+    y: Array, w: Array, caps: Array, codes: Codes, styles: Array, mask: Mask, n_sectors: int, winsor: float,
+    constraint: int, stages: int, residualize: bool, thin: float, huber: float, begin: int, end: int,
+    f: Array, se: Array, r2: Array, n_obs: NDArray[np.int64], status: NDArray[np.int8], vif: Array, residuals: Array,
+    inverses: Array,
+) -> None:  # fmt: skip
+    """Fit dates begin..end-1.
+
+    Parameters
+    ----------
+    y, w, caps : [n_dates, n_assets] returns, regression weights, caps
+    codes : int16 [n_dates, n_assets]
+    styles : [n_dates, L, n_assets]; NaN counts as 0
+    mask : [n_dates, n_assets] the estimation universe
+    winsor : fraction clipped at each end of the returns, negative for none
+    constraint : 0 none, 1 unweighted, 2 by cap
+    stages : 1 one regression, 2 toraniko's market + sectors first, then styles
+    residualize : with two stages, whether styles explain the residual of the first stage
+    thin, huber : least effective names of a sector, Huber constant; 0 for off
+    f, se [n_dates, K]; r2, n_obs, status [n_dates]; vif [n_dates, L]; residuals [n_dates, n_assets] of the raw returns;
+    inverses [n_dates or 0, K, K] receives R (R'AR)^-1 R' for factor-mimicking weights
+    """
+    n_assets = y.shape[1]
+    n_styles = styles.shape[1]
+    K = 1 + n_sectors + n_styles
+    at = np.empty(n_assets, dtype=np.int64)
+    c = np.zeros(K)
+    A = np.empty((K, K))
+    V = np.empty((K, K))
+    for t in range(begin, end):
+        n = gather(y[t], w[t], mask[t], at)
+        n_obs[t] = n
+        f[t] = 0.0
+        se[t] = np.nan
+        vif[t] = np.nan
+        r2[t] = np.nan
+        if n == 0:
+            status[t] = EMPTY
+            continue
+        ys = np.empty(n)
+        ws = np.empty(n)
+        cs = np.empty(n)
+        codes_s = np.empty(n, dtype=np.int16)
+        xs = np.empty((n_styles, n))
+        for i in range(n):
+            ys[i] = y[t, at[i]]
+            ws[i] = w[t, at[i]]
+            cs[i] = caps[t, at[i]]
+            codes_s[i] = codes[t, at[i]]
+        for k in range(n_styles):
+            for i in range(n):
+                value = styles[t, k, at[i]]
+                xs[k, i] = value if value == value else 0.0
+        if winsor >= 0.0:
+            ys = winsorized(ys, winsor)
+        constraint_of(constraint, ws, cs, codes_s, c)
+        e = np.empty(n)
+        if stages == 1:
+            solved = cross_section(ys, ws, codes_s, xs, c, n_sectors, thin, huber, A, f[t], V, e)
+        else:
+            solved = _two_stages(ys, ws, codes_s, xs, c, n_sectors, thin, huber, residualize, A, f[t], V, e)
+        if not solved:
+            f[t] = 0.0
+            status[t] = DEFICIENT
+            continue
+        status[t] = SOLVED
+        _statistics(ys, ws, e, A, V, n_sectors, constraint > 0, t, se, r2, vif)
+        if inverses.shape[0] > 0:
+            inverses[t] = V
+        residuals[t] = y[t]
+        subtract_fit(f[t], codes[t], styles[t], n_sectors, residuals[t])
+
+
+@njit(cache=True, nogil=True)
+def _two_stages(
+    y: Array, w: Array, codes: Codes, x: Array, c: Array, n_sectors: int, thin: float, huber: float,
+    residualize: bool, A: Array, f: Array, V: Array, e: Array,
+) -> bool:  # fmt: skip
+    """Toraniko's order: market and sectors, then styles on the residual, or on the returns themselves."""
+    n_styles, n = x.shape
+    m = 1 + n_sectors
+    A[:] = 0.0
+    V[:] = 0.0
+    first = w.copy()
+    A1 = np.empty((m, m))
+    V1 = np.empty((m, m))
+    if not cross_section(y, first, codes, np.empty((0, n)), c[:m], n_sectors, thin, huber, A1, f[:m], V1, e):
+        return False
+    A[:m, :m] = A1
+    V[:m, :m] = V1
+    if n_styles == 0:
+        w[:] = first
+        return True
+    # The styles have no intercept of their own: the first column, the market, is left out of the second stage.
+    target = e.copy() if residualize else y.copy()
+    A2 = np.zeros((n_styles, n_styles))
+    b2 = np.zeros(n_styles)
+    for k in range(n_styles):
+        wx = w * x[k]
+        b2[k] = dot(wx, target)
+        for q in range(k, n_styles):
+            A2[k, q] = dot(wx, x[q])
+            A2[q, k] = A2[k, q]
+    V2 = np.empty((n_styles, n_styles))
+    if not _plain_solve(A2, b2, f[m:], V2):
+        return False
+    A[m:, m:] = A2
+    V[m:, m:] = V2
+    for k in range(n_styles):
+        e -= f[m + k] * x[k]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _plain_solve(A: Array, b: Array, f: Array, V: Array) -> bool:
+    from_inverse = cholesky_inverse(A, V)
+    if not from_inverse:
+        return False
+    for k in range(len(b)):
+        total = 0.0
+        for m in range(len(b)):
+            total += V[k, m] * b[m]
+        f[k] = total
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _statistics(
+    y: Array, w: Array, e: Array, A: Array, V: Array, n_sectors: int, constrained: bool, t: int,
+    se: Array, r2: Array, vif: Array,
+) -> None:  # fmt: skip
+    """Standard errors sqrt(s2 diag V) with s2 = sum w e^2 / (n - p); R2 = 1 - sum w e^2 / sum w y^2 (USE4); VIF."""
+    n = len(y)
+    K = A.shape[0]
+    error = dot(w * e, e)
+    total = dot(w * y, y)
+    r2[t] = 1.0 - error / total if total > 0.0 else np.nan
+    p = 1
+    any_sector = False
+    for k in range(1, K):
+        if A[k, k] > 0.0:
+            p += 1
+            any_sector = any_sector or k <= n_sectors
+    # The constraint takes one sector's freedom.
+    if any_sector and constrained:
+        p -= 1
+    for k in range(K):
+        if n > p and A[k, k] > 0.0:
+            se[t, k] = np.sqrt(max(error / (n - p) * V[k, k], 0.0))
+    m = 1 + n_sectors
+    for k in range(m, K):
+        mean = A[0, k] / A[0, 0]
+        spread = A[k, k] - mean * A[0, k]
+        if spread > 0.0:
+            vif[t, k - m] = spread * V[k, k]

@@ -1,0 +1,1 @@
+"""Style scores and the descriptors they are made of."""

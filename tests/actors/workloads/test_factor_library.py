@@ -1,0 +1,323 @@
+"""The factor library's actor on a small model: definitions, values, correlations, formulas of the caller's own."""
+
+import os
+import sys
+import threading
+
+import numpy as np
+import polars as pl
+import pytest
+
+from actors.library.formulas import Formulas
+from actors.library.live_library import LiveLibrary
+from actors.library.live_models import _read
+from actors.library.tables import value_tables
+from actors.library.values import window_values
+from actors.runtime.niceness import NICENESS
+from actors.workloads.factor_library import FactorLibrary
+from actors.workloads.factor_model_creation import FactorModelCreation
+from contracts import requests as rq
+from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor, UnknownSymbol
+from contracts.frames import encode
+from contracts.settings import settings
+from factors.library import Catalogue
+from factors.library.definitions.fields import library_fields
+from factors.panel.panel import Panel
+from factors.sample.market import sample_market
+
+COLUMNS = {"returns": "asset_returns"}
+N_DAYS = 90
+
+
+@pytest.fixture(scope="module")
+def market():
+    return Panel.from_frame(sample_market(n_assets=30, n_days=N_DAYS).panel.to_frame(names=COLUMNS))
+
+
+@pytest.fixture(scope="module")
+def writer(market, tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path_factory.mktemp("store")))
+    settings.cache_clear()
+    actor = started(FactorModelCreation)
+    panel = market.select(dates=market.dates[:-2])
+    ask(actor.create_model, rq.CreateModel(model_id="m", feature_data=encode(panel.to_frame(names=COLUMNS))))
+    plain = panel.to_frame(names=COLUMNS).select("date", "symbol", "asset_returns", "market_cap", "sector", "close")
+    ask(actor.create_model, rq.CreateModel(model_id="plain", feature_data=encode(plain)))
+    yield actor
+    patch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def library(writer):
+    return started(FactorLibrary)
+
+
+def started(kind):
+    actor = kind()
+    assert actor._ready.wait(150)
+    assert actor._state == "READY", actor._reason
+    return actor
+
+
+def frame_of(market, rows):
+    return market.select(dates=market.dates[rows]).to_frame(names=COLUMNS)
+
+
+def ask(method, request):
+    answer = method([request.model_dump()])[0]
+    if isinstance(answer, EngineError):
+        raise answer
+    return answer
+
+
+def test_definitions_tell_what_is_loaded_computable_and_missing_and_why(library):
+    body = ask(library.definitions, rq.Definitions(model_id="m"))["body"]
+    assert body["loaded"] == len(body["definitions"]) >= 506
+    assert body["computable"] + len(body["missing"]) == body["loaded"]
+    assert body["computable"] >= 506
+    plain = ask(library.definitions, rq.Definitions(model_id="plain"))["body"]
+    assert plain["computable"] < body["computable"]
+    assert "shares" in plain["proxies"]
+    assert all(reason.startswith("needs ") for reason in plain["missing"].values())
+
+
+def test_without_a_model_nothing_is_computable_and_the_reason_says_so(library):
+    body = ask(library.definitions, rq.Definitions())["body"]
+    assert body["computable"] == 0
+    assert set(body["missing"].values()) == {"no model is loaded"}
+
+
+def test_a_category_holds_its_definitions_and_an_unknown_one_is_named(library):
+    body = ask(library.factor_category, rq.FactorCategory(category="alpha101", model_id="m"))["body"]
+    assert body["loaded"] == 101
+    assert {d["category"] for d in body["definitions"]} == {"alpha101"}
+    with pytest.raises(UnknownFactor, match="nonsense"):
+        ask(library.factor_category, rq.FactorCategory(category="nonsense"))
+
+
+def test_a_formula_of_the_callers_own_is_evaluated(library, market):
+    request = rq.EvaluateFormula(formula="close / delay(close, 5) - 1", model_id="m")
+    answer = ask(library.evaluate_formula, request)
+    closes = market.fields["close"][:-2]
+    expected = dict(zip(market.symbols, closes[-1] / closes[-6] - 1, strict=True))
+    assert answer["values"]
+    for symbol, value in answer["values"].items():
+        assert value == pytest.approx(expected[symbol], rel=1e-12)
+    assert answer["extra"]["warmup"] == 5
+
+
+def test_a_malformed_formula_says_where(library):
+    with pytest.raises(InvalidInput) as caught:
+        ask(library.evaluate_formula, rq.EvaluateFormula(formula="rank(close,,)", model_id="m"))
+    assert caught.value.field == "formula"
+    assert "line 1, column" in caught.value.detail
+
+
+def test_a_formula_whose_field_the_model_lacks_says_which(library):
+    with pytest.raises(InvalidInput, match="earnings"):
+        ask(library.evaluate_formula, rq.EvaluateFormula(formula="earnings / market_cap", model_id="plain"))
+
+
+def test_all_factors_of_a_symbol_follow_the_appended_days(library, writer, market):
+    symbol = str(market.symbols[int(np.flatnonzero(np.isfinite(market.fields["close"][-3:]).all(axis=0))[0])])
+    first = ask(library.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
+    assert first["extra"]["date"] == str(market.dates[-3])
+    defined = [v for v in first["values"].values() if v is not None]
+    assert len(defined) > 250
+    for row in (-2, -1):
+        day = market.select(dates=market.dates[row:][:1])
+        ask(writer.append_day, rq.AppendDay(model_id="m", feature_data=encode(day.to_frame(names=COLUMNS))))
+        stepped = ask(library.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
+        assert stepped["extra"]["date"] == str(market.dates[row])
+    assert library.live.known("m").steps == 2
+    other = started(FactorLibrary)
+    anew = ask(other.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
+    assert anew["values"] == stepped["values"]
+    assert anew["extra"] == stepped["extra"]
+    results = ask(library.factor_results, rq.FactorResults(symbol=symbol, model_id="m"))
+    assert results["values"] == stepped["values"]
+
+
+def test_chosen_factors_on_a_past_date_are_those_of_that_date(library, market):
+    symbol = str(market.symbols[0])
+    ids = ["alpha101_101", "alpha101_012"]
+    known = library.formulas.catalogue.entries
+    ids = [i for i in ids if i in known] or list(known)[:2]
+    date = market.dates[60].item()
+    answer = ask(
+        library.calculate_factors,
+        rq.CalculateFactors(symbol=symbol, model_id="m", factors=ids, date_requested=date),
+    )
+    assert list(answer["values"]) == ids
+    assert answer["extra"]["date"] == str(market.dates[60])
+    with pytest.raises(UnknownFactor, match="nonsense"):
+        ask(library.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m", factors=["nonsense"]))
+    with pytest.raises(UnknownSymbol):
+        ask(library.calculate_factors, rq.CalculateFactors(symbol="NOPE", model_id="m"))
+
+
+def whole_history(library, market, ids, names=slice(None)):
+    """Values by the batch, over everything, [n_factors, n_dates, n_assets]."""
+    fields = library_fields(market)
+    found = library.formulas.chosen(tuple(ids)).run(fields.fields, groups=fields.groups, dates=market.dates)
+    return np.stack([found[name] for name in ids])
+
+
+def test_a_past_date_of_every_factor_is_what_the_batch_over_the_whole_history_gives(library, market):
+    """Each factor gets its look-back, also those that speak before their window is full, recursive ones everything."""
+    row = 70
+    request = rq.CalculateFactors(
+        symbol=market.symbols[0], model_id="m", date_requested=market.dates[row].item(), neutralise_by="none"
+    )
+    ids = tuple(ask(library.calculate_factors, request)["values"])
+    assert len(ids) > 500
+    (day,) = [day for day in library._days.values() if day.ids == ids]
+    np.testing.assert_array_equal(day.values, whole_history(library, market, ids)[:, row])
+
+
+def test_the_window_of_correlations_is_that_of_the_batch(library, market):
+    ids = (*library.formulas.catalogue.categories()["beta"], "ta_rsi_14", "alpha101_101")
+    version = library.slices.head("m")
+    for end, n_days in ((60, 10), (75, 76), (40, 1)):
+        values, groups = window_values(library.formulas, ids, version, end, n_days, 1)
+        window = slice(end + 1 - n_days, end + 1)
+        np.testing.assert_array_equal(values, whole_history(library, market, ids)[:, window])
+        assert groups["sector"].shape == (n_days, len(market.symbols))
+
+
+def test_the_library_of_a_model_with_proxies_follows_as_it_would_be_computed_anew(library, writer, market):
+    """The index that stands for a missing benchmark goes on from its level, though a step reads two days only."""
+    wanted = ["date", "symbol", "asset_returns", "market_cap", "sector", "open", "high", "low", "close", "volume"]
+    frame = market.to_frame(names=COLUMNS).select(wanted)
+    days = [frame.filter(pl.col("date") == date.item()) for date in market.dates[-3:]]
+    history = frame.filter(pl.col("date") < market.dates[-3].item())
+    ask(writer.create_model, rq.CreateModel(model_id="proxied", feature_data=encode(history)))
+    ask(library.update_factors, rq.UpdateFactors(model_id="proxied"))
+    for day in days:
+        ask(writer.append_day, rq.AppendDay(model_id="proxied", feature_data=encode(day)))
+    ask(library.update_factors, rq.UpdateFactors(model_id="proxied"))
+    live = library.live.known("proxied")
+    assert (live.steps, str(live.day.date)) == (3, str(market.dates[-1]))
+    assert "gtja191_149" in live.day.ids
+    anew = LiveLibrary(library.formulas, library.slices.head("proxied"), 1)
+    assert anew.day.ids == live.day.ids
+    np.testing.assert_array_equal(live.day.values, anew.day.values)
+
+
+def test_a_version_that_is_not_the_last_one_continued_is_warmed_anew(library, writer, market):
+    frame = market.select(dates=market.dates[:40]).to_frame(names=COLUMNS)
+    ask(writer.create_model, rq.CreateModel(model_id="changed", feature_data=encode(frame)))
+    ask(library.update_factors, rq.UpdateFactors(model_id="changed"))
+    other = frame.with_columns(close=pl.col("close") * pl.Series(np.linspace(1.0, 2.0, frame.height)))
+    ask(writer.create_model, rq.CreateModel(model_id="changed", feature_data=encode(other)))
+    answer = ask(library.update_factors, rq.UpdateFactors(model_id="changed"))
+    assert (answer["model_version"], answer["extra"]["steps"]) == (2, 0)
+
+
+def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(library, writer, market):
+    ask(writer.create_model, rq.CreateModel(model_id="saved", feature_data=encode(frame_of(market, slice(0, 60)))))
+    ask(library.update_factors, rq.UpdateFactors(model_id="saved"))
+    library.live._background.submit(lambda: None).result()  # behind the save
+    ask(writer.append_day, rq.AppendDay(model_id="saved", feature_data=encode(frame_of(market, slice(60, 61)))))
+    stepped = ask(library.update_factors, rq.UpdateFactors(model_id="saved", values=True))
+    again = started(FactorLibrary)
+    answer = ask(again.update_factors, rq.UpdateFactors(model_id="saved", values=True))
+    # one step, not a warm-up: that would be at the last day without any
+    assert answer["extra"]["steps"] == 1
+    assert answer["tables"] == stepped["tables"]
+
+
+def test_a_saved_state_of_another_catalogue_or_half_a_file_is_not_taken_up(library, writer, market, caplog):
+    (path, *_) = library.live._files()
+    assert _read(path, library.formulas) is not None
+    fewer = Catalogue(dict(list(library.formulas.catalogue.entries.items())[:5]), {}, {})
+    assert _read(path, Formulas(fewer, {})) is None
+    half = path.with_name("half.npz")
+    half.write_bytes(path.read_bytes()[:1000])
+    assert _read(half, library.formulas) is None
+    assert "cannot be read" in caplog.text
+    half.unlink()
+
+
+def test_an_update_that_does_not_wait_says_how_far_it_is_and_makes_no_event(library, writer, market):
+    ask(writer.create_model, rq.CreateModel(model_id="later", feature_data=encode(frame_of(market, slice(0, 50)))))
+    answer = ask(library.update_factors, rq.UpdateFactors(model_id="later", wait=False))
+    assert answer["event"] is False
+    assert answer["extra"]["state"] in ("warming", "live")
+    ask(library.update_factors, rq.UpdateFactors(model_id="later"))
+    states = library.notes()["live_models"]
+    assert (states["later"]["state"], states["later"]["date"]) == ("live", str(market.dates[49]))
+    assert sum(state["state"] == "live" for state in states.values()) == settings().library_models
+
+
+def test_a_request_that_will_not_wait_for_a_warm_up_is_told_how_far_it_is(library, writer, market):
+    ask(writer.create_model, rq.CreateModel(model_id="cold", feature_data=encode(frame_of(market, slice(0, 50)))))
+    with pytest.raises(Unavailable, match="'cold' is being warmed") as caught:
+        library.live.current("cold", library.formulas, 0.0)
+    assert caught.value.retry_after_s
+    assert library.live.current("cold", library.formulas, 60.0).day.date == market.dates[49]
+
+
+def test_tables_of_a_day_fit_into_messages_and_a_day_of_too_many_names_has_none(library):
+    day = library.live.current("m", library.formulas, 60.0).day
+    assert all(len(table) < 900_000 for table in value_tables(day))
+    found = pl.concat([pl.read_ipc_stream(table) for table in value_tables(day)], how="align")
+    assert found.columns == ["date", "symbol", *day.ids]
+
+    class Wide:
+        ids, symbols = ("a",), ("x",) * 40_000
+
+    assert value_tables(Wide) == []
+
+
+def test_results_before_any_calculation_say_what_to_do(library):
+    with pytest.raises(UnknownFactor, match="calculate"):
+        ask(library.factor_results, rq.FactorResults(symbol="A", model_id="plain"))
+
+
+def test_correlations_are_symmetric_with_ones_on_the_diagonal(library):
+    ids = list(library.formulas.catalogue.categories()["alpha158"])[:4]
+    answer = ask(library.factor_correlations, rq.FactorCorrelations(model_id="m", factors=ids, window_days=20))
+    rows = answer["values"]["correlation"]
+    for i, name in enumerate(ids):
+        assert rows[i][name] is None or rows[i][name] == pytest.approx(1.0)
+        for j, other in enumerate(ids):
+            assert rows[i][other] == rows[j][name]
+
+
+def test_a_registered_formula_is_a_definition_also_after_a_restart(library):
+    request = rq.EvaluateFormula(formula="rank(close) - rank(volume)", model_id="m", register_as="my_spread")
+    ask(library.evaluate_formula, request)
+    ask(library.evaluate_formula, request)
+    body = ask(library.factor_category, rq.FactorCategory(category="registered", model_id="m"))["body"]
+    assert [d["id"] for d in body["definitions"]] == ["my_spread"]
+    other = rq.EvaluateFormula(formula="rank(close)", model_id="m", register_as="my_spread")
+    with pytest.raises(InvalidInput, match="another formula"):
+        ask(library.evaluate_formula, other)
+    again = started(FactorLibrary)
+    assert list(again.formulas.registered) == ["my_spread"]
+
+
+def test_a_registered_formula_stands_beside_the_catalogue_and_leaves_its_state(library, market):
+    live = library.live.current("m", library.formulas, 60.0)
+    request = rq.EvaluateFormula(formula="smb * (close - open)", model_id="m", register_as="uses_a_shared_name")
+    answer = ask(library.evaluate_formula, request)
+    symbol = next(iter(answer["values"]))
+    mine = rq.CalculateFactors(symbol=symbol, model_id="m", factors=["uses_a_shared_name"])
+    assert ask(library.calculate_factors, mine)["values"] == {"uses_a_shared_name": answer["values"][symbol]}
+    assert library.live.current("m", library.formulas, 60.0) is live
+    assert "uses_a_shared_name" in live.day.ids
+    kept = started(FactorLibrary)
+    assert "uses_a_shared_name" in kept.formulas.registered
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness belongs to a whole process")
+def test_warming_steps_back_behind_requests(library):
+    library.live.begin("m", library.formulas).result(120)
+    behind = [thread for thread in threading.enumerate() if thread.name.startswith("library warm-up")]
+    assert behind
+    nice = {os.getpriority(os.PRIO_PROCESS, thread.native_id) for thread in behind}
+    assert nice == {NICENESS}
+    assert os.getpriority(os.PRIO_PROCESS, threading.main_thread().native_id) < NICENESS

@@ -1,0 +1,57 @@
+"""docs/factors.md is what the catalogue, the agreement records and the counts say."""
+
+import re
+from pathlib import Path
+
+from factors.library import Catalogue
+from factors.library.definitions.agreement import oracles
+from factors.library.definitions.counts import REAL, SAMPLE
+from factors.library.definitions.document import page, stored_counts
+
+ROOT = Path(__file__).parents[4]
+
+
+def test_the_page_in_docs_is_the_one_that_is_generated():
+    written = (ROOT / "docs" / "factors.md").read_text(encoding="utf-8")
+    assert written == page(), "docs/factors.md is old: run `python -m factors.library.definitions.document`"
+
+
+def test_every_factor_and_alias_stands_on_the_page():
+    text, catalogue = page(), Catalogue.load()
+    assert all(f"### {name}\n" in text for name in catalogue.entries)
+    assert all(f"| `{name}` |" in text for name in catalogue.aliases)
+
+
+def test_every_link_of_the_contents_leads_to_a_heading():
+    text = page()
+    headings = {line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines() if line.startswith("##")}
+    links = re.findall(r"\]\(#([^)]+)\)", text)
+    assert len(links) > len(Catalogue.load().entries)
+    assert set(links) <= headings
+
+
+def test_the_page_states_the_counts_at_every_threshold_on_both_panels():
+    counts, text = stored_counts(), page()
+    assert list(counts) == [SAMPLE, REAL]
+    for name, panel in counts.items():
+        distinct = " | ".join(str(panel["distinct"][str(threshold)]) for threshold in (0.999, 0.99, 0.95))
+        assert f"| {name} | {panel['counted']} | {distinct} |" in text
+        # no two counted factors are one, and most stay apart far below that
+        assert panel["distinct"]["0.999"] == panel["counted"]
+        for threshold, clusters in panel["clusters"].items():
+            joined = sum(len(members) for members in clusters.values())
+            assert panel["counted"] - joined == panel["distinct"][threshold]
+    assert counts[SAMPLE]["distinct"]["0.99"] >= 480
+
+
+def test_every_agreement_is_about_a_factor_or_an_alias():
+    catalogue = Catalogue.load()
+    recorded = {row.factor for oracle in oracles().values() for row in oracle.agreements}
+    assert recorded <= catalogue.entries.keys() | catalogue.aliases.keys()
+
+
+def test_the_counts_are_about_the_catalogue_as_it_is():
+    catalogue, counts = Catalogue.load(), stored_counts()
+    for panel in counts.values():
+        assert panel["counted"] + len(panel["missing"]) == len(catalogue.entries)
+        assert panel["missing"].keys() <= catalogue.entries.keys()

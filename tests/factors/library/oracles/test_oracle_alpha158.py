@@ -1,0 +1,99 @@
+"""Alpha158 against qlib's operators written out with pandas, KunQuant's own, and its aliases against their factors."""
+
+import numpy as np
+import pytest
+from oracle_agreement import (
+    assert_agrees,
+    library_fields,
+    oracle_market,
+    our_values,
+    rows_of,
+    run_oracle,
+)
+
+from factors.library import Catalogue, compile_library
+from factors.library.definitions.agreement import oracles
+from factors.library.definitions.distinct import rank_correlation
+
+pytestmark = pytest.mark.oracle
+
+FEW_NAMES = 4  # nothing in Alpha158 looks across names, and pandas' apply is slow
+CATALOGUE = Catalogue.load()
+ALIASES = [name for name in CATALOGUE.aliases if name.startswith("alpha158_")]
+
+
+@pytest.fixture(scope="module")
+def market():
+    return oracle_market()
+
+
+@pytest.fixture(scope="module")
+def few(market):
+    return {name: values[:, :FEW_NAMES] for name, values in market.items()}
+
+
+@pytest.fixture(scope="module")
+def with_one_row(few, tmp_path_factory):
+    return run_oracle("qlib_alpha158.py", ["one"], few, tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="module")
+def with_whole_windows(few, tmp_path_factory):
+    return run_oracle("qlib_alpha158.py", ["strict"], few, tmp_path_factory.mktemp("strict"))
+
+
+@pytest.fixture(scope="module")
+def kunquant(market, tmp_path_factory):
+    return run_oracle("kunquant_factors.py", ["alpha158"], market, tmp_path_factory.mktemp("kunquant"))
+
+
+@pytest.fixture(scope="module")
+def ours(market, few):
+    return {
+        "qlib_alpha158": our_values("qlib_alpha158", few),
+        "qlib_alpha158_strict": our_values("qlib_alpha158_strict", few),
+        "kunquant_alpha158": our_values("kunquant_alpha158", market),
+    }
+
+
+def name_of(row):
+    return row.factor.removeprefix("alpha158_")
+
+
+@pytest.mark.parametrize("row", rows_of("qlib_alpha158"))
+def test_the_preset_qlib_gives_qlibs_values_from_the_first_row(row, ours, with_one_row):
+    assert_agrees(ours["qlib_alpha158"][row.factor][0], with_one_row[name_of(row)], row, rtol=1e-7)
+
+
+@pytest.mark.parametrize("row", rows_of("qlib_alpha158_strict"))
+def test_the_default_gives_qlibs_values_with_whole_windows(row, ours, with_whole_windows):
+    assert_agrees(ours["qlib_alpha158_strict"][row.factor][0], with_whole_windows[name_of(row)], row, rtol=1e-7)
+
+
+@pytest.mark.parametrize("row", rows_of("kunquant_alpha158"))
+def test_the_default_gives_kunquants_values_after_the_rows_it_calls_unreliable(row, ours, kunquant):
+    name = name_of(row).upper()
+    first = int(kunquant[f"unreliable_{name}"])
+    assert_agrees(ours["kunquant_alpha158"][row.factor][0], kunquant[name], row, first_row=first, rtol=1e-7)
+
+
+@pytest.mark.parametrize("oracle", ["qlib_alpha158", "qlib_alpha158_strict", "kunquant_alpha158"])
+def test_every_one_of_the_158_has_a_record(oracle):
+    every = {name for name in (*CATALOGUE.entries, *CATALOGUE.aliases) if name.startswith("alpha158_")}
+    assert len(every) == 158
+    assert {row.factor for row in oracles()[oracle].agreements} == every
+
+
+@pytest.fixture(scope="module")
+def pairs(market):
+    texts = {name: CATALOGUE.aliases[name].formula for name in ALIASES}
+    targets = {CATALOGUE.aliases[name].alias_of for name in ALIASES}
+    texts |= {name: CATALOGUE.entries[name].formula for name in targets}
+    arrays, rest = library_fields(market)
+    return compile_library(texts).run(arrays, **rest)
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_an_alias_ranks_names_as_its_factor_does(name, pairs):
+    assert np.isfinite(pairs[name]).any()
+    assert rank_correlation(pairs[name], pairs[CATALOGUE.aliases[name].alias_of], min_names=50) > 0.999

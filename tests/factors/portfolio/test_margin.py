@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from factors.errors import FactorError
+from factors.portfolio.margin import MarginSettings, margin, mixture_tail
+
+
+def model(seed: int = 0):
+    rng = np.random.default_rng(seed)
+    weights, X = rng.dirichlet(np.ones(20), size=3), rng.standard_normal((20, 4))
+    root = 0.01 * rng.standard_normal((4, 4))
+    F = root @ root.T
+    history = rng.standard_t(4, (500, 4)) @ root.T / np.sqrt(2.0)
+    return weights, X, F, (0.02 * rng.random(20)) ** 2, history
+
+
+def test_normal_margin_is_the_textbook_quantile_and_tail_mean():
+    weights, X, F, variance, _ = model()
+    result = margin(weights, X, F, variance, settings=MarginSettings("normal", 0.975, horizon_days=10))
+    np.testing.assert_allclose(result.value_at_risk, stats.norm.ppf(0.975) * result.volatility, rtol=1e-12)
+    tail = stats.norm.expect(lambda x: x, lb=stats.norm.ppf(0.975)) / 0.025
+    np.testing.assert_allclose(result.expected_shortfall, tail * result.volatility, rtol=1e-8)
+
+
+def test_student_margin_has_the_predicted_variance_and_fatter_tails():
+    weights, X, F, variance, _ = model()
+    result = margin(weights, X, F, variance, settings=MarginSettings("student_t", 0.99, degrees_of_freedom=5))
+    unit = np.sqrt(3 / 5)
+    quantile = stats.t.ppf(0.99, 5)
+    tail = stats.t(5).expect(lambda x: x, lb=quantile) / 0.01
+    np.testing.assert_allclose(result.value_at_risk, quantile * unit * result.volatility, rtol=1e-12)
+    np.testing.assert_allclose(result.expected_shortfall, tail * unit * result.volatility, rtol=1e-7)
+
+
+def test_the_mixture_tail_is_that_of_a_large_sample():
+    rng = np.random.default_rng(1)
+    means = 0.01 * rng.standard_t(3, (1, 300))
+    value_at_risk, shortfall = mixture_tail(means, np.array([0.005]), 0.95)
+    draws = rng.choice(means[0], 2_000_000) + 0.005 * rng.standard_normal(2_000_000)
+    cut = np.quantile(draws, 0.95)
+    assert value_at_risk[0] == pytest.approx(cut, rel=0.005)
+    assert shortfall[0] == pytest.approx(draws[draws >= cut].mean(), rel=0.005)
+
+
+def test_one_component_is_the_normal_distribution():
+    value_at_risk, shortfall = mixture_tail(np.zeros((1, 1)), np.array([1.0]), 0.99)
+    assert value_at_risk[0] == pytest.approx(stats.norm.ppf(0.99), rel=1e-10)
+    assert shortfall[0] == pytest.approx(stats.norm.pdf(stats.norm.ppf(0.99)) / 0.01, rel=1e-10)
+
+
+def test_without_specific_risk_the_sample_itself_is_read():
+    losses = np.arange(1.0, 101.0)[None, :]
+    value_at_risk, shortfall = mixture_tail(losses, np.zeros(1), 0.95)
+    assert value_at_risk[0] == 95.0
+    assert shortfall[0] == pytest.approx(98.0)
+
+
+@given(seed=st.integers(0, 1000), method=st.sampled_from(["normal", "student_t", "historical"]))
+@settings(max_examples=25, deadline=None)
+def test_shortfall_is_beyond_value_at_risk_and_margin_scales_with_the_position(seed, method):
+    weights, X, F, variance, history = model(seed)
+    chosen = MarginSettings(method)
+    single = margin(weights, X, F, variance, history, chosen)
+    double = margin(2.0 * weights, X, F, variance, history, chosen)
+    assert (single.expected_shortfall >= single.value_at_risk).all()
+    np.testing.assert_allclose(double.value_at_risk, 2.0 * single.value_at_risk, rtol=1e-9)
+    np.testing.assert_allclose(double.expected_shortfall, 2.0 * single.expected_shortfall, rtol=1e-9)
+
+
+def test_historical_margin_follows_the_factor_volatility_of_today():
+    weights, X, F, _, history = model()
+    calm = margin(weights, X, F, np.zeros(20), history)
+    stressed = margin(weights, X, 4.0 * F, np.zeros(20), history)
+    np.testing.assert_allclose(stressed.value_at_risk, 2.0 * calm.value_at_risk, rtol=1e-9)
+
+
+def test_errors_name_what_is_wrong():
+    weights, X, F, variance, _ = model()
+    with pytest.raises(FactorError, match="needs factor_returns"):
+        margin(weights, X, F, variance)
+    with pytest.raises(FactorError, match="without missing"):
+        margin(weights, X, F, variance, np.full((3, 4), np.nan))
+    with pytest.raises(FactorError, match="confidence"):
+        MarginSettings(confidence=1.0)
