@@ -11,7 +11,7 @@ from engine.run_dir import AlreadyRunningError, RunDir, is_held
 
 ORPHANS = """
 import subprocess, sys
-from launch.processes import adopt_orphans, descendants, end
+from engine.processes import adopt_orphans, descendants, end
 adopt_orphans()
 middle = "import subprocess, sys; print(subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL).pid)"
 born = int(subprocess.run([sys.executable, "-c", middle], stdout=subprocess.PIPE, check=True).stdout)
