@@ -64,10 +64,18 @@ class Slice:
         """Exposures of some names, float64 [n_columns, n_factors], as `FactorModel.exposures` gives them.
 
         1 for the market, one-hot sectors, style scores: a missing score counts as 0, the market's average. The row of a
-        name that is not covered is 0. Once it is asked often the matrix of all names is kept.
+        name that is not covered is NaN. Once it is asked often the matrix of all names is kept.
         """
         self._asked += 1
         return self.exposures.take(columns, axis=0) if self._asked > OFTEN else self.day.exposures_of(columns)
+
+    def exposed(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Exposures of a portfolio, float64 [n_factors]; names that are not covered are left out."""
+        known = self.known[columns]
+        if not known.all():
+            columns, weights = columns[known], weights[known]
+        exposures: np.ndarray = weights @ self.exposures_of(columns)
+        return exposures
 
     def scores_of(self, columns: np.ndarray) -> np.ndarray:
         """Style scores of some names, float64 [n_styles, n_columns]; a missing one counts as 0, as in exposures."""

@@ -72,11 +72,11 @@ class FactorExposureAnalysis(WorkloadActor):
         if self._project.device is Device.CPU:
             # One product for each: a tenth of the time of one sum over the holdings of all, and no part of the matrix
             # is touched that nobody holds.
-            return [(weights @ found.exposures_of(columns)).tolist() for columns, weights in holdings]
+            return [found.exposed(columns, weights).tolist() for columns, weights in holdings]
         matrix = np.zeros((len(holdings), len(found.symbols)))
         for row, (columns, weights) in zip(matrix, holdings, strict=True):
             row[columns] = weights
-        rows: list[list[float]] = self._project(matrix, found.exposures).tolist()
+        rows: list[list[float]] = self._project(matrix, np.nan_to_num(found.exposures)).tolist()
         return rows
 
     def _exposure_answer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -20,6 +20,7 @@ from factors.factor_model.steps import LAST, Steps
 from factors.panel.admission import admitted, blank_fields
 from factors.panel.panel import Array, Panel, position_of
 from factors.risk.covariance import FactorCovariance
+from factors.risk.linked import Linked
 from factors.risk.specific import SpecificRisk
 
 E = TypeVar("E")
@@ -34,7 +35,7 @@ class Latest:
     date : datetime64[D]
     symbols, factor_names, style_names, sector_names : tuple of str
     exposures : float64 [n_assets, K]
-        Rows of assets without a cap on the date are 0.
+        Rows of assets without a cap on the date are NaN.
     covered : bool [n_assets]
     market_cap : float64 [n_assets]
         As given, not smoothed.
@@ -42,6 +43,8 @@ class Latest:
         Daily.
     specific_variance : float64 [n_assets]
         Daily; NaN where nothing is known.
+    linked : Linked
+        Assets of one issuer, whose specific returns are correlated.
     """
 
     date: np.datetime64
@@ -54,6 +57,7 @@ class Latest:
     market_cap: Array
     factor_covariance: Array
     specific_variance: Array
+    linked: Linked = field(default_factory=Linked)
 
 
 class FactorModel:
@@ -379,9 +383,17 @@ class FactorModel:
     def exposures(self, date: Any = None) -> Array:
         """Give the exposures known at the end of a date, by default the last, float64 [n_assets, K].
 
-        Rows of assets without a cap on the date are 0; a missing score counts as 0, the market's average.
+        Rows of assets without a cap on the date are NaN: the model does not cover them. A missing score of a covered
+        asset counts as 0, the market's average.
         """
         return self._held.exposures(self._row_of(date))
+
+    def linked(self, date: Any = None) -> Linked:
+        """Give the correlations of specific returns of assets of one issuer, as known at the end of a date.
+
+        The panel's category `issuer` says whose assets are; without it nothing is linked. `portfolio_risk` takes it.
+        """
+        return self._held.linked(self._row_of(date))
 
     def mimicking_weights(self, date: Any = None, *, investable: bool = False) -> Array:
         """Give the factor-mimicking portfolios known at the end of a date, float64 [K, n_assets].
@@ -428,6 +440,7 @@ class FactorModel:
             market_cap=caps,
             factor_covariance=self.factor_covariance_,
             specific_variance=self.specific_variance_,
+            linked=self.linked(),
         )
 
     def state(self, last: int | None = None) -> ModelState:

@@ -18,6 +18,7 @@ from factors.panel.panel import Array, Categories, Panel
 from factors.returns.date_tally import DateTally
 from factors.returns.stage import ReturnStage
 from factors.risk.covariance import FactorCovariance
+from factors.risk.linked import LINK_DAYS, Linked, issuer_groups, link
 from factors.risk.specific import SpecificRisk
 from factors.style.descriptor_kernels import market_returns
 from factors.style.scores import StyleScores
@@ -26,7 +27,7 @@ SCORES = ("clean/", "estimation", "scores", "market_return")
 RETURNS = ("factor_returns", "standard_errors", "r2", "n_obs", "status", "vif", "residuals")
 VARIANCES = "variance_before"
 # Fields of a panel that are 1 where an asset is in the universe; 0 or missing where it is not.
-ESTIMATION, INVESTMENT = "estimation_universe", "investment_universe"
+ESTIMATION, INVESTMENT, ISSUER = "estimation_universe", "investment_universe", "issuer"
 MAX_WARNINGS = 100
 LAST = -1
 
@@ -160,7 +161,7 @@ class Steps:
         """Estimate specific risk, from the beginning."""
         residuals = self.array("residuals", "estimate_factor_returns")
         caps = self.array(self._caps_name, "estimate_style_scores")
-        self.specific = SpecificRisk(self.settings.specific_risk).fit(residuals, caps, self._structure())
+        self.specific = SpecificRisk(self.settings.specific_risk).fit(residuals, caps, self.exposures())
 
     def estimate_risk(self) -> None:
         """Estimate covariance and specific risk; neither needs the other, so that two threads do both at once."""
@@ -190,7 +191,7 @@ class Steps:
             self.specific.update(
                 self.history.tail("residuals", days.n_dates),
                 self.history.tail(self._caps_name, days.n_dates),
-                self._structure(),
+                self.exposures(),
             )
 
     def forget(self, days: int) -> None:
@@ -198,11 +199,20 @@ class Steps:
         self.history.forget(max(days, self.settings.regression.exposure_lag, 1))
 
     def exposures(self, row: int = LAST) -> Array:
-        """Give exposures [n_assets, K] of one date."""
+        """Give exposures [n_assets, K] of one date, NaN outside the coverage universe."""
         scores = self._row("scores", row)
         out = np.zeros((len(self.symbols), 1 + len(self.sector_names) + len(scores)))
-        exposure_rows(scores, self._row(self._caps_name, row), self._sector_row(row), 0.0, out)
+        exposure_rows(scores, self._row(self._caps_name, row), self._sector_row(row), out)
         return out
+
+    def linked(self, row: int = LAST) -> Linked:
+        """Give the correlations of specific returns of assets of one issuer, as known at the end of a date."""
+        if ISSUER not in self.category_names or not self.has_factor_returns:
+            return Linked()
+        codes = self._row(f"category/{ISSUER}", row)
+        residuals = self.array("residuals", "estimate_factor_returns")
+        end = len(residuals) if row == LAST else row + 1
+        return link(issuer_groups(codes), residuals[max(0, end - LINK_DAYS) : end])
 
     def coverage(self) -> NDArray[np.bool_]:
         """Mark the assets with a positive cap, [n_dates, n_assets]."""
@@ -375,12 +385,14 @@ class Steps:
 
         fields = {name: spread_out(days.fields[name]) for name in self.field_names}
         codes: dict[str, NDArray[np.int16]] = {}
-        for name, words in self.category_names.items():
+        for name in [*self.category_names]:
             if name not in days.categories:
                 raise MissingColumnError(f"the new day has no category {name!r}", field=name)
             category = days.categories[name]
-            unknown = [word for word in category.names if word not in words]
-            renamed = category.renamed(words)
+            unknown = [word for word in category.names if word not in self.category_names[name]]
+            if name == ISSUER:  # no factor hangs on it, so it may grow
+                self.category_names[name] += tuple(unknown)
+            renamed = category.renamed(self.category_names[name])
             lost = int(((category.codes >= 0) & (renamed < 0)).sum())
             if lost:
                 self.note(
@@ -478,13 +490,6 @@ class Steps:
             raise StageError("call estimate_factor_returns first", field="estimate_factor_returns")
         errors = self.history.tail("standard_errors", n_last)
         return np.where(np.isfinite(errors), self.history.tail("factor_returns", n_last), np.nan)
-
-    def _structure(self) -> Array:
-        """Exposures of the last date for the structural model of specific risk, NaN outside the coverage universe."""
-        scores = self._row("scores", LAST)
-        out = np.zeros((len(self.symbols), 1 + len(self.sector_names) + len(scores)))
-        exposure_rows(scores, self._row(self._caps_name, LAST), self._sector_row(LAST), np.nan, out)
-        return out
 
     def _forget_returns(self) -> None:
         self.history.drop(*RETURNS, VARIANCES)

@@ -286,16 +286,16 @@ def mean_of_parts(total: Array, weight: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def exposure_rows(scores: Array, caps: Array, codes: NDArray[np.int16], absent: float, out: Array) -> None:
+def exposure_rows(scores: Array, caps: Array, codes: NDArray[np.int16], out: Array) -> None:
     """Fill the exposures of one date, out [n_assets, 1 + n_sectors + n_styles], which comes as zeros.
 
-    Market 1, the sector's 1, scores [n_styles, n_assets] with 0 for a missing one; rows without a cap are `absent`.
+    Market 1, the sector's 1, scores [n_styles, n_assets] with 0 for a missing one; rows without a cap are NaN.
     """
     n_styles = len(scores)
     first = out.shape[1] - n_styles
     for j in range(len(caps)):
         if not (np.isfinite(caps[j]) and caps[j] > 0.0):
-            out[j] = absent
+            out[j] = np.nan
             continue
         out[j, 0] = 1.0
         if codes[j] >= 0:

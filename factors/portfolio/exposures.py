@@ -16,7 +16,7 @@ def exposure_matrix(
     scores : float64 [n_styles, n_names]
         Style scores; a missing one (NaN) counts as 0, the market's average.
     known : bool [n_names]
-        Names with a cap on the date; the others' rows are 0.
+        Names with a cap on the date; the others' rows are NaN, as the model does not cover them.
     codes : int16 [n_names]
         Sector of each name; below 0 for none.
     n_sectors : int
@@ -31,5 +31,5 @@ def exposure_matrix(
     placed = np.flatnonzero(codes >= 0)
     out[placed, 1 + codes[placed]] = 1.0
     out[:, 1 + n_sectors :] = np.where(np.isnan(scores), 0.0, scores).T
-    out[~known] = 0.0
+    out[~known] = np.nan
     return out

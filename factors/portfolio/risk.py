@@ -6,6 +6,9 @@ import numpy as np
 
 from factors.errors import FactorError, NonFiniteError
 from factors.risk.arrays import BoolArray, FloatArray, as_matrix, as_vector
+from factors.risk.linked import Linked
+
+UNLINKED = Linked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ def portfolio_risk(
     benchmark: FloatArray | None = None,
     *,
     by_asset: bool = True,
+    linked: Linked = UNLINKED,
 ) -> PortfolioRisk:
     r"""Decompose the predicted risk of portfolios, :math:`\sigma^2 = w'(X F X' + \Delta) w`.
 
@@ -155,6 +159,8 @@ def portfolio_risk(
         `[N]` weights; with it the answer holds active risk and beta.
     by_asset
         Whether to give the `[P, N]` marginal and percent contributions of assets.
+    linked
+        Assets of one issuer, whose specific returns are correlated; without it the specific covariance is diagonal.
 
     Raises
     ------
@@ -175,27 +181,35 @@ def portfolio_risk(
     active = None
     if benchmark is not None:
         benchmark_factors = covariance @ (b @ matrix)
-        benchmark_variance = float(b @ (matrix @ benchmark_factors + variance * b))
-        shared = W @ (matrix @ benchmark_factors + variance * b)
+        joint = matrix @ benchmark_factors + linked.times(b[None, :], variance)[0]
+        benchmark_variance = float(b @ joint)
+        shared = W @ joint
         beta = shared / benchmark_variance if benchmark_variance > 0.0 else np.full(W.shape[0], np.nan)
         active = ActiveRisk(
-            risk=_decompose(W - b, matrix, covariance, variance, by_asset=by_asset, active=None),
+            risk=_decompose(W - b, matrix, covariance, variance, linked, by_asset=by_asset, active=None),
             beta=beta,
             benchmark_risk=float(np.sqrt(max(benchmark_variance, 0.0))),
         )
-    return _decompose(W, matrix, covariance, variance, by_asset=by_asset, active=active)
+    return _decompose(W, matrix, covariance, variance, linked, by_asset=by_asset, active=active)
 
 
 def _decompose(
-    W: FloatArray, X: FloatArray, F: FloatArray, variance: FloatArray, *, by_asset: bool, active: ActiveRisk | None
+    W: FloatArray,
+    X: FloatArray,
+    F: FloatArray,
+    variance: FloatArray,
+    linked: Linked,
+    *,
+    by_asset: bool,
+    active: ActiveRisk | None,
 ) -> PortfolioRisk:
     exposures = W @ X
     factor_gradient = exposures @ F
-    weighted = W * variance
+    weighted = linked.times(W, variance)
     factor_parts = exposures * factor_gradient
     # The sum of the parts is the variance by definition, so that contributions add up to rounding.
     factor_variance = np.maximum(factor_parts.sum(axis=1), 0.0)
-    specific_total = np.einsum("pn,pn->p", W, weighted)
+    specific_total = np.maximum(np.einsum("pn,pn->p", W, weighted), 0.0)
     total = np.sqrt(factor_variance + specific_total)
     inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0.0)
     factor_contributions = factor_parts * inverse[:, None]

@@ -199,9 +199,9 @@ def backtest(
     first = 0
     drawn_for: BoolArray | None = None
     for row in made_at:
-        X = market.exposures(int(row))
+        structure = market.exposures(int(row))
+        X = np.nan_to_num(structure)  # portfolios hold covered assets only
         caps = market.caps[row]
-        structure = np.where((X[:, 0] == 1.0)[:, None], X, np.nan)
         new = slice(first, row + 1)
         for runner in runners:
             runner.covariance.update(market.factor_returns[new])

@@ -17,6 +17,6 @@ def test_the_rows_are_those_of_the_kernel(n_names, n_sectors, n_styles, seed):
     caps = rng.choice([np.nan, 0.0, -1.0, np.inf, 1e9, 2e9], n_names)
     codes = rng.integers(-1, n_sectors, n_names).astype(np.int16)
     expected = np.zeros((n_names, 1 + n_sectors + n_styles))
-    exposure_rows(scores, caps, codes, 0.0, expected)
+    exposure_rows(scores, caps, codes, expected)
     known = np.isfinite(caps) & (caps > 0.0)
     np.testing.assert_array_equal(exposure_matrix(scores, known, codes, n_sectors), expected)

@@ -1,0 +1,122 @@
+"""Hedges with instruments that can be traded, in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from factors.errors import FactorError
+from factors.risk.arrays import FloatArray, IntArray, as_matrix, as_vector
+from factors.risk.linked import Linked
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """Weights of the instruments and what they do, daily units.
+
+    Attributes
+    ----------
+    weights
+        `[H]` to hold of each instrument beside the portfolio.
+    before, after
+        Volatility of the portfolio (of its active weights, with a benchmark) without and with the hedge.
+    exposures
+        `[K]` of the hedged portfolio.
+    """
+
+    weights: FloatArray
+    before: float
+    after: float
+    exposures: FloatArray
+
+
+def hedge(
+    weights: FloatArray,
+    instruments: FloatArray,
+    X: FloatArray,
+    F: FloatArray,
+    specific_variance: FloatArray,
+    *,
+    neutral: Sequence[int] | IntArray = (),
+    benchmark: FloatArray | None = None,
+    linked: Linked | None = None,
+) -> Hedge:
+    r"""Find the weights of instruments that minimise active risk, with chosen exposures set to zero.
+
+    With `a` the active weights, `E` the instruments and `V` the asset covariance the problem is
+    :math:`\min_h (a + E'h)'V(a + E'h)` subject to :math:`C (a + E'h) = 0`, `C` the neutral factors' exposures. Its
+    conditions are linear: :math:`EVE' h + EC'\lambda = -EVa` and :math:`CE' h = -Ca`.
+
+    Parameters
+    ----------
+    weights
+        `[N]`, finite; no weight on assets whose exposures are missing.
+    instruments
+        `[H, N]` weights of one unit of each instrument: one row of the identity for a share, the holdings of a fund.
+    X
+        `[N, K]` exposures.
+    F
+        `[K, K]`.
+    specific_variance
+        `[N]`.
+    neutral
+        Positions of the factors whose exposures become zero; none for risk alone.
+    benchmark
+        `[N]`.
+    linked
+        Assets of one issuer.
+
+    Raises
+    ------
+    FactorError
+        Shapes that do not match, or more neutral factors than instruments can reach.
+    """
+    matrix = as_matrix("exposures", X)
+    n_assets, n_factors = matrix.shape
+    active = as_vector("weights", weights, length=n_assets, finite=True)
+    if benchmark is not None:
+        active = active - as_vector("benchmark", benchmark, length=n_assets, finite=True)
+    E = as_matrix("instruments", instruments, columns=n_assets, finite=True)
+    touched = (active != 0.0) | (E != 0.0).any(axis=0)
+    variance = as_vector("specific_variance", specific_variance, length=n_assets)
+    if np.isnan(matrix[touched]).any() or np.isnan(variance[touched]).any():
+        raise FactorError("the portfolio or an instrument holds assets without exposures or risk", field="instruments")
+    matrix, variance = np.nan_to_num(matrix), np.nan_to_num(variance)
+    link = Linked() if linked is None else linked
+
+    def times(W: FloatArray) -> FloatArray:
+        """Return `V w` for rows `[R, N]`."""
+        product: FloatArray = (W @ matrix @ F) @ matrix.T + link.times(W, variance)
+        return product
+
+    joint = times(np.vstack([E, active]))
+    quadratic, linear = E @ joint[:-1].T, E @ joint[-1]
+    chosen = np.asarray(neutral, dtype=np.int64)
+    if chosen.size and (chosen.min() < 0 or chosen.max() >= n_factors):
+        raise FactorError(f"neutral factors are 0 to {n_factors - 1}", field="neutral")
+    constraint = matrix[:, chosen].T  # [C, N]
+    reach = constraint @ E.T  # [C, H]
+    if chosen.size and np.linalg.matrix_rank(reach) < np.linalg.matrix_rank(
+        np.column_stack([reach, constraint @ active])
+    ):
+        raise FactorError(
+            f"{len(E)} instruments cannot set {chosen.size} exposures to zero: none of them has what is left",
+            field="neutral",
+        )
+    n = len(E)
+    system = np.zeros((n + chosen.size, n + chosen.size))
+    system[:n, :n] = quadratic
+    system[:n, n:], system[n:, :n] = reach.T, reach
+    right = -np.concatenate([linear, constraint @ active])
+    # Instruments that are one, or neutral factors that say the same, leave a choice: the smallest weights are taken.
+    scale = np.sqrt(np.where(np.diag(system) > 0.0, np.diag(system), 1.0))
+    scale[n:] = 1.0
+    solved = np.linalg.lstsq(system / scale[:, None] / scale, right / scale, rcond=1e-12)[0] / scale
+    h = solved[:n]
+    hedged = active + h @ E
+    return Hedge(
+        weights=h,
+        before=float(np.sqrt(max(active @ joint[-1], 0.0))),
+        after=float(np.sqrt(max(hedged @ times(hedged[None, :])[0], 0.0))),
+        exposures=hedged @ matrix,
+    )
