@@ -13,6 +13,7 @@ from actors.runtime.base import WorkloadActor
 from actors.runtime.queue import Answer
 from contracts.errors import EngineError, InvalidInput
 from contracts.work import Device
+from factors.portfolio.coverage import cover
 from factors.portfolio.margin import MarginSettings, margin
 from factors.portfolio.risk import portfolio_risk
 from factors.risk.covariance import FactorCovariance
@@ -93,11 +94,19 @@ class RiskModelConstruction(WorkloadActor):
         benchmark = request["benchmark_weights"]
         against = found.weights(benchmark, "benchmark_weights") if benchmark else None
         covariance = np.asarray(found.version.latest("answer/factor_covariance"))
-        specific = np.nan_to_num(np.asarray(found.version.latest("answer/specific_variance")))
-        risk = portfolio_risk(weights[None, :], found.exposures, covariance, specific, against)
+        specific = np.asarray(found.version.latest("answer/specific_variance"))
+        exposures, symbols = found.exposures, found.symbols
+        book = cover(weights[None, :], exposures, specific, symbols=symbols)
+        left_out = [symbols[i] for i in book.uncovered]
+        weights = book.weights[0]
+        if against is not None:
+            base = cover(against[None, :], exposures, specific, symbols=symbols, field="benchmark_weights")
+            left_out += [symbols[i] for i in base.uncovered if symbols[i] not in left_out]
+            against = base.weights[0]
+        risk = portfolio_risk(weights[None, :], exposures, covariance, specific, against)
         settings = MarginSettings(confidence=request["confidence"], horizon_days=request["horizon_days"])
         history = np.asarray(found.version.day("factor_returns"))
-        tail = margin(weights[None, :], found.exposures, covariance, specific, history, settings)
+        tail = margin(weights[None, :], exposures, covariance, specific, history, settings)
         names = found.factor_names
         held = np.flatnonzero(weights)
         assert risk.percent is not None
@@ -120,13 +129,17 @@ class RiskModelConstruction(WorkloadActor):
                 "benchmark_risk": float(risk.active.benchmark_risk),
                 "exposures": by_name(names, risk.active.risk.exposures[0]),
             }
-        return self._risk_answer(found, weights, values, settings)
+        return self._risk_answer(found, weights, values, settings, 1.0 - float(book.share[0]), left_out)
 
     @staticmethod
     def _risk_answer(
-        found: Slice, weights: np.ndarray, values: dict[str, Any], settings: MarginSettings
+        found: Slice,
+        weights: np.ndarray,
+        values: dict[str, Any],
+        settings: MarginSettings,
+        coverage: float,
+        left_out: list[str],
     ) -> dict[str, Any]:
-        coverage = found.coverage(weights)
         return {
             "values": values,
             "message": f"predicted risk of {np.count_nonzero(weights)} names on {found.date}",
@@ -138,6 +151,7 @@ class RiskModelConstruction(WorkloadActor):
                 "coverage": round(coverage, 6),
                 "units": "daily volatility, as a fraction of portfolio value",
                 "margin_method": settings.method,
+                **({"uncovered_symbols": left_out} if left_out else {}),
             },
         }
 
@@ -158,8 +172,7 @@ def _estimated(version: Version, days: slice, found: Slice) -> tuple[np.ndarray,
     covariance = FactorCovariance(settings.factor_covariance).fit(returns).covariance_
     residuals = np.asarray(version.day_asset("residuals", days))
     caps = np.asarray(version.day_asset(caps_name(version), days))
-    exposures = np.where(found.known[:, None], found.exposures, np.nan)
-    return covariance, SpecificRisk(settings.specific_risk).fit(residuals, caps, exposures).specific_variance_
+    return covariance, SpecificRisk(settings.specific_risk).fit(residuals, caps, found.exposures).specific_variance_
 
 
 def _universe(found: Slice, version: Version, row: int, request: dict[str, Any]) -> np.ndarray:

@@ -150,7 +150,7 @@ def cover(
         return Covered(weights, X, specific_variance, columns, share)
     nothing_else = bool(((share >= 1.0) & (gross > 0.0)).any())
     if policy == "refuse" or (policy == "warn" and nothing_else):
-        named = [symbols[i] if symbols is not None else str(i) for i in columns]
+        named = [symbols[int(i)] if symbols is not None else str(i) for i in columns]
         said = (
             "holds nothing that the model covers" if policy == "warn" else "holds assets that the model does not cover"
         )
