@@ -10,8 +10,9 @@ import orjson
 
 from clients.calls import Call
 from clients.surface import ANYHOW, How, Surface, as_object, wait_s
-from contracts.errors import DeadlineExceeded, EngineError, InternalError, Unavailable
+from contracts.errors import DeadlineExceeded, EngineError, InternalError, Unavailable, WrongEngine
 from contracts.frames import ARROW_STREAM
+from contracts.identity import ENGINE_HEADER
 from contracts.results import ModelAnswer
 
 TIMEOUT_HEADER = "x-request-timeout-seconds"
@@ -32,12 +33,21 @@ class HttpEngine(Surface):
     ----------
     url : str
         Where the engine listens.
+    engine_id : str, optional
+        The only engine that may answer; default: the one that answers first. Behind an address that changed hands
+        another engine refuses the requests, and an answer of anybody else is not taken (`WrongEngine`).
     options
         Further options of ``httpx.AsyncClient``.
+
+    Attributes
+    ----------
+    engine_id : str or None
+        The engine that this client talks to, once it is known.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8300", **options: Any) -> None:
+    def __init__(self, url: str = "http://127.0.0.1:8300", engine_id: str | None = None, **options: Any) -> None:
         self._client = httpx.AsyncClient(base_url=url, **options)
+        self.engine_id = engine_id
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,6 +117,8 @@ class HttpEngine(Surface):
             sent[TIMEOUT_HEADER] = f"{how.timeout_s:g}"
         if how.request_id is not None:
             sent[REQUEST_ID_HEADER] = how.request_id
+        if self.engine_id is not None:
+            sent[ENGINE_HEADER] = self.engine_id
         limit = httpx.Timeout(wait_s(how), connect=CONNECT_S)
         try:
             response = await self._client.request(method, path, headers=sent, timeout=limit, **options)
@@ -116,7 +128,17 @@ class HttpEngine(Surface):
             raise DeadlineExceeded(f"no reply to {method} {path} within {wait_s(how):g} s") from None
         except httpx.TransportError as error:
             raise Unavailable(f"the connection to the engine broke: {error}", retry_after_s=1.0) from None
+        self._check(response)
         return _read(response)
+
+    def _check(self, response: httpx.Response) -> None:
+        """Take the answers of one engine only; what a proxy says by itself is nobody's."""
+        answered = response.headers.get(ENGINE_HEADER)
+        if self.engine_id is None:
+            self.engine_id = answered
+        if answered != self.engine_id and (answered is not None or response.is_success):
+            who = f"engine {answered}" if answered is not None else "something that is no factor engine"
+            raise WrongEngine(f"{who} answered at {self._client.base_url}, not engine {self.engine_id}")
 
 
 def _read(response: httpx.Response) -> Any:

@@ -139,6 +139,12 @@ class UnsupportedMedia(EngineError):
     code, status, title = "unsupported_media", 415, "Unsupported media type"
 
 
+class WrongEngine(EngineError):
+    """The request came to another engine than the one it is for; nothing of it was done."""
+
+    code, status, title, retryable = "wrong_engine", 421, "Wrong engine", True
+
+
 class DeadlineExceeded(EngineError):
     """The caller's deadline passed before the answer was there."""
 

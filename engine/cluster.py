@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.settings import NAMESPACE, Settings
+from engine import haproxy
 from engine.errors import StartError
 from engine.node import device_resources
 from engine.ports import free_port, holder, is_free
@@ -82,23 +83,7 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
         return {}
     os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
-    folder = run_dir.short_temp() / "ha"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for name, file in (
-        ("CONFIG_FILE_LOC", "haproxy.cfg"),
-        ("SOCKET_PATH", "admin.sock"),
-        ("SERVER_STATE_FILE", "server-state"),
-        ("METRICS_SOCKET_PATH", "metrics.sock"),
-    ):
-        os.environ[f"RAY_SERVE_HAPROXY_{name}"] = str(folder / file)
-    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"] = str(folder)
-    set_default("RAY_SERVE_HAPROXY_NBTHREAD", str(min(4, os.cpu_count() or 1)))
-    ports = {}
-    for name, label in (("STATS", "HAProxy statistics"), ("METRICS", "HAProxy metrics")):
-        variable = f"RAY_SERVE_HAPROXY_{name}_PORT"
-        # The defaults (8404, 9101) are fixed, on all interfaces; two engines on a machine would meet there.
-        ports[label] = int(set_default(variable, str(free_port("0.0.0.0"))))  # noqa: S104
-    return ports
+    return haproxy.prepare(run_dir.path, run_dir.short_temp())
 
 
 def connect(current: Settings, run_dir: RunDir, ports: dict[str, int]) -> Cluster:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from pathlib import Path
 
 import psutil
 
 from engine.errors import StartError
+
+LOWEST_PORT = 10240
+SERVE_REPLICAS = 30000
+"""From here on Serve's replicas listen."""
 
 
 class PortInUseError(StartError):
@@ -18,6 +24,28 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def service_port() -> int:
+    """Give a free port for a service that starts later and cannot be told to take any.
+
+    It is below those that the kernel gives to outgoing connections, which would take it meanwhile, and apart from those
+    where Serve's replicas listen.
+    """
+    high = min(_first_ephemeral(), SERVE_REPLICAS)
+    for _ in range(100):
+        port = random.randrange(LOWEST_PORT, high)  # noqa: S311  # not a secret
+        if is_free("0.0.0.0", port):  # noqa: S104  # free on every interface
+            return port
+    return free_port("0.0.0.0")  # noqa: S104
+
+
+def _first_ephemeral() -> int:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        return 32768
+    return first if first > LOWEST_PORT + 1000 else 32768
 
 
 def is_free(host: str, port: int) -> bool:

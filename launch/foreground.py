@@ -309,7 +309,7 @@ class _Run:
         if self.cluster.dashboard is not None:
             rows.append(("Ray dashboard, jobs", f"{self.cluster.dashboard} (token in {self.run_dir.token_path()})"))
         rows.append(("Ray", self.cluster.address))
-        rows.extend((name, f"port {port}, all interfaces, read-only") for name, port in self.cluster.ports.items())
+        rows.extend((name, f"127.0.0.1:{port}, read-only") for name, port in self.cluster.ports.items())
         rows.append(("run directory", str(self.run_dir.path)))
         if self.cluster.temp is not None:
             rows.append(("logs", f"{self.cluster.temp}/session_latest/logs"))

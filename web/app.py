@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from contracts.identity import engine_id
 from contracts.operations import OPERATIONS
 from web.examples import SYMBOLS
 from web.feed import FactorFeed
+from web.identity import OwnRequestsOnly
 from web.openapi import VERSION, document
 from web.problems import http_exception, json_response
 from web.routes import operation_routes
@@ -50,6 +52,7 @@ def make_app(services: Services, connect: Connect | None = None) -> FastAPI:
     app = FastAPI(
         title="Factor Engine", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
     )
+    app.add_middleware(OwnRequestsOnly, own=engine_id(services.settings.run_dir))
     app.add_exception_handler(HTTPException, http_exception)
     # Plain routes: bodies are checked against the operation table, once, so FastAPI's own checking would be a second.
     app.router.routes.extend(operation_routes(services))

@@ -28,6 +28,7 @@ PROBLEMS = {
     "409": "Another writer committed first.",
     "413": "The body is over the limit.",
     "415": "The content type is none that is read here.",
+    "421": "The host that was asked for, or the engine, is another one.",
     "422": "A field or row is not acceptable; it is named.",
     "429": "A queue is full; Retry-After says when to ask again.",
     "500": "A defect of the engine; the log has it under the id given.",

@@ -11,8 +11,17 @@ from bus.face import Face
 from clients.calls import CALLS
 from clients.http import HttpEngine
 from clients.surface import How
-from contracts.errors import DeadlineExceeded, InternalError, InvalidInput, QueueFull, Unavailable, UnknownModel
+from contracts.errors import (
+    DeadlineExceeded,
+    InternalError,
+    InvalidInput,
+    QueueFull,
+    Unavailable,
+    UnknownModel,
+    WrongEngine,
+)
 from contracts.frames import decode, encode
+from contracts.identity import engine_id
 from contracts.requests import CalculateFactors, FactorExposures, ReduceUniverse
 from contracts.settings import Settings
 from contracts.work import Priority, WorkResult
@@ -133,6 +142,37 @@ def test_an_engine_that_is_not_there_is_told():
     async def run():
         async with HttpEngine("http://127.0.0.1:1") as engine:
             with pytest.raises(Unavailable, match="cannot be reached"):
+                await engine.health()
+
+    asyncio.run(run())
+
+
+def test_the_client_takes_the_answers_of_one_engine_only(tmp_path):
+    async def run():
+        client, other = ClientDouble(), ClientDouble()
+        apps = [
+            make_app(Services(Settings(run_dir=tmp_path / name), face=Face(double, None), client=double))
+            for name, double in (("ours", client), ("other", other))
+        ]
+
+        async def switched(scope, receive, send):
+            await apps[0](scope, receive, send)
+
+        async with HttpEngine("http://127.0.0.1", transport=httpx.ASGITransport(switched)) as engine:
+            await engine.delete_model("m")
+            assert engine.engine_id == engine_id(tmp_path / "ours")
+            apps.reverse()  # the address changed hands
+            with pytest.raises(WrongEngine):
+                await engine.delete_model("m")
+        assert len(client.calls) == 1
+        assert other.calls == []
+
+        async def nobody(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+        async with HttpEngine("http://127.0.0.1", engine.engine_id, transport=httpx.ASGITransport(nobody)) as engine:
+            with pytest.raises(WrongEngine, match="no factor engine"):
                 await engine.health()
 
     asyncio.run(run())

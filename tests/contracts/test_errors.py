@@ -19,6 +19,7 @@ CODES = {
     "version_conflict": (409, True),
     "body_too_large": (413, False),
     "unsupported_media": (415, False),
+    "wrong_engine": (421, True),
     "deadline_exceeded": (408, True),
     "queue_full": (429, True),
     "unavailable": (503, True),
