@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from contracts.access import NatsAccess, read_access, write_access
 from contracts.errors import Unavailable
+from engine.processes import command_of
 
 HOST = "127.0.0.1"
 SYNC_INTERVAL = "1s"
@@ -43,10 +44,6 @@ jetstream {{
 }}
 authorization {{ users: [ {{ user: "{user}", password: "{password}" }} ] }}
 """
-
-
-_N_THREADS = 17
-"""Place of num_threads in /proc/<pid>/stat, counted from the state."""
 
 
 class NatsServerError(Unavailable):
@@ -114,8 +111,7 @@ class NatsServer:
             pid = int((self.folder / "nats-server.pid").read_text())
         except (FileNotFoundError, ValueError):
             return None
-        alive, command = _process(pid)
-        return pid if alive and str(self.config_path) in command else None
+        return pid if str(self.config_path) in (command_of(pid) or "") else None
 
     def start(self, timeout_s: float = 10.0) -> NatsAccess:
         """Start the server, or adopt the one that runs on this run directory; returns when it takes log-ins.
@@ -214,7 +210,7 @@ class NatsServer:
         while time.monotonic() < deadline:
             if self._process is not None:
                 self._process.poll()  # or it stays a zombie
-            if not _process(pid)[0]:
+            if command_of(pid) is None:
                 return True
             time.sleep(0.02)
         return False
@@ -224,22 +220,6 @@ class NatsServer:
             return " | ".join(self.log_path.read_text(errors="replace").splitlines()[-3:])
         except FileNotFoundError:
             return f"no log at {self.log_path.name}"
-
-
-def _process(pid: int) -> tuple[bool, str]:
-    """Tell whether a process is alive (a zombie is not) and its command line."""
-    if Path("/proc/self").exists():
-        folder = Path(f"/proc/{pid}")
-        try:
-            stat = folder.joinpath("stat").read_text().rpartition(")")[2].split()
-            command = folder.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            return False, ""
-        # A killed process is a zombie while its last threads end; only then are its ports free.
-        return stat[0] not in "ZX" or int(stat[_N_THREADS]) > 1, command
-    done = subprocess.run(["ps", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, command = done.stdout.strip().partition(" ")
-    return bool(state) and not state.startswith("Z"), command
 
 
 def _free(port: int) -> bool:

@@ -35,9 +35,29 @@ class Known(NamedTuple):
         try:
             found = psutil.Process(self.pid)
             same = abs(found.create_time() - self.began) <= START_TOLERANCE_S
-            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+            return found if same and lives(found) else None
         except psutil.NoSuchProcess:
             return None
+
+
+def lives(process: psutil.Process) -> bool:
+    """Tell whether a process still runs: a killed one is a zombie while its last threads end, and holds its ports."""
+    try:
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return not ended or process.num_threads() > 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def command_of(pid: int) -> str | None:
+    """Give the command line of a process that lives, empty when it cannot be read; None when there is none."""
+    try:
+        process = psutil.Process(pid)
+        return " ".join(process.cmdline()) if lives(process) else None
+    except (psutil.ZombieProcess, psutil.AccessDenied):
+        return ""
+    except psutil.NoSuchProcess:
+        return None
 
 
 def descendants(pid: int | None = None) -> list[Known]:
