@@ -127,6 +127,18 @@ class VersionConflict(EngineError):
     code, status, title, retryable = "version_conflict", 409, "Version conflict", True
 
 
+class ForeignOrigin(EngineError):
+    """A page of another site asks; only pages of this host may write or open a websocket."""
+
+    code, status, title = "foreign_origin", 403, "Foreign origin"
+
+
+class UnknownHost(EngineError):
+    """The host that was asked for is none of this engine's names."""
+
+    code, status, title = "unknown_host", 421, "Misdirected request"
+
+
 class BodyTooLarge(EngineError):
     """The body is over the limit."""
 

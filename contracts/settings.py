@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 NAMESPACE = "factor_engine"
 """The Ray namespace of every named actor."""
@@ -18,6 +19,18 @@ NAMESPACE = "factor_engine"
 def _switch(name: str) -> AliasChoices:
     """Accept the switch of the engine this replaces beside our own name."""
     return AliasChoices(f"FACTOR_ENGINE_{name}", name)
+
+
+def _words(value: Any) -> Any:
+    """Read a list from the environment: names with commas between them, or JSON."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
 class Settings(BaseSettings):
@@ -29,12 +42,18 @@ class Settings(BaseSettings):
     store_dir: Path | None = Field(None, description="Where models are kept; default `run_dir`/store.")
     http_host: str = Field("127.0.0.1", description="Address of the HTTP face.")
     http_port: int = Field(8300, ge=1, le=65535, description="Port of the HTTP face.")
+    allowed_hosts: Words = Field(
+        (), description="Names that requests may ask for beside loopback's and `http_host`; `*`: any."
+    )
+    allowed_origins: Words = Field(
+        (), description="Pages of other hosts that may write and open websockets, as `https://name:port`; `*`: any."
+    )
     http: Literal["haproxy", "uvicorn"] | None = Field(None, description="Serve's proxy; default haproxy on Linux.")
     http_json_limit_bytes: int = Field(32 * 2**20, ge=1024, description="Largest JSON body.")
     http_bulk_limit_bytes: int = Field(2 * 2**30, ge=1024, description="Largest Arrow or Parquet body.")
     nats_url: str | None = Field(None, description="An external NATS server; default: start one on loopback.")
     nats_port: int = Field(4222, ge=1, le=65535, description="Port wanted for the embedded nats-server.")
-    subscribe_to_engines: tuple[str, ...] = Field(
+    subscribe_to_engines: Words = Field(
         ("risk", "analytics", "strategy", "ml", "portfolio", "toraniko"), description="Peer engines that we answer."
     )
     buffer_interval_ms: float = Field(10.0, ge=0, description="Longest time a message below the threshold is buffered.")
@@ -113,6 +132,4 @@ def environment_of(current: Settings) -> dict[str, str]:
 
 
 def _as_env(value: Any) -> str:
-    import json
-
     return value if isinstance(value, str) else json.dumps(value)

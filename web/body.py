@@ -21,8 +21,9 @@ WRITE_BLOCK_BYTES = 4 * 2**20
 DISCARD_LIMIT_BYTES = 256 * 2**20
 """How much of a refused body is read and dropped, so that the caller, still sending, gets to read the refusal."""
 
-# curl -d sends JSON under the form type unless told otherwise; refusing it would only annoy.
-_JSON_TYPES = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
+_JSON_TYPES = frozenset({"", "application/json", "text/json"})
+_BROWSER_SIMPLE = frozenset({"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
+"""What a page of any site may send without asking: a browser asks first (CORS) for every other type."""
 
 
 def media_type(request: Request) -> str:
@@ -57,7 +58,8 @@ async def read_json(request: Request, limit_bytes: int) -> Any:
     Raises
     ------
     UnsupportedMedia
-        The content type is not JSON.
+        The content type is not JSON. Those that a form of any web page can send are refused too, though curl's
+        ``-d`` uses one unless told otherwise.
     BodyTooLarge
         The body is longer than `limit_bytes`.
     MalformedBody
@@ -65,7 +67,8 @@ async def read_json(request: Request, limit_bytes: int) -> Any:
     """
     kind = media_type(request)
     if kind not in _JSON_TYPES and not kind.endswith("+json"):
-        raise UnsupportedMedia(f"content type must be application/json, was {kind!r}", field="content-type")
+        hint = "; with curl: -H 'content-type: application/json'" if kind in _BROWSER_SIMPLE else ""
+        raise UnsupportedMedia(f"content type must be application/json, was {kind!r}{hint}", field="content-type")
     body = b"".join([chunk async for chunk in _within(request, limit_bytes, "JSON")])
     if not body.strip():
         return {}

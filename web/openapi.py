@@ -23,6 +23,7 @@ _PATH_FIELD = re.compile(r"{(\w+)}")
 
 PROBLEMS = {
     "400": "The body is not what its content type says.",
+    "403": "A page of another site asks.",
     "404": "No such model, factor or category.",
     "408": "The caller's deadline passed.",
     "409": "Another writer committed first.",

@@ -107,6 +107,10 @@ class _Snapshot(Collector):
         for name, count in self._services.feed.items():
             sockets.add_metric([name], count)
         yield sockets
+        doors = GaugeMetricFamily("factor_engine_doors", "Refused for their host or origin.", labels=["code"])
+        for code, count in self._services.doors.items():
+            doors.add_metric([code], count)
+        yield doors
         yield from _bus(router, self._parts["bridge"] or {})
         models = (self._parts["models"] or {}).get("models", [])
         version = GaugeMetricFamily("factor_engine_model_version", "Newest version of each model.", labels=["model_id"])

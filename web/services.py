@@ -85,6 +85,8 @@ class Services:
         None until the engine is connected; `starting_because` then says why.
     feed
         Websocket subscribers now, those refused at the limit, and events that slow ones missed.
+    doors
+        Requests and websockets refused for their host or origin, by code.
     """
 
     settings: Settings
@@ -95,6 +97,7 @@ class Services:
     started_at: float = field(default_factory=time.time)
     meter: Meter = field(default_factory=Meter)
     feed: dict[str, int] = field(default_factory=lambda: {"subscribers": 0, "refused": 0, "missed": 0})
+    doors: dict[str, int] = field(default_factory=dict)
     close: Callable[[], Awaitable[None]] | None = None
 
     def need_face(self) -> Face:

@@ -17,6 +17,8 @@ CODES = {
     "unknown_factor": (404, False),
     "unknown_operation": (404, False),
     "version_conflict": (409, True),
+    "foreign_origin": (403, False),
+    "unknown_host": (421, False),
     "body_too_large": (413, False),
     "unsupported_media": (415, False),
     "wrong_engine": (421, True),

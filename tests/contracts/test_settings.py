@@ -46,6 +46,12 @@ def test_the_run_directory_is_given_on_absolute_as_the_other_process_may_stand_e
     assert Settings().store_path == tmp_path / ".run" / "store"
 
 
+@pytest.mark.parametrize("text", ["risk, ml", '["risk", "ml"]', "risk,ml,"])
+def test_a_list_is_names_with_commas_or_json(environment, text):
+    environment.setenv("FACTOR_ENGINE_SUBSCRIBE_TO_ENGINES", text)
+    assert settings().subscribe_to_engines == ("risk", "ml")
+
+
 @pytest.mark.parametrize("name", ["MESSAGEBUS_ENABLED", "FACTOR_ENGINE_MESSAGEBUS_ENABLED"])
 def test_switches_of_the_engine_this_replaces_are_read_beside_our_own(environment, name):
     environment.setenv(name, "false")

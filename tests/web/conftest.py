@@ -101,6 +101,7 @@ def run_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]
     run_dir = tmp_path_factory.mktemp("web")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACTOR_ENGINE_RUN_DIR", str(run_dir))
+        patch.setenv("FACTOR_ENGINE_ALLOWED_HOSTS", "testserver")  # what Starlette's client asks for
         patch.setenv("FACTOR_ENGINE_HTTP_JSON_LIMIT_BYTES", str(2**20))
         patch.setenv("FACTOR_ENGINE_HTTP_BULK_LIMIT_BYTES", str(64 * 2**20))
         settings.cache_clear()

@@ -46,6 +46,16 @@ def test_the_document_and_its_page_are_served(http):
     assert http.get("/", follow_redirects=False).headers["location"] == "/docs"
 
 
+def test_the_page_loads_nothing_from_other_peoples_servers(http):
+    page = http.get("/docs")
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!/docs/)", page.text)
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    for path in re.findall(r"(?:src|href)\s*=\s*[\"']([^\"']+)", page.text):
+        assert http.get(path).status_code == 200, path
+    # The document is OpenAPI 3.1, which Swagger UI reads from version 5 on.
+    assert '"5.' in http.get("/docs/swagger-ui-bundle.js").text
+
+
 def test_every_post_has_an_example_that_works_as_it_stands(http):
     served = http.get("/openapi.json").json()["paths"]
     examples = [
