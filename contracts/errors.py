@@ -109,6 +109,12 @@ class UnknownModel(EngineError):
     code, status, title = "unknown_model", 404, "Unknown model"
 
 
+class UnknownPortfolio(EngineError):
+    """No portfolio has this id."""
+
+    code, status, title = "unknown_portfolio", 404, "Unknown portfolio"
+
+
 class UnknownFactor(EngineError):
     """No factor or category has this id."""
 

@@ -2,6 +2,7 @@
 
 from store.manifest import Manifest
 from store.model_store import ModelStore
+from store.portfolio_store import Holdings, Portfolio, PortfolioStore
 from store.version import StoredState, Version
 
-__all__ = ["Manifest", "ModelStore", "StoredState", "Version"]
+__all__ = ["Holdings", "Manifest", "ModelStore", "Portfolio", "PortfolioStore", "StoredState", "Version"]
