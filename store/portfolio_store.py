@@ -1,7 +1,7 @@
 """The store of portfolios: named, versioned values like models, but small, so a version is one JSON document.
 
-A portfolio's folder holds `versions/` and `head.json`, the newest. The commit is the `os.replace` of `head.json` under a
-lock; a version file that it does not reach is of a commit that was cut off.
+A portfolio's folder holds `versions/` and `head.json`, the newest. The commit is the `os.replace` of `head.json` under
+a lock; a version file that it does not reach is of a commit that was cut off.
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ store = PortfolioStore(Path(sys.argv[1]))
 i = 0
 while True:
     i += 1
-    store.put(Portfolio("p", 0, "weights", (Holdings(None, {"A": float(i), "B": float(i)}),)), request_id=f"{os.getpid()}-{i}")
+    held = Holdings(None, {"A": float(i), "B": float(i)})
+    store.put(Portfolio("p", 0, "weights", (held,)), request_id=f"{os.getpid()}-{i}")
     print(i, flush=True)
 """
 

@@ -1,0 +1,126 @@
+"""Predicted beside realised: a book's risk day after day, as it was known, against what then happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from factors.errors import FactorError
+from factors.risk.arrays import BoolArray, FloatArray, as_matrix
+from factors.risk.linked import Linked
+from factors.validation.statistics import bias_statistic, breach_share, qlike, standardized_outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class RiskHistory:
+    """One row a day, `T` days; row `t` is known at the close of `t` and speaks of `t + 1`. Daily units.
+
+    Attributes
+    ----------
+    total, factor, specific
+        `[T]` predicted volatilities of the book; of its active weights, with a benchmark.
+    exposures
+        `[T, K]`.
+    realised
+        `[T]` the return of the next day at these weights; NaN on the last day.
+    standardized
+        `[T]` realised over total.
+    breaches
+        `[T]` whether the loss went beyond the normal value at risk.
+    uncovered_share
+        `[T]` share of gross weight in names without exposures or specific risk, which are left out.
+    bias
+        Standard deviation of `standardized`: 1 where risk was right, above 1 where it was understated.
+    breach_share
+        How often the value at risk was exceeded; `1 - confidence` is right.
+    qlike
+        Mean of `b^2 - ln b^2 - 1`, the lower the better.
+    """
+
+    total: FloatArray
+    factor: FloatArray
+    specific: FloatArray
+    exposures: FloatArray
+    realised: FloatArray
+    standardized: FloatArray
+    breaches: BoolArray
+    uncovered_share: FloatArray
+    bias: float
+    breach_share: float
+    qlike: float
+
+
+def risk_history(
+    weights: FloatArray,
+    exposures: Sequence[FloatArray],
+    covariances: Sequence[FloatArray],
+    specific_variance: FloatArray,
+    returns: FloatArray,
+    *,
+    linked: Linked | None = None,
+    confidence: float = 0.99,
+) -> RiskHistory:
+    """Predict a book's risk on every day and set it beside the return of the next.
+
+    Parameters
+    ----------
+    weights
+        `[T, N]` at the close of each day; active weights for active risk.
+    exposures
+        `[N, K]` of each day, NaN for names that were not covered.
+    covariances
+        `[K, K]` of each day, as known at its close.
+    specific_variance
+        `[T, N]`, NaN where unknown.
+    returns
+        `[T, N]`; row `t + 1` judges the forecast of row `t`. A name without a return earns nothing.
+    linked
+        Assets of one issuer.
+    confidence
+        Level of the value at risk.
+
+    Raises
+    ------
+    FactorError
+        Shapes that do not match.
+    """
+    W = as_matrix("weights", weights, finite=True)
+    n_days, n_assets = W.shape
+    R = as_matrix("returns", returns, columns=n_assets)
+    D = as_matrix("specific_variance", specific_variance, columns=n_assets)
+    if not len(exposures) == len(covariances) == len(R) == len(D) == n_days:
+        raise FactorError(f"exposures, covariances, risk and returns must be of {n_days} days", field="exposures")
+    link = Linked() if linked is None else linked
+    exposed = np.empty((n_days, covariances[0].shape[0]))
+    parts = np.empty((n_days, 3))  # factor variance, specific variance, uncovered share
+    for t in range(n_days):
+        X = exposures[t]
+        covered = ~(np.isnan(X).any(axis=1) | np.isnan(D[t]))
+        w = np.where(covered, W[t], 0.0)
+        exposed[t] = w @ np.where(covered[:, None], X, 0.0)
+        size = np.abs(W[t])
+        gross = size.sum()
+        own = w @ link.times(w[None, :], np.where(covered, D[t], 0.0))[0]
+        parts[t] = (
+            exposed[t] @ covariances[t] @ exposed[t],
+            own,
+            size[~covered].sum() / gross if gross > 0.0 else 0.0,
+        )
+    factor, specific = np.sqrt(np.maximum(parts[:, 0], 0.0)), np.sqrt(np.maximum(parts[:, 1], 0.0))
+    total = np.hypot(factor, specific)
+    realised = np.full(n_days, np.nan)
+    realised[:-1] = (W[:-1] * np.nan_to_num(R[1:])).sum(axis=1)
+    outcomes = standardized_outcomes(realised[:, None], total[:, None])
+    return RiskHistory(
+        total=total,
+        factor=factor,
+        specific=specific,
+        exposures=exposed,
+        realised=realised,
+        standardized=outcomes[:, 0],
+        breaches=np.array([breach_share(row[:, None], confidence) > 0.0 for row in outcomes]),
+        uncovered_share=parts[:, 2],
+        bias=float(bias_statistic(outcomes)[0]),
+        breach_share=breach_share(outcomes, confidence),
+        qlike=qlike(outcomes),
+    )
