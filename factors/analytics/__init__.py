@@ -9,12 +9,18 @@ from factors.analytics.information import (
     information_summary,
 )
 from factors.analytics.quantiles import assign_quantiles, quantile_returns, quantile_spread
+from factors.analytics.significance import adjusted_p_value, deflated_sharpe, mean_t_statistic
+from factors.analytics.tear_sheet import TearSheet, TearSheetSettings, tear_sheet
 from factors.analytics.turnover import quantile_turnover, rank_autocorrelation
 
 __all__ = [
     "FactorTrend",
     "InformationSummary",
+    "TearSheet",
+    "TearSheetSettings",
+    "adjusted_p_value",
     "assign_quantiles",
+    "deflated_sharpe",
     "factor_correlation",
     "factor_momentum",
     "factor_trend",
@@ -22,8 +28,10 @@ __all__ = [
     "information_coefficient",
     "information_decay",
     "information_summary",
+    "mean_t_statistic",
     "quantile_returns",
     "quantile_spread",
     "quantile_turnover",
     "rank_autocorrelation",
+    "tear_sheet",
 ]

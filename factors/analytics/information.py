@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 
 from factors.analytics.cross_section import row_correlations
+from factors.analytics.significance import mean_t_statistic
 from factors.errors import FactorError
 from factors.risk.arrays import FloatArray, as_matrix
-from factors.risk.newey_west import bartlett_weights
 
 CorrelationMethod = Literal["pearson", "rank"]
 
@@ -128,17 +128,11 @@ def information_summary(coefficients: FloatArray, horizon: int = 1) -> Informati
     if known.size < 2:
         return InformationSummary(int(known.size), float("nan"), float("nan"), float("nan"), float("nan"), float("nan"))
     mean, deviation = float(known.mean()), float(known.std(ddof=1))
-    centred = known - mean
-    kernel = bartlett_weights(min(horizon - 1, known.size - 1))
-    long_run = float(centred @ centred)
-    for lag in range(1, kernel.size):
-        long_run += 2.0 * kernel[lag] * float(centred[lag:] @ centred[:-lag])
-    error = np.sqrt(long_run / known.size / (known.size - 1))
     return InformationSummary(
         n_dates=int(known.size),
         mean=mean,
         deviation=deviation,
         ratio=mean / deviation if deviation > 0.0 else float("nan"),
-        t_statistic=mean / float(error) if error > 0.0 else float("nan"),
+        t_statistic=mean_t_statistic(known, horizon - 1),
         share_positive=float((known > 0.0).mean()),
     )

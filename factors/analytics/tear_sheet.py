@@ -1,0 +1,193 @@
+"""Everything that is asked of a factor on one sheet: figures as JSON-able values, and the same as a page."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factors.analytics.information import (
+    forward_returns,
+    information_coefficient,
+    information_decay,
+    information_summary,
+)
+from factors.analytics.quantiles import assign_quantiles, quantile_returns, quantile_spread
+from factors.analytics.significance import adjusted_p_value, deflated_sharpe, mean_t_statistic, p_value
+from factors.analytics.turnover import quantile_turnover, rank_autocorrelation
+from factors.errors import FactorError
+from factors.risk.arrays import FloatArray, as_matrix
+
+TRADING_DAYS = 252
+
+
+@dataclass(frozen=True, slots=True)
+class TearSheetSettings:
+    """How a factor is looked at.
+
+    Parameters
+    ----------
+    horizons
+        Days ahead of the forward returns.
+    n_quantiles
+        Groups of names by score.
+    decay_days
+        Single days ahead at which the information is measured.
+    trials
+        How many factors were tried before this one was chosen, it among them: significance is deflated by it.
+    """
+
+    horizons: tuple[int, ...] = (1, 5, 21)
+    n_quantiles: int = 5
+    decay_days: tuple[int, ...] = (1, 2, 3, 5, 10, 21, 42, 63)
+    trials: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("horizons", "decay_days"):
+            days = getattr(self, name)
+            if not days or any(not 1 <= day <= 504 for day in days):
+                raise FactorError(f"{name} must be 1 to 504 days, got {days}", field=name)
+        if not 2 <= self.n_quantiles <= 100:
+            raise FactorError(f"n_quantiles must be 2 to 100, got {self.n_quantiles}", field="n_quantiles")
+        if self.trials < 1:
+            raise FactorError(f"trials must be at least 1, got {self.trials}", field="trials")
+
+
+@dataclass(frozen=True, slots=True)
+class TearSheet:
+    """A factor in figures.
+
+    Attributes
+    ----------
+    name
+        The factor's.
+    figures
+        JSON-able; a figure that is not defined is None.
+    """
+
+    name: str
+    figures: dict[str, Any]
+
+    def to_html(self) -> str:
+        """Give one page that needs no network."""
+        from factors.analytics.tear_sheet_page import page
+
+        return page(self)
+
+
+def tear_sheet(
+    scores: FloatArray,
+    returns: FloatArray,
+    dates: NDArray[np.datetime64] | Sequence[Any],
+    settings: TearSheetSettings | None = None,
+    name: str = "factor",
+) -> TearSheet:
+    """Judge scores by the returns that follow.
+
+    A score of date `t` is judged by the days after it only; the last `h` dates have no forward return of `h` days and
+    are left out. Forward returns of `h` days overlap, so t-statistics have `h - 1` Newey-West lags, and the deflated
+    Sharpe ratio is taken of every `h`-th date.
+
+    Parameters
+    ----------
+    scores, returns
+        `[n_dates, n_assets]`, NaN for missing; simple daily returns.
+    dates
+        `[n_dates]`.
+    settings
+        See `TearSheetSettings`.
+    name
+        Of the factor.
+
+    Raises
+    ------
+    FactorError
+        Shapes that do not match, or fewer dates than the longest horizon needs.
+    """
+    chosen = settings or TearSheetSettings()
+    S, R = as_matrix("scores", scores), as_matrix("returns", returns)
+    days = np.asarray(dates, "datetime64[D]")
+    if S.shape != R.shape or len(days) != len(S):
+        raise FactorError(f"returns must be {S.shape} and dates {len(S)}: {R.shape}, {len(days)}", field="returns")
+    if len(S) <= max(chosen.horizons) + 1:
+        raise FactorError(f"{len(S)} dates are too few for a horizon of {max(chosen.horizons)} days", field="horizons")
+    quantiles = assign_quantiles(S, chosen.n_quantiles)
+    there = ~np.isnan(R)
+    known = ~np.isnan(S) & there
+    covered = known.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    figures: dict[str, Any] = {
+        "name": name,
+        "first_date": str(days[0]),
+        "last_date": str(days[-1]),
+        "n_dates": len(days),
+        "n_assets": S.shape[1],
+        "coverage": float(covered.mean()),
+        "settings": asdict(chosen),
+        "horizons": [_horizon(S, R, h, chosen) for h in chosen.horizons],
+        "decay": [
+            {"days_ahead": day, "mean_ic": ic}
+            for day, ic in zip(chosen.decay_days, information_decay(S, R, chosen.decay_days).tolist(), strict=True)
+        ],
+        "turnover": [
+            {
+                "days": h,
+                "top": _mean(quantile_turnover(quantiles, chosen.n_quantiles, h)),
+                "bottom": _mean(quantile_turnover(quantiles, 1, h)),
+                "rank_autocorrelation": _mean(rank_autocorrelation(S, h)),
+            }
+            for h in chosen.horizons
+        ],
+        "ic_by_month": _by_month(days, information_coefficient(S, forward_returns(R, 1))),
+    }
+    return TearSheet(name, _defined(figures))
+
+
+def _horizon(S: FloatArray, R: FloatArray, horizon: int, settings: TearSheetSettings) -> dict[str, Any]:
+    """Give the figures of one horizon."""
+    following = forward_returns(R, horizon)
+    summary = information_summary(information_coefficient(S, following), horizon)
+    means = quantile_returns(S, following, settings.n_quantiles)
+    spread = quantile_spread(S, following, settings.n_quantiles)
+    apart = spread[::horizon]
+    known = apart[~np.isnan(apart)]
+    deviation = float(known.std(ddof=1)) if known.size > 1 else float("nan")
+    t_spread = mean_t_statistic(spread, horizon - 1)
+    p_ic = p_value(summary.t_statistic)
+    return {
+        "days": horizon,
+        "ic": {
+            **asdict(summary),
+            "p_value": p_ic,
+            "p_value_after_trials": float("nan") if math.isnan(p_ic) else adjusted_p_value(p_ic, settings.trials),
+        },
+        "quantile_returns": [_mean(column) for column in means.T],
+        "spread": {
+            "mean": _mean(spread),
+            "t_statistic": t_spread,
+            "annual_ratio": float(known.mean()) / deviation * math.sqrt(TRADING_DAYS / horizon)
+            if deviation > 0.0
+            else float("nan"),
+            "deflated_sharpe": deflated_sharpe(apart, settings.trials),
+        },
+    }
+
+
+def _mean(series: FloatArray) -> float:
+    known = series[~np.isnan(series)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _by_month(days: NDArray[np.datetime64], series: FloatArray) -> list[dict[str, Any]]:
+    months = days.astype("datetime64[M]")
+    return [{"month": str(month), "mean_ic": _mean(series[months == month])} for month in np.unique(months)]
+
+
+def _defined(value: Any) -> Any:
+    """Replace what is not a number by None, all the way down."""
+    if isinstance(value, dict):
+        return {key: _defined(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

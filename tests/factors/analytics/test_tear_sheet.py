@@ -1,0 +1,113 @@
+"""A tear sheet's figures are those of its parts, defined or None, and its page needs no network."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from factors import analytics
+from factors.errors import FactorError
+
+DATES = np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]")
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((200, 40))
+    returns = 0.02 * rng.standard_normal((200, 40))
+    returns[1:] += 0.004 * scores[:-1]
+    scores[rng.random(scores.shape) < 0.1] = np.nan
+    returns[:50, :4] = np.nan  # listed late
+    scores[120:, 4:8] = np.nan  # left
+    returns[120:, 4:8] = np.nan
+    return scores, returns
+
+
+def test_figures_are_those_of_the_parts(data):
+    scores, returns = data
+    found = analytics.tear_sheet(scores, returns, DATES, name="f").figures
+    one, five, _ = found["horizons"]
+    following = analytics.forward_returns(returns, 5)
+    ic = analytics.information_summary(analytics.information_coefficient(scores, following), 5)
+    assert five["ic"]["mean"] == ic.mean
+    assert five["ic"]["t_statistic"] == ic.t_statistic
+    means = analytics.quantile_returns(scores, following)
+    assert five["quantile_returns"] == pytest.approx(np.nanmean(means, axis=0).tolist())
+    spread = analytics.quantile_spread(scores, following)
+    assert five["spread"]["mean"] == pytest.approx(np.nanmean(spread))
+    assert five["spread"]["t_statistic"] == analytics.mean_t_statistic(spread, 4)
+    apart = spread[::5]
+    assert five["spread"]["deflated_sharpe"] == analytics.deflated_sharpe(apart, 1)
+    assert one["ic"]["mean"] > 0.1
+    assert one["ic"]["p_value"] < 1e-6
+    assert [row["days_ahead"] for row in found["decay"]] == [1, 2, 3, 5, 10, 21, 42, 63]
+    assert found["decay"][0]["mean_ic"] > 5 * abs(found["decay"][3]["mean_ic"])
+    assert found["ic_by_month"][0]["month"] == "2020-01"
+    assert (found["first_date"], found["last_date"]) == ("2020-01-01", "2020-07-18")
+
+
+def test_trials_make_the_same_factor_less_significant(data):
+    few = analytics.tear_sheet(*data, DATES, analytics.TearSheetSettings(trials=1)).figures["horizons"][2]
+    many = analytics.tear_sheet(*data, DATES, analytics.TearSheetSettings(trials=500)).figures["horizons"][2]
+    assert many["ic"]["p_value_after_trials"] > few["ic"]["p_value_after_trials"] == few["ic"]["p_value"]
+    assert many["spread"]["deflated_sharpe"] < few["spread"]["deflated_sharpe"]
+
+
+def test_what_is_not_defined_is_none_and_the_whole_is_json(data):
+    scores, returns = data
+    empty = analytics.tear_sheet(np.full_like(scores, np.nan), returns, DATES)
+    text = json.dumps(empty.figures, allow_nan=False)
+    assert json.loads(text)["horizons"][0]["ic"]["mean"] is None
+    assert "-</td>" in empty.to_html()
+
+
+def test_the_last_days_of_a_horizon_judge_nothing(data):
+    scores, returns = data
+    changed = scores.copy()
+    changed[-21:] = np.random.default_rng(9).standard_normal((21, 40))
+    before = analytics.tear_sheet(scores, returns, DATES).figures["horizons"][2]
+    assert analytics.tear_sheet(changed, returns, DATES).figures["horizons"][2] == before
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.attributes = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+        self.attributes += attrs
+
+
+def test_the_page_has_every_picture_in_it_and_escapes_names(data):
+    page = analytics.tear_sheet(*data, DATES, name="a<b>&c").to_html()
+    tags = Tags()
+    tags.feed(page)
+    assert tags.found.count("svg") == 5
+    assert tags.found.count("rect") >= 30
+    assert not {name for name, _ in tags.attributes} & {"src", "href", "onclick"}
+    assert "script" not in tags.found
+    assert "a&lt;b&gt;&amp;c" in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"horizons": ()}, "horizons"),
+        ({"horizons": (0,)}, "horizons"),
+        ({"n_quantiles": 1}, "n_quantiles"),
+        ({"trials": 0}, "trials"),
+    ],
+)
+def test_settings_out_of_range_are_named(settings, field):
+    with pytest.raises(FactorError) as caught:
+        analytics.TearSheetSettings(**settings)
+    assert caught.value.field == field
+
+
+def test_too_short_a_history_is_an_error(data):
+    scores, returns = data
+    with pytest.raises(FactorError, match="22 dates are too few for a horizon of 21"):
+        analytics.tear_sheet(scores[:22], returns[:22], DATES[:22])
