@@ -85,8 +85,8 @@ def page(sheet: "TearSheet") -> str:
             ],
         ),
         (
-            "<p class=soft>t-statistics have Newey-West errors for overlapping returns. p after trials is Sidak's; the deflated "
-            "Sharpe ratio is the probability of skill after so many trials (Bailey and Lopez de Prado 2014).</p>"
+            "<p class=soft>t-statistics have Newey-West errors for overlapping returns. p after trials is "
+            "Sidak's; the deflated Sharpe ratio is the probability of skill after so many trials (Bailey and Lopez de Prado 2014).</p>"
         ),
     ]
     title = html.escape(sheet.name)
