@@ -15,6 +15,10 @@ th, td { padding: .25rem .8rem; border-bottom: 1px solid #d5dae0; text-align: ri
 th:first-child, td:first-child { text-align: left; }
 svg { max-width: 100%; height: auto; } svg text { font-size: 11px; fill: #59636e; }
 """
+NOTE = """
+<p class=soft>t-statistics have Newey-West errors for overlapping returns. p after trials is Sidak's; the deflated
+Sharpe ratio is the probability of skill after so many trials (Bailey and Lopez de Prado 2014).</p>
+"""
 WIDTH, HEIGHT, PAD = 640, 180, 28
 
 
@@ -84,10 +88,7 @@ def page(sheet: "TearSheet") -> str:
                 for row in figures["turnover"]
             ],
         ),
-        (
-            "<p class=soft>t-statistics have Newey-West errors for overlapping returns. p after trials is "
-            "Sidak's; the deflated Sharpe ratio is the probability of skill after so many trials (Bailey and Lopez de Prado 2014).</p>"
-        ),
+        NOTE,
     ]
     title = html.escape(sheet.name)
     return (
