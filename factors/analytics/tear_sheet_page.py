@@ -25,76 +25,57 @@ WIDTH, HEIGHT, PAD = 640, 180, 28
 def page(sheet: "TearSheet") -> str:
     """Give the page."""
     figures = sheet.figures
-    horizons = figures["horizons"]
     trials = figures["settings"]["trials"]
-    parts = [
-        f"<h1>{html.escape(sheet.name)}</h1>",
-        (
-            f"<p class=soft>{figures['first_date']} to {figures['last_date']}, {figures['n_dates']} dates, "
-            f"{figures['n_assets']} names, {_text(figures['coverage'], '.1%')} of them scored on an average date; "
-            f"{trials} {'factor' if trials == 1 else 'factors'} tried.</p>"
-        ),
-        "<h2>Information coefficient</h2>",
-        _table(
-            ["days ahead", "mean", "deviation", "ratio", "t", "above 0", "p", "p after trials"],
-            [
-                [
-                    str(row["days"]),
-                    _text(row["ic"]["mean"], ".4f"),
-                    _text(row["ic"]["deviation"], ".4f"),
-                    _text(row["ic"]["ratio"], ".3f"),
-                    _text(row["ic"]["t_statistic"], ".2f"),
-                    _text(row["ic"]["share_positive"], ".1%"),
-                    _text(row["ic"]["p_value"], ".3g"),
-                    _text(row["ic"]["p_value_after_trials"], ".3g"),
-                ]
-                for row in horizons
-            ],
-        ),
-        _bars("Mean IC by month, one day ahead", *_series(figures["ic_by_month"], "month", "mean_ic")),
-        _bars("Mean IC of the single day so far ahead", *_series(figures["decay"], "days_ahead", "mean_ic")),
-        "<h2>Quantiles</h2>",
-        *(
-            _bars(
-                f"Mean return over {row['days']} days by quantile, less the mean of all, in basis points",
-                [str(i + 1) for i in range(len(row["quantile_returns"]))],
-                [None if x is None else 1e4 * x for x in row["quantile_returns"]],
-            )
-            for row in horizons
-        ),
-        _table(
-            ["days ahead", "spread", "t", "annual ratio", "deflated Sharpe"],
-            [
-                [
-                    str(row["days"]),
-                    _text(row["spread"]["mean"], ".3%"),
-                    _text(row["spread"]["t_statistic"], ".2f"),
-                    _text(row["spread"]["annual_ratio"], ".2f"),
-                    _text(row["spread"]["deflated_sharpe"], ".3f"),
-                ]
-                for row in horizons
-            ],
-        ),
-        "<h2>Turnover</h2>",
-        _table(
-            ["days", "top", "bottom", "rank autocorrelation"],
-            [
-                [
-                    str(row["days"]),
-                    _text(row["top"], ".1%"),
-                    _text(row["bottom"], ".1%"),
-                    _text(row["rank_autocorrelation"], ".3f"),
-                ]
-                for row in figures["turnover"]
-            ],
-        ),
-        NOTE,
-    ]
     title = html.escape(sheet.name)
+    head = (
+        f"<h1>{title}</h1><p class=soft>{figures['first_date']} to {figures['last_date']}, {figures['n_dates']} dates, "
+        f"{figures['n_assets']} names, {_text(figures['coverage'], '.1%')} of them scored on an average date; "
+        f"{trials} {'factor' if trials == 1 else 'factors'} tried.</p>"
+    )
+    body = head + _information(figures) + _quantiles(figures["horizons"]) + _turnover(figures["turnover"]) + NOTE
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
-        f"<body>{''.join(parts)}</body></html>\n"
+        f"<body>{body}</body></html>\n"
     )
+
+
+IC_COLUMNS = {
+    "mean": ".4f",
+    "deviation": ".4f",
+    "ratio": ".3f",
+    "t_statistic": ".2f",
+    "share_positive": ".1%",
+    "p_value": ".3g",
+    "p_value_after_trials": ".3g",
+}
+SPREAD_COLUMNS = {"mean": ".3%", "t_statistic": ".2f", "annual_ratio": ".2f", "deflated_sharpe": ".3f"}
+TURNOVER_COLUMNS = {"top": ".1%", "bottom": ".1%", "rank_autocorrelation": ".3f"}
+
+
+def _information(figures: dict[str, Any]) -> str:
+    return (
+        "<h2>Information coefficient</h2>"
+        + _table("days ahead", IC_COLUMNS, [(row["days"], row["ic"]) for row in figures["horizons"]])
+        + _bars("Mean IC by month, one day ahead", *_series(figures["ic_by_month"], "month", "mean_ic"))
+        + _bars("Mean IC of the single day so far ahead", *_series(figures["decay"], "days_ahead", "mean_ic"))
+    )
+
+
+def _quantiles(horizons: Sequence[dict[str, Any]]) -> str:
+    pictures = [
+        _bars(
+            f"Mean return over {row['days']} days by quantile, less the mean of all, in basis points",
+            [str(i + 1) for i in range(len(row["quantile_returns"]))],
+            [None if x is None else 1e4 * x for x in row["quantile_returns"]],
+        )
+        for row in horizons
+    ]
+    spreads = _table("days ahead", SPREAD_COLUMNS, [(row["days"], row["spread"]) for row in horizons])
+    return f"<h2>Quantiles</h2>{''.join(pictures)}<h3>Highest less lowest</h3>{spreads}"
+
+
+def _turnover(rows: Sequence[dict[str, Any]]) -> str:
+    return "<h2>Turnover</h2>" + _table("days", TURNOVER_COLUMNS, [(row["days"], row) for row in rows])
 
 
 def _series(rows: Sequence[dict[str, Any]], label: str, value: str) -> tuple[list[str], list[float | None]]:
@@ -105,9 +86,13 @@ def _text(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+def _table(first: str, columns: dict[str, str], rows: Sequence[tuple[Any, dict[str, Any]]]) -> str:
+    """Give a table: a label and, of each row, the columns in their formats."""
+    top = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in (first, *columns))
+    body = "".join(
+        f"<tr><td>{label}</td>{''.join(f'<td>{_text(row[name], form)}</td>' for name, form in columns.items())}</tr>"
+        for label, row in rows
+    )
     return f"<table><tr>{top}</tr>{body}</table>"
 
 
