@@ -1,6 +1,7 @@
 # Factor Engine. `make` prints the targets; each does the set-up it needs by itself.
 PYTHON ?= python3
 DATA ?=
+SETTINGS ?=
 T ?=
 BENCH ?= latency
 WHERE ?=
@@ -22,9 +23,9 @@ WORKERS ?= 3
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample
+run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample, SETTINGS=model.toml says how
 	@$(BIN)/python -m factors.warm
-	@exec $(BIN)/python -m launch $(if $(DATA),--data '$(DATA)')
+	@exec $(BIN)/python -m launch $(if $(DATA),--data '$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
 
 test: .venv/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
 	@$(BIN)/python -m factors.warm
@@ -41,7 +42,7 @@ bench: .venv/.test ## print ratios against peers or bare Ray, NATS and HTTP; BEN
 oracles: .venv-oracles/.ready ## install other people's implementations, which tests compare with, apart from the engine
 
 validate: .venv/.test ## write the risk model's validation report; DATA=file.parquet, WHERE=folder
-	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(WHERE),--out '$(WHERE)')
+	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)') $(if $(WHERE),--out '$(WHERE)')
 
 clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
 	rm -rf .venv .venv-oracles build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 
 from contracts.errors import EngineError, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia
+from contracts.pandas_json import of_pandas
 from contracts.settings import settings
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
+CSV = "text/csv"
 FILE_MARK = b"factor-engine file\n"
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """What Arrow writers close a stream with; without it, a stream cut off between two batches reads as a shorter table."""
@@ -29,7 +31,8 @@ def from_json(value: Any, field: str = "frame") -> pl.DataFrame:
     Parameters
     ----------
     value
-        ``{"columns": [...], "data": [[...], ...]}`` (rows), ``{"col": [...], ...}`` or a list of row objects.
+        ``{"columns": [...], "data": [[...], ...]}`` (rows), ``{"col": [...], ...}``, a list of row objects, or what
+        pandas writes with ``to_json`` (every `orient` but "values").
     field
         The request field, named in errors.
 
@@ -38,6 +41,7 @@ def from_json(value: Any, field: str = "frame") -> pl.DataFrame:
     InvalidInput
         Another form, ragged rows, a column of mixed types, or no rows; names the column and the rows.
     """
+    value = of_pandas(value, field)
     if isinstance(value, Mapping) and set(value) == {"columns", "data"}:
         columns = _from_rows(value["columns"], value["data"], field)
     elif isinstance(value, Mapping):
@@ -127,23 +131,29 @@ def bulk_type(content_type: str) -> str:
     Raises
     ------
     UnsupportedMedia
-        It is neither an Arrow IPC stream nor Parquet.
+        It is no Arrow IPC stream, Parquet or CSV.
     """
     kind = content_type.split(";", maxsplit=1)[0].strip().lower()
     if kind == ARROW_STREAM:
         return ARROW_STREAM
     if kind in (PARQUET, "application/x-parquet", "application/parquet"):
         return PARQUET
-    raise UnsupportedMedia(f"content type must be {ARROW_STREAM} or {PARQUET}, was {kind!r}", field="content-type")
+    if kind in (CSV, "application/csv", "text/x-csv"):
+        return CSV
+    raise UnsupportedMedia(
+        f"content type must be {ARROW_STREAM}, {PARQUET} or {CSV}, was {kind!r}", field="content-type"
+    )
 
 
 def from_bulk(source: bytes | Path, content_type: str, field: str = "body") -> pl.DataFrame:
-    """Read a table from an Arrow IPC stream or a Parquet file, held in memory or in a file.
+    """Read a table from an Arrow IPC stream, a Parquet file or a CSV with a head, held in memory or in a file.
+
+    All columns of a CSV are text: what reads the table makes numbers of them, and can so name what is none.
 
     Raises
     ------
     UnsupportedMedia
-        The content type is neither.
+        The content type is none of these.
     MalformedBody
         The bytes are not what the content type says (a truncated stream, for one).
     InvalidInput
@@ -154,7 +164,7 @@ def from_bulk(source: bytes | Path, content_type: str, field: str = "body") -> p
     kind = bulk_type(content_type)
     if kind == ARROW_STREAM and _tail(source, len(END_OF_STREAM)) != END_OF_STREAM:
         raise MalformedBody(f"the body is not a whole {kind}: its end-of-stream marker is missing", field=field)
-    read = pl.read_ipc_stream if kind == ARROW_STREAM else pl.read_parquet
+    read = {ARROW_STREAM: pl.read_ipc_stream, PARQUET: pl.read_parquet, CSV: _read_csv}[kind]
     try:
         frame = read(io.BytesIO(source) if isinstance(source, bytes) else source)
     except BaseException as error:  # polars panics (a BaseException) on some truncated streams
@@ -166,6 +176,17 @@ def from_bulk(source: bytes | Path, content_type: str, field: str = "body") -> p
     if frame.height == 0:
         raise InvalidInput(f"{field} has no rows", field=field)
     return frame
+
+
+def _read_csv(source: io.BytesIO | Path) -> pl.DataFrame:
+    import polars as pl
+
+    content = source.getvalue() if isinstance(source, io.BytesIO) else source.read_bytes()
+    head, last = content[: content.find(b"\n") + 1], content.rstrip(b"\r\n").rpartition(b"\n")[2]
+    # A line with fewer values than the head would be filled with nulls: at the end, it is one that was cut off.
+    if b'"' not in head + last and last.count(b",") != head.count(b","):
+        raise ValueError("its last line does not have the columns of its first")
+    return pl.read_csv(io.BytesIO(content), infer_schema=False)
 
 
 def _tail(source: bytes | Path, size: int) -> bytes:
@@ -236,7 +257,8 @@ class FrameError(ValueError):
 
 FRAME_SCHEMA: dict[str, Any] = {
     "title": "Frame",
-    "description": "A table: {columns, data} with rows, {column: values}, or a list of row objects.",
+    "description": "A table: {columns, data} with rows, {column: values}, a list of row objects, or what pandas' "
+    "to_json writes (every orient but values).",
     "anyOf": [
         {
             "type": "object",
@@ -246,7 +268,7 @@ FRAME_SCHEMA: dict[str, Any] = {
                 "data": {"type": "array", "items": {"type": "array"}},
             },
         },
-        {"type": "object", "additionalProperties": {"type": "array"}},
+        {"type": "object", "additionalProperties": {"type": ["array", "object"]}},
         {"type": "array", "items": {"type": "object"}},
     ],
 }

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from contracts import frames
 from engine.errors import StartError
@@ -34,6 +35,8 @@ class Market:
         The largest symbols by market cap on the last date, for examples.
     sector_encodings
         One-hot sector columns, or None.
+    settings
+        Settings of the model, how the table is read among them; empty for the defaults.
     """
 
     model_id: str
@@ -42,6 +45,7 @@ class Market:
     path: Path
     largest: tuple[str, ...]
     sector_encodings: tuple[str, ...] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def already_loaded(self) -> bool:
         """Say whether a model was made of this market in this run directory."""
@@ -63,10 +67,12 @@ class Market:
         }
         if self.sector_encodings is not None:
             payload["sector_encodings"] = list(self.sector_encodings)
+        if self.settings:
+            payload["settings"] = self.settings
         return payload
 
 
-def require_columns(data: Path, run_dir: Path) -> None:
+def require_columns(data: Path, run_dir: Path, settings: Path | None = None) -> None:
     """Check that a file is there, is a table, and has the columns of a market; reads no rows.
 
     Raises
@@ -76,11 +82,11 @@ def require_columns(data: Path, run_dir: Path) -> None:
     """
     if not data.is_file():
         raise StartError(f"DATA: there is no file {data}")
-    _run(run_dir, "--data", str(data), "--check")
+    _run(run_dir, "--data", str(data), "--check", *_given(settings))
 
 
-def take(data: Path | None, run_dir: Path, model_id: str | None) -> Market:
-    """Take the market of a file, or the sample.
+def take(data: Path | None, run_dir: Path, model_id: str | None, settings: Path | None = None) -> Market:
+    """Take the market of a file, read as the settings say, or the sample.
 
     Raises
     ------
@@ -89,6 +95,7 @@ def take(data: Path | None, run_dir: Path, model_id: str | None) -> Market:
     """
     arguments = [] if data is None else ["--data", str(data)]
     arguments += [] if model_id is None else ["--model", model_id]
+    arguments += _given(settings)
     found = json.loads(_run(run_dir, *arguments))
     encodings = found["sector_encodings"]
     return Market(
@@ -98,7 +105,12 @@ def take(data: Path | None, run_dir: Path, model_id: str | None) -> Market:
         Path(found["path"]),
         tuple(found["largest"]),
         None if encodings is None else tuple(encodings),
+        found["settings"],
     )
+
+
+def _given(settings: Path | None) -> list[str]:
+    return [] if settings is None else ["--settings", str(settings)]
 
 
 def _run(run_dir: Path, *arguments: str) -> str:

@@ -56,6 +56,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run until a signal ends it; the exit code is 1 when the engine could not start."""
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
     parser.add_argument("--data", type=Path, help="Parquet, CSV or Arrow file to load instead of the sample market")
+    parser.add_argument(
+        "--settings", type=Path, help="model settings in TOML; the table [intake] says how DATA is read"
+    )
     parser.add_argument("--model", help="name of the model that the market becomes (default: main, or sample)")
     options = parser.parse_args(arguments)
     console = show.make_console()
@@ -158,7 +161,9 @@ class _Run:
             self.console.print(f"ended what a killed run left behind: {', '.join(left)}", markup=False)
         os.environ[MARK] = str(self.run_dir.path)
         if self.options.data is not None:
-            markets.require_columns(self.options.data, self.run_dir.path)  # before anything is started for it
+            markets.require_columns(
+                self.options.data, self.run_dir.path, self.options.settings
+            )  # before anything is started for it
         require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
         os.environ.update(environment_of(self.current))
         from engine import cluster
@@ -198,7 +203,7 @@ class _Run:
 
     def _read_market(self) -> markets.Market:
         with self._stage("market") as stage:
-            market = markets.take(self.options.data, self.run_dir.path, self.options.model)
+            market = markets.take(self.options.data, self.run_dir.path, self.options.model, self.options.settings)
             stage.detail = market.source
             return market
 

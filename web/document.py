@@ -37,11 +37,14 @@ A request is a JSON object (`application/json`; at most {_DEFAULT["http_json_lim
 path count as fields of the request; fields may come in the query as well, where the body overrides them. Unknown fields
 are ignored. Where `model_id` may be left out, the default model is meant: the one loaded at start.
 
-A table is `{{"columns": [...], "data": [[...], ...]}}` with rows, `{{"column": [...], ...}}`, or a list of row objects. In bulk
-it is the body of `PUT /factor-model/{{model_id}}/data`, as `{frames.ARROW_STREAM}` or
-`{frames.PARQUET}`, at most {_DEFAULT["http_bulk_limit_bytes"] // 2**30} GiB, with the other fields in the query; above
+A table is `{{"columns": [...], "data": [[...], ...]}}` with rows, `{{"column": [...], ...}}`, a list of row objects, or what
+pandas' `to_json` writes (every `orient` but `values`). In bulk
+it is the body of `PUT /factor-model/{{model_id}}/data`, as `{frames.ARROW_STREAM}`,
+`{frames.PARQUET}` or `{frames.CSV}`, at most {_DEFAULT["http_bulk_limit_bytes"] // 2**30} GiB, with the other fields in the query; above
 {INLINE_BULK_BYTES // MIB} MiB the writer's node must see the run directory of the face's. A null sector is the
-sector `Unknown`; null and NaN are missing; an infinite return or cap is an error.
+sector `Unknown`; null and NaN are missing; an infinite return or cap is an error. Dates are ISO 8601; what else a table may be
+called and written is said in `settings.intake` ([model.md](model.md)), for instance
+`?settings={{"intake":{{"date_format":"%m/%d/%Y"}}}}` of the bulk route.
 
 | header | meaning |
 |---|---|

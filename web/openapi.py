@@ -151,7 +151,8 @@ def _operation(operation: Operation, route: Route, number: int, schemas: _Schema
         parameters += _query(fields, skip={"feature_data"} if route.method == "PUT" else set())
     if route.method == "PUT":
         binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
-        out["requestBody"] = {"required": True, "content": {frames.ARROW_STREAM: binary, frames.PARQUET: binary}}
+        content = {frames.ARROW_STREAM: binary, frames.PARQUET: binary, frames.CSV: {"schema": {"type": "string"}}}
+        out["requestBody"] = {"required": True, "content": content}
     out["parameters"] = [*parameters, _TIMEOUT]
     out["responses"] = _responses("application/json", {"$ref": REF.format(model=operation.result.__name__)})
     return out

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from contracts.errors import InvalidInput
 from contracts.frames import decode
 from factors.errors import FactorError
+from factors.panel.intake import Intake
 from factors.panel.panel import Panel
 
 if TYPE_CHECKING:
@@ -15,13 +16,21 @@ if TYPE_CHECKING:
 DEFAULT_COLUMNS = {"symbol_col": "symbol", "date_col": "date", "mkt_cap_col": "market_cap"}
 
 
-def features_panel(request: dict[str, Any], sectors: tuple[str, ...] = ()) -> Panel:
+def intake_of(request: dict[str, Any], intake: Intake) -> Intake:
+    """Give how the request's table is read: the names of columns that it gives go before those of the settings."""
+    given = {key: request.get(key, default) for key, default in DEFAULT_COLUMNS.items()}
+    return intake.called(**{key: name for key, name in given.items() if name != DEFAULT_COLUMNS[key]})
+
+
+def features_panel(request: dict[str, Any], intake: Intake, sectors: tuple[str, ...] = ()) -> Panel:
     """Read `feature_data` of a create or append request.
 
     Parameters
     ----------
     request
-        `feature_data`, and for creation `sector_encodings` and the columns' names.
+        `feature_data`, and for creation `sector_encodings`.
+    intake
+        How the table is read. Where it lacks a column of a name that is not the default, the default is looked for.
     sectors
         The sectors of the model that days are added to: one-hot columns named as they are are read as such.
 
@@ -30,24 +39,25 @@ def features_panel(request: dict[str, Any], sectors: tuple[str, ...] = ()) -> Pa
     InvalidInput
         Names the column and the rows.
     """
-    names = {key: request.get(key, default) for key, default in DEFAULT_COLUMNS.items()}
     frame = decode(request["feature_data"])
+    usual = {key: default for key, default in DEFAULT_COLUMNS.items() if getattr(intake, key) not in frame.columns}
+    intake = intake.called(**{key: default for key, default in usual.items() if default in frame.columns})
     encodings = request.get("sector_encodings")
     if isinstance(encodings, bytes):
-        frame, encodings = _joined(frame, decode(encodings), names)
+        frame, encodings = _joined(frame, decode(encodings), intake)
     if encodings is not None:
         missing = [name for name in encodings if name not in frame.columns]
         if missing:
             raise InvalidInput(
                 f"feature_data has no sector column {missing[0]!r}", field="sector_encodings", rows=missing
             )
-    elif "sector" not in frame.columns:
+    elif "sector" not in frame.columns and intake.sector_encodings is None:
         encodings = [name for name in frame.columns if name in sectors] or None
     try:
-        return Panel.from_frame(frame, sector_encodings=encodings, **names)
+        return Panel.from_frame(frame, sector_encodings=encodings, intake=intake)
     except FactorError as error:
         # The caller's own column names, not those inside the panel.
-        own = {"returns": "asset_returns", "market_cap": names["mkt_cap_col"]}.get(str(error.field), error.field)
+        own = {name: column for column, name in intake.names.items()}.get(str(error.field), error.field)
         text = str(error).replace(f"'{error.field}'", f"'{own}'")
         raise within("feature_data", error, own, text) from None
 
@@ -59,13 +69,13 @@ def within(part: str, error: FactorError, field: str | None = None, text: str | 
     return InvalidInput(f"{part}: {text or error}", field=f"{part}.{name}" if name else part, rows=rows)
 
 
-def _joined(frame: pl.DataFrame, sectors: pl.DataFrame, names: dict[str, str]) -> tuple[pl.DataFrame, list[str]]:
+def _joined(frame: pl.DataFrame, sectors: pl.DataFrame, intake: Intake) -> tuple[pl.DataFrame, list[str]]:
     """Join one-hot sectors, keyed by symbol and, where they have it, by date."""
     import polars as pl
 
-    keys = [names[key] for key in ("date_col", "symbol_col") if names[key] in sectors.columns]
-    if names["symbol_col"] not in keys:
-        raise InvalidInput(f"sector_encodings has no column {names['symbol_col']!r}", field="sector_encodings")
+    keys = [name for name in (intake.date_col, intake.symbol_col) if name in sectors.columns]
+    if intake.symbol_col not in keys:
+        raise InvalidInput(f"sector_encodings has no column {intake.symbol_col!r}", field="sector_encodings")
     if sectors.select(keys).is_duplicated().any():
         raise InvalidInput(f"sector_encodings has a {' and '.join(keys)} more than once", field="sector_encodings")
     encoded = [name for name in sectors.columns if name not in keys]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from actors.reading.confidence import confidence_score
-from actors.reading.features import features_panel, within
+from actors.reading.features import features_panel, intake_of, within
 from actors.reading.slices import Slices, by_name
 from actors.reading.states import growing_model_of, model_of, state_of
 from actors.runtime.base import WorkloadActor
@@ -109,8 +109,9 @@ class FactorModelCreation(WorkloadActor):
             settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request["settings"]})
         except FactorError as error:
             raise within("settings", error) from None
+        settings = replace(settings, intake=intake_of(request, settings.read_as))
         began = time.perf_counter()
-        panel = features_panel(request)
+        panel = features_panel(request, settings.read_as)
         decoded = time.perf_counter() - began
         model = FactorModel(settings).fit(panel)
         answer = self._commit(request["model_id"], model, self._base(request["model_id"]), request_id, "create_model")
@@ -151,7 +152,7 @@ class FactorModelCreation(WorkloadActor):
     def _append(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
         number, model = self._open(request["model_id"])
         began = time.perf_counter()
-        days = features_panel(request, sectors=model.sector_names_)
+        days = features_panel(request, model.settings.read_as, sectors=model.sector_names_)
         decoded = time.perf_counter() - began
         try:
             model.update(days)

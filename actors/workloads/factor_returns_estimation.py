@@ -98,7 +98,7 @@ class FactorReturnsEstimation(WorkloadActor):
 
 def _dated(payload: bytes, field: str) -> Any:
     """Decode a posted frame and read its dates; errors name the request field."""
-    from factors.panel.frames import parse_dates
+    from factors.panel.dates import parse_dates
 
     frame = decode(payload)
     for name in ("date", "symbol"):

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from factors.errors import MissingColumnError, WrongTypeError
+from factors.errors import MissingColumnError
 from factors.factor_model.settings import ModelSettings
-from factors.panel.frames import parse_dates
+from factors.panel.dates import parse_dates
+from factors.panel.intake import Intake
 from factors.panel.panel import Array, Panel
+from factors.panel.tables import as_frame
 
 SCORE_COLUMNS = {"momentum": "mom", "size": "sze", "value": "val"}
 
 
-def features_panel(
-    feature_data: pl.DataFrame, sector_encodings: pl.DataFrame | Sequence[str] | None, settings: ModelSettings
-) -> Panel:
+def features_panel(feature_data: Any, sector_encodings: Any, settings: ModelSettings) -> Panel:
     """Read features, and sectors beside them or in a frame of their own.
 
     Parameters
     ----------
-    feature_data : pl.DataFrame
-        The columns that `settings.columns` names, and features.
-    sector_encodings : pl.DataFrame, sequence of str or None
-        A frame by date and symbol (or by symbol alone) with a column of labels, or, without `make_sector_dummies`,
+    feature_data : pl.DataFrame, or what `factors.panel.tables.as_frame` takes
+        The columns that `settings.columns` and `settings.intake` name, and features.
+    sector_encodings : a table, sequence of str or None
+        A table by date and symbol (or by symbol alone) with a column of labels, or, without `make_sector_dummies`,
         with a column of 0 and 1 for each sector; or the names of such columns in `feature_data`.
 
     Raises
@@ -34,13 +35,12 @@ def features_panel(
     FactorError
         As `Panel.from_frame`; a column is missing; an argument is no frame.
     """
-    if not isinstance(feature_data, pl.DataFrame):
-        raise WrongTypeError(
-            f"`feature_data` must be a Polars DataFrame, not {type(feature_data).__name__}", field="feature_data"
-        )
-    date, symbol, sector = (settings.column(name) for name in ("date_col", "symbol_col", "sectors_col"))
+    intake = settings.read_as
+    date, symbol, sector = intake.date_col, intake.symbol_col, settings.column("sectors_col")
+    feature_data = as_frame(feature_data, intake, "feature_data")
     hot: list[str] | None = None
-    if isinstance(sector_encodings, pl.DataFrame):
+    if sector_encodings is not None and not isinstance(sector_encodings, list | tuple):
+        sector_encodings = as_frame(sector_encodings, Intake(), "sector_encodings")
         keys = [name for name in (date, symbol) if name in sector_encodings.columns]
         if symbol not in keys:
             raise MissingColumnError(f"`sector_encodings` has no column {symbol!r}", field=symbol)
@@ -56,27 +56,21 @@ def features_panel(
                 raise MissingColumnError(f"`feature_data` has no column {name!r}", field=name)
         kept = feature_data.select(name for name in feature_data.columns if name not in names)
         encoded = sector_encodings.select(*keys, *names)
-        feature_data, encoded = (_with_plain_keys(frame, date, symbol) for frame in (kept, encoded))
+        feature_data, encoded = (_with_plain_keys(frame, intake) for frame in (kept, encoded))
         feature_data = feature_data.join(encoded, on=keys, how="left", maintain_order="left")
     elif sector_encodings is not None:
         hot = list(sector_encodings)
     if sector != "sector" and sector in feature_data.columns:
         feature_data = feature_data.rename({sector: "sector"})
-    return Panel.from_frame(
-        feature_data,
-        symbol_col=symbol,
-        date_col=date,
-        mkt_cap_col=settings.column("mkt_cap_col"),
-        returns_col=settings.column("asset_returns_col"),
-        sector_encodings=hot,
-    )
+    return Panel.from_frame(feature_data, intake=replace(intake, intraday="refuse"), sector_encodings=hot)
 
 
-def _with_plain_keys(frame: pl.DataFrame, date: str, symbol: str) -> pl.DataFrame:
+def _with_plain_keys(frame: pl.DataFrame, intake: Intake) -> pl.DataFrame:
     """Give calendar days and text as keys, so that frames of other types of date or symbol meet."""
+    date = intake.date_col
     if date in frame.columns:
-        frame = frame.with_columns(parse_dates(frame[date]).alias(date))
-    return frame.with_columns(pl.col(symbol).cast(pl.String))
+        frame = frame.with_columns(parse_dates(frame[date].alias("date"), intake.date_format).alias(date))
+    return frame.with_columns(pl.col(intake.symbol_col).cast(pl.String))
 
 
 def scores_frame(

@@ -120,10 +120,8 @@ class FactorModel:
             self._steps.note(f"'{name}' holds no value from {panel.dates[0]} to {panel.dates[-1]}")
         return self
 
-    def set_features(
-        self, feature_data: pl.DataFrame, sector_encodings: pl.DataFrame | Sequence[str] | None = None
-    ) -> Self:
-        """Hold long frames, whose columns `settings.columns` names; see `model_frames.features_panel`."""
+    def set_features(self, feature_data: Any, sector_encodings: Any = None) -> Self:
+        """Hold long tables of any library, read as `settings.intake` says; see `frames.features_panel`."""
         return self.set_panel(features_panel(feature_data, sector_encodings, self.settings))
 
     def clean_features(
@@ -168,10 +166,12 @@ class FactorModel:
             self._steps.change_settings(self.settings)
         return self
 
-    def fit(self, panel: Panel | None = None) -> Self:
-        """Run the whole workflow on a panel, or on the one held."""
-        if panel is not None:
+    def fit(self, panel: Any = None) -> Self:
+        """Run the whole workflow on a panel, on a long table (see `set_features`), or on the panel held."""
+        if isinstance(panel, Panel):
             self.set_panel(panel)
+        elif panel is not None:
+            self.set_features(panel)
         self.estimate_style_scores()
         self.estimate_factor_returns()
         self._held.estimate_risk()
@@ -210,8 +210,8 @@ class FactorModel:
             self.estimate_specific_risk()
         return self.latest()
 
-    def update(self, day: Panel) -> Self:
-        """Add one or more new days.
+    def update(self, day: Any) -> Self:
+        """Add one or more new days: a panel, or a long table that is read as the first one was.
 
         Assets new to the model are appended; an asset of the model that the day lacks is missing that day. A sector
         that the model does not know puts the asset outside every sector, with a warning.
@@ -222,6 +222,8 @@ class FactorModel:
             The days do not come after the model's last, lack a field that the model uses, or hold what
             `admission.admitted` refuses.
         """
+        if not isinstance(day, Panel):
+            day = features_panel(day, None, self.settings)
         self._held.update(admitted(day, self.symbols_))
         return self
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from factors.errors import SettingsError
+from factors.panel.intake import Intake
 from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ STYLE_NAMES = (
 )
 
 OF_THE_REGRESSION = ("winsor_factor", "residualize_styles")
+OF_THE_INTAKE = {"asset_returns_col": "returns_col"} | {n: n for n in ("symbol_col", "date_col", "mkt_cap_col")}
 COLUMNS = {
     "asset_returns_col": "asset_returns",
     "symbol_col": "symbol",
@@ -212,6 +214,8 @@ class ModelSettings:
         Name of the market among the factors, and of the residuals' column in frames.
     columns : mapping
         What frames call things: asset_returns_col, symbol_col, date_col, mkt_cap_col, sectors_col.
+    intake : Intake
+        How tables are read, and what is done about what looks wrong in them; names in `columns` go before its own.
     """
 
     top_n_by_mkt_cap: int | None = 2000
@@ -223,6 +227,7 @@ class ModelSettings:
     res_ret_col: str = "res_asset_returns"
     threads: int | None = 1
     columns: Mapping[str, str] = field(default_factory=dict)
+    intake: Intake = field(default_factory=Intake)
     regression: RegressionSettings = field(default_factory=RegressionSettings)
     style_factors: StyleSettings = field(default_factory=StyleSettings)
     factor_covariance: FactorCovarianceSettings = field(default_factory=FactorCovarianceSettings)
@@ -238,6 +243,12 @@ class ModelSettings:
     def column(self, name: str) -> str:
         """Give what frames call a column, for instance ``column("mkt_cap_col")``."""
         return self.columns.get(name, COLUMNS[name])
+
+    @property
+    def read_as(self) -> Intake:
+        """How tables are read: `intake` under the names of `columns`."""
+        names = {OF_THE_INTAKE[name]: column for name, column in self.columns.items() if name in OF_THE_INTAKE}
+        return replace(self.intake, **names) if names else self.intake  # type: ignore[arg-type]
 
     @property
     def winsor_factor(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def admitted(panel: Panel, known: tuple[str, ...] = ()) -> Panel:
             fields[name] = np.where(np.isinf(values), np.nan, values)
     same = all(fields[name] is values for name, values in panel.fields.items())
     same = same and all(categories[name] is category for name, category in panel.categories.items())
-    return panel if same else Panel(panel.dates, panel.symbols, fields, categories)
+    return panel if same else replace(panel, fields=fields, categories=categories)
 
 
 def blank_fields(panel: Panel) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factors.errors import EmptyFrameError, FactorError, UnknownDateError, UnknownSymbolError
+from factors.panel.intake import DEFAULT, Intake
+from factors.panel.quality.report import Finding
 
 if TYPE_CHECKING:
     # Who only computes on panels does without Polars: 20 MB in each actor.
@@ -55,13 +57,16 @@ class Panel:
         Canonical names: returns (simple, total), market_cap, open, high, low, close, volume, vwap, shares, book_price,
         sales_price, cf_price (ratios to price), benchmark_*, and point-in-time fundamentals.
     categories : mapping of name to Categories
-        sector, industry, subindustry.
+        sector, industry, subindustry; issuer, asset_id, exchange and country, where -1 is unknown; any other text.
+    findings : tuple of Finding
+        What looked wrong while the table was read; `quality` tells it with the rest.
     """
 
     dates: NDArray[np.datetime64]
     symbols: tuple[str, ...]
     fields: Mapping[str, Array]
     categories: Mapping[str, Categories] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -96,22 +101,25 @@ class Panel:
     @classmethod
     def from_frame(
         cls,
-        frame: pl.DataFrame,
+        frame: Any,
         *,
-        symbol_col: str = "symbol",
-        date_col: str = "date",
-        mkt_cap_col: str = "market_cap",
+        symbol_col: str | None = None,
+        date_col: str | None = None,
+        mkt_cap_col: str | None = None,
         sector_encodings: Sequence[str] | None = None,
-        returns_col: str = "asset_returns",
-        available_at_col: str = "available_at",
+        returns_col: str | None = None,
+        available_at_col: str | None = None,
         required: Sequence[str] = ("returns", "market_cap"),
+        intake: Intake | None = None,
     ) -> Panel:
-        """Read a long frame with one row per date and symbol.
+        """Read a long table with one row per date and symbol.
 
         Parameters
         ----------
-        frame : pl.DataFrame
+        frame : pl.DataFrame, or what `factors.panel.tables.as_frame` takes
             `date_col`, `symbol_col` and numeric columns (fields) and text columns (categories), rows in any order.
+        intake : Intake, optional
+            How the table is read; the column names given beside it go before its own.
         sector_encodings : sequence of str, optional
             Columns of 0 and 1, one per sector, that replace a `sector` column. Names that are no columns extend the
             vocabulary of the `sector` column.
@@ -133,18 +141,26 @@ class Panel:
             A wrong type, a missing column, an empty frame, a duplicated (date, symbol), an infinite return or one below
             -100 %, a negative or infinite cap: named by column and rows.
         """
-        import polars as pl
-
         from factors.panel.frames import read_frame
+        from factors.panel.tables import as_frame
 
-        names = {symbol_col: "symbol", date_col: "date", mkt_cap_col: "market_cap", returns_col: "returns"}
-        dates, symbols, fields, categories = read_frame(frame, names, sector_encodings, tuple(required))
-        if available_at_col in frame.columns:
+        intake = (intake or DEFAULT).called(
+            symbol_col=symbol_col,
+            date_col=date_col,
+            mkt_cap_col=mkt_cap_col,
+            returns_col=returns_col,
+            available_at_col=available_at_col,
+        )
+        table = as_frame(frame, intake)
+        encodings = intake.sector_encodings if sector_encodings is None else sector_encodings
+        wide = read_frame(table, intake, encodings, tuple(required))
+        fields = wide.fields
+        if intake.available_at_col in table.columns:
             from factors.panel.fundamentals import delayed
 
-            keys = frame.select(pl.col(date_col).alias("date"), pl.col(symbol_col).alias("symbol"), available_at_col)
-            fields = delayed(dates, symbols, fields, keys)
-        return cls(dates, symbols, fields, {name: Categories(*pair) for name, pair in categories.items()})
+            fields = delayed(wide, table, intake)
+        categories = {name: Categories(*pair) for name, pair in wide.categories.items()}
+        return cls(wide.dates, wide.symbols, fields, categories, tuple(f for f in wide.findings if f.n_rows))
 
     def to_frame(self, *, names: Mapping[str, str] | None = None) -> pl.DataFrame:
         """Give the panel as a long frame sorted by date and symbol; rows without any value are left out.
@@ -214,7 +230,7 @@ class Panel:
 
     def with_fields(self, **fields: Array) -> Panel:
         """Give the panel with fields added or replaced."""
-        return Panel(self.dates, self.symbols, {**self.fields, **fields}, self.categories)
+        return replace(self, fields={**self.fields, **fields})
 
     def position(self, date: Any) -> int:
         """Give the row of a date.

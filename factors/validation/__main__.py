@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from factors.errors import FactorError
+from factors.factor_model.frames import features_panel
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
 from factors.panel.panel import Panel
@@ -21,24 +20,6 @@ from factors.validation.page import page
 from factors.validation.report import horizon_figures, report_figures
 
 HORIZONS = (1, 21)
-
-
-def read(path: Path) -> pl.DataFrame:
-    """Read Parquet, Arrow IPC or CSV by the name's ending.
-
-    Raises
-    ------
-    FactorError
-        When there is no such file or the ending is another.
-    """
-    readers = {".parquet": pl.read_parquet, ".arrow": pl.read_ipc, ".csv": pl.read_csv}
-    if not path.is_file():
-        raise FactorError(f"there is no file {path.name}", field="data")
-    if path.suffix not in readers:
-        raise FactorError(f"data must end in one of {', '.join(readers)}, got {path.name}", field="data")
-    if path.suffix == ".csv":
-        return pl.read_csv(path, try_parse_dates=True)
-    return readers[path.suffix](path)
 
 
 def validate(panel: Panel, model_settings: ModelSettings, settings: BacktestSettings, out: Path) -> dict[str, Any]:
@@ -87,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             seed=given.seed,
         )
         model_settings = ModelSettings.from_toml(given.settings) if given.settings else ModelSettings()
-        panel = sample_market().panel if given.data is None else Panel.from_frame(read(given.data))
+        panel = sample_market().panel if given.data is None else features_panel(given.data, None, model_settings)
         figures = validate(panel, model_settings, settings, given.out)
     except (FactorError, OSError) as error:
         sys.stderr.write(f"{error}\n")

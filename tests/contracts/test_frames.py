@@ -52,6 +52,11 @@ def test_the_three_json_forms_give_the_same_table(columns):
         ({"x": [1.0, "two", 3.0, True]}, "f.x", [1, 3]),
         ({"x": ["a", "b", 3]}, "f.x", [2]),
         ({"x": [[1], [2]]}, "f.x", [0, 1]),
+        ([[1, 2], [3, 4]], "f", None),
+        ({"columns": ["x"], "index": ["2024-01-02"], "data": [[1]]}, "f.index", None),
+        ({"columns": ["x"], "index": [1704153600000], "data": [[1]]}, "f.index", None),
+        ({"x": {"AAPL": 1.0}, "y": {"AAPL": 2.0}}, "f.index", None),
+        ({"x": {"0": 1.0}, "y": {"1": 2.0}}, "f.y", None),
     ],
 )
 def test_what_is_no_table_is_refused_by_field_and_rows(value, field, rows):
@@ -86,8 +91,33 @@ def test_bulk_bodies_are_read_by_their_content_type_in_its_several_spellings(tab
     assert frames.from_bulk(frames.encode(table), f"{frames.ARROW_STREAM.upper()}; charset=binary").equals(table)
     for kind in (frames.PARQUET, "application/x-parquet", "application/parquet"):
         assert frames.from_bulk(parquet(table), kind).equals(table)
-    with pytest.raises(UnsupportedMedia, match="text/csv"):
-        frames.from_bulk(b"x\n1\n", "text/csv")
+    with pytest.raises(UnsupportedMedia, match="text/html"):
+        frames.from_bulk(b"x\n1\n", "text/html")
+
+
+def test_a_csv_is_read_as_text_and_refused_when_it_is_cut_off_or_ragged():
+    whole = b"symbol,x\n0700,1.5\n9988,NA\n"
+    table = frames.from_bulk(whole, "text/csv; charset=utf-8")
+    assert table.to_dict(as_series=False) == {"symbol": ["0700", "9988"], "x": ["1.5", "NA"]}
+    for bad in (whole[:-4], whole + b"1,2,3\n", b"\xff\xfe\x00"):
+        with pytest.raises((MalformedBody, InvalidInput)):
+            frames.from_bulk(bad, frames.CSV)
+
+
+@given(COLUMNS)
+def test_what_pandas_writes_is_the_same_table(columns):
+    names, n = list(columns), len(columns["x"])
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    objects = [dict(zip(names, row, strict=True)) for row in rows]
+    shapes = (
+        {"columns": names, "index": list(range(n)), "data": rows},
+        {name: {str(i): value for i, value in enumerate(values)} for name, values in columns.items()},
+        {str(i): row for i, row in enumerate(objects)},
+        {"schema": {"primaryKey": ["index"], "fields": []}, "data": [{"index": i, **o} for i, o in enumerate(objects)]},
+    )
+    plain = frames.from_json(columns)
+    for shape in shapes:
+        assert frames.from_json(orjson.loads(orjson.dumps(shape))).select(names).equals(plain)
 
 
 @pytest.mark.parametrize("kind", [frames.ARROW_STREAM, frames.PARQUET])

@@ -103,3 +103,35 @@ def test_the_columns_of_a_file_are_checked_before_anything_is_read(tmp_path, tab
     table.drop("market_cap").write_parquet(tmp_path / "lacks.parquet")
     with pytest.raises(StartError, match=r"lacks\.parquet lacks market_cap"):
         require_columns(tmp_path / "lacks.parquet", tmp_path)
+
+
+SLASHES = b"date,symbol,asset_returns,market_cap\n02/01/2020,A,0.01,1\n13/01/2020,A,0.01,1\n"
+
+
+def test_dates_that_are_no_iso_dates_are_refused_until_the_settings_say_how_they_are_written(tmp_path):
+    path = tmp_path / "prices.csv"
+    for content in (SLASHES, SLASHES.replace(b"13/01", b"03/01")):
+        path.write_bytes(content)
+        with pytest.raises(StartError, match=r"'02/01/2020'.*date_format.*SETTINGS"):
+            data_market(path, tmp_path)
+    chosen = tmp_path / "model.toml"
+    for form, days in (("%m/%d/%Y", ["2020-02-01", "2020-03-01"]), ("%d/%m/%Y", ["2020-01-02", "2020-01-03"])):
+        chosen.write_text(f"[intake]\ndate_format = '{form}'\n")
+        market = data_market(path, tmp_path, settings=chosen)
+        assert pl.read_ipc_stream(market.path)["date"].cast(pl.String).to_list() == days
+        assert market.request()["settings"]["intake"]["date_format"] == form
+        assert take(path, tmp_path, None, chosen) == market
+
+
+def test_a_column_of_another_name_is_suggested_and_taken_when_the_settings_say_so(tmp_path):
+    path, chosen = tmp_path / "prices.csv", tmp_path / "model.toml"
+    path.write_bytes(
+        SLASHES.replace(b"symbol", b"Ticker").replace(b"02/01/2020", b"20200102").replace(b"13/01/2020", b"20200113")
+    )
+    with pytest.raises(StartError, match="Ticker may be symbol: SETTINGS"):
+        data_market(path, tmp_path)
+    chosen.write_text("[intake]\nsymbol_col = 'Ticker'\n")
+    assert data_market(path, tmp_path, settings=chosen).largest == ("A",)
+    chosen.write_text("[intake]\nsymbol = 'Ticker'\n")
+    with pytest.raises(StartError, match=r"SETTINGS: intake\.symbol is not a setting"):
+        data_market(path, tmp_path, settings=chosen)

@@ -128,7 +128,7 @@ def test_a_bad_table_is_a_4xx_that_names_what_is_wrong_and_makes_no_model(http, 
 def test_a_content_type_that_is_not_read_is_a_415(http):
     answer = http.post(EXPOSURES, content=b"<a/>", headers={"content-type": "application/xml"})
     problem(answer, 415, "unsupported_media")
-    answer = http.put("/factor-model/x/data", content=b"a,b", headers={"content-type": "text/csv"})
+    answer = http.put("/factor-model/x/data", content=b"<a/>", headers={"content-type": "text/html"})
     problem(answer, 415, "unsupported_media")
 
 

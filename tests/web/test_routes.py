@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from contracts import frames
@@ -163,6 +165,36 @@ def test_arrow_and_parquet_bodies_make_the_same_model_as_json(http, sample):
         for name in ("arrow", "parquet", "json")
     ]
     assert exposures[0]["factor_exposures"] == exposures[1]["factor_exposures"] == exposures[2]["factor_exposures"]
+
+
+def test_a_csv_body_makes_the_same_model_and_its_dates_are_read_as_the_settings_say(http, sample, monkeypatch):
+    part = sample.select("date", "symbol", "asset_returns", "market_cap", "sector").filter(
+        sample["date"] >= sample["date"].unique().sort()[-130]
+    )
+    last = part["date"].max()
+    slashes = part.with_columns(part["date"].dt.strftime("%m/%d/%Y"))
+    csv = {"headers": {"content-type": "text/csv"}}
+    days = slashes.filter(part["date"] < last).write_csv().encode()
+    refused = http.put("/factor-model/slashes/data", content=days, **csv)
+    assert (refused.status_code, refused.json()["field"]) == (422, "feature_data.date")
+    assert "date_format" in refused.text
+    query = {"settings": json.dumps({"intake": {"date_format": "%m/%d/%Y"}})}
+    made = http.put("/factor-model/slashes/data", content=days, params=query, **csv)
+    assert made.status_code == 200, made.text
+    # The days that follow are read as the first ones were.
+    day = slashes.filter(part["date"] == last)
+    posted = http.post(
+        "/factor-model/append", json={"model_id": "slashes", "feature_data": rows(day, *day.columns[2:])}
+    )
+    assert posted.status_code == 200, posted.text
+    monkeypatch.setattr("web.routes.INLINE_BULK_BYTES", 0)
+    assert http.put("/factor-model/plain/data", content=part.write_csv().encode(), **csv).is_success
+    weights = {"portfolio_weights": {part["symbol"][-1]: 1.0}}
+    exposures = [
+        http.post("/factor-exposures/calculate", json={**weights, "model_id": name}).json()["calculation_result"]
+        for name in ("slashes", "plain")
+    ]
+    assert exposures[0]["factor_exposures"] == exposures[1]["factor_exposures"]
 
 
 def test_a_bulk_table_over_the_inline_size_is_read_from_its_file_and_the_file_is_gone(

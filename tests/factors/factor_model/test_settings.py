@@ -95,6 +95,7 @@ def altered(settings):
     """Give settings of which no leaf is the default."""
     hints = get_type_hints(type(settings))
     own = {"smooth_features": {"book_price": 3}, "custom": {"mine": "rank(close)"}, "columns": {"date_col": "day"}}
+    own |= {"date_format": "%d/%m/%Y", "after_close": "17:30"}
     own["regime_half_life"] = 0.0  # sample variances of specific risk have no regime
     made = {
         item.name: own[item.name] if item.name in own else other(getattr(settings, item.name), hints[item.name])

@@ -58,7 +58,7 @@ def test_the_same_figures_give_the_same_charts(data):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["missing.parquet"], "no file"), (["README.md"], "must end in"), (["DATA", "--burn-in", "5000"], "too few")],
+    [(["missing.parquet"], "no file"), (["README.md"], "must be .parquet"), (["DATA", "--burn-in", "5000"], "too few")],
 )
 def test_input_that_cannot_be_used_is_said_in_a_sentence(data, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)

@@ -1,0 +1,103 @@
+"""Columns of calendar days, in the forms in which dates are written."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from factors.errors import FactorError, WrongTypeError
+
+ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?$"
+ISO_BASIC = r"^\d{8}$"
+EXAMPLES = 3
+# What a whole number can be: a day as YYYYMMDD, or a time since 1970 as pandas writes it, to 2199; no two ranges meet.
+BASIC_DAYS = (19_000_101, 22_000_101)
+EPOCHS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+LONGEST_S, SHORTEST_S = 7_258_118_400, 86_400 * 1000
+
+
+def parse_dates(series: pl.Series, date_format: str | None = None) -> pl.Series:
+    """Read a column as calendar days.
+
+    Dates pass; datetimes give their day in their own time zone; text is ISO 8601 (2020-01-31, 20200131, with or without
+    a time of day) and must not mix offsets, or is written as `date_format` says; whole numbers are 20200131 or the
+    milli-, micro- or nanoseconds since 1970 that pandas writes.
+
+    Raises
+    ------
+    WrongTypeError
+        A column of another type.
+    FactorError
+        A text that is no such date; names the first ones.
+    """
+    dtype = series.dtype
+    if dtype == pl.Date:
+        return series
+    if isinstance(dtype, pl.Datetime):
+        return series.dt.date()
+    if dtype in (pl.Categorical, pl.Enum):
+        series = series.cast(pl.String)
+    elif dtype.is_integer() or (dtype.is_float() and (series.drop_nulls() % 1 == 0).all()):
+        series = series.cast(pl.Int64)
+        if date_format is None:
+            return _of_numbers(series)
+        series = series.cast(pl.String)
+    elif dtype == pl.Null:
+        return series.cast(pl.Date)
+    elif dtype != pl.String:
+        raise WrongTypeError(f"column 'date' is {dtype}, not a date, datetime or ISO text", field="date")
+    text = series.str.strip_chars()
+    if date_format is not None:
+        return _of_format(text, date_format)
+    offsets = text.str.extract(r"T?\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$").drop_nulls().unique()
+    if len(offsets) > 1:
+        raise FactorError(f"column 'date' mixes the time zones {sorted(offsets)}", field="date")
+    days = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+    basic = text.str.contains(ISO_BASIC)
+    if basic.any():
+        days = days.zip_with(~basic.fill_null(value=False), text.str.to_date("%Y%m%d", strict=False))
+    wrong = text.is_not_null() & (days.is_null() | ~(basic | text.str.contains(ISO)))
+    if wrong.any():
+        raise _not_dates(text.filter(wrong), "which is not an ISO date", hint=True)
+    return days
+
+
+def _of_format(text: pl.Series, date_format: str) -> pl.Series:
+    try:
+        if any(part in date_format for part in ("%H", "%I", "%T", "%R")):
+            days = text.str.to_datetime(date_format, strict=False).dt.date()
+        else:
+            days = text.str.to_date(date_format, strict=False)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise FactorError(f"date_format {date_format!r} cannot be read: {reason}", field="date_format") from None
+    wrong = text.is_not_null() & days.is_null()
+    if wrong.any():
+        raise _not_dates(text.filter(wrong), f"which is not written as date_format {date_format!r}", hint=False)
+    return days
+
+
+def _not_dates(wrong: pl.Series, what: str, *, hint: bool) -> FactorError:
+    others = wrong.unique(maintain_order=True)[1:EXAMPLES].to_list()
+    message = f"column 'date' holds {wrong[0]!r}, {what}"
+    if others:
+        message += f" (also {', '.join(map(repr, others))})"
+    if hint:
+        message += "; date_format of the intake says how dates are written, for instance '%d/%m/%Y' or '%m/%d/%Y'"
+    return FactorError(message, field="date", n_rows=len(wrong))
+
+
+def _of_numbers(series: pl.Series) -> pl.Series:
+    known = series.drop_nulls()
+    if not len(known):
+        return series.cast(pl.Date)
+    least, most = int(known.min()), int(known.max())  # type: ignore[arg-type]
+    if BASIC_DAYS[0] <= least and most < BASIC_DAYS[1]:
+        return parse_dates(series.cast(pl.String))
+    for unit, a_second in EPOCHS.items():
+        if SHORTEST_S * a_second <= least and most < LONGEST_S * a_second:
+            return series.cast(pl.Int64).cast(pl.Datetime(unit)).dt.date()  # type: ignore[arg-type]
+    raise WrongTypeError(
+        f"column 'date' holds the number {known[0]}, not a date, datetime or ISO text: whole numbers are read as "
+        "20200131 or as milliseconds since 1970",
+        field="date",
+    )

@@ -1,0 +1,117 @@
+"""Statements become daily values: item by item, from the day they are known, until they are too old."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+import pytest
+
+from factors import FactorError, Panel
+from factors.errors import WrongTypeError
+from factors.panel.fundamentals import with_fundamentals
+from factors.panel.intake import Intake
+
+DAYS = np.arange("2020-01-06", "2020-01-18", dtype="datetime64[D]")
+
+
+@pytest.fixture
+def panel():
+    return Panel(DAYS, ("A", "B"), {"market_cap": np.ones((len(DAYS), 2))})
+
+
+def statements(**columns):
+    base = {
+        "symbol": ["A", "A"],
+        "period_end": ["2019-12-31", "2020-01-14"],
+        "available_at": ["2020-01-08", "2020-01-15"],
+    }
+    return pl.DataFrame(base | columns)
+
+
+def test_an_item_that_a_statement_lacks_stays_what_it_was(panel):
+    daily = with_fundamentals(panel, statements(book=[110.0, None], earnings=[None, 7.0])).fields
+    book, earnings = daily["book"][:, 0], daily["earnings"][:, 0]
+    assert np.isnan(book[:2]).all()
+    assert book[2:].tolist() == [110.0] * 10
+    assert np.isnan(earnings[:9]).all()
+    assert earnings[9:].tolist() == [7.0] * 3
+    assert np.isnan(daily["book"][:, 1]).all()
+
+
+def test_rows_of_a_table_with_available_at_keep_an_item_that_a_later_row_lacks():
+    rows = pl.DataFrame({"date": DAYS[:4], "symbol": ["A"] * 4, "asset_returns": [0.0] * 4, "market_cap": [1.0] * 4,
+                         "book": [110.0, None, None, 120.0], "close": [1.0, None, 2.0, 3.0],
+                         "available_at": DAYS[:4]})  # fmt: skip
+    panel = Panel.from_frame(rows)
+    assert panel.fields["book"][:, 0].tolist() == [110.0, 110.0, 110.0, 120.0]
+    assert np.isnan(panel.fields["close"][1, 0])  # a price is of its day
+
+
+@pytest.mark.parametrize(
+    ("released", "first"),
+    [
+        ("2020-01-08", 2),
+        ("2020-01-08 09:30", 2),
+        ("2020-01-08T15:59:59", 2),
+        ("2020-01-08T16:00:00", 3),
+        ("2020-01-08 23:10", 3),
+    ],
+)
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_release_after_the_close_counts_from_the_next_day(panel, released, first, typed):
+    table = statements(available_at=[released, "2020-02-01"], book=[1.0, 2.0])
+    if typed:
+        table = table.with_columns(
+            pl.Series("available_at", [dt.datetime.fromisoformat(released), dt.datetime.fromisoformat("2020-02-01")])
+        )
+    known = np.isfinite(with_fundamentals(panel, table).fields["book"][:, 0])
+    assert known.tolist() == [row >= first for row in range(len(DAYS))]
+    late = with_fundamentals(panel, table, intake=Intake(after_close=None)).fields["book"][:, 0]
+    assert np.isfinite(late).argmax() == 2
+
+
+def test_a_release_on_a_friday_evening_counts_from_the_next_row():
+    days = np.array(["2020-01-09", "2020-01-10", "2020-01-13"], dtype="datetime64[D]")
+    panel = Panel(days, ("A",), {"market_cap": np.ones((3, 1))})
+    table = statements(available_at=["2020-01-10T17:00:00", "2020-02-01"], book=[1.0, 2.0])
+    assert np.isfinite(with_fundamentals(panel, table).fields["book"][:, 0]).tolist() == [False, False, True]
+
+
+def test_a_statement_counts_for_eighteen_months_after_its_period_unless_told_otherwise():
+    days = np.arange("2020-01-01", "2022-01-01", dtype="datetime64[D]")
+    panel = Panel(days, ("A",), {"market_cap": np.ones((len(days), 1))})
+    table = statements(period_end=["2019-12-31"] * 2, available_at=["2020-01-08"] * 2, book=[1.0, 1.0]).head(1)
+    joined = with_fundamentals(panel, table)
+    known = days[np.isfinite(joined.fields["book"][:, 0])]
+    assert (str(known[0]), str(known[-1])) == ("2020-01-08", "2021-07-01")
+    assert [(f.kind, f.rows) for f in joined.findings] == [("statements_too_old", (("2021-07-02", "A"),))]
+    for limit, last in ((30, "2020-01-30"), (None, "2021-12-31")):
+        known = with_fundamentals(panel, table, intake=Intake(fundamentals_max_age_days=limit)).fields["book"][:, 0]
+        assert str(days[np.isfinite(known)][-1]) == last
+
+
+def test_unmatched_symbols_and_restatements_are_counted(panel):
+    table = pl.concat([
+        statements(book=[1.0, 2.0]),
+        statements(symbol=["A", "ZZ"], available_at=["2020-01-16", "2020-01-17"], book=[1.5, 9.0]),
+    ])  # fmt: skip
+    joined = with_fundamentals(panel, table)
+    assert {f.kind: f.rows for f in joined.findings} == {
+        "statements_unmatched": (("2020-01-17", "ZZ"),),
+        "statements_restated": (("2020-01-16", "A"),),
+    }
+    same = statements(symbol=["A", "A"], available_at=["2020-01-08", "2020-01-16"], book=[1.0, 1.0])
+    assert with_fundamentals(panel, same.with_columns(period_end=pl.lit("2019-12-31"))).findings == ()
+
+
+def test_text_in_an_item_of_known_meaning_and_other_date_formats(panel):
+    with pytest.raises(WrongTypeError, match="'NA'") as caught:
+        with_fundamentals(panel, statements(book=["1.5", "NA"]))
+    assert caught.value.rows == (("2020-01-15", "A"),)
+    table = statements(book=["1.5", "NA"], period_end=["31/12/2019"] * 2, available_at=["08/01/2020", "15/01/2020"])
+    with pytest.raises(FactorError, match="date_format"):
+        with_fundamentals(panel, table)
+    daily = with_fundamentals(panel, table, intake=Intake(date_format="%d/%m/%Y", na_values=("NA",))).fields["book"]
+    assert daily[2:, 0].tolist() == [1.5] * 10
