@@ -183,9 +183,7 @@ def test_a_csv_body_makes_the_same_model_and_its_dates_are_read_as_the_settings_
     assert made.status_code == 200, made.text
     # The days that follow are read as the first ones were.
     day = slashes.filter(part["date"] == last)
-    posted = http.post(
-        "/factor-model/append", json={"model_id": "slashes", "feature_data": rows(day, *day.columns[2:])}
-    )
+    posted = http.post("/factor-model/slashes/append", json={"feature_data": rows(day, *day.columns[2:])})
     assert posted.status_code == 200, posted.text
     monkeypatch.setattr("web.routes.INLINE_BULK_BYTES", 0)
     assert http.put("/factor-model/plain/data", content=part.write_csv().encode(), **csv).is_success
