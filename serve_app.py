@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from ray import serve
 
+from contracts.errors import first_line
 from contracts.settings import settings
 from engine.cluster import MAX_ONGOING_REQUESTS
 from web.app import make_app
@@ -49,8 +50,8 @@ async def _until_connected(services: Services) -> None:
                 await asyncio.to_thread(engine.start_engine, services.settings)
             connection = await engine.connect(services.settings, CONNECT_S)
         except Exception as error:  # noqa: BLE001  # a part that cannot start now may do so later; /health says why
-            services.starting_because = f"the engine is starting: {engine.first_line(error)}"
-            _log.warning("not connected yet: %s", engine.first_line(error))
+            services.starting_because = f"the engine is starting: {first_line(error)}"
+            _log.warning("not connected yet: %s", first_line(error))
             await asyncio.sleep(RETRY_S)
             continue
         services.client, services.bridge = connection.client, connection.bridge

@@ -10,6 +10,7 @@ from typing import Any
 from bus.bridge import Bridge
 from bus.face_process import settle
 from bus.outbox import Outbox
+from contracts.errors import first_line
 from contracts.settings import Settings, settings
 from contracts.work import State
 from router.client import RouterClient
@@ -41,7 +42,7 @@ class BridgeActor:
                 await bridge.start()
                 self._bridge = bridge
             except Exception as error:  # noqa: BLE001  no router yet, no disk, ...: told, and tried again
-                self._waiting_for = str(error).splitlines()[0] if str(error) else type(error).__name__
+                self._waiting_for = first_line(error)
                 log.warning("the bridge waits: %s", self._waiting_for)
                 await asyncio.sleep(RETRY_S)
 

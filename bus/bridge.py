@@ -30,7 +30,8 @@ from bus.outbox import Outbox
 from bus.requests import RequestDesk
 from bus.subjects import HEALTH
 from contracts.access import nats_access
-from contracts.errors import EngineError
+from contracts.backoff import backoff_s
+from contracts.errors import EngineError, first_line
 from contracts.events import event
 from contracts.settings import Settings
 from contracts.work import Priority, State
@@ -120,7 +121,7 @@ class Bridge:
                     nc = await self._connect()
                 except (OSError, NatsError, TimeoutError) as error:
                     self._note(error)
-                    await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+                    await asyncio.sleep(backoff_s(BACKOFF_S, attempt))
                     attempt += 1
                     continue
                 attempt = 0
@@ -187,7 +188,7 @@ class Bridge:
                 await streams.ensure(js)
                 self._covered = await streams.covering(js)
             except (NatsError, TimeoutError) as error:
-                self._jetstream = f"unavailable: {_text(error)}"
+                self._jetstream = f"unavailable: {first_line(error)}"
                 self._note(error)
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -225,7 +226,7 @@ class Bridge:
     def _note(self, error: BaseException) -> None:
         name = type(error).__name__
         self.errors[name] += 1
-        text = _text(error)
+        text = first_line(error)
         if text != self.last_error:
             log.warning("NATS: %s", text)
         self.last_error = text
@@ -344,7 +345,3 @@ def _inbound(inbound: Inbound) -> dict[str, int]:
         "retried": inbound.retried,
         "rejected": inbound.rejected,
     }
-
-
-def _text(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

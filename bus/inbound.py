@@ -30,13 +30,14 @@ from bus.requests import (
     read_body,
     read_headers,
     to_json,
-    unexpected,
 )
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
+from contracts.backoff import backoff_s
 from contracts.errors import EngineError, MalformedBody, UnknownOperation
 from contracts.events import event, token
 from contracts.operations import OPERATIONS
+from contracts.unexpected import unexpected
 from contracts.work import Priority
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ class Inbound:
     async def _nak(self, msg: Msg) -> None:
         """Give the message back, to come again later."""
         self._held.pop(msg.reply, None)
-        delay = RETRY_S[min(msg.metadata.num_delivered, len(RETRY_S)) - 1]
+        delay = backoff_s(RETRY_S, msg.metadata.num_delivered - 1)
         with contextlib.suppress(NatsError):
             await msg.nak(delay=delay)
 
@@ -145,7 +146,7 @@ class Inbound:
         except EngineError as error:
             return await self._refuse(msg, error)
         except Exception as error:  # noqa: BLE001  a defect of ours: the message is told of, not lost
-            return await self._refuse(msg, unexpected(error))
+            return await self._refuse(msg, unexpected(error, log))
         self.done += 1
         await self._reply(msg, to_json(answer), None)
         self._held.pop(msg.reply, None)

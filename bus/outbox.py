@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.errors import Unavailable
+from contracts.errors import Unavailable, first_line
 from contracts.events import Event
 from contracts.settings import Settings
 from contracts.work import Priority
@@ -41,7 +41,7 @@ INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0, 0);
 """
 _INSERT = "INSERT INTO outbox (id, subject, type, time, priority, data, content_type) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM outbox WHERE seq BETWEEN ? AND ?"
-_COUNT = "UPDATE counters SET depth = depth + ?1, put = put + ?1 WHERE one = 1"
+_COUNT = "UPDATE counters SET depth = depth + :n, put = put + :n WHERE one = 1"
 
 
 class Stored(NamedTuple):
@@ -64,6 +64,11 @@ class OutboxCounts(NamedTuple):
 
 class OutboxError(Unavailable):
     """The event could not be kept."""
+
+
+Put = tuple[Sequence[Event], asyncio.Future[None]]
+Outcome = tuple[int, list[BaseException | None]]
+"""Events kept after a commit, and for each part of it the error that kept it out."""
 
 
 class Outbox:
@@ -99,7 +104,7 @@ class Outbox:
         self._db = self._open(0.0)
         self._lock = threading.Lock()
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._waiting: list[tuple[Sequence[Event], asyncio.Future[None]]] = []
+        self._waiting: list[Put] = []
         self._turn_planned = False
         self._slow_running = False
         self._trimming: Future[int] | None = None
@@ -136,7 +141,8 @@ class Outbox:
         Raises
         ------
         OutboxError
-            The database could not be written (a full disk, for one).
+            The database could not be written (a full disk, for one), or an event has a field that it cannot hold; then
+            none of these events is kept, and those that others put at the same time are.
         """
         if not events:
             return
@@ -150,61 +156,69 @@ class Outbox:
 
     def put_now(self, events: Sequence[Event]) -> None:
         """Keep the events from a thread without an event loop; waits for the database's lock."""
-        try:
-            depth = self._commit_patiently(events)
-        except sqlite3.Error as error:
-            raise OutboxError(f"the outbox cannot be written: {error}") from error
+        depth, (error,) = self._commit_patiently([events])
+        if error is not None:
+            raise _kept_not(error) from error
         self._after(events, depth)
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Commit what the tasks of this turn put; a locked database is waited for in a thread."""
-        self._turn_planned = False
-        group, self._waiting = self._waiting, []
-        events = [event for part, _ in group for event in part]
-        try:
-            depth = _insert(self._db, events)
-        except sqlite3.OperationalError as error:
-            if not _locked(error):
-                self._settle(group, error)
-                return
-            self._slow_running = True
-            later = loop.run_in_executor(self._slow, self._commit_patiently, events)
-            later.add_done_callback(lambda done: self._slow_done(loop, group, events, done))
-            return
-        except sqlite3.Error as error:
-            self._settle(group, error)
-            return
-        self._settle(group, None)
-        self._after(events, depth)
+        """Commit what the tasks of this turn put, as one. What cannot be done at once is done in a thread.
 
-    def _slow_done(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        group: list[tuple[Sequence[Event], asyncio.Future[None]]],
-        events: list[Event],
-        done: asyncio.Future[int],
-    ) -> None:
+        Every put of the turn is settled, whatever happens: a database that is locked is waited for, and an event that
+        cannot be stored fails its own put only.
+        """
+        self._turn_planned = False
+        turn, self._waiting = self._waiting, []
+        try:
+            depth = _insert(self._db, [event for events, _ in turn for event in events])
+        except Exception as error:  # noqa: BLE001  whatever it is, nobody may be left waiting
+            self._slowly(loop, turn, error)
+            return
+        _settle(turn, [None] * len(turn))
+        self._after([event for events, _ in turn for event in events], depth)
+
+    def _slowly(self, loop: asyncio.AbstractEventLoop, turn: list[Put], because: Exception) -> None:
+        if isinstance(because, sqlite3.OperationalError) and not _locked(because):
+            _settle(turn, [because] * len(turn))
+            return
+        try:
+            later = loop.run_in_executor(self._slow, self._commit_patiently, [events for events, _ in turn])
+        except RuntimeError as closed:
+            _settle(turn, [closed] * len(turn))
+            return
+        self._slow_running = True
+        later.add_done_callback(lambda done: self._slow_done(loop, turn, done))
+
+    def _slow_done(self, loop: asyncio.AbstractEventLoop, turn: list[Put], done: asyncio.Future[Outcome]) -> None:
         self._slow_running = False
-        error = done.exception()
-        self._settle(group, error)
-        if error is None:
-            self._after(events, done.result())
+        try:
+            depth, errors = done.result()
+        except BaseException as error:  # noqa: BLE001  cancelled when the process ends, for one
+            depth, errors = 0, [error] * len(turn)
+        _settle(turn, errors)
         if self._waiting:
             self._turn(loop)
+        kept = [event for (events, _), error in zip(turn, errors, strict=True) if error is None for event in events]
+        if kept:
+            self._after(kept, depth)
 
-    @staticmethod
-    def _settle(group: list[tuple[Sequence[Event], asyncio.Future[None]]], error: BaseException | None) -> None:
-        for _, future in group:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(OutboxError(f"the outbox cannot be written: {error}"))
-
-    def _commit_patiently(self, events: Sequence[Event]) -> int:
+    def _commit_patiently(self, parts: Sequence[Sequence[Event]]) -> Outcome:
+        """Commit the parts as one; when that fails, each by itself. Gives the depth after it and an error per part."""
         with self._lock:
-            return _insert(self._patient, events)
+            try:
+                return _insert(self._patient, [event for events in parts for event in events]), [None] * len(parts)
+            except Exception as error:  # noqa: BLE001  told to the put that it is of
+                if len(parts) == 1:
+                    return 0, [error]
+            depth = 0
+            errors: list[BaseException | None] = []
+            for events in parts:
+                try:
+                    depth = _insert(self._patient, events)
+                    errors.append(None)
+                except Exception as error:  # noqa: BLE001
+                    errors.append(error)
+        return depth, errors
 
     def _after(self, events: Sequence[Event], depth: int) -> None:
         self._commits += 1
@@ -245,7 +259,7 @@ class Outbox:
         try:
             with _transaction(self._db) as db:
                 gone = sum(db.execute(_DELETE, run).rowcount for run in _runs(seqs))
-                db.execute(f"UPDATE counters SET depth = depth - ?1, {column} = {column} + ?1", (gone,))  # noqa: S608
+                db.execute(f"UPDATE counters SET depth = depth - :n, {column} = {column} + :n", {"n": gone})  # noqa: S608
         except sqlite3.OperationalError as error:
             if _locked(error):
                 return False
@@ -323,6 +337,20 @@ class Outbox:
             self._wake_fd = None
 
 
+def _settle(turn: Sequence[Put], errors: Sequence[BaseException | None]) -> None:
+    for (_, future), error in zip(turn, errors, strict=True):
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(_kept_not(error))
+
+
+def _kept_not(error: BaseException) -> OutboxError:
+    return OutboxError(f"the outbox cannot be written: {first_line(error)}")
+
+
 @contextlib.contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     db.execute("BEGIN IMMEDIATE")
@@ -339,7 +367,7 @@ def _insert(db: sqlite3.Connection, events: Sequence[Event]) -> int:
     """Insert in one transaction; gives the depth after it."""
     with _transaction(db):
         db.executemany(_INSERT, events)
-        db.execute(_COUNT, (len(events),))
+        db.execute(_COUNT, {"n": len(events)})
         depth: int = db.execute("SELECT depth FROM counters").fetchone()[0]
     return depth
 

@@ -17,8 +17,9 @@ from nats.errors import Error as NatsError
 from bus.face import Face
 from bus.micro import endpoints
 from bus.subjects import QUEUE_GROUP, groups, resolve
-from contracts.errors import BodyTooLarge, EngineError, InternalError, InvalidInput, MalformedBody, QueueFull
-from contracts.work import Priority, new_id
+from contracts.errors import BodyTooLarge, EngineError, InvalidInput, MalformedBody, QueueFull
+from contracts.unexpected import unexpected
+from contracts.work import Priority
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class RequestDesk:
         except EngineError as error:
             problem = error
         except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
-            problem = unexpected(error)
+            problem = unexpected(error, log)
         if problem is not None:
             body, headers = to_json(problem.to_problem()), problem_headers(problem)
         self._count(msg.subject, time.perf_counter_ns() - began, problem)
@@ -201,10 +202,3 @@ def problem_headers(problem: EngineError) -> dict[str, str]:
         "status": str(problem.status),
         "Content-Type": "application/problem+json",
     }
-
-
-def unexpected(error: Exception) -> InternalError:
-    """Log a defect with its traceback under an id, and give the error that shows the id only."""
-    name = new_id()[:12]
-    log.error("internal error %s", name, exc_info=error)
-    return InternalError(f"internal error {name}; the log of the engine has it")

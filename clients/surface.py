@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from clients.calls import CALLS, Call, body_of
 from contracts import requests as rq
 from contracts import results as rs
+from contracts.backoff import backoff_s
 from contracts.errors import DeadlineExceeded, EngineError
 from contracts.work import new_id
 
@@ -41,8 +42,8 @@ class How(NamedTuple):
 ANYHOW = How()
 WAIT_S = 600.0
 """Without a deadline of the caller's the engine's own one ends the wait; this is for an engine that says nothing."""
-PAUSE_S, PAUSE_MOST_S = 0.25, 10.0
-"""Between attempts when the engine names no pause, doubled each time; and the longest."""
+PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
+"""Between attempts when the engine names no pause; a pause that it names is kept up to the longest."""
 REPLY_GRACE_S = 0.5
 """The engine answers at the deadline, so the client waits this much longer for what it says."""
 
@@ -66,7 +67,7 @@ class Surface(abc.ABC):
             except EngineError as error:
                 if not error.retryable:
                     raise
-                await asyncio.sleep(min(error.retry_after_s or PAUSE_S * 2**attempt, PAUSE_MOST_S))
+                await asyncio.sleep(min(error.retry_after_s or backoff_s(PAUSES_S, attempt), PAUSES_S[-1]))
         return kind.model_validate(await self.send(CALLS[name], body, how))
 
     async def _calculate(self, name: str, request: rq.Request, how: How) -> rs.CalculationAnswer:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from contracts.files import replacing
 from contracts.settings import Settings
 
 
@@ -50,11 +50,8 @@ def access_path(run_dir: Path) -> Path:
 def write_access(run_dir: Path, access: NatsAccess) -> None:
     """Put the access where every process of this run finds it, readable by its owner only."""
     path = access_path(run_dir)
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(access._asdict(), file)
-    fresh.replace(path)
+    with replacing(path, private=True) as out:
+        out.write(json.dumps(access._asdict()).encode())
 
 
 def read_access(run_dir: Path) -> NatsAccess | None:

@@ -181,6 +181,12 @@ class Unavailable(EngineError):
     code, status, title, retryable = "unavailable", 503, "Component unavailable", True
 
 
+def first_line(error: BaseException) -> str:
+    """Give the first line of what an error says, or its name when it says nothing: fit for a sentence of ours."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip() if text else type(error).__name__
+
+
 def _tree(root: type[EngineError]) -> list[type[EngineError]]:
     return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from contracts.errors import EngineError, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia
+from contracts.errors import EngineError, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia, first_line
 from contracts.pandas_json import of_pandas
 from contracts.settings import settings
 
@@ -170,9 +170,7 @@ def from_bulk(source: bytes | Path, content_type: str, field: str = "body") -> p
     except BaseException as error:  # polars panics (a BaseException) on some truncated streams
         if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
             raise
-        raise MalformedBody(
-            f"the body is not a readable {kind}: {str(error).splitlines()[0][:200]}", field=field
-        ) from None
+        raise MalformedBody(f"the body is not a readable {kind}: {first_line(error)[:200]}", field=field) from None
     if frame.height == 0:
         raise InvalidInput(f"{field} has no rows", field=field)
     return frame

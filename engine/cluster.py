@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contracts.errors import first_line
 from contracts.settings import NAMESPACE, Settings
 from engine import haproxy
 from engine.errors import StartError
@@ -104,7 +105,7 @@ def connect(current: Settings, run_dir: RunDir, ports: dict[str, int]) -> Cluste
         try:
             context = ray.init(address=address, **common)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise StartError(f"RAY_ADDRESS: no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+            raise StartError(f"RAY_ADDRESS: no Ray cluster at {address}: {first_line(error)}") from None
         url = _url(context.dashboard_url)
         no_jobs = None if url else "the cluster has no dashboard, which takes jobs"
         return Cluster(address, url, local=False, temp=None, ports=ports, no_jobs=no_jobs)
@@ -197,7 +198,7 @@ def _insist(start: Callable[[], object]) -> None:
             start()
         except RayError as error:
             if attempt == SERVE_ATTEMPTS - 1:
-                text = str(error).strip().splitlines()[0]
+                text = first_line(error)
                 raise StartError(f"Ray Serve did not start its HTTP proxy: {text}") from None
             time.sleep(1.0)
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from contracts.files import replacing
 from engine.errors import StartError
 from engine.market import Market
 from factors.errors import FactorError
@@ -113,9 +114,8 @@ def _write(path: Path, make: Callable[[], pl.DataFrame]) -> None:
         return
     for old in path.parent.iterdir():
         old.unlink()
-    fresh = path.with_suffix(".arrow.tmp")
-    make().write_ipc_stream(fresh)
-    fresh.replace(path)
+    with replacing(path) as out:
+        make().write_ipc_stream(out)
 
 
 def _digest(path: Path, more: bytes) -> str:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import psutil
 
+from contracts.files import replacing
+
 MARK = "FACTOR_ENGINE_PROCESS_OF"
 """In the environment of every process that a run starts: its run directory. It tells whose a process is when its parent
 has ended, as Ray's dashboard ends before the helpers that it was starting."""
@@ -122,9 +124,8 @@ class ProcessRecord:
 
     def write(self, known: Iterable[Known]) -> None:
         """Put the list in place of the former."""
-        fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(json.dumps({"written": time.time(), "processes": [list(row) for row in known]}))
-        fresh.replace(self.path)
+        with replacing(self.path) as out:
+            out.write(json.dumps({"written": time.time(), "processes": [list(row) for row in known]}).encode())
 
     def read(self) -> list[Known]:
         """Give the list; empty when there is none or it cannot be read."""

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from contracts.files import replacing
 from engine.errors import StartError
 from engine.processes import ProcessRecord, end, marked
 
@@ -80,9 +81,8 @@ class RunDir:
 
     def note(self, **facts: Any) -> None:
         """Note where this run listens, for a second start and for tools."""
-        fresh = self.path / "running.json.tmp"
-        fresh.write_text(json.dumps({"pid": os.getpid(), "started": time.time(), **facts}, indent=2))
-        fresh.replace(self.path / "running.json")
+        with replacing(self.path / "running.json") as out:
+            out.write(json.dumps({"pid": os.getpid(), "started": time.time(), **facts}, indent=2).encode())
 
     def sweep(self) -> list[str]:
         """End what a killed run left and remove its half-finished uploads; gives the names of the processes ended."""
@@ -96,9 +96,8 @@ class RunDir:
         path = self.path / "ray" / "token"
         if not path.exists():
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
+            with replacing(path, private=True) as out:
+                out.write(secrets.token_hex(32).encode())
         return path
 
     def short_temp(self) -> Path:

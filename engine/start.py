@@ -262,9 +262,3 @@ class LoopThread:
             self.run(cancel(), timeout_s)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout_s)
-
-
-def first_line(error: BaseException) -> str:
-    """Give an error as one line for a person."""
-    text = error.detail if isinstance(error, EngineError) else str(error)
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__

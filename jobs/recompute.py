@@ -18,7 +18,7 @@ from typing import Any
 import ray
 
 from bus.actor import outbox_for_face
-from contracts.errors import EngineError, VersionConflict
+from contracts.errors import EngineError, VersionConflict, first_line
 from contracts.events import event, token
 from contracts.settings import NAMESPACE, settings
 from contracts.work import new_id
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "cause", None) or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    return first_line(cause)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from contracts.errors import EngineError
+from contracts.errors import EngineError, first_line
 from contracts.settings import Settings, environment_of, settings
 from contracts.work import State
 from engine import market as markets
@@ -274,8 +274,7 @@ class _Run:
         failed = self.stages.failed() if self.stages is not None else []
         path = self.run_dir.path / "start-error.txt"
         path.write_text("".join(traceback.format_exception(error)))
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        return f"{', '.join(failed) or 'start'}: {text[0]} (more in {path})"
+        return f"{', '.join(failed) or 'start'}: {first_line(error)} (more in {path})"
 
     # -- show
 

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from contracts.errors import DeadlineExceeded, QueueFull, Unavailable, UnknownOperation
+from contracts.backoff import backoff_s
+from contracts.errors import DeadlineExceeded, QueueFull, Unavailable, UnknownOperation, first_line
 from contracts.operations import OPERATIONS
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority, State, WorkItem, WorkResult, new_id
@@ -76,7 +77,7 @@ class RouterClient:
                 self._table = await asyncio.to_thread(unpack_table, packed)
             except (ValueError, RayError, TimeoutError) as error:
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"the router cannot be reached: {_first_line(error)}") from None
+                    raise Unavailable(f"the router cannot be reached: {first_line(error)}") from None
                 await _pause(attempt)
                 attempt += 1
         self._watcher = asyncio.create_task(self._watch(), name="route table")
@@ -156,7 +157,7 @@ class RouterClient:
                     result: WorkResult = await self._from_router("dispatch", item, timeout_s=item.remaining_s())
                 except RayError as error:
                     if item.remaining_s() <= 0:
-                        raise Unavailable(f"the router is down: {_first_line(error)}", retry_after_s=1.0) from None
+                        raise Unavailable(f"the router is down: {first_line(error)}", retry_after_s=1.0) from None
                 else:
                     return result
                 await _pause(attempt, item.remaining_s())
@@ -246,7 +247,7 @@ class RouterClient:
         try:
             return await answer
         except (RayError, TimeoutError) as error:
-            raise Unavailable(f"the router is down: {_first_line(error)}", retry_after_s=1.0) from None
+            raise Unavailable(f"the router is down: {first_line(error)}", retry_after_s=1.0) from None
 
 
 def _timed(result: WorkResult, sent_at: float) -> WorkResult:
@@ -258,8 +259,4 @@ def _timed(result: WorkResult, sent_at: float) -> WorkResult:
 
 
 async def _pause(attempt: int, at_most_s: float = BACKOFF_S[-1]) -> None:
-    await asyncio.sleep(max(0.0, min(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)], at_most_s)))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    await asyncio.sleep(max(0.0, min(backoff_s(BACKOFF_S, attempt), at_most_s)))

@@ -17,6 +17,8 @@ from typing import Any
 
 import ray
 
+from contracts.backoff import backoff_s
+from contracts.errors import first_line
 from contracts.operations import PLACEMENTS, Placement, Workload
 from contracts.settings import Settings
 from contracts.work import Device, State
@@ -301,7 +303,7 @@ class Fleet:
         member.alive = False
         member.state, member.reason = State.STARTING, f"restarting: {type(error).__name__}"
         if placement.find(member.workload.value) is None:
-            member.gone, member.reason = True, f"dead: {str(error).strip().splitlines()[0]}"
+            member.gone, member.reason = True, f"dead: {first_line(error)}"
             _log.error("%s is dead: %s", member.workload.value, error)
             self._back_off(member)
 
@@ -313,7 +315,7 @@ class Fleet:
 
     @staticmethod
     def _back_off(member: Member) -> None:
-        delay = BACKOFF_S[min(member.failures, len(BACKOFF_S) - 1)]
+        delay = backoff_s(BACKOFF_S, member.failures)
         member.failures += 1
         member.retry_at = time.monotonic() + delay
 

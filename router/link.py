@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ray.exceptions import RayError, RayTaskError
 
 from actors.runtime.meter import Meter
-from contracts.errors import DeadlineExceeded, InternalError, QueueFull
+from contracts.errors import DeadlineExceeded, InternalError, QueueFull, first_line
 from contracts.settings import Settings
 from contracts.work import Lane, WorkItem, WorkResult
 from router.wire import pack_items, unpack_results
@@ -228,4 +228,4 @@ def _meaning(error: BaseException | None) -> Exception:
     """Tell a lost actor from a defect inside it."""
     if isinstance(error, RayTaskError):
         return InternalError(f"the actor failed outside of a computation: {type(error.cause).__name__}")
-    return ActorGone(str(error).splitlines()[0] if str(error) else type(error).__name__)
+    return ActorGone(first_line(error) if error is not None else "no answer")

@@ -14,7 +14,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from contracts.backoff import backoff_s
 from contracts.errors import DeadlineExceeded, EngineError, Unavailable, UnknownOperation
+from contracts.files import replacing
 from contracts.operations import OPERATIONS, Operation
 from contracts.settings import Settings, settings
 from contracts.work import Device, State, WorkItem, WorkResult, new_id
@@ -143,7 +145,7 @@ class Router:
                     raise self._too_late(workload) from None
             if timed.remaining_s() <= 0:
                 raise self._too_late(workload)
-            await self._until_change(min(RETRY_S[min(attempt, len(RETRY_S) - 1)], timed.remaining_s()))
+            await self._until_change(min(backoff_s(RETRY_S, attempt), timed.remaining_s()))
             attempt += 1
 
     def _too_late(self, workload: str) -> EngineError:
@@ -259,6 +261,5 @@ def _remembered(path: Path) -> str | None:
 
 def _remember(path: Path, model_id: str | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({"default_model": model_id}))
-    part.replace(path)
+    with replacing(path) as out:
+        out.write(json.dumps({"default_model": model_id}).encode())

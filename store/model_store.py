@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fcntl
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 
 from contracts.errors import UnknownModel, VersionConflict
 from contracts.events import token, untoken
-from contracts.work import new_id
+from contracts.files import replacing
 from store.manifest import Block, Manifest
 from store.parts import sync_folder, write_part
 from store.version import DAY, DAY_ASSET, StoredState, Version
@@ -244,12 +243,8 @@ class ModelStore:
             sync_folder(folder / "parts")
         kept = folder / "versions" / f"{manifest.version:08d}.json"
         for path in (kept, folder / MANIFEST):
-            temporary = folder / f".{new_id()}.tmp"
-            with temporary.open("xb") as out:
+            with replacing(path, durable=True) as out:
                 out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(path)
         sync_folder(folder / "versions")
         sync_folder(folder)
         self.counters["commits"] += 1
@@ -270,7 +265,8 @@ class ModelStore:
                 path.unlink(missing_ok=True)
                 self.counters["versions_retired"] += 1
             oldest = time.time() - SWEEP_AGE_S
-            for path in [*(folder / "parts").glob("*.bin"), *folder.glob(".*.tmp")]:
+            left = [*folder.glob(".*.tmp"), *(folder / "versions").glob(".*.tmp")]
+            for path in [*(folder / "parts").glob("*.bin"), *left]:
                 if path.name not in named and (path.name in retired or path.stat().st_mtime < oldest):
                     path.unlink(missing_ok=True)
                     self.counters["parts_swept"] += 1

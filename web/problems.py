@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from contracts.errors import EngineError, InternalError
-from contracts.work import Device, new_id
+from contracts.unexpected import unexpected
+from contracts.work import Device
 from web.services import Services
 
 PROBLEM_JSON = "application/problem+json"
@@ -42,9 +43,7 @@ def problem_response(error: EngineError, instance: str | None = None) -> Respons
 
 def internal(error: Exception) -> InternalError:
     """Log an unforeseen error under an id and give what the caller is told."""
-    error_id = new_id()
-    _log.error("error %s", error_id, exc_info=error)
-    return InternalError(f"an internal error occurred; it is logged as {error_id}")
+    return unexpected(error, _log)
 
 
 async def http_exception(request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
-from contracts.errors import Unavailable
+from contracts.errors import Unavailable, first_line
 from contracts.events import Event
 from contracts.operations import Operation
 from contracts.requests import Request
@@ -120,4 +120,4 @@ async def within(seconds: float, call: Awaitable[dict[str, Any]] | None) -> tupl
     except TimeoutError:
         return None, f"no answer within {seconds:g} s"
     except Exception as error:  # noqa: BLE001  # whatever a dead component raises is shown as its state
-        return None, str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        return None, first_line(error)[:200]

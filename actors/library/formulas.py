@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import orjson
 
 from contracts.errors import UnknownFactor
-from contracts.work import new_id
+from contracts.files import replacing
 from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
 from factors.warm import marker
 
@@ -91,9 +90,5 @@ def read_registered(path: Path, catalogue: Catalogue) -> dict[str, Expression]:
 def write_registered(path: Path, registered: dict[str, Expression]) -> None:
     """Make the registered formulas durable in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{new_id()}.tmp")
-    with temporary.open("xb") as out:
+    with replacing(path, durable=True) as out:
         out.write(orjson.dumps({name: expression.text for name, expression in registered.items()}))
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)

@@ -6,9 +6,7 @@ instead of the whole history; without the file, or with one of other formulas, i
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 import time
 import zipfile
@@ -26,7 +24,7 @@ from actors.runtime.memory import give_back
 from actors.runtime.niceness import step_back
 from contracts.errors import EngineError, Unavailable
 from contracts.events import token, untoken
-from contracts.work import new_id
+from contracts.files import replacing
 from store import ModelStore, Version
 
 SAVE_EVERY_S = 60.0
@@ -211,20 +209,14 @@ class LiveModels:
 
     def _save(self, model_id: str, live: LiveLibrary) -> None:
         path = self._path(model_id)
-        temporary = path.with_name(f".{path.stem}.{new_id()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as out:
+            with replacing(path, durable=True) as out:
                 np.savez(out, allow_pickle=False, **live.save())
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(path)
             for old in self._files()[self._kept :]:
                 old.unlink(missing_ok=True)
         except OSError as error:  # a full disk costs the next start its head start, nothing else
             _log.warning("the library of %s could not be saved: %s", model_id, error)
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
         finally:
             give_back()  # the state was copied to be written
 

@@ -19,14 +19,14 @@ from actors.runtime.queue import Answer, LaneQueue
 from contracts.errors import (
     DateOutsideModel,
     EngineError,
-    InternalError,
     InvalidInput,
     Unavailable,
     UnknownOperation,
     UnknownSymbol,
 )
 from contracts.settings import settings
-from contracts.work import Lane, State, WorkItem, WorkResult, new_id
+from contracts.unexpected import unexpected
+from contracts.work import Lane, State, WorkItem, WorkResult
 from factors.errors import FactorError
 
 LIGHT_THREADS = 8
@@ -58,9 +58,7 @@ def engine_error(error: Exception) -> EngineError:
         return _KINDS.get(error.code, InvalidInput)(str(error), field=error.field, rows=rows)
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return Unavailable(f"the store cannot be written or read: {error.strerror}", retry_after_s=DISK_RETRY_S)
-    error_id = new_id()
-    _log.error("error %s", error_id, exc_info=error)
-    return InternalError(f"an internal error occurred; it is logged as {error_id}")
+    return unexpected(error, _log)
 
 
 class WorkloadActor:

@@ -136,6 +136,55 @@ def test_a_locked_database_stops_neither_the_event_loop_nor_the_put(box):
     assert ids(box) == ["e0", "e1", "late0"]
 
 
+UNSTORABLE = {
+    "a lone surrogate": {"subject": "factor.library.\ud800"},
+    "no text": {"id": None},
+    "a type that SQLite has not": {"data": {"a": 1}},
+    "a number of more than 64 bits": {"priority": 2**70},
+}
+
+
+@pytest.mark.parametrize("change", UNSTORABLE.values(), ids=UNSTORABLE)
+@pytest.mark.parametrize("locked", [False, True])
+def test_an_event_that_cannot_be_stored_fails_its_own_put_only(box, change, locked):
+    other = sqlite3.connect(box.path, isolation_level=None)
+    bad = events(1, name="bad")[0]._replace(**change)
+
+    async def put_all():
+        if locked:
+            other.execute("BEGIN IMMEDIATE")
+        puts = [asyncio.create_task(box.put(part)) for part in (events(1, name="a"), [bad], events(2, name="b"))]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if locked:
+            other.execute("COMMIT")
+        async with asyncio.timeout(30):
+            told = await asyncio.gather(*puts, return_exceptions=True)
+        await box.put(events(1, name="later"))
+        return told
+
+    first, refused, second = asyncio.run(put_all())
+    other.close()
+    assert first is None
+    assert second is None
+    assert isinstance(refused, OutboxError)
+    assert ids(box) == ["a0", "b0", "b1", "later0"]
+    assert box.counts().depth == box.counts().put == 4
+    with pytest.raises(OutboxError):
+        box.put_now([bad])
+
+
+def test_a_closed_outbox_refuses_instead_of_keeping_anybody_waiting(tmp_path):
+    box = Outbox(tmp_path / "outbox.db")
+    box.close()
+
+    async def put():
+        async with asyncio.timeout(30):
+            return await asyncio.gather(*(box.put([made]) for made in events(3)), return_exceptions=True)
+
+    assert [type(error) for error in asyncio.run(put())] == [OutboxError] * 3
+
+
 def test_a_full_disk_is_told_and_loses_only_what_was_refused(box):
     async def put(made):
         await box.put(made)

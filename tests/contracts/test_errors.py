@@ -1,11 +1,13 @@
 """The tree of errors: codes are the contract, and an error crosses process borders whole."""
 
+import logging
 import pickle
 
 import pytest
 
 from contracts import errors
-from contracts.errors import BY_CODE, EngineError, InternalError, InvalidInput, QueueFull
+from contracts.errors import BY_CODE, EngineError, InternalError, InvalidInput, QueueFull, first_line
+from contracts.unexpected import unexpected
 
 CODES = {
     "internal": (500, False),
@@ -59,3 +61,30 @@ def test_the_document_leaves_out_what_is_not_known():
 def test_every_error_that_the_module_offers_is_in_the_tree():
     offered = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EngineError)}
     assert offered - {EngineError} == set(BY_CODE.values())
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError("\n\n  one  \ntwo"), "one"),
+        (ValueError(""), "ValueError"),
+        (KeyError(), "KeyError"),
+        (OSError(" \n"), "OSError"),
+        (QueueFull("full\nmore"), "full"),
+    ],
+)
+def test_the_first_line_of_an_error_is_never_empty_and_never_fails(error, line):
+    assert first_line(error) == line
+
+
+def test_a_defect_is_logged_whole_under_the_id_that_the_caller_gets(caplog):
+    try:
+        raise ZeroDivisionError("secret detail")
+    except ZeroDivisionError as error:
+        told = unexpected(error, logging.getLogger("here"))
+    assert isinstance(told, InternalError)
+    assert "secret" not in told.detail
+    (record,) = caplog.records
+    assert told.detail.split()[-1] in record.getMessage()
+    assert record.exc_info[1].args == ("secret detail",)
