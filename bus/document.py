@@ -196,7 +196,7 @@ def _answer(subject: str, row: Operation) -> dict[str, Any]:
         "action": "receive",
         "channel": {"$ref": _pointer("channels", subject)},
         "messages": [{"$ref": _pointer("channels", subject, "messages", f"{row.name}.request")}],
-        "summary": (row.request.__doc__ or row.name).splitlines()[0],
+        "summary": row.summary,
         "bindings": {"nats": {"queue": QUEUE_GROUP, "bindingVersion": "0.1.0"}},
         "reply": {
             "channel": {"$ref": "#/channels/reply"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import string
 import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
 from bus.outbox import Outbox, OutboxError
+from contracts.answers import Calculation, Page
 from contracts.errors import DeadlineExceeded
 from contracts.events import Event, event, token
 from contracts.frames import ARROW_STREAM
@@ -36,7 +38,7 @@ class Client(Protocol):
     async def call(
         self,
         operation: str,
-        payload: dict[str, Any],
+        request: Request,
         *,
         priority: Priority,
         timeout_s: float | None = None,
@@ -138,40 +140,37 @@ class Face:
         if priority is None:
             priority = Priority[request.messagebus_priority.upper()]
         request_id = request_id or request.request_id
-        # Request models hold plain values only (a test says so), so their fields are their dump, without the copying.
-        fields = dict(request.__dict__)
-        if operation.access == "write":
+        if operation.writes:
             # The actor commits under this id, so that the router may send the write again after a crash.
-            request_id = fields["request_id"] = request_id or new_id()
+            request_id = request_id or new_id()
+            request = request.model_copy(update={"request_id": request_id})
         result = await self._client.call(
             operation.name,
-            fields,
+            request,
             priority=priority,
             timeout_s=operation.timeout_s if timeout_s is None else timeout_s,
             request_id=request_id,
         )
-        value = result.unwrap()
-        if "body" in value:
-            body: dict[str, Any] = value["body"]
-            return body
-        calculation = _calculation(
-            operation, result, value, calculation_id or _calculation_id(operation, fields, request_id)
-        )
-        response = {"success": True, "message": value.get("message", ""), "calculation_result": calculation}
+        made = result.unwrap()
+        if isinstance(made, Page):
+            return dict(made.body)
+        identity = calculation_id or _calculation_id(operation, request, request_id)
+        calculation = _calculation(operation, made, identity, result.timings_ms)
+        response = {"success": True, "message": made.message, "calculation_result": calculation}
         if operation.result is ModelAnswer:
-            response["model_id"] = fields.get("model_id")
-            response["model_version"] = value.get("model_version")
-        if value.get("event", True):
-            await self._publish(operation, fields, calculation, priority, value.get("tables", ()))
+            response["model_id"] = _model_of(request)
+            response["model_version"] = made.model_version
+        if made.event:
+            await self._publish(operation, request, calculation, priority, made.tables)
         timings = calculation["timings_ms"]
         stages = {name: timings[name] / 1e3 for name in ("dispatch", "publish") if name in timings}
-        self.meter.answered(operation.name, str(calculation["hardware_used"]), **stages)
+        self.meter.answered(operation.name, made.device.value, **stages)
         return response
 
     async def _publish(
         self,
         operation: Operation,
-        fields: Mapping[str, Any],
+        request: Request,
         calculation: dict[str, Any],
         priority: Priority,
         tables: Sequence[bytes],
@@ -184,7 +183,7 @@ class Face:
         if not connected:
             calculation["messagebus_queued"] = True
         try:
-            await self._outbox.put(events_of(operation, fields, calculation, priority, tables))
+            await self._outbox.put(events_of(operation, request, calculation, priority, tables))
         except OutboxError:
             calculation["messagebus_published"] = False
             calculation.pop("messagebus_queued", None)
@@ -204,7 +203,7 @@ class Face:
 
 def events_of(
     operation: Operation,
-    fields: Mapping[str, Any],
+    request: Request,
     calculation: Mapping[str, Any],
     priority: Priority,
     tables: Sequence[bytes] = (),
@@ -214,14 +213,13 @@ def events_of(
     Tables of values, Arrow IPC streams, go out on the same subject before the event that announces them: who has the
     event has them all.
     """
-    portfolio = fields.get("portfolio_id")
-    data: dict[str, Any] = {**calculation, "model_id": fields.get("model_id")}
-    if "portfolio_id" in fields:
-        data["portfolio_id"] = portfolio or DEFAULT_PORTFOLIO
+    data: dict[str, Any] = {**calculation, "model_id": _model_of(request)}
+    if hasattr(request, "portfolio_id"):
+        data["portfolio_id"] = request.portfolio_id or DEFAULT_PORTFOLIO
     out = []
     body: bytes | None = None
     for template in operation.events:
-        subject = _fill(template, operation, fields) if "{" in template else template
+        subject = _filled(template, _tokens(template, operation, request)) if "{" in template else template
         identity = _event_id(calculation, subject)
         out += [
             event(
@@ -249,49 +247,53 @@ def _event_id(calculation: Mapping[str, Any], what: str) -> str:
     return hashlib.blake2b(f"{calculation['calculation_id']}:{what}".encode(), digest_size=16).hexdigest()
 
 
-def _fill(template: str, operation: Operation, fields: Mapping[str, Any]) -> str:
-    """Put the request's own names into an event subject, each as one token."""
-    return _filled(
-        template,
-        fields.get("portfolio_id") or DEFAULT_PORTFOLIO,
-        fields.get("model_id") or "",
-        fields.get("symbol") or "",
-        operation.factor_type,
+def _tokens(template: str, operation: Operation, request: Request) -> tuple[str, ...]:
+    """Give the names that stand in an event subject: fields of the request, or the factor type."""
+    return tuple(
+        operation.factor_type
+        if name == "factor_type"
+        else str(getattr(request, name) or (DEFAULT_PORTFOLIO if name == "portfolio_id" else ""))
+        for name in fields_in(template)
     )
 
 
+@lru_cache(maxsize=256)
+def fields_in(template: str) -> tuple[str, ...]:
+    """List the names in braces of an event subject."""
+    return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name)
+
+
 @lru_cache(maxsize=4096)
-def _filled(template: str, portfolio_id: str, model_id: str, symbol: str, factor_type: str) -> str:
-    names = {"portfolio_id": portfolio_id, "model_id": model_id, "symbol": symbol, "factor_type": factor_type}
-    return template.format_map({name: token(text) for name, text in names.items() if f"{{{name}}}" in template})
+def _filled(template: str, names: tuple[str, ...]) -> str:
+    return template.format_map(dict(zip(fields_in(template), map(token, names), strict=True)))
 
 
 def _calculation(
-    operation: Operation, result: WorkResult, value: Mapping[str, Any], calculation_id: str
+    operation: Operation, made: Calculation, calculation_id: str, timings_ms: Mapping[str, float]
 ) -> dict[str, Any]:
-    timings = dict(result.timings_ms)
-    values = "factor_exposures" if operation.name == "factor_exposures" else "factor_values"
-    calculation: dict[str, Any] = {
+    return {
         "calculation_id": calculation_id,
         "factor_type": operation.factor_type,
-        values: value.get("values"),
-        "calculation_time_ms": timings.get("compute", 0.0),
-        "hardware_used": value.get("hardware_used") or result.device,
-        "confidence_score": value.get("confidence_score"),
-        "model_version": value.get("model_version"),
+        operation.values: made.values,
+        "calculation_time_ms": timings_ms.get("compute", 0.0),
+        "hardware_used": made.device,
+        "confidence_score": made.confidence_score,
+        "model_version": made.model_version,
         "messagebus_published": False,
-        "timings_ms": timings,
+        "timings_ms": dict(timings_ms),
+        **made.details,
     }
-    extra = value.get("extra")
-    if extra:
-        calculation.update(extra)
-    return calculation
 
 
-def _calculation_id(operation: Operation, fields: Mapping[str, Any], request_id: str | None) -> str:
+def _model_of(request: Request) -> str | None:
+    model_id: str | None = getattr(request, "model_id", None)
+    return model_id
+
+
+def _calculation_id(operation: Operation, request: Request, request_id: str | None) -> str:
     """Give a repeated write the id that it had, so that its event is not sent twice."""
-    if operation.access == "write" and request_id:
-        text = f"{operation.name}:{fields.get('model_id')}:{request_id}"
+    if operation.writes and request_id:
+        text = f"{operation.name}:{getattr(request, operation.written)}:{request_id}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     return new_id()
 

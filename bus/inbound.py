@@ -280,4 +280,4 @@ def _written_model(msg: Msg) -> str | None:
         operation, _ = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
     except UnknownOperation:
         return None
-    return None if operation.access == "read" else _model_of(msg)
+    return _model_of(msg) if operation.writes else None

@@ -8,11 +8,12 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from clients.calls import Call
-from clients.surface import ANYHOW, How, Surface, as_object, wait_s
+from clients.methods import Surface
+from clients.surface import ANYHOW, How, as_object, wait_s
 from contracts.errors import DeadlineExceeded, EngineError, InternalError, Unavailable, WrongEngine
 from contracts.frames import ARROW_STREAM
 from contracts.identity import ENGINE_HEADER
+from contracts.operations import Operation
 from contracts.results import ModelAnswer
 
 TIMEOUT_HEADER = "x-request-timeout-seconds"
@@ -55,19 +56,19 @@ class HttpEngine(Surface):
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
-    async def send(self, call: Call, body: dict[str, Any], how: How) -> dict[str, Any]:
+    async def send(self, operation: Operation, body: dict[str, Any], how: How) -> dict[str, Any]:
         """Send a request and give the answer as it came; raises the `EngineError` that the engine answered with."""
         if how.priority is not None:
             body = {**body, "messagebus_priority": how.priority}
-        path = call.path
+        method, path = operation.routes[0].method, operation.routes[0].path
         for name in [name for name in body if f"{{{name}}}" in path]:
             path = path.replace(f"{{{name}}}", quote(str(body[name]), safe=""))
             body = {key: value for key, value in body.items() if key != name}
-        if call.method in ("GET", "DELETE"):
-            return as_object(await self._request(call.method, path, how, params=body))
+        if method in ("GET", "DELETE"):
+            return as_object(await self._request(method, path, how, params=body))
         content = orjson.dumps(body)
         return as_object(
-            await self._request(call.method, path, how, content=content, headers={"content-type": "application/json"})
+            await self._request(method, path, how, content=content, headers={"content-type": "application/json"})
         )
 
     async def put_data(

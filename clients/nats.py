@@ -16,10 +16,11 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.errors import NoStreamResponseError
 
-from clients.calls import CALLS, Call, body_of
-from clients.surface import ANYHOW, How, Surface, wait_s
+from clients.methods import Surface
+from clients.surface import ANYHOW, How, body_of, wait_s
 from contracts.access import NatsAccess, read_access
 from contracts.errors import DeadlineExceeded, EngineError, InvalidInput, Unavailable, UnknownOperation
+from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.work import new_id
 
@@ -88,7 +89,7 @@ class NatsEngine(Surface):
             raise Unavailable("the client is not connected; use it with `async with`")
         return self._nc
 
-    async def send(self, call: Call, body: dict[str, Any], how: How) -> dict[str, Any]:
+    async def send(self, operation: Operation, body: dict[str, Any], how: How) -> dict[str, Any]:
         """Send a request and give the answer as it came.
 
         Raises
@@ -100,16 +101,15 @@ class NatsEngine(Surface):
         EngineError
             What the engine answered with.
         """
-        if not call.subject:
-            raise UnknownOperation(f"{call.name} is reached over HTTP only ({call.method} {call.path})")
+        subject = _subject(operation)
         try:
             reply = await self.connection.request(
-                call.subject, orjson.dumps(body), timeout=wait_s(how), headers=_headers(how)
+                subject, orjson.dumps(body), timeout=wait_s(how), headers=_headers(how)
             )
         except NoRespondersError:
-            raise Unavailable(f"no factor engine answers {call.subject}", retry_after_s=1.0) from None
+            raise Unavailable(f"no factor engine answers {subject}", retry_after_s=1.0) from None
         except TimeoutError:
-            raise DeadlineExceeded(f"no reply to {call.name} within {wait_s(how):g} s") from None
+            raise DeadlineExceeded(f"no reply to {operation.name} within {wait_s(how):g} s") from None
         except NatsError as error:
             raise Unavailable(f"NATS: {error}", retry_after_s=1.0) from None
         answer: dict[str, Any] = orjson.loads(reply.data)
@@ -127,14 +127,12 @@ class NatsEngine(Surface):
         Unavailable
             The stream did not take it (full, or the server is away); nothing was sent.
         """
-        call = CALLS[name]
-        if not call.subject:
-            raise UnknownOperation(f"{name} has no subject")
+        subject = _subject(OPERATIONS[name])
         identity = how.request_id or request.request_id or new_id()
         headers = {**(_headers(how) or {}), "Nats-Msg-Id": identity, "factor-request-id": identity}
         try:
             await self.connection.jetstream().publish(
-                DURABLE_PREFIX + call.subject, orjson.dumps(body_of(request)), headers=headers
+                DURABLE_PREFIX + subject, orjson.dumps(body_of(request)), headers=headers
             )
         except NoStreamResponseError:
             raise Unavailable("no stream keeps requests; was the engine ever started here?") from None
@@ -161,6 +159,13 @@ class NatsEngine(Surface):
             yield _decoded(queue)
         finally:
             await subscription.unsubscribe()
+
+
+def _subject(operation: Operation) -> str:
+    if not operation.subjects:
+        route = operation.routes[0]
+        raise UnknownOperation(f"{operation.name} is reached over HTTP only ({route.method} {route.path})")
+    return operation.subjects[0]
 
 
 async def _decoded(queue: asyncio.Queue[Msg]) -> AsyncIterator[Received]:

@@ -1,4 +1,4 @@
-"""What travels between a face, the router and a workload actor: small, picklable, no pydantic on the hot path."""
+"""What travels between a face, the router and a workload actor: small and picklable."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import enum
 import os
 import random
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contracts.errors import EngineError, InvalidInput
+
+if TYPE_CHECKING:
+    from contracts.answers import Answer
+    from contracts.requests import Request
 
 
 class Priority(enum.IntEnum):
@@ -58,13 +62,13 @@ class State(enum.StrEnum):
 class WorkItem(NamedTuple):
     """One request on its way to an actor.
 
-    `payload` is the dumped request model: JSON-able values, frames as Arrow IPC stream bytes.
+    `request` is the validated request model, on both sides; its frames are Arrow IPC stream bytes.
     `deadline` is wall-clock seconds since the epoch, `sent_at` likewise.
     """
 
     request_id: str
     operation: str
-    payload: dict[str, Any]
+    request: Request
     priority: int
     deadline: float
     sent_at: float
@@ -75,16 +79,16 @@ class WorkItem(NamedTuple):
 
 
 class WorkResult(NamedTuple):
-    """What came of one item: a value or a problem document, the device that ran, and milliseconds per stage."""
+    """What came of one item: an answer or a problem document, the device that ran, and milliseconds per stage."""
 
     request_id: str
-    value: dict[str, Any] | None
+    value: Answer | None
     problem: dict[str, Any] | None
     device: str
     timings_ms: dict[str, float]
 
-    def unwrap(self) -> dict[str, Any]:
-        """Give the value, or raise the error that the problem describes."""
+    def unwrap(self) -> Answer:
+        """Give the answer, or raise the error that the problem describes."""
         if self.problem is not None:
             raise EngineError.from_problem(self.problem)
         assert self.value is not None
@@ -104,7 +108,7 @@ def new_id() -> str:
 
 def work_item(
     operation: str,
-    payload: dict[str, Any],
+    request: Request,
     *,
     priority: Priority = Priority.NORMAL,
     timeout_s: float = 5.0,
@@ -112,4 +116,4 @@ def work_item(
 ) -> WorkItem:
     """Make an item that is sent now and must be answered within `timeout_s` seconds."""
     now = time.time()
-    return WorkItem(request_id or new_id(), operation, payload, int(priority), now + timeout_s, now)
+    return WorkItem(request_id or new_id(), operation, request, int(priority), now + timeout_s, now)

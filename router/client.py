@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 from contracts.backoff import backoff_s
 from contracts.errors import DeadlineExceeded, QueueFull, Unavailable, UnknownOperation, first_line
 from contracts.operations import OPERATIONS
+from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority, State, WorkItem, WorkResult, new_id
 from router.link import ActorGone, Links
@@ -93,7 +94,7 @@ class RouterClient:
     async def call(
         self,
         operation: str,
-        payload: dict[str, Any],
+        request: Request,
         *,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
@@ -105,8 +106,8 @@ class RouterClient:
         ----------
         operation
             Its name in the operation table.
-        payload
-            The dumped request.
+        request
+            The request, validated.
         priority
             Overtakes lower ones in queues.
         timeout_s
@@ -117,7 +118,7 @@ class RouterClient:
         Returns
         -------
         WorkResult
-            A value, or the problem that the computation met (`unwrap` raises it).
+            An answer, or the problem that the computation met (`unwrap` raises it).
 
         Raises
         ------
@@ -129,8 +130,8 @@ class RouterClient:
             raise UnknownOperation(f"there is no operation {operation!r}")
         now = time.time()
         deadline = now + (row.timeout_s if timeout_s is None else timeout_s)
-        item = WorkItem(request_id or new_id(), operation, payload, int(priority), deadline, now)
-        if row.access == "read":
+        item = WorkItem(request_id or new_id(), operation, request, int(priority), deadline, now)
+        if not row.writes:
             route = self.table.routes.get(row.workload.value)
             if route is not None and route.direct:
                 try:
@@ -141,8 +142,9 @@ class RouterClient:
             return _timed(await self._dispatch(item), now)
         # The store makes the write idempotent by this id. Ray may start the calls of an asyncio actor in another order
         # than they were sent in, so the next write of a model leaves when the one before it is answered.
-        item = item._replace(payload={**payload, "request_id": item.request_id})
-        async with self._order.of(str(payload.get("model_id")), item.remaining_s()):
+        if request.request_id != item.request_id:
+            item = item._replace(request=request.model_copy(update={"request_id": item.request_id}))
+        async with self._order.of(str(getattr(request, row.written)), item.remaining_s()):
             return _timed(await self._dispatch(item), now)
 
     async def _dispatch(self, item: WorkItem) -> WorkResult:

@@ -121,9 +121,9 @@ class Router:
         if row is None:
             return _refusal(item, UnknownOperation(f"there is no operation {item.operation!r}"))
         try:
-            if row.access == "read":
+            if not row.writes:
                 return await self._insist(row, item)
-            async with self._order.of(str(item.payload.get("model_id")), _patience(item)):
+            async with self._order.of(str(getattr(item.request, row.written)), _patience(item)):
                 return await self._insist(row, item)
         except EngineError as error:
             return _refusal(item, error)

@@ -1,7 +1,8 @@
 """Items, results and the route table as bytes.
 
 Ray passes bytes as they are, while it serialises other arguments and results with cloudpickle: one call with one item
-takes about a fifth less time this way. Between our own processes pickle is as trusted as Ray itself, which uses it.
+takes about a fifth less time this way. A request arrives as its model, an answer as its dataclass. Between our own
+processes pickle is as trusted as Ray itself, which uses it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ PROTOCOL = 5
 
 
 def pack_items(items: Sequence[WorkItem]) -> bytes:
-    """Pack items; as plain tuples, which pickle writes without naming their class for each."""
-    return pickle.dumps([tuple(item) for item in items], PROTOCOL)
+    """Pack items; as plain tuples and fields, which pickle writes without asking each how it wants to be written."""
+    flat = [
+        (request_id, operation, type(request), request.__dict__, priority, deadline, sent_at)
+        for request_id, operation, request, priority, deadline, sent_at in items
+    ]
+    return pickle.dumps(flat, PROTOCOL)
 
 
 def unpack_items(packed: bytes) -> list[WorkItem]:
     """Unpack what `pack_items` packed."""
-    return [WorkItem._make(fields) for fields in pickle.loads(packed)]  # noqa: S301  (from our own process)
+    return [
+        WorkItem(request_id, operation, kind.arrived(fields), priority, deadline, sent_at)
+        for request_id, operation, kind, fields, priority, deadline, sent_at in pickle.loads(packed)  # noqa: S301  (ours)
+    ]
 
 
 def pack_results(results: Sequence[WorkResult]) -> bytes:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # the fixture modules, and the workloads that tests run inside Ray actors
+sys.path.insert(0, str(HERE))  # the fixture modules
+sys.path.append(str(HERE / "actors"))  # the workloads that tests run inside Ray actors, and what they are asked
 
 from left_behind import MARK, end_all, processes_of  # noqa: E402
 

@@ -13,6 +13,7 @@ import nats
 import pytest
 
 from bus.bridge import Bridge
+from contracts.answers import Calculation
 from contracts.settings import Settings
 from contracts.work import WorkResult
 from engine.nats_server import NatsServer
@@ -45,21 +46,15 @@ class ClientDouble:
         self.table = SimpleNamespace(default_model="main", bus=SimpleNamespace(connected=False, since=0.0))
         self.calls = []
         self.reported = []
-        self._compute = compute or (lambda operation, payload: {"market": 1.0})
+        self._compute = compute or (lambda operation, request: {"market": 1.0})
 
-    async def call(self, operation, payload, *, priority, timeout_s=None, request_id=None):
-        self.calls.append(SimpleNamespace(operation=operation, payload=payload, priority=priority,
+    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None):
+        self.calls.append(SimpleNamespace(operation=operation, request=request, priority=priority,
                                           timeout_s=timeout_s, request_id=request_id))  # fmt: skip
         began = time.perf_counter()
-        made = self._compute(operation, payload)
+        made = self._compute(operation, request)
         values = await made if asyncio.iscoroutine(made) else made
-        value = {
-            "values": values,
-            "message": f"{operation} done",
-            "confidence_score": 0.9,
-            "model_version": 3,
-            "hardware_used": "cpu",
-        }
+        value = Calculation(values, f"{operation} done", 0.9, 3)
         stages = {"queue": 0.0, "compute": (time.perf_counter() - began) * 1e3}
         return WorkResult(request_id or "r", value, None, "cpu", stages)
 

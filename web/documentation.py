@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from contracts.examples import SYMBOLS
 from contracts.operations import OPERATIONS
-from web.examples import SYMBOLS
 from web.openapi import document
 from web.problems import json_response
 from web.service import ROUTES

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from contracts import frames
+from contracts.examples import SYMBOLS, with_names
 from contracts.operations import OPERATIONS, Operation, Route, Workload
 from contracts.results import PlainAnswer, Problem
-from web.examples import SYMBOLS, examples, path_examples
 from web.payload import TIMEOUT_HEADER
 from web.problems import PROBLEM_JSON
 
@@ -47,6 +47,7 @@ class ServiceRoute:
     summary: str
     media: str = "application/json"
     request: type[BaseModel] | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
 
 
 def document(service_routes: Iterable[ServiceRoute], symbols: Sequence[str] = SYMBOLS) -> dict[str, Any]:
@@ -61,15 +62,15 @@ def document(service_routes: Iterable[ServiceRoute], symbols: Sequence[str] = SY
     """
     service = list(service_routes)
     schemas = _Schemas(service)
-    shown = _Examples(symbols)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS.values():
         for number, route in enumerate(operation.routes):
+            shown = with_names(operation.example, symbols)
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(
                 operation, route, number, schemas, shown
             )
     for row in service:
-        paths.setdefault(row.path, {})[row.method.lower()] = _service(row, shown)
+        paths.setdefault(row.path, {})[row.method.lower()] = _service(row)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -81,14 +82,6 @@ def document(service_routes: Iterable[ServiceRoute], symbols: Sequence[str] = SY
         "paths": paths,
         "components": {"schemas": schemas.definitions},
     }
-
-
-class _Examples:
-    """What the interactive documentation fills in."""
-
-    def __init__(self, symbols: Sequence[str]) -> None:
-        self.bodies = examples(symbols)
-        self.path = path_examples(symbols)
 
 
 class _Schemas:
@@ -123,7 +116,9 @@ class _Schemas:
         return {"$ref": REF.format(model=made)}
 
 
-def _operation(operation: Operation, route: Route, number: int, schemas: _Schemas, shown: _Examples) -> dict[str, Any]:
+def _operation(
+    operation: Operation, route: Route, number: int, schemas: _Schemas, shown: Mapping[str, Any]
+) -> dict[str, Any]:
     path_fields = set(_PATH_FIELD.findall(route.path))
     fields = schemas.fields(operation)
     parameters: list[dict[str, Any]] = [
@@ -132,20 +127,21 @@ def _operation(operation: Operation, route: Route, number: int, schemas: _Schema
             "in": "path",
             "required": True,
             "schema": fields.pop(name, {"type": "string"}),
-            "example": shown.path[name],
+            "example": shown[name],
         }
         for name in sorted(path_fields)
     ]
     out: dict[str, Any] = {
         "operationId": operation.name if number == 0 else f"{operation.name}_{number + 1}",
-        "summary": (operation.request.__doc__ or operation.name).strip().splitlines()[0],
+        "summary": operation.summary,
         "description": f"Answered by `{operation.workload}`, lane {operation.lane}, within {operation.timeout_s:g} s.",
         "tags": [str(operation.workload)],
     }
     if route.method == "POST":
         schema = schemas.body(operation, path_fields)
         required = bool(_resolve(schema, schemas).get("required"))
-        body = {"schema": schema, "example": shown.bodies[operation.name]}
+        given = {name: value for name, value in shown.items() if name not in path_fields}
+        body = {"schema": schema, "example": given}
         out["requestBody"] = {"required": required, "content": {"application/json": body}}
     else:
         parameters += _query(fields, skip={"feature_data"} if route.method == "PUT" else set())
@@ -193,7 +189,7 @@ def _responses(media: str, schema: dict[str, Any]) -> dict[str, Any]:
     return out | {code: {"description": text, "content": problem} for code, text in PROBLEMS.items()}
 
 
-def _service(row: ServiceRoute, shown: _Examples) -> dict[str, Any]:
+def _service(row: ServiceRoute) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object"} if row.media == "application/json" else {"type": "string"}
     if row.request is not None:
         schema = {"$ref": REF.format(model="PlainAnswer")}
@@ -204,6 +200,6 @@ def _service(row: ServiceRoute, shown: _Examples) -> dict[str, Any]:
         "responses": _responses(row.media, schema),
     }
     if row.request is not None:
-        body = {"schema": {"$ref": REF.format(model=row.request.__name__)}, "example": shown.bodies[row.name]}
+        body = {"schema": {"$ref": REF.format(model=row.request.__name__)}, "example": dict(row.example)}
         out["requestBody"] = {"required": False, "content": {"application/json": body}}
     return out

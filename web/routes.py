@@ -42,11 +42,10 @@ def uploads(settings: Settings) -> Any:
 
 def _handler(operation: Operation, services: Services) -> Any:
     query = QueryReader(operation)
-    is_bulk = operation.name == "put_data"
     with_body = {route.path for route in operation.routes if route.method == "POST"}
 
     async def handle(request: Request) -> Response:
-        if is_bulk:
+        if operation.bulk:
             return await _bulk(request, operation, services, query)
         body: Any = {}
         if with_body:

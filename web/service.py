@@ -44,6 +44,7 @@ ROUTES = (
         "test_broadcast",
         "Publish a test event and say what became of it.",
         request=TestBroadcast,
+        example={"message": "hello"},
     ),
 )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from actors.reading.slices import by_name
 from contracts.errors import InvalidInput
+from contracts.requests import CrossSectionForms
 from factors.library.definitions.scores import CrossSection, cross_section
 from store import Version
 
@@ -69,10 +70,10 @@ class LibraryDay:
             raise InvalidInput(f"the model has no {asked}; it has {has}", field="neutralise_by")
         return asked
 
-    def forms(self, request: Mapping[str, Any]) -> CrossSection:
+    def forms(self, request: CrossSectionForms) -> CrossSection:
         """Make every form of the cross-sections, as the request wants them; the last ones made are kept."""
-        level = self.level(request["neutralise_by"])
-        key = (request["winsor_deviations"], level)
+        level = self.level(request.neutralise_by)
+        key = (request.winsor_deviations, level)
         with self._making:  # both lanes of the actor ask
             found = self._forms.get(key)
             if found is None:
@@ -82,21 +83,23 @@ class LibraryDay:
                     self._forms.popitem(last=False)
             return found
 
-    def of_symbol(self, request: Mapping[str, Any], ids: Sequence[str], column: int) -> dict[str, Any]:
-        """Give a name's value of each factor, and its place in the cross-section in every form."""
+    def of_symbol(
+        self, request: CrossSectionForms, ids: Sequence[str], column: int
+    ) -> tuple[dict[str, float | None], dict[str, Any]]:
+        """Give a name's value of each factor; and its place in the cross-section in every form, and the note."""
         rows = np.array([self.position[name] for name in ids], dtype=np.intp)
         forms = self.forms(request)
-        extra = {form: by_name(ids, getattr(forms, form)[rows, column]) for form in FORMS[1:]}
-        return {"values": by_name(ids, self.values[rows, column]), "extra": {**extra, **self.note(request, rows, ids)}}
+        places = {form: by_name(ids, getattr(forms, form)[rows, column]) for form in FORMS[1:]}
+        return by_name(ids, self.values[rows, column]), {**places, **self.note(request, rows, ids)}
 
-    def note(self, request: Mapping[str, Any], rows: NDArray[np.intp], ids: Sequence[str]) -> dict[str, Any]:
+    def note(self, request: CrossSectionForms, rows: NDArray[np.intp], ids: Sequence[str]) -> dict[str, Any]:
         """Say of which date the forms are, and how they were made."""
         forms = self.forms(request)
         limits = np.stack([forms.lower[rows], forms.upper[rows]], axis=1)
         return {
             "date": str(self.date),
-            "neutralised_by": self.level(request["neutralise_by"]),
-            "winsor_deviations": request["winsor_deviations"],
+            "neutralised_by": self.level(request.neutralise_by),
+            "winsor_deviations": request.winsor_deviations,
             "winsor_limits": {
                 name: [None if bound != bound else bound for bound in pair]
                 for name, pair in zip(ids, limits.tolist(), strict=True)

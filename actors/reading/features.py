@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from contracts.errors import InvalidInput
 from contracts.frames import decode
+from contracts.requests import AppendDay, CreateModel
 from factors.errors import FactorError
 from factors.panel.intake import Intake
 from factors.panel.panel import Panel
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 DEFAULT_COLUMNS = {"symbol_col": "symbol", "date_col": "date", "mkt_cap_col": "market_cap"}
 
 
-def intake_of(request: dict[str, Any], intake: Intake) -> Intake:
+def intake_of(request: CreateModel | AppendDay, intake: Intake) -> Intake:
     """Give how the request's table is read: the names of columns that it gives go before those of the settings."""
-    given = {key: request.get(key, default) for key, default in DEFAULT_COLUMNS.items()}
+    given = {key: getattr(request, key, default) for key, default in DEFAULT_COLUMNS.items()}
     return intake.called(**{key: name for key, name in given.items() if name != DEFAULT_COLUMNS[key]})
 
 
-def features_panel(request: dict[str, Any], intake: Intake, sectors: tuple[str, ...] = ()) -> Panel:
+def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tuple[str, ...] = ()) -> Panel:
     """Read `feature_data` of a create or append request.
 
     Parameters
@@ -39,12 +40,11 @@ def features_panel(request: dict[str, Any], intake: Intake, sectors: tuple[str, 
     InvalidInput
         Names the column and the rows.
     """
-    frame = decode(request["feature_data"])
+    frame = decode(request.feature_data)
     usual = {key: default for key, default in DEFAULT_COLUMNS.items() if getattr(intake, key) not in frame.columns}
     intake = intake.called(**{key: default for key, default in usual.items() if default in frame.columns})
-    encodings = request.get("sector_encodings")
-    if isinstance(encodings, bytes):
-        frame, encodings = _joined(frame, decode(encodings), intake)
+    given = request.sector_encodings if isinstance(request, CreateModel) else None
+    frame, encodings = _joined(frame, decode(given), intake) if isinstance(given, bytes) else (frame, given)
     if encodings is not None:
         missing = [name for name in encodings if name not in frame.columns]
         if missing:

@@ -11,11 +11,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from actors.runtime.memory import give_back
 from actors.runtime.meter import Meter
-from actors.runtime.queue import Answer, LaneQueue
+from actors.runtime.queue import LaneQueue, Outcome
 from contracts.errors import (
     DateOutsideModel,
     EngineError,
@@ -24,6 +24,7 @@ from contracts.errors import (
     UnknownOperation,
     UnknownSymbol,
 )
+from contracts.requests import Request
 from contracts.settings import settings
 from contracts.unexpected import unexpected
 from contracts.work import Lane, State, WorkItem, WorkResult
@@ -35,7 +36,7 @@ DISK_RETRY_S = 30.0
 CONCURRENCY_GROUPS = {"light": LIGHT_THREADS, "heavy": HEAVY_THREADS, "control": 2}
 """Threads of the actor. Those of a lane bound the calls whose items are ordered by priority here; more wait in Ray."""
 
-Method = Callable[[list[dict[str, Any]]], Sequence[Answer]]
+B = TypeVar("B", bound=Callable[..., Sequence[Outcome]])
 
 # Errors of the mathematics that mean more than "invalid input" to a caller.
 _KINDS: dict[str, type[EngineError]] = {"unknown_symbol": UnknownSymbol, "unknown_date": DateOutsideModel}
@@ -61,13 +62,22 @@ def engine_error(error: Exception) -> EngineError:
     return unexpected(error, _log)
 
 
+def batched(method: B) -> B:
+    """Mark an operation's method as ``(requests) -> answers``, for what is cheaper done for many at once.
+
+    Each answer is a `Calculation`, a `Page` or an `EngineError`. When the method raises, it is called with each request
+    alone, so that an exception fails only what causes it.
+    """
+    method.batched = True  # type: ignore[attr-defined]
+    return method
+
+
 class WorkloadActor:
     """An actor that answers the operations of one workload.
 
-    A subclass has one public method per operation, named as in the operation table, ``(batch) -> answers``: `batch` is
-    a list of request payloads; each answer is a dictionary (``values``, ``message``, ``confidence_score``,
-    ``model_version``, ``hardware_used``, ``extra``; or ``body``) or an `EngineError`. An exception fails only the items
-    that cause it: when a batch raises, its items are computed one by one. The two lanes run at the same time.
+    A subclass has one public method per operation, named as in the operation table, ``(request) -> answer``: the
+    operation's request model and a `Calculation` or a `Page`; what it raises is told to the caller. `batched` marks a
+    method that takes many requests at once. The two lanes run at the same time.
 
     Slow loading belongs into `prepare`, which runs behind the constructor; the actor is READY after it.
     """
@@ -153,8 +163,8 @@ class WorkloadActor:
         """Give what a workload wants to add to its statistics, such as models in its cache. Overridden by workloads."""
         return {}
 
-    def _compute(self, operation: str, items: list[WorkItem]) -> Sequence[Answer]:
-        """Call the operation's method with a batch; on an exception call it once per item."""
+    def _compute(self, operation: str, items: list[WorkItem]) -> Sequence[Outcome]:
+        """Call the operation's method with each request, or with all of them where it is `batched`."""
         not_ready = self._await_ready(max(item.deadline for item in items))
         if not_ready is not None:
             return [not_ready] * len(items)
@@ -162,24 +172,20 @@ class WorkloadActor:
         if method is None:
             unknown = UnknownOperation(f"{operation} is no operation of {type(self).__name__}")
             return [unknown] * len(items)
+        if not getattr(method, "batched", False):
+            return [_alone(method, item.request) for item in items]
         if len(items) > 1:
             with contextlib.suppress(Exception):  # the items that cause it show themselves alone
-                return method([item.payload for item in items])
-        return [self._alone(method, item.payload) for item in items]
+                answers: Sequence[Outcome] = method([item.request for item in items])
+                return answers
+        return [_alone(lambda request: method([request])[0], item.request) for item in items]
 
-    def _method(self, operation: str) -> Method | None:
+    def _method(self, operation: str) -> Callable[[Any], Any] | None:
         """Find the operation's method; what the base class has is no operation."""
         if operation.startswith("_") or hasattr(WorkloadActor, operation):
             return None
         found = getattr(self, operation, None)
         return found if callable(found) else None
-
-    @staticmethod
-    def _alone(method: Method, payload: dict[str, Any]) -> Answer:
-        try:
-            return method([payload])[0]
-        except Exception as error:  # noqa: BLE001  (mapped, logged and answered)
-            return engine_error(error)
 
     def _await_ready(self, deadline: float) -> EngineError | None:
         if not self._ready.is_set():
@@ -190,3 +196,10 @@ class WorkloadActor:
         if self._state is State.STARTING:
             return Unavailable(f"{name} is still starting", retry_after_s=1.0)
         return Unavailable(f"{name} could not start: {self._reason}", retry_after_s=self.settings.actor_ready_timeout_s)
+
+
+def _alone(method: Callable[[Any], Outcome], request: Request) -> Outcome:
+    try:
+        return method(request)
+    except Exception as error:  # noqa: BLE001  (mapped, logged and answered)
+        return engine_error(error)

@@ -13,14 +13,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from actors.runtime.meter import Meter
+from contracts.answers import Answer, Calculation
 from contracts.errors import DeadlineExceeded, EngineError, InternalError, QueueFull
 from contracts.work import Device, WorkItem, WorkResult
 
-Answer = dict[str, Any] | EngineError
-Compute = Callable[[str, list[WorkItem]], Sequence[Answer]]
+Outcome = Answer | EngineError
+Compute = Callable[[str, list[WorkItem]], Sequence[Outcome]]
 LEAST_RETRY_S = 0.05
 CPU = Device.CPU.value
 
@@ -144,7 +144,7 @@ class LaneQueue:
     def _refuse(self, item: WorkItem, ticket: _Ticket, index: int) -> None:
         retry = round(max(LEAST_RETRY_S, self._backlog_s), 3)
         error = QueueFull(f"{self._waiting} requests are waiting; ask again in {retry} s", retry_after_s=retry)
-        self._settle(ticket, index, item, error, CPU, 0.0, 0.0)
+        self._settle(ticket, index, item, error, 0.0, 0.0)
 
     def _wait(self, ticket: _Ticket, wake: threading.Event, deadline: float) -> bool:
         """Wait until the ticket is answered or made combiner (True); past its last deadline, answer it with that."""
@@ -213,7 +213,7 @@ class LaneQueue:
     def _expire(self, entry: _Entry) -> None:
         waited = time.perf_counter() - entry.arrived
         error = DeadlineExceeded(f"the deadline passed after {waited:.3f} s in the queue")
-        self._settle(entry.ticket, entry.index, entry.item, error, CPU, waited, 0.0)
+        self._settle(entry.ticket, entry.index, entry.item, error, waited, 0.0)
 
     def _run(self, batch: list[_Entry]) -> None:
         """Compute a batch, operation by operation, each answered as soon as it is there."""
@@ -225,7 +225,7 @@ class LaneQueue:
 
     def _run_group(self, operation: str, entries: list[_Entry]) -> None:
         began = time.perf_counter()
-        answers: Sequence[Answer] = ()
+        answers: Sequence[Outcome] = ()
         try:
             answers = self._compute(operation, [entry.item for entry in entries])
         except BaseException:  # noqa: BLE001  whatever ends the computation, everybody who waits gets an answer
@@ -237,23 +237,31 @@ class LaneQueue:
         self._meter.learn(operation, took, len(entries))
         with self._mutex:
             for entry, answer in zip(entries, answers, strict=True):
-                device = CPU if isinstance(answer, EngineError) else str(answer.get("hardware_used", CPU))
-                self._settle(entry.ticket, entry.index, entry.item, answer, device, began - entry.arrived, took)
+                self._settle(entry.ticket, entry.index, entry.item, answer, began - entry.arrived, took)
 
     def _settle(
-        self, ticket: _Ticket, index: int, item: WorkItem, answer: Answer, device: str, queue_s: float, compute_s: float
+        self,
+        ticket: _Ticket,
+        index: int,
+        item: WorkItem,
+        outcome: Outcome,
+        queue_s: float,
+        compute_s: float,
     ) -> None:
         """Write an item's result and wake its thread when it was the last; called with the mutex held."""
         stages = {"queue": queue_s, "compute": compute_s}
-        if isinstance(answer, EngineError):
-            self._meter.failed(item.operation, answer.code, **stages)
-            value, problem = None, answer.to_problem(item.request_id)
+        device = CPU
+        if isinstance(outcome, EngineError):
+            self._meter.failed(item.operation, outcome.code, **stages)
+            value, problem = None, outcome.to_problem(item.request_id)
         else:
-            # What a method timed apart, such as a durable write, is no computation.
-            apart = answer.pop("stages_s", {})
-            stages |= {"compute": max(compute_s - sum(apart.values()), 0.0), **apart}
+            if isinstance(outcome, Calculation):
+                device = outcome.device.value
+                apart = outcome.stages_s
+                if apart:
+                    stages |= {"compute": max(compute_s - sum(apart.values()), 0.0), **apart}
             self._meter.answered(item.operation, device, **stages)
-            value, problem = answer, None
+            value, problem = outcome, None
         timings = {name: seconds * 1e3 for name, seconds in stages.items()}
         result = WorkResult(item.request_id, value, problem, device, timings)
         if ticket.results[index] is None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from actors.reading.confidence import confidence_score
 from actors.reading.slices import Slices
 from actors.runtime.base import WorkloadActor
-from actors.runtime.queue import Answer
+from contracts import requests as rq
+from contracts.answers import Calculation
 from contracts.errors import InvalidInput
-from contracts.work import Device
 from factors.risk.covariance import FactorCovariance
 from factors.risk.settings import FactorCovarianceSettings
 
-Batch = list[dict[str, Any]]
 TRADING_DAYS = 252
 
 
@@ -27,39 +24,35 @@ class CovarianceMatrixComputation(WorkloadActor):
         self.slices = Slices()
         FactorCovariance().fit(np.random.default_rng(0).standard_normal((60, 4)) * 0.01)
 
-    def covariance(self, batch: Batch) -> list[Answer]:
+    def covariance(self, request: rq.Covariance) -> Calculation:
         """Factor covariances, daily variance units."""
-        return [self._covariance(request) for request in batch]
-
-    def _covariance(self, request: dict[str, Any]) -> dict[str, Any]:
-        version = self.slices.head(request["model_id"])
-        meta, method = version.manifest.meta, request["method"]
+        version = self.slices.head(request.model_id)
+        meta, method = version.manifest.meta, request.method
         names = list(meta["factor_names"])
         if method == "model":
             matrix = np.asarray(version.latest("answer/factor_covariance"))
             n_days = version.manifest.n_dates
         else:
-            n_days = min(request["window_days"] or version.manifest.n_dates, version.manifest.n_dates)
+            n_days = min(request.window_days or version.manifest.n_dates, version.manifest.n_dates)
             matrix = _estimate(np.asarray(version.day("factor_returns"))[-n_days:], method)
         eigenvalues = np.linalg.eigvalsh(matrix)
-        return {
-            "values": {
+        return Calculation(
+            values={
                 "factors": names,
                 "covariance": matrix.tolist(),
                 "volatility_annual": dict(zip(names, np.sqrt(np.diag(matrix) * TRADING_DAYS).tolist(), strict=True)),
             },
-            "message": f"factor covariance of {len(names)} factors by {method} from {n_days} days",
-            "confidence_score": confidence_score(1.0, n_days, len(names)),
-            "model_version": version.manifest.version,
-            "hardware_used": Device.CPU,
-            "extra": {
+            message=f"factor covariance of {len(names)} factors by {method} from {n_days} days",
+            confidence_score=confidence_score(1.0, n_days, len(names)),
+            model_version=version.manifest.version,
+            details={
                 "method": method,
                 "n_days": n_days,
                 "units": "daily variance",
                 "smallest_eigenvalue": float(eigenvalues[0]),
                 "condition_number": float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else None,
             },
-        }
+        )
 
 
 def _estimate(factor_returns: np.ndarray, method: str) -> np.ndarray:

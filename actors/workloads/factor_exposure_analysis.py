@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from actors.reading.slices import Slice, Slices, by_name, caps_name
-from actors.runtime.base import WorkloadActor
-from actors.runtime.queue import Answer
+from actors.runtime.base import WorkloadActor, batched
+from actors.runtime.queue import Outcome
+from contracts import requests as rq
+from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, UnknownModel
 from contracts.work import Device
 from devices.choose import Choice, choose
 
-Batch = list[dict[str, Any]]
 TOLERANCE = 1e-6
 LARGEST = 10
 
@@ -36,13 +38,14 @@ class FactorExposureAnalysis(WorkloadActor):
             return {}
         return {"device_choice": self._project.reason, **self.slices.counters}
 
-    def factor_exposures(self, batch: Batch) -> list[Answer]:
+    @batched
+    def factor_exposures(self, batch: Sequence[rq.FactorExposures]) -> list[Outcome]:
         """Exposures of portfolios: ``x_p = sum_i w_pi X_i``, per unit of portfolio value."""
-        answers: list[Answer] = [{} for _ in batch]
+        answers: dict[int, Outcome] = {}
         slices: dict[tuple[str | None, Any], Slice | EngineError] = {}
         groups: dict[int, list[tuple[int, Slice, np.ndarray, np.ndarray]]] = {}
         for i, request in enumerate(batch):
-            key = (request["model_id"], request["date_requested"])
+            key = (request.model_id, request.date_requested)
             found = slices.get(key)
             if found is None:
                 found = slices[key] = self._slice(*key)
@@ -50,7 +53,7 @@ class FactorExposureAnalysis(WorkloadActor):
                 answers[i] = found
                 continue
             try:
-                columns, weights = found.holdings(request["portfolio_weights"])
+                columns, weights = found.holdings(request.portfolio_weights)
             except EngineError as error:
                 answers[i] = error
                 continue
@@ -59,7 +62,7 @@ class FactorExposureAnalysis(WorkloadActor):
             exposures = self._exposures([(columns, weights) for _, _, columns, weights in members], members[0][1])
             for (i, found, columns, weights), row in zip(members, exposures, strict=True):
                 answers[i] = self._exposure_answer(found, columns, weights, row)
-        return answers
+        return [answers[i] for i in range(len(batch))]
 
     def _slice(self, model_id: str | None, date: Any) -> Slice | EngineError:
         try:
@@ -79,43 +82,38 @@ class FactorExposureAnalysis(WorkloadActor):
         rows: list[list[float]] = self._project(matrix, np.nan_to_num(found.exposures)).tolist()
         return rows
 
-    def _exposure_answer(
-        self, found: Slice, columns: np.ndarray, weights: np.ndarray, row: list[float]
-    ) -> dict[str, Any]:
+    def _exposure_answer(self, found: Slice, columns: np.ndarray, weights: np.ndarray, row: list[float]) -> Calculation:
         coverage = found.covered_share(columns, weights)
-        extra: dict[str, Any] = {"date": found.date_text, "coverage": round(coverage, 6)}
+        details: dict[str, Any] = {"date": found.date_text, "coverage": round(coverage, 6)}
         if coverage < 1.0:
             missing = columns[(weights != 0.0) & ~found.known[columns]]
-            extra["uncovered_symbols"] = [found.symbols[i] for i in missing]
-        return {
-            "values": dict(zip(found.factor_names, row, strict=True)),
-            "message": f"exposures of {np.count_nonzero(weights)} names on {found.date_text}",
-            "confidence_score": found.confidence(coverage),
-            "model_version": found.number,
-            "hardware_used": self._project.device,
-            "extra": extra,
-        }
+            details["uncovered_symbols"] = [found.symbols[i] for i in missing]
+        return Calculation(
+            values=dict(zip(found.factor_names, row, strict=True)),
+            message=f"exposures of {np.count_nonzero(weights)} names on {found.date_text}",
+            confidence_score=found.confidence(coverage),
+            model_version=found.number,
+            device=self._project.device,
+            details=details,
+        )
 
-    def factor_features(self, batch: Batch) -> list[Answer]:
+    def factor_features(self, request: rq.FactorFeatures) -> Calculation:
         """Feature matrices: one row per symbol, one column per factor."""
-        return [self._features(request) for request in batch]
-
-    def _features(self, request: dict[str, Any]) -> dict[str, Any]:
-        found = self.slices.at(request["model_id"], request["date_requested"])
-        columns = found.chosen(request["symbols"])
+        found = self.slices.at(request.model_id, request.date_requested)
+        columns = found.chosen(request.symbols)
         coverage = float(found.known[columns].mean()) if len(columns) else 0.0
         exposures = found.exposures_of(columns)
         rows = {found.symbols[i]: by_name(found.factor_names, row) for i, row in zip(columns, exposures, strict=True)}
-        return {
-            "values": rows,
-            "message": f"{len(rows)} symbols by {len(found.factor_names)} factors on {found.date}",
-            "confidence_score": found.confidence(coverage),
-            "model_version": found.number,
-            "hardware_used": Device.CPU,
-            "extra": {"date": str(found.date), "columns": list(found.factor_names)},
-        }
+        return Calculation(
+            values=rows,
+            message=f"{len(rows)} symbols by {len(found.factor_names)} factors on {found.date}",
+            confidence_score=found.confidence(coverage),
+            model_version=found.number,
+            details={"date": str(found.date), "columns": list(found.factor_names)},
+        )
 
-    def list_models(self, batch: Batch) -> list[Answer]:
+    @batched
+    def list_models(self, batch: Sequence[rq.Empty]) -> list[Outcome]:
         """Every model at its newest version."""
         models = []
         for model_id in self.slices.store.ids():
@@ -123,14 +121,11 @@ class FactorExposureAnalysis(WorkloadActor):
                 models.append(self._status(model_id))
             except UnknownModel:  # deleted since the listing
                 continue
-        return [{"body": {"models": models, "count": len(models)}}] * len(batch)
+        return [Page({"models": models, "count": len(models)})] * len(batch)
 
-    def model_status(self, batch: Batch) -> list[Answer]:
+    def model_status(self, request: rq.ModelRef) -> Page:
         """A model at its newest version, with its largest names."""
-        return [
-            {"body": {**self._status(request["model_id"]), "largest_symbols": self._largest(request["model_id"])}}
-            for request in batch
-        ]
+        return Page({**self._status(request.model_id), "largest_symbols": self._largest(request.model_id)})
 
     def _largest(self, model_id: str) -> list[str]:
         version = self.slices.head(model_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import OrderedDict
 from typing import Any
 
@@ -17,15 +18,15 @@ from actors.reading.panels import whole_panel
 from actors.reading.slices import Slices, by_name, row_of, unknown_symbols
 from actors.runtime.base import WorkloadActor
 from actors.runtime.niceness import step_back
-from actors.runtime.queue import Answer
+from contracts import requests as rq
+from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, InvalidInput, UnknownFactor
-from contracts.work import Device, WorkItem, WorkResult
+from contracts.work import WorkItem, WorkResult
 from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import cross_section, rank_correlations
 from store import Version
 
-Batch = list[dict[str, Any]]
 REGISTERED_MOST = 500
 """Formulas of callers' own that are kept; one more is refused."""
 DAYS_KEPT = 4
@@ -71,25 +72,21 @@ class FactorLibrary(WorkloadActor):
 
     # -- definitions
 
-    def definitions(self, batch: Batch) -> list[Answer]:
+    def definitions(self, request: rq.Definitions) -> Page:
         """All definitions, and which of them the model's data can compute."""
-        return [self._definitions(request, None) for request in batch]
+        return Page(self._described(request.model_id, None))
 
-    def factor_category(self, batch: Batch) -> list[Answer]:
+    def factor_category(self, request: rq.FactorCategory) -> Page:
         """The definitions of one category; with a symbol also its values as they were computed last."""
-        return [self._category(request) for request in batch]
+        body = self._described(request.model_id, request.category)
+        if request.symbol is None:
+            return Page(body)
+        day = self._computed(request.model_id, request.symbol, request.date_requested, None)
+        ids = tuple(row["id"] for row in body["definitions"] if row["id"] in day.position)
+        values, details = day.of_symbol(request, ids, day.column[request.symbol])
+        return Page({**body, "calculation_result": {"factor_values": values, **details}})
 
-    def _category(self, request: dict[str, Any]) -> dict[str, Any]:
-        answer = self._definitions(request, request["category"])
-        if request["symbol"] is not None:
-            names = [row["id"] for row in answer["body"]["definitions"]]
-            day = self._computed(request, None)
-            ids = tuple(name for name in names if name in day.position)
-            found = self._of_symbol(request, day, ids)
-            answer["body"]["calculation_result"] = {"factor_values": found["values"], **found["extra"]}
-        return answer
-
-    def _definitions(self, request: dict[str, Any], category: str | None) -> dict[str, Any]:
+    def _described(self, model_id: str | None, category: str | None) -> dict[str, Any]:
         categories = dict(self.formulas.catalogue.categories())
         if self.formulas.registered:
             categories["registered"] = tuple(self.formulas.registered)
@@ -97,19 +94,17 @@ class FactorLibrary(WorkloadActor):
             known = ", ".join(sorted(categories))
             raise UnknownFactor(f"no category {category!r}; there are {known}", field="category")
         chosen = categories[category] if category is not None else self.formulas.library.ids
-        ids, missing, proxies = self._computable(request["model_id"])
+        ids, missing, proxies = self._computable(model_id)
         able = set(ids)
         return {
-            "body": {
-                "loaded": len(chosen),
-                "computable": sum(name in able for name in chosen),
-                "missing": {name: reason for name, reason in missing.items() if name in set(chosen)},
-                "model_id": request["model_id"],
-                "proxies": proxies,
-                "aliases": len(self.formulas.catalogue.aliases),
-                "categories": {name: len(members) for name, members in categories.items()},
-                "definitions": [self._describe(name) for name in chosen],
-            }
+            "loaded": len(chosen),
+            "computable": sum(name in able for name in chosen),
+            "missing": {name: reason for name, reason in missing.items() if name in set(chosen)},
+            "model_id": model_id,
+            "proxies": proxies,
+            "aliases": len(self.formulas.catalogue.aliases),
+            "categories": {name: len(members) for name, members in categories.items()},
+            "definitions": [self._describe(name) for name in chosen],
         }
 
     def _computable(self, model_id: str | None) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:
@@ -151,23 +146,20 @@ class FactorLibrary(WorkloadActor):
 
     # -- values
 
-    def update_factors(self, batch: Batch) -> list[Answer]:
+    def update_factors(self, request: rq.UpdateFactors) -> Calculation:
         """Bring the library of a model up to its newest day."""
-        return [self._update(request) for request in batch]
-
-    def _update(self, request: dict[str, Any]) -> dict[str, Any]:
-        model_id = self.slices.head(request["model_id"]).manifest.model_id
-        if not request["wait"]:
+        model_id = self.slices.head(request.model_id).manifest.model_id
+        if not request.wait:
             if self.live.known(model_id) is None:
                 self.live.begin(model_id, self.formulas)
             state = self.live.states().get(model_id, {"state": "warming"})
-            found = {"values": {}, "extra": state, "event": False}
-            return self._said(f"the library of {model_id} is {state['state']}", 0.0, found, state.get("model_version"))
+            message = f"the library of {model_id} is {state['state']}"
+            return Calculation({}, message, 0.0, state.get("model_version"), details=state, event=False)
         live = self.live.current(model_id, self.formulas, WAIT_S)
         day = live.day
         defined = np.isfinite(day.values).sum(axis=1)
-        tables = value_tables(day) if request["values"] else []
-        extra = {
+        tables = value_tables(day) if request.values else []
+        details = {
             "date": str(day.date),
             "factors": len(day.ids),
             "names": len(day.symbols),
@@ -177,24 +169,24 @@ class FactorLibrary(WorkloadActor):
         counts = dict(zip(day.ids, defined.tolist(), strict=True))
         score = confidence_score(float((defined > 0).mean()), int(defined.max(initial=0)), 1)
         message = f"{len(day.ids)} factors of {len(day.symbols)} names on {day.date}"
-        return self._said(message, score, {"values": counts, "extra": extra, "tables": tables}, day.number)
+        return Calculation(counts, message, score, day.number, details=details, tables=tables)
 
-    def calculate_factors(self, batch: Batch) -> list[Answer]:
+    def calculate_factors(self, request: rq.CalculateFactors) -> Calculation:
         """Factors of a symbol: its value and its place in the cross-section."""
-        return [self._calculate(request) for request in batch]
-
-    def _calculate(self, request: dict[str, Any]) -> dict[str, Any]:
-        _column(self.slices.head(request["model_id"]), request)
-        day, ids = self._asked(request, request["factors"])
+        version = self.slices.head(request.model_id)
+        if request.symbol not in version.column:
+            raise unknown_symbols([request.symbol], version.column, version.manifest.model_id, "symbol")
+        day, ids = self._asked(request, version)
         return self._of_symbol(request, day, ids)
 
-    def _asked(self, request: dict[str, Any], factors: list[str] | None) -> tuple[LibraryDay, tuple[str, ...]]:
+    def _asked(
+        self, request: rq.CalculateFactors | rq.FactorCrossSection, version: Version
+    ) -> tuple[LibraryDay, tuple[str, ...]]:
         """Find or compute the date that a request is about, and resolve the factors that it names."""
-        model_id = request["model_id"]
-        wanted = None if factors is None else self.formulas.resolve(factors)
-        version = self.slices.head(model_id)
+        model_id = version.manifest.model_id
+        wanted = None if request.factors is None else self.formulas.resolve(request.factors)
         last = version.manifest.n_dates - 1
-        row = last if request["date_requested"] is None else row_of(version, request["date_requested"], model_id)
+        row = last if request.date_requested is None else row_of(version, request.date_requested, model_id)
         able, missing, _ = self._computable(model_id)
         if wanted is not None:
             _refuse_missing(wanted, missing)
@@ -219,25 +211,23 @@ class FactorLibrary(WorkloadActor):
             self._days.popitem(last=False)
         return day
 
-    def factor_results(self, batch: Batch) -> list[Answer]:
+    def factor_results(self, request: rq.FactorResults) -> Calculation:
         """The factors of a symbol as they were computed last."""
-        return [self._results(request) for request in batch]
-
-    def _results(self, request: dict[str, Any]) -> dict[str, Any]:
-        wanted = None if request["factors"] is None else self.formulas.resolve(request["factors"])
-        day = self._computed(request, wanted)
+        wanted = None if request.factors is None else self.formulas.resolve(request.factors)
+        day = self._computed(request.model_id, request.symbol, request.date_requested, wanted)
         return self._of_symbol(request, day, day.ids if wanted is None else wanted)
 
-    def _computed(self, request: dict[str, Any], wanted: tuple[str, ...] | None) -> LibraryDay:
+    def _computed(
+        self, asked_model: str | None, symbol: str, date: dt.date | None, wanted: tuple[str, ...] | None
+    ) -> LibraryDay:
         """Find what was computed last of the model, the date and the factors that a request names; never computes."""
-        model_id, date = request["model_id"], request["date_requested"]
-        self.slices.head(model_id)  # a model that was deleted is none
+        model_id = self.slices.head(asked_model).manifest.model_id  # a model that was deleted is none
         live = self.live.known(model_id)
         days = [day for (name, _, _), day in reversed(list(self._days.items())) if name == model_id]
         for day in ([live.day] if live is not None else []) + days:
             if (date is None or str(day.date) == str(date)) and (wanted is None or set(wanted) <= day.position.keys()):
-                if request["symbol"] not in day.column:
-                    raise unknown_symbols([request["symbol"]], day.column, str(model_id), "symbol")
+                if symbol not in day.column:
+                    raise unknown_symbols([symbol], day.column, model_id, "symbol")
                 return day
         when = "" if date is None else f" on {date}"
         raise UnknownFactor(
@@ -245,31 +235,23 @@ class FactorLibrary(WorkloadActor):
             field="symbol",
         )
 
-    def _of_symbol(self, request: dict[str, Any], day: LibraryDay, ids: tuple[str, ...]) -> dict[str, Any]:
-        column = day.column[request["symbol"]]
-        found = day.of_symbol(request, ids, column)
-        found["extra"] |= self.formulas.aliased(request.get("factors"))
-        n_defined = sum(value is not None for value in found["values"].values())
+    def _of_symbol(
+        self, request: rq.CalculateFactors | rq.FactorResults, day: LibraryDay, ids: tuple[str, ...]
+    ) -> Calculation:
+        values, details = day.of_symbol(request, ids, day.column[request.symbol])
+        n_defined = sum(value is not None for value in values.values())
         n_names = int(np.isfinite(day.values).sum(axis=1).max(initial=0))
-        message = f"{n_defined} of {len(ids)} factors of {request['symbol']} on {day.date}"
-        return self._said(message, confidence_score(n_defined / max(len(ids), 1), n_names, 1), found, day.number)
+        message = f"{n_defined} of {len(ids)} factors of {request.symbol} on {day.date}"
+        score = confidence_score(n_defined / max(len(ids), 1), n_names, 1)
+        return Calculation(
+            values, message, score, day.number, details={**details, **self.formulas.aliased(request.factors)}
+        )
 
-    def _said(self, message: str, score: float, found: dict[str, Any], number: int | None = None) -> dict[str, Any]:
-        return {
-            **found,
-            "message": message,
-            "confidence_score": score,
-            "model_version": number,
-            "hardware_used": Device.CPU,
-        }
-
-    def factor_cross_section(self, batch: Batch) -> list[Answer]:
+    def factor_cross_section(self, request: rq.FactorCrossSection) -> Calculation:
         """Factors across all names of a date, in every form."""
-        return [self._across(request) for request in batch]
-
-    def _across(self, request: dict[str, Any]) -> dict[str, Any]:
-        columns = _columns(self.slices.head(request["model_id"]), request)
-        day, ids = self._asked(request, request["factors"])
+        version = self.slices.head(request.model_id)
+        columns = _columns(version, request.symbols)
+        day, ids = self._asked(request, version)
         forms = day.forms(request)
         rows = np.array([day.position[name] for name in ids], dtype=np.intp)
         symbols = [day.symbols[i] for i in columns]
@@ -278,79 +260,69 @@ class FactorLibrary(WorkloadActor):
             for name, i in zip(ids, rows.tolist(), strict=True)
         }
         shown = np.isfinite(day.values[np.ix_(rows, columns)])
-        extra = {"symbols": symbols, **day.note(request, rows, ids), **self.formulas.aliased(request["factors"])}
+        details = {"symbols": symbols, **day.note(request, rows, ids), **self.formulas.aliased(request.factors)}
         message = f"{len(ids)} factors of {len(symbols)} names on {day.date}"
         score = confidence_score(float(shown.mean()), int(shown.sum(axis=1).max(initial=0)), 1)
-        return self._said(message, score, {"values": values, "extra": extra}, day.number)
+        return Calculation(values, message, score, day.number, details=details)
 
     # -- between factors
 
-    def factor_correlations(self, batch: Batch) -> list[Answer]:
+    def factor_correlations(self, request: rq.FactorCorrelations) -> Calculation:
         """Mean daily rank correlations across names, over a window of days."""
-        return [self._correlations(request) for request in batch]
-
-    def _correlations(self, request: dict[str, Any]) -> dict[str, Any]:
-        version = self.slices.head(request["model_id"])
-        ids = self.formulas.resolve(request["factors"])
-        _, missing, _ = self._computable(request["model_id"])
+        version = self.slices.head(request.model_id)
+        ids = self.formulas.resolve(request.factors)
+        _, missing, _ = self._computable(request.model_id)
         _refuse_missing(ids, missing)
         end = version.manifest.n_dates - 1
-        if request["date_requested"] is not None:
-            end = row_of(version, request["date_requested"], request["model_id"])
-        n_days = min(request["window_days"], end + 1)
+        if request.date_requested is not None:
+            end = row_of(version, request.date_requested, version.manifest.model_id)
+        n_days = min(request.window_days, end + 1)
         stacked, groups = window_values(self.formulas, ids, version, end, n_days, self.settings.library_threads)
-        if request["form"] != "raw":
+        if request.form != "raw":
             day = LibraryDay(ids, stacked[:, -1], version, end, {name: codes[-1] for name, codes in groups.items()})
-            level = day.level(request["neutralise_by"])
+            level = day.level(request.neutralise_by)
             for t in range(n_days):
                 codes = None if level == "none" else groups[level][t]
-                forms = cross_section(stacked[:, t], codes, deviations=request["winsor_deviations"])
-                stacked[:, t] = getattr(forms, request["form"])
+                forms = cross_section(stacked[:, t], codes, deviations=request.winsor_deviations)
+                stacked[:, t] = getattr(forms, request.form)
         matrix = rank_correlations(stacked)
-        found = {
-            "values": {"factors": list(ids), "correlation": [by_name(ids, row) for row in matrix]},
-            "extra": {"window_days": n_days, "end_date": str(version.dates[end]), "form": request["form"]},
-        }
+        values = {"factors": list(ids), "correlation": [by_name(ids, row) for row in matrix]}
+        details = {"window_days": n_days, "end_date": str(version.dates[end]), "form": request.form}
         message = f"mean daily rank correlations of {len(ids)} factors over {n_days} days"
         score = confidence_score(float(np.isfinite(matrix).mean()), n_days, 1)
-        return self._said(message, score, found, version.manifest.version)
+        return Calculation(values, message, score, version.manifest.version, details=details)
 
     # -- formulas of the caller's own
 
-    def evaluate_formula(self, batch: Batch) -> list[Answer]:
+    def evaluate_formula(self, request: rq.EvaluateFormula) -> Calculation:
         """Values of a formula on a date, by symbol."""
-        return [self._evaluate(request) for request in batch]
-
-    def _evaluate(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            expression = parse(request["formula"], definitions=self.formulas.catalogue.definitions)
+            expression = parse(request.formula, definitions=self.formulas.catalogue.definitions)
             library = compile_library({"formula": expression})
         except FormulaError as error:
             raise _explained(error) from None
-        version = self.slices.head(request["model_id"])
+        version = self.slices.head(request.model_id)
         row = version.manifest.n_dates - 1
-        if request["date_requested"] is not None:
-            row = row_of(version, request["date_requested"], request["model_id"])
+        if request.date_requested is not None:
+            row = row_of(version, request.date_requested, version.manifest.model_id)
         _, missing = computable(library, library_fields(whole_panel(version, rows=1)).available)
         if missing:
             raise InvalidInput(f"the formula {missing['formula']}, which the model lacks", field="formula")
-        values = self._formula_values(library, version, row)
-        if request["register_as"] is not None:
-            self._register(request["register_as"], expression)
-        columns = _columns(version, request)
-        defined = columns[np.isfinite(values[columns])]
-        found = {
-            "values": {version.symbols[i]: float(values[i]) for i in defined},
-            "extra": {
-                "date": str(version.dates[row]),
-                "warmup": library.warmup["formula"],
-                "inputs": list(library.inputs["formula"]),
-                "registered_as": request["register_as"],
-            },
+        row_values = self._formula_values(library, version, row)
+        if request.register_as is not None:
+            self._register(request.register_as, expression)
+        columns = _columns(version, request.symbols)
+        defined = columns[np.isfinite(row_values[columns])]
+        values = {version.symbols[i]: float(row_values[i]) for i in defined}
+        details = {
+            "date": str(version.dates[row]),
+            "warmup": library.warmup["formula"],
+            "inputs": list(library.inputs["formula"]),
+            "registered_as": request.register_as,
         }
         message = f"{len(defined)} of {len(columns)} names on {version.dates[row]}"
         score = confidence_score(len(defined) / max(len(columns), 1), len(defined), 1)
-        return self._said(message, score, found, version.manifest.version)
+        return Calculation(values, message, score, version.manifest.version, details=details)
 
     def _formula_values(self, library: Library, version: Version, row: int) -> np.ndarray:
         """Values of one formula on a date, float64 [n_assets]: over its look-back, or over everything."""
@@ -385,20 +357,12 @@ def _explained(error: FormulaError) -> EngineError:
     return InvalidInput(f"{where}: {error.message}{expected}", field="formula", rows=[[line, column]])
 
 
-def _column(version: Version, request: dict[str, Any]) -> int:
-    try:
-        return version.column[request["symbol"]]
-    except KeyError:
-        raise unknown_symbols([request["symbol"]], version.column, request["model_id"], "symbol") from None
-
-
-def _columns(version: Version, request: dict[str, Any]) -> np.ndarray:
-    if request["symbols"] is None:
+def _columns(version: Version, symbols: list[str] | None) -> np.ndarray:
+    if symbols is None:
         return np.arange(len(version.symbols))
-    wrong = [symbol for symbol in request["symbols"] if symbol not in version.column]
-    if wrong:
-        raise unknown_symbols(request["symbols"], version.column, request["model_id"], "symbols")
-    return np.array([version.column[symbol] for symbol in request["symbols"]], dtype=np.intp)
+    if any(symbol not in version.column for symbol in symbols):
+        raise unknown_symbols(symbols, version.column, version.manifest.model_id, "symbols")
+    return np.array([version.column[symbol] for symbol in symbols], dtype=np.intp)
 
 
 def _refuse_missing(ids: tuple[str, ...], missing: dict[str, str]) -> None:

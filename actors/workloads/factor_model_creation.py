@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,16 +16,17 @@ from actors.reading.slices import Slices, by_name
 from actors.reading.states import growing_model_of, model_of, state_of
 from actors.runtime.base import WorkloadActor
 from actors.runtime.memory import give_back
-from actors.runtime.queue import Answer
+from contracts import requests as rq
+from contracts.answers import Calculation
 from contracts.errors import EngineError
-from contracts.work import Device, new_id
+from contracts.work import new_id
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
 from factors.sample.market import sample_market
 from store import Version
 
-Batch = list[dict[str, Any]]
+M = TypeVar("M", bound=rq.ModelRef)
 MODELS_KEPT = 8
 """Models kept in memory for appends, each with the rows that its styles look back on. Others are rebuilt from the
 store, which reads as many rows."""
@@ -50,63 +51,56 @@ class FactorModelCreation(WorkloadActor):
 
     # -- operations
 
-    def create_model(self, batch: Batch) -> list[Answer]:
+    def create_model(self, request: rq.CreateModel) -> Calculation:
         """Fit a model on the posted features."""
-        return self._fits(batch, self._create)
+        return self._fit(request, self._create)
 
-    def put_data(self, batch: Batch) -> list[Answer]:
+    def put_data(self, request: rq.CreateModel) -> Calculation:
         """Fit a model on features that came in bulk."""
-        return self._fits(batch, self._create)
+        return self._fit(request, self._create)
 
-    def clean_features(self, batch: Batch) -> list[Answer]:
+    def clean_features(self, request: rq.CleanFeatures) -> Calculation:
         """Winsorise, fill and smooth features, and fit again."""
-        return self._fits(batch, self._clean)
+        return self._fit(request, self._clean)
 
-    def reduce_universe(self, batch: Batch) -> list[Answer]:
+    def reduce_universe(self, request: rq.ReduceUniverse) -> Calculation:
         """Keep the largest names by cap in the estimation universe of each date, and fit again."""
-        return self._fits(batch, self._reduce)
+        return self._fit(request, self._reduce)
 
-    def estimate_style_scores(self, batch: Batch) -> list[Answer]:
+    def estimate_style_scores(self, request: rq.EstimateStyles) -> Calculation:
         """Estimate style scores with other settings, and all that follows from them."""
-        return self._fits(batch, self._restyle)
+        return self._fit(request, self._restyle)
 
-    def estimate_factor_returns(self, batch: Batch) -> list[Answer]:
+    def estimate_factor_returns(self, request: rq.EstimateReturns) -> Calculation:
         """Estimate factor returns with other settings, and all that follows from them."""
-        return self._fits(batch, self._reregress)
+        return self._fit(request, self._reregress)
 
-    def append_day(self, batch: Batch) -> list[Answer]:
+    def append_day(self, request: rq.AppendDay) -> Calculation:
         """Add days: one incremental step each."""
-        return self._each(batch, self._append)
+        return self._once(request, self._append)
 
-    def delete_model(self, batch: Batch) -> list[Answer]:
+    def delete_model(self, request: rq.ModelRef) -> Calculation:
         """Delete models; their version numbers go on."""
-        return self._each(batch, self._delete)
+        return self._once(request, self._delete)
 
-    def _fits(self, batch: Batch, work: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Answer]:
-        """Do writes that fit whole models, and leave none of a large one's memory with this process."""
-        answers = self._each(batch, work)
-        made = [answer["values"] for answer in answers if isinstance(answer, dict)]
-        if any(values.get("n_dates", 0) * values.get("n_assets", 0) > LARGE_CELLS for values in made):
+    def _fit(self, request: M, work: Callable[[M, str], Calculation]) -> Calculation:
+        """Do a write that fits a whole model, and leave none of a large one's memory with this process."""
+        answer = self._once(request, work)
+        if answer.values.get("n_dates", 0) * answer.values.get("n_assets", 0) > LARGE_CELLS:
             give_back()
-        return answers
+        return answer
 
-    def _each(self, batch: Batch, work: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Answer]:
-        """Do the writes one after another; one that was done before gives the version that it made."""
-        answers: list[Answer] = []
-        for request in batch:
-            request_id = request["request_id"] or new_id()
-            try:
-                made = self.store.made_by(request["model_id"], request_id)
-                answers.append(work(request, request_id) if made is None else self._again(request["model_id"], made))
-            except EngineError as error:
-                answers.append(error)
-        return answers
+    def _once(self, request: M, work: Callable[[M, str], Calculation]) -> Calculation:
+        """Do a write; one that was done before gives the version that it made."""
+        request_id = request.request_id or new_id()
+        made = self.store.made_by(request.model_id, request_id)
+        return work(request, request_id) if made is None else self._again(request.model_id, made)
 
     # -- the work
 
-    def _create(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
+    def _create(self, request: rq.CreateModel, request_id: str) -> Calculation:
         try:
-            settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request["settings"]})
+            settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request.settings})
         except FactorError as error:
             raise within("settings", error) from None
         settings = replace(settings, intake=intake_of(request, settings.read_as))
@@ -114,43 +108,38 @@ class FactorModelCreation(WorkloadActor):
         panel = features_panel(request, settings.read_as)
         decoded = time.perf_counter() - began
         model = FactorModel(settings).fit(panel)
-        answer = self._commit(request["model_id"], model, self._base(request["model_id"]), request_id, "create_model")
-        answer["stages_s"]["decode"] = decoded
-        return answer
+        answer = self._commit(request.model_id, model, self._base(request.model_id), request_id, "create_model")
+        return replace(answer, stages_s={**answer.stages_s, "decode": decoded})
 
-    def _clean(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._whole(request["model_id"])
-        model.clean_features(request["to_winsorize"], request["to_fill"], request["to_smooth"]).fit()
-        return self._commit(request["model_id"], model, number, request_id, "clean_features")
+    def _clean(self, request: rq.CleanFeatures, request_id: str) -> Calculation:
+        number, model = self._whole(request.model_id)
+        model.clean_features(request.to_winsorize, request.to_fill, request.to_smooth).fit()
+        return self._commit(request.model_id, model, number, request_id, "clean_features")
 
-    def _reduce(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._whole(request["model_id"])
-        model.reduce_universe_by_market_cap(request["top_n"]).fit()
-        return self._commit(request["model_id"], model, number, request_id, "reduce_universe")
+    def _reduce(self, request: rq.ReduceUniverse, request_id: str) -> Calculation:
+        number, model = self._whole(request.model_id)
+        model.reduce_universe_by_market_cap(request.top_n).fit()
+        return self._commit(request.model_id, model, number, request_id, "reduce_universe")
 
-    def _restyle(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._whole(request["model_id"])
+    def _restyle(self, request: rq.EstimateStyles, request_id: str) -> Calculation:
+        number, model = self._whole(request.model_id)
         styles = model.settings.style_factors
-        mom = replace(styles.mom, trailing_days=request["trailing_days"], winsor_factor=request["winsor_factor"])
+        mom = replace(styles.mom, trailing_days=request.trailing_days, winsor_factor=request.winsor_factor)
         settings = replace(model.settings, style_factors=replace(styles, mom=mom))
-        return self._commit(
-            request["model_id"], _refitted(model, settings), number, request_id, "estimate_style_scores"
-        )
+        return self._commit(request.model_id, _refitted(model, settings), number, request_id, "estimate_style_scores")
 
-    def _reregress(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._whole(request["model_id"])
+    def _reregress(self, request: rq.EstimateReturns, request_id: str) -> Calculation:
+        number, model = self._whole(request.model_id)
         regression = replace(
             model.settings.regression,
-            winsor_factor=request["winsor_factor"],
-            residualize_styles=request["residualize_styles"],
+            winsor_factor=request.winsor_factor,
+            residualize_styles=request.residualize_styles,
         )
         settings = replace(model.settings, regression=regression)
-        return self._commit(
-            request["model_id"], _refitted(model, settings), number, request_id, "estimate_factor_returns"
-        )
+        return self._commit(request.model_id, _refitted(model, settings), number, request_id, "estimate_factor_returns")
 
-    def _append(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number, model = self._open(request["model_id"])
+    def _append(self, request: rq.AppendDay, request_id: str) -> Calculation:
+        number, model = self._open(request.model_id)
         began = time.perf_counter()
         days = features_panel(request, model.settings.read_as, sectors=model.sector_names_)
         decoded = time.perf_counter() - began
@@ -158,14 +147,13 @@ class FactorModelCreation(WorkloadActor):
             model.update(days)
         except FactorError as error:
             raise within("feature_data", error) from None
-        answer = self._commit(request["model_id"], model, number, request_id, "append_day", new_days=days.n_dates)
-        answer["stages_s"]["decode"] = decoded
-        return answer
+        answer = self._commit(request.model_id, model, number, request_id, "append_day", new_days=days.n_dates)
+        return replace(answer, stages_s={**answer.stages_s, "decode": decoded})
 
-    def _delete(self, request: dict[str, Any], request_id: str) -> dict[str, Any]:
-        number = self.store.delete(request["model_id"], request_id=request_id)
-        self._models.pop(request["model_id"], None)
-        return _deleted(request["model_id"], number)
+    def _delete(self, request: rq.ModelRef, request_id: str) -> Calculation:
+        number = self.store.delete(request.model_id, request_id=request_id)
+        self._models.pop(request.model_id, None)
+        return _deleted(request.model_id, number)
 
     # -- versions
 
@@ -194,7 +182,7 @@ class FactorModelCreation(WorkloadActor):
 
     def _commit(
         self, model_id: str, model: FactorModel, base: int, request_id: str, operation: str, new_days: int | None = None
-    ) -> dict[str, Any]:
+    ) -> Calculation:
         """Make the version durable; the answer tells how long that took beside the computation."""
         state = state_of(model, new_days)
         began = time.perf_counter()
@@ -210,9 +198,9 @@ class FactorModelCreation(WorkloadActor):
         self._models[model_id] = (version.manifest.version, model.forget())
         while len(self._models) > MODELS_KEPT:
             self._models.popitem(last=False)
-        return {**_made(version), "stages_s": {"commit": committed}}
+        return replace(_made(version), stages_s={"commit": committed})
 
-    def _again(self, model_id: str, made: int) -> dict[str, Any]:
+    def _again(self, model_id: str, made: int) -> Calculation:
         """Answer a repeated write: by the version that it made, or by its number when that is retired or a deletion."""
         try:
             version = self.store.version(model_id, made)
@@ -231,13 +219,13 @@ def _refitted(model: FactorModel, settings: ModelSettings) -> FactorModel:
     return other.fit()
 
 
-def _made(version: Version) -> dict[str, Any]:
+def _made(version: Version) -> Calculation:
     manifest = version.manifest
     names = tuple(manifest.meta["factor_names"])
     last = manifest.n_dates - 1
     n_names = int(np.asarray(version.day("n_obs", slice(last, last + 1)))[0])
-    return {
-        "values": {
+    return Calculation(
+        values={
             "n_dates": manifest.n_dates,
             "n_assets": manifest.n_assets,
             "first_date": manifest.blocks[0].first_date,
@@ -246,19 +234,17 @@ def _made(version: Version) -> dict[str, Any]:
             "factor_returns": by_name(names, np.asarray(version.day("factor_returns", slice(last, last + 1)))[0]),
             "r2": float(np.asarray(version.day("r2", slice(last, last + 1)))[0]),
         },
-        "message": f"version {manifest.version} of {manifest.model_id} by {manifest.operation}",
-        "confidence_score": confidence_score(n_names / max(manifest.n_assets, 1), n_names, len(names)),
-        "model_version": manifest.version,
-        "hardware_used": Device.CPU,
-        "extra": {"warnings": list(manifest.meta["warnings"]), "recipe": manifest.meta["recipe"]},
-    }
+        message=f"version {manifest.version} of {manifest.model_id} by {manifest.operation}",
+        confidence_score=confidence_score(n_names / max(manifest.n_assets, 1), n_names, len(names)),
+        model_version=manifest.version,
+        details={"warnings": list(manifest.meta["warnings"]), "recipe": manifest.meta["recipe"]},
+    )
 
 
-def _deleted(model_id: str, number: int) -> dict[str, Any]:
-    return {
-        "values": {"model_id": model_id},
-        "message": f"version {number} of {model_id}",
-        "confidence_score": 1.0,
-        "model_version": number,
-        "hardware_used": Device.CPU,
-    }
+def _deleted(model_id: str, number: int) -> Calculation:
+    return Calculation(
+        values={"model_id": model_id},
+        message=f"version {number} of {model_id}",
+        confidence_score=1.0,
+        model_version=number,
+    )

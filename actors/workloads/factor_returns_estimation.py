@@ -9,13 +9,12 @@ import numpy as np
 from actors.reading.confidence import confidence_score
 from actors.reading.slices import Slices, by_name, rows_between
 from actors.runtime.base import WorkloadActor
-from actors.runtime.queue import Answer
+from contracts import requests as rq
+from contracts.answers import Calculation
 from contracts.errors import InvalidInput
 from contracts.frames import decode
-from contracts.work import Device
 from factors.errors import FactorError
 
-Batch = list[dict[str, Any]]
 DEFAULT_DAYS = 252
 FRAMES = ("returns_df", "market_cap_df", "sector_df", "style_df")
 
@@ -27,54 +26,52 @@ class FactorReturnsEstimation(WorkloadActor):
         """Open the store; what posted frames need (Polars, the regression) is loaded when some are posted."""
         self.slices = Slices()
 
-    def factor_returns(self, batch: Batch) -> list[Answer]:
+    def factor_returns(self, request: rq.FactorReturns) -> Calculation:
         """Factor returns by date, simple daily returns."""
-        return [
-            self._posted(request) if request["returns_df"] is not None else self._of_model(request) for request in batch
-        ]
+        return self._posted(request) if request.returns_df is not None else self._of_model(request)
 
-    def _of_model(self, request: dict[str, Any]) -> dict[str, Any]:
-        version = self.slices.head(request["model_id"])
+    def _of_model(self, request: rq.FactorReturns) -> Calculation:
+        version = self.slices.head(request.model_id)
         manifest = version.manifest
-        if request["start_date"] is None and request["end_date"] is None:
+        if request.start_date is None and request.end_date is None:
             days = slice(max(manifest.n_dates - DEFAULT_DAYS, 0), manifest.n_dates)
         else:
-            days = rows_between(version, request["start_date"], request["end_date"], request["model_id"])
+            days = rows_between(version, request.start_date, request.end_date, version.manifest.model_id)
         names = list(manifest.meta["factor_names"])
         returns = np.asarray(version.day("factor_returns", days))
         last = slice(days.stop - 1, days.stop)
         errors = np.asarray(version.day("standard_errors", last))[0]
         n_obs = int(version.day("n_obs", last)[0])
         t_statistics = np.divide(returns[-1], errors, out=np.full(len(names), np.nan), where=errors > 0.0)
-        return {
-            "values": by_name(names, returns[-1]),
-            "message": f"factor returns of {len(names)} factors over {len(returns)} days",
-            "confidence_score": confidence_score(n_obs / max(manifest.n_assets, 1), n_obs, len(names)),
-            "model_version": manifest.version,
-            "hardware_used": Device.CPU,
-            "extra": {
+        return Calculation(
+            values=by_name(names, returns[-1]),
+            message=f"factor returns of {len(names)} factors over {len(returns)} days",
+            confidence_score=confidence_score(n_obs / max(manifest.n_assets, 1), n_obs, len(names)),
+            model_version=manifest.version,
+            details={
                 "date": str(version.date(days.stop - 1)),
                 "t_statistics": by_name(names, t_statistics),
                 "r2": float(version.day("r2", last)[0]),
                 "history": _history(version.dates_of(days), names, returns),
             },
-        }
+        )
 
-    def _posted(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _posted(self, request: rq.FactorReturns) -> Calculation:
         from factors.model import estimate_factor_returns
 
-        missing = [name for name in FRAMES if request[name] is None]
+        frames = {name: getattr(request, name) for name in FRAMES}
+        missing = [name for name, frame in frames.items() if frame is None]
         if missing:
             raise InvalidInput(f"all four frames must be given; missing: {', '.join(missing)}", field=missing[0])
-        returns, caps, sectors, styles = (_dated(request[name], name) for name in FRAMES)
+        returns, caps, sectors, styles = (_dated(frame, name) for name, frame in frames.items())
         try:
             estimated, residuals = estimate_factor_returns(
                 returns,
                 caps,
                 sectors,
                 styles,
-                winsor_factor=request["winsor_factor"],
-                residualize_styles=request["residualize_styles"],
+                winsor_factor=request.winsor_factor,
+                residualize_styles=request.residualize_styles,
             )
         except FactorError:
             raise
@@ -86,14 +83,12 @@ class FactorReturnsEstimation(WorkloadActor):
         values = estimated.select(names).to_numpy()
         dates = estimated["date"].to_numpy()
         n_rows = residuals.height
-        return {
-            "values": by_name(names, values[-1]),
-            "message": f"factor returns of {len(names)} factors over {len(values)} days from posted frames",
-            "confidence_score": confidence_score(n_rows / returns.height, n_rows / max(len(values), 1), len(names)),
-            "model_version": None,
-            "hardware_used": Device.CPU,
-            "extra": {"date": str(dates[-1])[:10], "history": _history(dates, names, values)},
-        }
+        return Calculation(
+            values=by_name(names, values[-1]),
+            message=f"factor returns of {len(names)} factors over {len(values)} days from posted frames",
+            confidence_score=confidence_score(n_rows / returns.height, n_rows / max(len(values), 1), len(names)),
+            details={"date": str(dates[-1])[:10], "history": _history(dates, names, values)},
+        )
 
 
 def _dated(payload: bytes, field: str) -> Any:

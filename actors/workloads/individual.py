@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,14 +15,13 @@ from actors.reading.panels import last_panel
 from actors.reading.posted import panel_of
 from actors.reading.slices import Slices, settings_of, unknown_symbols
 from actors.runtime.base import WorkloadActor
-from actors.runtime.queue import Answer
-from contracts.work import Device
+from contracts import requests as rq
+from contracts.answers import Calculation
 from factors.factor_model.settings import StyleSettings
 from factors.panel.panel import Panel
 from factors.style.scores import StyleScores
 from store import Version
 
-Batch = list[dict[str, Any]]
 LIVE_STYLES = 8
 """Styles of models whose rows are kept in memory; least recently asked for go first."""
 
@@ -42,21 +41,19 @@ class IndividualFactor(WorkloadActor):
         """Open the store and compile the kernels on a small panel."""
         self.slices = Slices()
         self._live: OrderedDict[tuple[str, str], LiveStyle] = OrderedDict()
-        settings = self._style_settings(StyleSettings(), {"trailing_days": 20, "winsor_factor": 0.01})
+        settings = self._style_settings(StyleSettings(), rq.IndividualFactor(trailing_days=20))
         style_scores(_warm_panel(), settings)
 
-    def _style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _style_settings(self, settings: StyleSettings, request: rq.IndividualFactor) -> StyleSettings:
         """Give the settings of this style with what the request asks for."""
         raise NotImplementedError
 
-    def _answer(self, batch: Batch) -> list[Answer]:
-        """Answer a batch of this style's operation."""
-        return [self._one(request) for request in batch]
-
-    def _one(self, request: dict[str, Any]) -> dict[str, Any]:
-        number, model_id = None, request["model_id"]
-        if request[self.frame] is not None:
-            panel = panel_of(request[self.frame], self.frame, self.required)
+    def _answer(self, request: rq.IndividualFactor) -> Calculation:
+        """Answer this style's operation."""
+        number, model_id = None, request.model_id
+        posted = getattr(request, self.frame)
+        if posted is not None:
+            panel = panel_of(posted, self.frame, self.required)
             row = style_scores(panel, self._named(StyleSettings(), request))[-1, 0]
             symbols, date, n_dates = panel.symbols, panel.dates[-1], panel.n_dates
         else:
@@ -67,18 +64,17 @@ class IndividualFactor(WorkloadActor):
                 version.date(version.manifest.n_dates - 1),
                 version.manifest.version,
             )
-        columns = _chosen(symbols, request["symbols"], model_id or self.frame)
+        columns = _chosen(symbols, request.symbols, model_id or self.frame)
         defined = np.isfinite(row)
         there = columns[defined[columns]]
         names = [symbols[i] for i in there.tolist()]
-        return {
-            "values": Named(names, row[there]),
-            "message": f"{self.style} of {len(there)} names on {date}",
-            "confidence_score": confidence_score(len(there) / max(len(columns), 1), int(defined.sum()), 1),
-            "model_version": number,
-            "hardware_used": Device.CPU,
-            "extra": {"date": str(date), "n_dates": n_dates},
-        }
+        return Calculation(
+            values=Named(names, row[there]),
+            message=f"{self.style} of {len(there)} names on {date}",
+            confidence_score=confidence_score(len(there) / max(len(columns), 1), int(defined.sum()), 1),
+            model_version=number,
+            details={"date": str(date), "n_dates": n_dates},
+        )
 
     def _of_model(self, version: Version, settings: StyleSettings) -> tuple[np.ndarray, int]:
         """Give the scores of a model's last date [n_assets], and how many dates they depend on.
@@ -96,7 +92,7 @@ class IndividualFactor(WorkloadActor):
             self._live.popitem(last=False)
         return live.row_of(version), min(live.lookback, version.manifest.n_dates)
 
-    def _named(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _named(self, settings: StyleSettings, request: rq.IndividualFactor) -> StyleSettings:
         return replace(self._style_settings(settings, request), names=(self.style,))
 
 

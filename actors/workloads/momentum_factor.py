@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from actors.runtime.queue import Answer
-from actors.workloads.individual import Batch, IndividualFactor
+from actors.workloads.individual import IndividualFactor
+from contracts import requests as rq
+from contracts.answers import Calculation
 from factors.factor_model.settings import StyleSettings
 
 
@@ -17,11 +17,11 @@ class MomentumFactor(IndividualFactor):
     frame = "returns_data"
     required = ("returns",)
 
-    def _style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _style_settings(self, settings: StyleSettings, request: rq.IndividualFactor) -> StyleSettings:
         """Take the window and the winsorising of the request; half-life and lag stay those of the settings."""
-        changed = replace(settings.mom, trailing_days=request["trailing_days"], winsor_factor=request["winsor_factor"])
+        changed = replace(settings.mom, trailing_days=request.trailing_days, winsor_factor=request.winsor_factor)
         return replace(settings, mom=changed)
 
-    def momentum(self, batch: Batch) -> list[Answer]:
+    def momentum(self, request: rq.MomentumFactor) -> Calculation:
         """Momentum scores of the last date."""
-        return self._answer(batch)
+        return self._answer(request)

@@ -10,9 +10,9 @@ from actors.reading.columns import Named, Rows
 from actors.reading.confidence import confidence_score
 from actors.reading.slices import Slice, Slices, by_name, caps_name, rows_between, settings_of, unknown_symbols
 from actors.runtime.base import WorkloadActor
-from actors.runtime.queue import Answer
-from contracts.errors import EngineError, InvalidInput
-from contracts.work import Device
+from contracts import requests as rq
+from contracts.answers import Calculation
+from contracts.errors import InvalidInput
 from factors.portfolio.coverage import cover
 from factors.portfolio.margin import MarginSettings, margin
 from factors.portfolio.risk import portfolio_risk
@@ -20,7 +20,6 @@ from factors.risk.covariance import FactorCovariance
 from factors.risk.specific import SpecificRisk
 from store import Version
 
-Batch = list[dict[str, Any]]
 TRADING_DAYS = 252
 LEAST_DAYS = 20
 
@@ -37,25 +36,22 @@ class RiskModelConstruction(WorkloadActor):
         covariance = FactorCovariance().fit(returns).covariance_
         margin(np.full((1, 20), 0.05), rng.standard_normal((20, 4)), covariance, specific, returns)
 
-    def risk_model(self, batch: Batch) -> list[Answer]:
+    def risk_model(self, request: rq.RiskModel) -> Calculation:
         """Factor covariance, exposures and specific risk of a universe, estimated over a period."""
-        return [self._risk_model(request) for request in batch]
-
-    def _risk_model(self, request: dict[str, Any]) -> dict[str, Any]:
-        version = self.slices.head(request["model_id"])
-        days = rows_between(version, request["start_date"], request["end_date"], request["model_id"])
+        version = self.slices.head(request.model_id)
+        days = rows_between(version, request.start_date, request.end_date, version.manifest.model_id)
         n_days = days.stop - days.start
         if n_days < LEAST_DAYS:
             raise InvalidInput(f"the period holds {n_days} dates; at least {LEAST_DAYS} are needed", field="start_date")
-        found = self.slices.at(request["model_id"], version.date(days.stop - 1).astype(object))
+        found = self.slices.at(request.model_id, version.date(days.stop - 1).astype(object))
         columns = _universe(found, version, days.stop - 1, request)
         whole = n_days == version.manifest.n_dates
         covariance, specific = _carried(version) if whole else _estimated(version, days, found)
         specific = specific[columns]
         names, symbols = list(found.factor_names), version.names_of(columns)
-        asked = len(request["universe_symbols"]) or len(columns)
-        return {
-            "values": {
+        asked = len(request.universe_symbols) or len(columns)
+        return Calculation(
+            values={
                 "factors": names,
                 "symbols": symbols,
                 "factor_covariance": covariance.tolist(),
@@ -65,33 +61,23 @@ class RiskModelConstruction(WorkloadActor):
                 "specific_volatility_annual": Named(symbols, np.sqrt(specific * TRADING_DAYS)),
                 "exposures": Rows(found.exposures_of(columns)),
             },
-            "message": f"risk model of {len(columns)} names and {len(names)} factors over {n_days} days",
-            "confidence_score": confidence_score(len(columns) / asked, n_days, len(names)),
-            "model_version": found.number,
-            "hardware_used": Device.CPU,
-            "extra": {
+            message=f"risk model of {len(columns)} names and {len(names)} factors over {n_days} days",
+            confidence_score=confidence_score(len(columns) / asked, n_days, len(names)),
+            model_version=found.number,
+            details={
                 "start_date": str(version.date(days.start)),
                 "end_date": str(version.date(days.stop - 1)),
                 "n_days": n_days,
                 "stored": whole,
                 "units": "daily variance; exposures are [symbols][factors]",
             },
-        }
+        )
 
-    def portfolio_risk(self, batch: Batch) -> list[Answer]:
-        """Predicted total, factor and specific risk of portfolios, contributions, value at risk."""
-        return [self._alone_risk(request) for request in batch]
-
-    def _alone_risk(self, request: dict[str, Any]) -> Answer:
-        try:
-            return self._portfolio_risk(request)
-        except EngineError as error:
-            return error
-
-    def _portfolio_risk(self, request: dict[str, Any]) -> dict[str, Any]:
-        found = self.slices.at(request["model_id"])
-        weights = found.weights(request["portfolio_weights"])
-        benchmark = request["benchmark_weights"]
+    def portfolio_risk(self, request: rq.PortfolioRisk) -> Calculation:
+        """Predicted total, factor and specific risk of a portfolio, contributions, value at risk."""
+        found = self.slices.at(request.model_id)
+        weights = found.weights(request.portfolio_weights)
+        benchmark = request.benchmark_weights
         against = found.weights(benchmark, "benchmark_weights") if benchmark else None
         covariance = np.asarray(found.version.latest("answer/factor_covariance"))
         specific = np.asarray(found.version.latest("answer/specific_variance"))
@@ -104,7 +90,7 @@ class RiskModelConstruction(WorkloadActor):
             left_out += [symbols[i] for i in base.uncovered if symbols[i] not in left_out]
             against = base.weights[0]
         risk = portfolio_risk(weights[None, :], exposures, covariance, specific, against)
-        settings = MarginSettings(confidence=request["confidence"], horizon_days=request["horizon_days"])
+        settings = MarginSettings(confidence=request.confidence, horizon_days=request.horizon_days)
         history = np.asarray(found.version.day("factor_returns"))
         tail = margin(weights[None, :], exposures, covariance, specific, history, settings)
         names = found.factor_names
@@ -139,21 +125,20 @@ class RiskModelConstruction(WorkloadActor):
         settings: MarginSettings,
         coverage: float,
         left_out: list[str],
-    ) -> dict[str, Any]:
-        return {
-            "values": values,
-            "message": f"predicted risk of {np.count_nonzero(weights)} names on {found.date}",
-            "confidence_score": found.confidence(coverage),
-            "model_version": found.number,
-            "hardware_used": Device.CPU,
-            "extra": {
+    ) -> Calculation:
+        return Calculation(
+            values=values,
+            message=f"predicted risk of {np.count_nonzero(weights)} names on {found.date}",
+            confidence_score=found.confidence(coverage),
+            model_version=found.number,
+            details={
                 "date": str(found.date),
                 "coverage": round(coverage, 6),
                 "units": "daily volatility, as a fraction of portfolio value",
                 "margin_method": settings.method,
                 **({"uncovered_symbols": left_out} if left_out else {}),
             },
-        }
+        )
 
 
 def _carried(version: Version) -> tuple[np.ndarray, np.ndarray]:
@@ -175,9 +160,9 @@ def _estimated(version: Version, days: slice, found: Slice) -> tuple[np.ndarray,
     return covariance, SpecificRisk(settings.specific_risk).fit(residuals, caps, found.exposures).specific_variance_
 
 
-def _universe(found: Slice, version: Version, row: int, request: dict[str, Any]) -> np.ndarray:
+def _universe(found: Slice, version: Version, row: int, request: rq.RiskModel) -> np.ndarray:
     """Positions of the universe: the symbols asked for, or all covered; the largest by cap where there are more."""
-    asked = request["universe_symbols"]
+    asked = request.universe_symbols
     if asked:
         wrong = [symbol for symbol in asked if symbol not in found.column]
         if wrong:
@@ -188,7 +173,7 @@ def _universe(found: Slice, version: Version, row: int, request: dict[str, Any])
         columns = np.flatnonzero(found.known)
     if not len(columns):
         raise InvalidInput(f"no name of the universe has exposures on {found.date}", field="universe_symbols")
-    size = request["universe_size"]
+    size = request.universe_size
     if len(columns) > size:
         caps = np.asarray(version.day_asset(caps_name(version), slice(row, row + 1))[0])[columns]
         columns = np.sort(columns[np.argsort(-np.nan_to_num(caps), kind="stable")[:size]])

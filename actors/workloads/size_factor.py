@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from actors.runtime.queue import Answer
-from actors.workloads.individual import Batch, IndividualFactor
+from actors.workloads.individual import IndividualFactor
+from contracts import requests as rq
+from contracts.answers import Calculation
 from factors.factor_model.settings import StyleSettings
 
 
@@ -16,11 +15,11 @@ class SizeFactor(IndividualFactor):
     frame = "market_cap_data"
     required = ("market_cap",)
 
-    def _style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _style_settings(self, settings: StyleSettings, request: rq.IndividualFactor) -> StyleSettings:
         """Keep the settings: size has neither a window nor winsorising."""
         del request
         return settings
 
-    def size(self, batch: Batch) -> list[Answer]:
+    def size(self, request: rq.SizeFactor) -> Calculation:
         """Size scores of the last date."""
-        return self._answer(batch)
+        return self._answer(request)

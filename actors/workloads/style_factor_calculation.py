@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -13,15 +12,14 @@ from actors.reading.panels import whole_panel
 from actors.reading.posted import panel_of
 from actors.reading.slices import Slice, Slices, settings_of
 from actors.runtime.base import WorkloadActor
-from actors.runtime.queue import Answer
 from actors.workloads.individual import style_scores
+from contracts import requests as rq
+from contracts.answers import Calculation
 from contracts.errors import InvalidInput
-from contracts.work import Device
 from factors.factor_model.settings import StyleSettings
 from factors.panel.panel import Panel
 from factors.style.scores import StyleScores
 
-Batch = list[dict[str, Any]]
 TRADING_DAYS = 252
 FRAMES = {
     "returns_data": ("momentum", ("returns",)),
@@ -41,16 +39,17 @@ class StyleFactorCalculation(WorkloadActor):
         dates = np.datetime64("2020-01-01", "D") + np.arange(40)
         style_scores(Panel(dates, tuple("ABCDEFGH"), fields), StyleSettings(names=("momentum", "size")))
 
-    def style_factors(self, batch: Batch) -> list[Answer]:
+    def style_factors(self, request: rq.StyleFactors) -> Calculation:
         """Scores by style and symbol on the last date."""
-        return [self._posted(request) if _has_frame(request) else self._of_model(request) for request in batch]
+        frames = {name: payload for name in FRAMES if (payload := getattr(request, name)) is not None}
+        return self._posted(request, frames) if frames else self._of_model(request)
 
-    def _of_model(self, request: dict[str, Any]) -> dict[str, Any]:
-        found = self.slices.at(request["model_id"])
+    def _of_model(self, request: rq.StyleFactors) -> Calculation:
+        found = self.slices.at(request.model_id)
         settings = settings_of(found.version).style_factors
         asked = _with(settings, request)
         names = found.style_names
-        columns = found.chosen(request["symbols"])
+        columns = found.chosen(request.symbols)
         stored = asked.mom == settings.mom
         if stored:
             scores = found.scores_of(columns)
@@ -59,44 +58,37 @@ class StyleFactorCalculation(WorkloadActor):
             panel = whole_panel(found.version, rows)
             scores = style_scores(panel, replace(asked, names=names))[-1][:, columns]
         coverage = float(np.isfinite(scores).mean()) if scores.size else 0.0
-        return {
-            "values": Table(names, found.version.names_of(columns), scores),
-            "message": f"{len(names)} styles of {len(columns)} names on {found.date}",
-            "confidence_score": found.confidence(coverage),
-            "model_version": found.number,
-            "hardware_used": Device.CPU,
-            "extra": {"date": str(found.date), "stored": stored, "trailing_days": asked.mom.trailing_days},
-        }
+        return Calculation(
+            values=Table(names, found.version.names_of(columns), scores),
+            message=f"{len(names)} styles of {len(columns)} names on {found.date}",
+            confidence_score=found.confidence(coverage),
+            model_version=found.number,
+            details={"date": str(found.date), "stored": stored, "trailing_days": asked.mom.trailing_days},
+        )
 
-    def _posted(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _posted(self, request: rq.StyleFactors, frames: dict[str, bytes]) -> Calculation:
         asked = _with(StyleSettings(), request)
         values: dict[str, dict[str, float]] = {}
         n_names, n_scores, last = 0, 0, ""
-        for frame, (style, required) in FRAMES.items():
-            if request[frame] is None:
-                continue
-            panel = panel_of(request[frame], frame, required)
+        for frame, payload in frames.items():
+            style, required = FRAMES[frame]
+            panel = panel_of(payload, frame, required)
             row = style_scores(panel, replace(asked, names=(style,)))[-1]
-            columns = _positions(panel, request["symbols"], frame)
+            columns = _positions(panel, request.symbols, frame)
             values |= Table((style,), [panel.symbols[i] for i in columns], row[:, columns])
             n_names, n_scores = n_names + len(columns), n_scores + int(np.isfinite(row[0, columns]).sum())
             last = max(last, str(panel.dates[-1]))
-        return {
-            "values": values,
-            "message": f"{len(values)} styles from posted frames on {last}",
-            "confidence_score": confidence_score(n_scores / max(n_names, 1), n_scores, len(values)),
-            "model_version": None,
-            "hardware_used": Device.CPU,
-            "extra": {"date": last, "trailing_days": asked.mom.trailing_days},
-        }
+        return Calculation(
+            values=values,
+            message=f"{len(values)} styles from posted frames on {last}",
+            confidence_score=confidence_score(n_scores / max(n_names, 1), n_scores, len(values)),
+            details={"date": last, "trailing_days": asked.mom.trailing_days},
+        )
 
-    def factor_signals(self, batch: Batch) -> list[Answer]:
+    def factor_signals(self, request: rq.FactorSignals) -> Calculation:
         """Per style: return, momentum t-statistic and trend of its factor; per symbol: the composite score."""
-        return [self._signals(request) for request in batch]
-
-    def _signals(self, request: dict[str, Any]) -> dict[str, Any]:
-        found = self.slices.at(request["model_id"])
-        window = request["window_days"]
+        found = self.slices.at(request.model_id)
+        window = request.window_days
         first = len(found.factor_names) - len(found.style_names)
         total = found.version.manifest.n_dates
         history = np.asarray(found.version.day("factor_returns", slice(max(total - TRADING_DAYS, 0), total)))[:, first:]
@@ -117,19 +109,18 @@ class StyleFactorCalculation(WorkloadActor):
             }
             for k, name in enumerate(found.style_names)
         }
-        columns = found.chosen(request["symbols"])
-        return {
-            "values": {"styles": styles, "composite": self._composite(found, np.nan_to_num(t_statistic), columns)},
-            "message": f"signals of {len(styles)} styles over {window} days and of {len(columns)} names",
-            "confidence_score": confidence_score(float(found.known[columns].mean()), window, 2),
-            "model_version": found.number,
-            "hardware_used": Device.CPU,
-            "extra": {
+        columns = found.chosen(request.symbols)
+        return Calculation(
+            values={"styles": styles, "composite": self._composite(found, np.nan_to_num(t_statistic), columns)},
+            message=f"signals of {len(styles)} styles over {window} days and of {len(columns)} names",
+            confidence_score=confidence_score(float(found.known[columns].mean()), window, 2),
+            model_version=found.number,
+            details={
                 "date": str(found.date),
                 "window_days": window,
                 "composite": "style scores weighted by the styles' momentum t-statistics, by their absolute sum",
             },
-        }
+        )
 
     @staticmethod
     def _composite(found: Slice, weights: np.ndarray, columns: np.ndarray) -> Named:
@@ -139,12 +130,8 @@ class StyleFactorCalculation(WorkloadActor):
         return Named(found.version.names_of(columns), blend)
 
 
-def _has_frame(request: dict[str, Any]) -> bool:
-    return any(request[frame] is not None for frame in FRAMES)
-
-
-def _with(settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
-    changed = replace(settings.mom, trailing_days=request["trailing_days"], winsor_factor=request["winsor_factor"])
+def _with(settings: StyleSettings, request: rq.StyleFactors) -> StyleSettings:
+    changed = replace(settings.mom, trailing_days=request.trailing_days, winsor_factor=request.winsor_factor)
     return replace(settings, mom=changed)
 
 

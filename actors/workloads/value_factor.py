@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from actors.runtime.queue import Answer
-from actors.workloads.individual import Batch, IndividualFactor
+from actors.workloads.individual import IndividualFactor
+from contracts import requests as rq
+from contracts.answers import Calculation
 from factors.factor_model.settings import StyleSettings
 
 
@@ -17,10 +17,10 @@ class ValueFactor(IndividualFactor):
     frame = "fundamental_data"
     required = ("book_price", "sales_price", "cf_price")
 
-    def _style_settings(self, settings: StyleSettings, request: dict[str, Any]) -> StyleSettings:
+    def _style_settings(self, settings: StyleSettings, request: rq.IndividualFactor) -> StyleSettings:
         """Take the winsorising of the request."""
-        return replace(settings, val=replace(settings.val, winsor_factor=request["winsor_factor"]))
+        return replace(settings, val=replace(settings.val, winsor_factor=request.winsor_factor))
 
-    def value(self, batch: Batch) -> list[Answer]:
+    def value(self, request: rq.ValueFactor) -> Calculation:
         """Value scores of the last date."""
-        return self._answer(batch)
+        return self._answer(request)

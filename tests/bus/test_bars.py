@@ -32,8 +32,8 @@ class ActorsHere(ClientDouble):
         super().__init__()
         self.actors = {Workload.FACTOR_MODEL_CREATION: writer, Workload.FACTOR_LIBRARY: library}
 
-    async def call(self, operation, payload, *, priority, timeout_s=None, request_id=None):
-        item = work_item(operation, payload, priority=priority, timeout_s=timeout_s or 60.0, request_id=request_id)
+    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None):
+        item = work_item(operation, request, priority=priority, timeout_s=timeout_s or 60.0, request_id=request_id)
         return (await asyncio.to_thread(self.actors[OPERATIONS[operation].workload].call_heavy, [item]))[0]
 
 
@@ -53,7 +53,7 @@ def client(market, tmp_path_factory):
             assert actor._state == "READY", actor._reason
         history = market.select(dates=market.dates[:-KEPT_BACK]).to_frame(names=COLUMNS)
         made = rq.CreateModel(model_id="m", feature_data=encode(history), request_id="made")
-        writer.create_model([made.model_dump()])
+        writer.create_model(made)
         yield ActorsHere(writer, library)
     settings.cache_clear()
 

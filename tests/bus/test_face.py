@@ -8,9 +8,11 @@ from pydantic import BaseModel
 
 from bus.face import EVENT_LIMIT_BYTES, Face, events_of
 from bus.outbox import Outbox
+from contracts.answers import Page
 from contracts.errors import DeadlineExceeded, InvalidInput, MalformedBody, UnknownModel
 from contracts.frames import decode
 from contracts.operations import OPERATIONS
+from contracts.requests import FactorExposures
 from contracts.work import Priority, WorkResult
 
 EXPOSURES = OPERATIONS["factor_exposures"]
@@ -109,7 +111,7 @@ def test_the_default_model_is_meant_unless_a_frame_was_posted():
     answer(face, "style_factors", {})
     answer(face, "momentum", {"returns_data": ROWS})
     answer(face, "momentum", {"model_id": "other"})
-    assert [call.payload["model_id"] for call in client.calls] == ["main", "main", None, "other"]
+    assert [call.request.model_id for call in client.calls] == ["main", "main", None, "other"]
     client.table.default_model = None
     with pytest.raises(InvalidInput, match="model_id"):
         answer(face, "style_factors", {})
@@ -128,7 +130,7 @@ def test_frames_arrive_as_arrow_and_priorities_and_deadlines_are_passed_on():
     answer(face, "factor_exposures", WEIGHTS, timeout_s=0.5, request_id="r1")
     answer(face, "factor_exposures", WEIGHTS, priority=Priority.CRITICAL)
     first, second, third = client.calls
-    assert decode(first.payload["returns_data"]).columns == ["date", "symbol", "asset_returns"]
+    assert decode(first.request.returns_data).columns == ["date", "symbol", "asset_returns"]
     assert first.priority is Priority.LOW
     assert first.timeout_s == OPERATIONS["momentum"].timeout_s
     assert (second.priority, second.timeout_s, second.request_id) == (Priority.URGENT, 0.5, "r1")
@@ -164,7 +166,7 @@ def test_a_deadline_in_the_past_is_not_computed():
 
 def test_a_problem_of_the_actor_is_raised_and_publishes_nothing(outbox):
     class Refusing(ClientDouble):
-        async def call(self, operation, payload, **options):
+        async def call(self, operation, request, **options):
             return WorkResult("r", None, UnknownModel("no model 'x'", field="model_id").to_problem(), "cpu", {})
 
     with pytest.raises(UnknownModel, match="no model 'x'"):
@@ -174,8 +176,8 @@ def test_a_problem_of_the_actor_is_raised_and_publishes_nothing(outbox):
 
 def test_a_body_that_is_no_calculation_is_given_as_it_is(outbox):
     class Listing(ClientDouble):
-        async def call(self, operation, payload, **options):
-            return WorkResult("r", {"body": {"models": [], "count": 0}}, None, "cpu", {})
+        async def call(self, operation, request, **options):
+            return WorkResult("r", Page({"models": [], "count": 0}), None, "cpu", {})
 
     assert answer(Face(Listing(), outbox), "list_models", {}) == {"models": [], "count": 0}
     assert outbox.counts().put == 0
@@ -193,7 +195,9 @@ def test_a_repeated_write_repeats_its_event_id_and_a_repeated_read_does_not(outb
 
 def test_a_result_over_the_limit_is_announced_without_its_values():
     calculation = {"calculation_id": "c", "factor_exposures": {"x": "y" * (EVENT_LIMIT_BYTES + 1)}, "model_version": 1}
-    (made,) = events_of(EXPOSURES, {"model_id": "m", "portfolio_id": None}, calculation, Priority.NORMAL)
+    (made,) = events_of(
+        EXPOSURES, FactorExposures(model_id="m", portfolio_weights={"A": 1.0}), calculation, Priority.NORMAL
+    )
     data = orjson.loads(made.data)
     assert data["values_omitted"] is True
     assert "factor_exposures" not in data

@@ -31,7 +31,7 @@ from bus.bridge import Bridge
 from contracts.settings import Settings
 
 class Dying(ClientDouble):
-    async def call(self, operation, payload, **options):
+    async def call(self, operation, request, **options):
         Path(sys.argv[2]).write_text(options["request_id"])
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -52,8 +52,8 @@ def bar(model, n):
 
 
 def appended(client):
-    appends = [call.payload for call in client.calls if call.operation == "append_day"]
-    return [(payload["model_id"], decode(payload["feature_data"])["date"][0]) for payload in appends]
+    appends = [call.request for call in client.calls if call.operation == "append_day"]
+    return [(request.model_id, decode(request.feature_data)["date"][0]) for request in appends]
 
 
 def with_bridge(server, client, test, **changes):
@@ -169,7 +169,7 @@ def test_what_can_never_be_computed_is_told_of_and_not_tried_again(own_server):
 def test_a_passing_fault_is_tried_again_until_it_works(own_server, quick_retries):
     failures = iter([Unavailable("starting"), Unavailable("starting")])
 
-    def compute(operation, payload):
+    def compute(operation, request):
         error = next(failures, None)
         if error is not None:
             raise error
@@ -189,7 +189,7 @@ def test_a_passing_fault_is_tried_again_until_it_works(own_server, quick_retries
 def test_what_fails_for_ever_ends_as_a_rejection(own_server, quick_retries, monkeypatch):
     monkeypatch.setattr(inbound, "MAX_DELIVER", 3)
 
-    def compute(operation, payload):
+    def compute(operation, request):
         raise Unavailable("down for good")
 
     async def test(bridge, nc, js):
@@ -201,7 +201,7 @@ def test_what_fails_for_ever_ends_as_a_rejection(own_server, quick_retries, monk
 
 
 def test_bars_of_a_model_are_appended_in_their_order(own_server):
-    async def slow(operation, payload):
+    async def slow(operation, request):
         await asyncio.sleep(0)
         return {}
 
@@ -222,7 +222,7 @@ def test_bars_of_a_model_are_appended_in_their_order(own_server):
 def test_a_bar_that_has_to_wait_keeps_the_later_ones_behind_it(own_server, quick_retries):
     failures = iter([Unavailable("starting")])
 
-    def compute(operation, payload):
+    def compute(operation, request):
         error = next(failures, None)
         if error is not None:
             raise error
@@ -248,8 +248,8 @@ def test_a_bar_that_has_to_wait_keeps_the_later_ones_behind_it(own_server, quick
 def test_writes_of_a_model_keep_their_order_and_do_not_hold_up_others(own_server):
     go = asyncio.Event()
 
-    async def compute(operation, payload):
-        if payload["model_id"] == "slow":
+    async def compute(operation, request):
+        if request.model_id == "slow":
             await go.wait()
         return {}
 
@@ -265,13 +265,13 @@ def test_writes_of_a_model_keep_their_order_and_do_not_hold_up_others(own_server
         await until(lambda: bridge.durable.done == 7, "all were done")
 
     with_bridge(own_server, client, test)
-    dates = [decode(c.payload["feature_data"])["date"][0] for c in client.calls if c.payload["model_id"] == "slow"]
+    dates = [decode(c.request.feature_data)["date"][0] for c in client.calls if c.request.model_id == "slow"]
     assert dates == [f"2024-01-{n:02}" for n in range(1, 6)]
 
 
 def test_a_bad_bar_is_told_of_and_the_next_goes_on(own_server):
-    def compute(operation, payload):
-        if operation == "append_day" and decode(payload["feature_data"])["date"][0] == "2024-01-02":
+    def compute(operation, request):
+        if operation == "append_day" and decode(request.feature_data)["date"][0] == "2024-01-02":
             raise InvalidInput("the date is there already", field="date")
         return {}
 
@@ -306,14 +306,14 @@ def test_behind_each_bar_the_library_of_its_model_is_updated(own_server):
 
     with_bridge(own_server, client, test)
     assert [call.operation for call in client.calls] == ["append_day", "update_factors"] * 2
-    assert {call.payload["model_id"] for call in client.calls} == {"m"}
+    assert {call.request.model_id for call in client.calls} == {"m"}
     assert {call.priority for call in client.calls} == {Priority.URGENT}
 
 
 def test_a_library_that_is_away_brings_the_bar_again_and_the_append_keeps_its_id(own_server, quick_retries):
     failures = iter([Unavailable("the library is starting")])
 
-    def compute(operation, payload):
+    def compute(operation, request):
         error = next(failures, None) if operation == "update_factors" else None
         if error is not None:
             raise error
@@ -331,7 +331,7 @@ def test_a_library_that_is_away_brings_the_bar_again_and_the_append_keeps_its_id
 
 
 def test_a_library_that_cannot_follow_is_told_of_with_the_version_that_the_bar_made(own_server):
-    def compute(operation, payload):
+    def compute(operation, request):
         if operation == "update_factors":
             raise InvalidInput("the day has no close", field="close")
         return {}

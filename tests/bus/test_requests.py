@@ -73,7 +73,7 @@ def test_the_subject_may_name_the_portfolio(nats_server):
         )
 
     with_bridge(nats_server, client, test)
-    assert [call.payload["portfolio_id"] for call in client.calls] == ["BRK.B", "mine"]
+    assert [call.request.portfolio_id for call in client.calls] == ["BRK.B", "mine"]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_headers_give_priority_deadline_and_request_id():
 
 
 def test_a_problem_of_the_actor_reaches_the_requester_whole(nats_server):
-    def refuse(operation, payload):
+    def refuse(operation, request):
         raise UnknownSymbol("no symbol ZZZ", field="portfolio_weights", rows=["ZZZ"])
 
     async def test(bridge, nc):
@@ -137,7 +137,7 @@ def test_a_problem_of_the_actor_reaches_the_requester_whole(nats_server):
 
 
 def test_a_defect_of_ours_shows_no_traceback(nats_server, caplog):
-    def fail(operation, payload):
+    def fail(operation, request):
         return {}["secret detail"]
 
     async def test(bridge, nc):
@@ -154,7 +154,7 @@ def test_requests_run_at_the_same_time_on_one_subject(nats_server):
     at_once = 20
     meeting = {}
 
-    async def meet(operation, payload):
+    async def meet(operation, request):
         # Nobody leaves before all are here: one after another they would wait for ever.
         barrier = meeting.setdefault("barrier", asyncio.Barrier(at_once))
         async with asyncio.timeout(15):
@@ -173,7 +173,7 @@ def test_one_request_too_many_is_refused_at_once_and_the_others_are_answered(nat
     async def run():
         go = asyncio.Event()
 
-        async def wait(operation, payload):
+        async def wait(operation, request):
             await go.wait()
             return {}
 

@@ -8,9 +8,9 @@ import pytest
 from fixtures_nats import ClientDouble
 
 from bus.face import Face
-from clients.calls import CALLS
 from clients.http import HttpEngine
 from clients.surface import How
+from contracts.answers import Page
 from contracts.errors import (
     DeadlineExceeded,
     InternalError,
@@ -22,6 +22,7 @@ from contracts.errors import (
 )
 from contracts.frames import decode, encode
 from contracts.identity import engine_id
+from contracts.operations import OPERATIONS
 from contracts.requests import CalculateFactors, FactorExposures, ReduceUniverse
 from contracts.settings import Settings
 from contracts.work import Priority, WorkResult
@@ -33,7 +34,7 @@ def with_engine(client, tmp_path, test):
     async def run():
         services = Services(Settings(run_dir=tmp_path), face=Face(client, None), client=client)
         transport = httpx.ASGITransport(make_app(services))
-        async with HttpEngine("http://engine", transport=transport) as engine:
+        async with HttpEngine("http://127.0.0.1", transport=transport) as engine:
             await test(engine)
 
     asyncio.run(run())
@@ -54,18 +55,18 @@ def test_a_typed_request_gets_a_typed_answer(tmp_path):
     exposures, library, reduced, deleted = client.calls
     assert (exposures.request_id, exposures.priority) == ("r", Priority.CRITICAL)
     assert 2.0 < exposures.timeout_s <= 3.0
-    assert library.payload["symbol"] == "BRK.B"
-    assert reduced.payload["top_n"] == 7
-    assert (deleted.operation, deleted.payload["model_id"]) == ("delete_model", "m")
+    assert library.request.symbol == "BRK.B"
+    assert reduced.request.top_n == 7
+    assert (deleted.operation, deleted.request.model_id) == ("delete_model", "m")
 
 
 def test_reads_by_get_and_bulk_writes_arrive_whole(tmp_path):
     class Listing(ClientDouble):
-        async def call(self, operation, payload, **options):
-            await super().call(operation, payload, **options)
+        async def call(self, operation, request, **options):
+            await super().call(operation, request, **options)
             if operation == "list_models":
-                return WorkResult("r", {"body": {"models": [], "count": 0}}, None, "cpu", {})
-            return await ClientDouble().call(operation, payload, **options)
+                return WorkResult("r", Page({"models": [], "count": 0}), None, "cpu", {})
+            return await ClientDouble().call(operation, request, **options)
 
     client = Listing()
     table = pl.DataFrame({"date": ["2024-01-02"], "ticker": ["A"], "x": [1.0]})
@@ -76,20 +77,20 @@ def test_reads_by_get_and_bulk_writes_arrive_whole(tmp_path):
         assert (got.model_id, got.model_version) == ("m", 3)
 
     with_engine(client, tmp_path, test)
-    put = client.calls[-1].payload
-    assert put["symbol_col"] == "ticker"
-    assert decode(put["feature_data"]).equals(table)
+    put = client.calls[-1].request
+    assert put.symbol_col == "ticker"
+    assert decode(put.feature_data).equals(table)
 
 
 def test_the_engines_problem_is_raised_as_the_error_it_was(tmp_path):
-    def refuse(operation, payload):
+    def refuse(operation, request):
         raise UnknownModel("no model 'x'", field="model_id")
 
     async def test(engine):
         with pytest.raises(UnknownModel, match="no model 'x'"):
             await engine.model_status("x")
         with pytest.raises(InvalidInput) as caught:
-            await engine.send(CALLS["factor_exposures"], {"portfolio_weights": {}}, How())
+            await engine.send(OPERATIONS["factor_exposures"], {"portfolio_weights": {}}, How())
         assert caught.value.field == "portfolio_weights"
 
     with_engine(ClientDouble(refuse), tmp_path, test)
@@ -98,7 +99,7 @@ def test_the_engines_problem_is_raised_as_the_error_it_was(tmp_path):
 def test_what_may_help_is_tried_again_under_the_same_id_and_nothing_else_is(tmp_path):
     refusals = [QueueFull("full", retry_after_s=0.01), Unavailable("down", retry_after_s=0.01)]
 
-    def refuse_twice(operation, payload):
+    def refuse_twice(operation, request):
         if refusals:
             raise refusals.pop()
         return {"n_dates": 1}
@@ -114,7 +115,7 @@ def test_what_may_help_is_tried_again_under_the_same_id_and_nothing_else_is(tmp_
     assert len(ids) == 1
     assert None not in ids
 
-    def refuse(operation, payload):
+    def refuse(operation, request):
         raise UnknownModel("no model 'x'", field="model_id")
 
     client = ClientDouble(refuse)

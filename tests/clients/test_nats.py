@@ -36,7 +36,7 @@ def test_a_typed_request_gets_a_typed_answer(nats_server):
 
 
 def test_the_engines_problem_is_raised_as_the_error_it_was(nats_server):
-    def refuse(operation, payload):
+    def refuse(operation, request):
         raise UnknownSymbol("no symbol ZZZ", field="portfolio_weights", rows=["ZZZ"])
 
     async def test(bridge, engine):
@@ -48,7 +48,7 @@ def test_the_engines_problem_is_raised_as_the_error_it_was(nats_server):
 
 
 def test_silence_absence_and_http_only_operations_are_told_apart(nats_server):
-    async def hang(operation, payload):
+    async def hang(operation, request):
         await asyncio.Event().wait()
 
     async def test(bridge, engine):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from echo_workload import asked
 from ray.cluster_utils import Cluster
 
 from contracts.operations import PLACEMENTS, Workload
@@ -58,12 +59,12 @@ async def scenario(cluster: Cluster, mac: Any, run_dir: Path, echo_path: str) ->
         out["pinned"] = await settled(client, "on the devices", on_devices)
         # The node dies under load: every call still ends in time.
         calls = [
-            asyncio.create_task(client.call("factor_exposures", {"n": i, "work_s": 0.01}, timeout_s=DEADLINE_S))
+            asyncio.create_task(client.call("factor_exposures", asked(n=i, work_s=0.01), timeout_s=DEADLINE_S))
             for i in range(50)
         ]
         await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         cluster.remove_node(mac, allow_graceful=False)
-        out["answers"] = [(await call).unwrap()["values"]["echo"]["n"] for call in calls]
+        out["answers"] = [(await call).unwrap().values["echo"]["n"] for call in calls]
         out["fallen_back"] = await settled(client, "back on the cpu", on_cpu)
         cluster.add_node(num_cpus=1, resources=DEVICES)
         out["returned"] = await settled(client, "on the devices again", on_devices)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from echo_workload import asked
 from fixtures_ray import DEADLINE_S, ECHOING
 
 from contracts.errors import (
@@ -58,7 +59,7 @@ async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -
 
 
 async def read(client: RouterClient, **payload: Any) -> WorkResult:
-    return await client.call("factor_exposures", payload, timeout_s=DEADLINE_S)
+    return await client.call("factor_exposures", asked(**payload), timeout_s=DEADLINE_S)
 
 
 async def pid_of(client: RouterClient, workload: str) -> int:
@@ -80,7 +81,7 @@ def test_a_read_is_answered_with_the_time_of_each_stage(echo_router):
         return await read(client, portfolio="p", weights={"A": 1.0})
 
     result = with_client(scenario)
-    assert result.unwrap()["values"]["echo"] == {"portfolio": "p", "weights": {"A": 1.0}}
+    assert result.unwrap().values["echo"] == {"portfolio": "p", "weights": {"A": 1.0}}
     assert result.device == "cpu"
     assert result.timings_ms.keys() == {"queue", "compute", "dispatch"}
     assert all(value >= 0 for value in result.timings_ms.values())
@@ -90,7 +91,7 @@ def test_concurrent_reads_travel_together_and_each_caller_gets_its_own(echo_rout
     async def scenario(client: RouterClient) -> list[WorkResult]:
         return await asyncio.gather(*(read(client, number=i) for i in range(300)))
 
-    values = [result.unwrap()["values"] for result in with_client(scenario)]
+    values = [result.unwrap().values for result in with_client(scenario)]
     assert [value["echo"]["number"] for value in values] == list(range(300))
     assert 1 < max(value["n_batch"] for value in values) <= Settings().batch_limit
 
@@ -103,7 +104,7 @@ def test_reads_are_answered_while_a_new_route_table_is_unpacked(echo_router, mon
         assert go_on.wait(DEADLINE_S), "the test did not go on"
         return unpack_table(packed)
 
-    async def scenario(client: RouterClient) -> dict[str, Any]:
+    async def scenario(client: RouterClient) -> Any:
         monkeypatch.setattr("router.client.unpack_table", slow)
         try:
             await client.set_default_model("another")
@@ -116,7 +117,7 @@ def test_reads_are_answered_while_a_new_route_table_is_unpacked(echo_router, mon
         await client.set_default_model(None)
         return answer
 
-    assert with_client(scenario)["values"]["echo"] == {"a": 1}
+    assert with_client(scenario).values["echo"] == {"a": 1}
 
 
 def test_errors_of_the_computation_reach_the_caller_and_spare_the_others(echo_router):
@@ -125,8 +126,8 @@ def test_errors_of_the_computation_reach_the_caller_and_spare_the_others(echo_ro
         return await asyncio.gather(*(read(client, **payload) for payload in payloads))
 
     good, unknown, defect, also_good = with_client(scenario)
-    assert good.unwrap()["values"]["echo"] == {"a": 1}
-    assert also_good.unwrap()["values"]["echo"] == {"a": 2}
+    assert good.unwrap().values["echo"] == {"a": 1}
+    assert also_good.unwrap().values["echo"] == {"a": 2}
     with pytest.raises(UnknownSymbol) as told:
         unknown.unwrap()
     assert (told.value.field, told.value.rows) == ("portfolio_weights", [["2020-01-02", "X"]])
@@ -137,7 +138,7 @@ def test_errors_of_the_computation_reach_the_caller_and_spare_the_others(echo_ro
 
 def test_an_unknown_operation_is_refused(echo_router):
     with pytest.raises(UnknownOperation):
-        with_client(lambda client: client.call("make_coffee", {}))
+        with_client(lambda client: client.call("make_coffee", asked()))
 
 
 @pytest.mark.parametrize("operation", ["factor_exposures", "risk_model", "create_model"])
@@ -145,16 +146,16 @@ def test_a_call_that_takes_too_long_ends_while_the_work_goes_on(echo_router, ope
     async def scenario(client: RouterClient) -> None:
         payload = {"while_there": str(at_work), "model_id": "slow", "folder": str(tmp_path)}
         with pytest.raises(DeadlineExceeded):
-            (await client.call(operation, payload, timeout_s=0.3)).unwrap()
+            (await client.call(operation, asked(**payload), timeout_s=0.3)).unwrap()
 
     with_client(scenario)
 
 
 def test_short_requests_pass_long_ones_of_the_same_actor(echo_router, at_work):
     async def scenario(client: RouterClient) -> list[WorkResult]:
-        long = asyncio.create_task(client.call("risk_model", {"while_there": str(at_work)}, timeout_s=DEADLINE_S))
+        long = asyncio.create_task(client.call("risk_model", asked(while_there=str(at_work)), timeout_s=DEADLINE_S))
         await until(lambda: _busy(client, "risk_model_construction"))
-        short = await client.call("portfolio_risk", {"n": 1}, timeout_s=DEADLINE_S)
+        short = await client.call("portfolio_risk", asked(n=1), timeout_s=DEADLINE_S)
         at_work.unlink()
         return [short, await long]
 
@@ -171,7 +172,7 @@ def test_an_urgent_request_overtakes_what_waits(echo_router, at_work):
         order: list[str] = []
 
         async def one(name: str, priority: Priority, payload: dict[str, Any]) -> None:
-            await client.call("factor_exposures", payload, priority=priority, timeout_s=DEADLINE_S)
+            await client.call("factor_exposures", asked(**payload), priority=priority, timeout_s=DEADLINE_S)
             order.append(name)
 
         tasks = [asyncio.create_task(one("first", Priority.NORMAL, {"while_there": str(at_work)}))]
@@ -190,7 +191,7 @@ def test_an_urgent_request_overtakes_what_waits(echo_router, at_work):
 
 def test_more_than_may_wait_is_refused_with_the_time_to_ask_again(echo_router):
     async def scenario(client: RouterClient) -> list[Any]:
-        calls = [client.call("factor_exposures", {"work_s": 0.2}, timeout_s=DEADLINE_S) for _ in range(8)]
+        calls = [client.call("factor_exposures", asked(work_s=0.2), timeout_s=DEADLINE_S) for _ in range(8)]
         return await asyncio.gather(*calls, return_exceptions=True)
 
     outcomes = with_client(scenario, queue_limit=3)
@@ -204,7 +205,7 @@ def test_a_write_repeated_with_its_id_makes_no_second_version(echo_router, tmp_p
     async def scenario(client: RouterClient) -> list[int]:
         payload = {"model_id": "m", "folder": str(tmp_path)}
         ids = ["a", "a", "b", "a"]
-        return [(await client.call("create_model", payload, request_id=i)).unwrap()["model_version"] for i in ids]
+        return [(await client.call("create_model", asked(**payload), request_id=i)).unwrap().model_version for i in ids]
 
     assert with_client(scenario) == [1, 1, 2, 1]
 
@@ -214,9 +215,9 @@ def test_writes_of_one_model_are_done_in_the_order_of_their_coming(echo_router, 
         tasks = []
         for i in range(6):
             payload = {"model_id": "m", "folder": str(tmp_path), "work_s": 0.05 if i % 2 else 0.0}
-            tasks.append(asyncio.create_task(client.call("create_model", payload, request_id=f"w{i}")))
+            tasks.append(asyncio.create_task(client.call("create_model", asked(**payload), request_id=f"w{i}")))
             await asyncio.sleep(0)
-        return [(await task).unwrap()["model_version"] for task in tasks]
+        return [(await task).unwrap().model_version for task in tasks]
 
     assert with_client(scenario) == [1, 2, 3, 4, 5, 6]
 
@@ -265,7 +266,7 @@ def test_an_actor_that_cannot_start_is_named_with_its_reason_and_tried_again(ech
 
         async def told() -> bool:
             try:
-                (await client.call("size", {}, timeout_s=2.0)).unwrap()
+                (await client.call("size", asked(), timeout_s=2.0)).unwrap()
             except DeadlineExceeded:
                 return False  # the router speaks 50 ms before the deadline: too late on a busy machine
             except Unavailable as error:
@@ -296,9 +297,9 @@ def test_killing_an_actor_under_load_leaves_no_call_without_an_answer_in_time(ec
             while not stop.is_set() or len(outcomes) < 5:
                 began = time.monotonic()
                 try:
-                    result = await client.call("factor_exposures", {"n": number, "work_s": 0.001}, timeout_s=timeout_s)
-                    assert result.unwrap()["values"]["echo"]["n"] == number
-                    outcomes.append(result.value["values"]["pid"])
+                    result = await client.call("factor_exposures", asked(n=number, work_s=0.001), timeout_s=timeout_s)
+                    assert result.unwrap().values["echo"]["n"] == number
+                    outcomes.append(result.value.values["pid"])
                 except EngineError as error:
                     outcomes.append(error)
                 latencies.append(time.monotonic() - began)
@@ -334,7 +335,7 @@ def test_while_an_actor_is_away_a_short_deadline_gets_a_clear_error_in_time(echo
         for _ in range(5):
             began = time.monotonic()
             try:
-                outcome: Any = (await client.call("portfolio_risk", {}, timeout_s=0.15)).unwrap()
+                outcome: Any = (await client.call("portfolio_risk", asked(), timeout_s=0.15)).unwrap()
             except EngineError as error:
                 outcome = error
             outcomes.append((outcome, time.monotonic() - began))
@@ -350,10 +351,10 @@ def test_while_an_actor_is_away_a_short_deadline_gets_a_clear_error_in_time(echo
 def test_a_write_whose_actor_dies_after_the_commit_is_answered_with_the_version_that_it_made(echo_router, tmp_path):
     async def scenario(client: RouterClient) -> WorkResult:
         payload = {"model_id": "m", "folder": str(tmp_path), "die_once": True}
-        return await client.call("create_model", payload, timeout_s=DEADLINE_S, request_id="once")
+        return await client.call("create_model", asked(**payload), timeout_s=DEADLINE_S, request_id="once")
 
     result = with_client(scenario)
-    assert result.unwrap()["model_version"] == 1
+    assert result.unwrap().model_version == 1
     assert (tmp_path / "died").exists()
     assert [path.name for path in Path(tmp_path).glob("*.version")] == ["once.version"]
 
@@ -367,11 +368,11 @@ def test_killing_the_router_stops_no_read_and_loses_no_write(echo_router, tmp_pa
         actor = await pid_of(client, "factor_exposure_analysis")
         os.kill(router, signal.SIGKILL)
         write = asyncio.create_task(
-            client.call("create_model", {"model_id": "m", "folder": str(tmp_path)}, timeout_s=DEADLINE_S)
+            client.call("create_model", asked(model_id="m", folder=str(tmp_path)), timeout_s=DEADLINE_S)
         )
         for i in range(20):
-            assert (await read(client, n=i)).unwrap()["values"]["pid"] == actor
-        assert (await write).unwrap()["model_version"] == 1
+            assert (await read(client, n=i)).unwrap().values["pid"] == actor
+        assert (await write).unwrap().model_version == 1
         await until(lambda: client.table.epoch != epoch)
         await until(lambda: client.table.bus.connected and client.table.default_model == "kept")
         # The new router took over the actors that were there.

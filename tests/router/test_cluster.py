@@ -23,7 +23,7 @@ def outcome(tmp_path_factory):
     environment = {
         **os.environ,
         "FACTOR_ENGINE_RUN_DIR": str(run_dir),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "actors"))),
         # The raylet of a node that is killed must be missed soon.
         "RAY_health_check_initial_delay_ms": "500",
         "RAY_health_check_period_ms": "500",

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
+from contracts.answers import Calculation
 from contracts.errors import DeadlineExceeded, QueueFull
+from contracts.requests import Empty
 from contracts.settings import Settings
 from contracts.work import Lane, Priority, WorkResult, work_item
 from router.link import OVERTAKING_IN_FLIGHT, SECOND_CALL_ITEMS, ActorGone, ActorLink, Links
@@ -42,16 +44,18 @@ class Recorder:
 
     def answer(self, call: int) -> None:
         items, future = self.calls[call]
-        results = [WorkResult(i.request_id, {"values": i.request_id}, None, "cpu", {"compute": 0.01}) for i in items]
+        results = [
+            WorkResult(i.request_id, Calculation(i.request_id, "", 1.0), None, "cpu", {"compute": 0.01}) for i in items
+        ]
         future.set_result(pack_results(results))
 
 
 def item(name: str, priority: Priority = Priority.NORMAL, timeout_s: float = DEADLINE_S):
-    return work_item("size", {}, priority=priority, timeout_s=timeout_s, request_id=name)
+    return work_item("size", Empty(), priority=priority, timeout_s=timeout_s, request_id=name)
 
 
 async def value(future: asyncio.Future[WorkResult]) -> Any:
-    return (await asyncio.wait_for(future, DEADLINE_S)).unwrap()["values"]
+    return (await asyncio.wait_for(future, DEADLINE_S)).unwrap().values
 
 
 def test_nothing_waits_at_low_load_and_what_came_meanwhile_leaves_together():

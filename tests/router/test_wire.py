@@ -1,21 +1,47 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import fields
 
-from contracts.work import WorkResult, work_item
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from contracts.answers import Calculation, Page
+from contracts.operations import OPERATIONS
+from contracts.requests import SizeFactor
+from contracts.work import Device, WorkResult, work_item
 from router.wire import pack_items, pack_results, unpack_items, unpack_results
 
 
-def test_items_come_out_as_they_went_in_with_frames_as_bytes():
-    items = [work_item("size", {"frame": b"\x00arrow", "weights": {"A": 0.5}}), work_item("value", {})]
-    assert unpack_items(pack_items(items)) == items
+def test_every_operations_request_comes_out_as_the_model_that_went_in():
+    items = [
+        work_item(name, row.request.model_validate({"model_id": "m", **row.example}))
+        for name, row in OPERATIONS.items()
+    ]
+    arrived = unpack_items(pack_items(items))
+    assert arrived == items
+    assert [type(item.request) for item in arrived] == [row.request for row in OPERATIONS.values()]
+
+
+def test_a_request_that_arrived_is_as_frozen_as_it_was_and_can_be_copied_and_dumped():
+    request = SizeFactor(market_cap_data=b"arrow", request_id="r")
+    (item,) = unpack_items(pack_items([work_item("size", request)]))
+    with pytest.raises(ValidationError, match="frozen"):
+        item.request.model_id = "m"
+    assert item.request.model_copy(update={"model_id": "m"}).model_id == "m"
+    assert item.request.model_dump() == request.model_dump()
+    assert repr(item.request) == repr(request)
 
 
 def test_results_come_out_as_they_went_in_with_arrays():
+    given = ("done", 0.5, 2, Device.METAL_GPU, {"date": "d"}, (b"table",), False, {"commit": 1.0})
+    calculation = Calculation(np.arange(3.0), *given)
     results = [
-        WorkResult("a", {"values": np.arange(3.0)}, None, "cpu", {"queue": 0.1}),
+        WorkResult("a", calculation, None, "cpu", {"queue": 0.1}),
         WorkResult("b", None, {"code": "unknown_model"}, "cpu", {}),
+        WorkResult("c", Page({"models": []}), None, "cpu", {}),
     ]
-    first, second = unpack_results(pack_results(results))
-    np.testing.assert_array_equal(first.value["values"], [0.0, 1.0, 2.0])
-    assert second == results[1]
+    first, second, third = unpack_results(pack_results(results))
+    np.testing.assert_array_equal(first.value.values, [0.0, 1.0, 2.0])
+    assert tuple(getattr(first.value, field.name) for field in fields(Calculation))[1:] == given
+    assert (second, third) == (results[1], results[2])

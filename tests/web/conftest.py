@@ -20,7 +20,7 @@ from contracts.work import State, WorkResult, work_item
 from router import health as report
 from router.fleet import Member
 from router.placement import CLASS_PATHS
-from router.wire import pack_results, unpack_results
+from router.wire import pack_items, pack_results, unpack_items, unpack_results
 from web.app import make_app
 from web.services import Services
 
@@ -41,15 +41,13 @@ class InProcessEngine:
             self._actors[workload] = getattr(importlib.import_module(module), name)()
         return self._actors[workload]
 
-    async def call(self, operation, payload, *, priority, timeout_s=None, request_id=None) -> WorkResult:
+    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None) -> WorkResult:
         row = OPERATIONS[operation]
         limit = row.timeout_s if timeout_s is None else timeout_s
-        item = work_item(operation, payload, priority=priority, timeout_s=limit, request_id=request_id)
-        if row.access == "write":
-            item = item._replace(payload={**payload, "request_id": item.request_id})
+        item = work_item(operation, request, priority=priority, timeout_s=limit, request_id=request_id)
         actor = await asyncio.to_thread(self.actor, row.workload.value)
-        results = await asyncio.to_thread(actor.call_light, [item])
-        # As it travels: values that are arrays in the actor arrive plain.
+        # As it travels: the request is its model again, and values that are arrays in the actor arrive plain.
+        results = await asyncio.to_thread(actor.call_light, unpack_items(pack_items([item])))
         return unpack_results(pack_results(results))[0]
 
     async def health(self) -> dict[str, Any]:

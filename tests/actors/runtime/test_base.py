@@ -4,11 +4,15 @@ import errno
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from pydantic import Field
 
-from actors.runtime.base import WorkloadActor, engine_error
+from actors.runtime.base import WorkloadActor, batched, engine_error
+from actors.runtime.queue import Outcome
+from contracts.answers import Calculation
 from contracts.errors import (
     DateOutsideModel,
     EngineError,
@@ -18,30 +22,52 @@ from contracts.errors import (
     UnknownModel,
     UnknownSymbol,
 )
-from contracts.work import State, work_item
+from contracts.requests import Request
+from contracts.work import State, WorkItem, work_item
 from factors.errors import DuplicateRowError, FactorError, NonFiniteError, UnknownDateError, UnknownSymbolError
 
 DEADLINE_S = 20.0
 
 
+class Numbers(Request):
+    """Numbers to add; or a reason to fail."""
+
+    numbers: list[int] = Field(default_factory=list)
+    model_id: str | None = None
+    fault: str = ""
+
+
 class Sums(WorkloadActor):
     """Adds numbers; strict about its input."""
 
-    def size(self, batch: list[dict[str, Any]]) -> list[Any]:
-        if any("symbol" in payload for payload in batch):
-            raise UnknownSymbolError("no such symbol", field="portfolio_weights", rows=[("2020-01-02", "X")])
-        if any("boom" in payload for payload in batch):
-            raise RuntimeError("secret of the implementation")
-        answers: list[Any] = []
-        for payload in batch:
-            model = payload.get("model_id")
-            answers.append(
-                UnknownModel(f"no model {model}") if model else {"values": sum(payload["numbers"]), "n": len(batch)}
-            )
-        return answers
+    @batched
+    def size(self, batch: Sequence[Numbers]) -> list[Outcome]:
+        for request in batch:
+            fail(request)
+        return [
+            UnknownModel(f"no model {request.model_id}")
+            if request.model_id
+            else Calculation(sum(request.numbers), "added", 1.0, details={"n": len(batch)})
+            for request in batch
+        ]
 
-    def _hidden(self, batch: list[dict[str, Any]]) -> list[Any]:
-        return batch
+    def value(self, request: Numbers) -> Calculation:
+        fail(request)
+        return Calculation(sum(request.numbers), "added", 1.0)
+
+    def _hidden(self, request: Numbers) -> Calculation:
+        return Calculation(None, "", 1.0)
+
+
+def fail(request: Numbers) -> None:
+    if request.fault == "symbol":
+        raise UnknownSymbolError("no such symbol", field="portfolio_weights", rows=[("2020-01-02", "X")])
+    if request.fault:
+        raise RuntimeError("secret of the implementation")
+
+
+def asked(operation: str, *numbers: int, timeout_s: float = 5.0, **fields: Any) -> WorkItem:
+    return work_item(operation, Numbers(numbers=list(numbers), **fields), timeout_s=timeout_s)
 
 
 def wait_for(actor: WorkloadActor, state: State) -> None:
@@ -89,11 +115,12 @@ def test_an_error_of_the_contract_goes_through_unchanged():
     assert engine_error(error) is error
 
 
-def test_items_of_a_batch_fail_alone():
+@pytest.mark.parametrize("operation", ["size", "value"])
+def test_items_of_a_batch_fail_alone(operation):
     actor = Sums()
-    payloads = [{"numbers": [1, 2]}, {"symbol": 1, "numbers": []}, {"boom": 1, "numbers": []}, {"numbers": [3]}]
-    results = actor.call_light([work_item("size", payload) for payload in payloads])
-    assert [r.problem["code"] if r.problem else r.value["values"] for r in results] == [
+    items = [asked(operation, 1, 2), asked(operation, fault="symbol"), asked(operation, fault="boom")]
+    results = actor.call_light([*items, asked(operation, 3)])
+    assert [r.problem["code"] if r.problem else r.value.values for r in results] == [
         3,
         "unknown_symbol",
         "internal",
@@ -105,9 +132,8 @@ def test_items_of_a_batch_fail_alone():
 
 def test_a_batch_without_errors_reaches_the_method_once_and_may_hold_errors_of_single_items():
     actor = Sums()
-    payloads = [{"numbers": [1]}, {"model_id": "gone"}, {"numbers": [2]}]
-    results = actor.call_light([work_item("size", payload) for payload in payloads])
-    assert [r.value["n"] for r in results if r.value] == [3, 3]
+    results = actor.call_light([asked("size", 1), asked("size", model_id="gone"), asked("size", 2)])
+    assert [r.value.details["n"] for r in results if r.value] == [3, 3]
     with pytest.raises(UnknownModel, match="no model gone"):
         results[1].unwrap()
 
@@ -116,7 +142,7 @@ def test_a_batch_without_errors_reaches_the_method_once_and_may_hold_errors_of_s
     "name", ["ping", "stats", "prepare", "_hidden", "__init__", "call_light", "nothing", "settings"]
 )
 def test_only_operations_can_be_called(name):
-    result = Sums().call_light([work_item(name, {})])[0]
+    result = Sums().call_light([asked(name)])[0]
     assert result.problem is not None
     assert result.problem["code"] == "unknown_operation"
 
@@ -130,10 +156,10 @@ def test_items_wait_for_a_slow_preparation_and_control_answers_meanwhile():
 
     actor = Slow()
     assert actor.ping()["state"] == State.STARTING.value
-    late = actor.call_light([work_item("size", {"numbers": [1]}, timeout_s=0.02)])[0]
+    late = actor.call_light([asked("size", 1, timeout_s=0.02)])[0]
     assert late.problem["code"] in {"unavailable", "deadline_exceeded"}
     threading.Timer(0.01, gate.set).start()
-    assert actor.call_light([work_item("size", {"numbers": [1]}, timeout_s=DEADLINE_S)])[0].unwrap()["values"] == 1
+    assert actor.call_light([asked("size", 1, timeout_s=DEADLINE_S)])[0].unwrap().values == 1
     assert actor.ping()["state"] == State.READY.value
 
 
@@ -144,7 +170,7 @@ def test_a_failed_preparation_faults_the_actor_and_callers_are_told_why():
 
     actor = Broken()
     wait_for(actor, State.FAULTED)
-    problem = actor.call_light([work_item("size", {"numbers": [1]})])[0].problem
+    problem = actor.call_light([asked("size", 1)])[0].problem
     assert problem["code"] == "unavailable"
     assert problem["retryable"]
     assert "the disk is gone" in actor.ping()["reason"]
@@ -154,16 +180,16 @@ def test_a_short_item_does_not_wait_behind_a_long_one():
     entered, gate = threading.Event(), threading.Event()
 
     class Long(Sums):
-        def risk_model(self, batch: list[dict[str, Any]]) -> list[Any]:
+        def risk_model(self, request: Numbers) -> Calculation:
             entered.set()
             assert gate.wait(DEADLINE_S)
-            return [{"values": None} for _ in batch]
+            return Calculation(None, "", 1.0)
 
     actor = Long()
-    heavy = threading.Thread(target=actor.call_heavy, args=([work_item("risk_model", {}, timeout_s=DEADLINE_S)],))
+    heavy = threading.Thread(target=actor.call_heavy, args=([asked("risk_model", timeout_s=DEADLINE_S)],))
     heavy.start()
     assert entered.wait(DEADLINE_S)
-    assert actor.call_light([work_item("size", {"numbers": [1, 1]})])[0].unwrap()["values"] == 2
+    assert actor.call_light([asked("size", 1, 1)])[0].unwrap().values == 2
     assert actor.stats()["idle"] is False
     gate.set()
     heavy.join(DEADLINE_S)
@@ -171,7 +197,7 @@ def test_a_short_item_does_not_wait_behind_a_long_one():
 
 def test_statistics_tell_calls_errors_devices_and_latency():
     actor = Sums()
-    actor.call_light([work_item("size", {"numbers": [1]}), work_item("size", {"model_id": "gone"})])
+    actor.call_light([asked("size", 1), asked("size", model_id="gone")])
     stats = actor.stats()
     assert (stats["calls"], stats["errors"], stats["devices_used"]) == (2, 1, {"cpu": 1})
     assert stats["queue_length"] == {"light": 0, "heavy": 0}
@@ -181,9 +207,10 @@ def test_statistics_tell_calls_errors_devices_and_latency():
 
 def test_an_answer_of_the_wrong_length_is_a_defect_and_not_a_mix_up():
     class Short(Sums):
-        def value(self, batch: list[dict[str, Any]]) -> list[Any]:
-            return [{"values": 1}]
+        @batched
+        def momentum(self, batch: Sequence[Numbers]) -> list[Outcome]:
+            return [Calculation(1, "", 1.0)]
 
-    results = Short().call_light([work_item("value", {}), work_item("value", {})])
+    results = Short().call_light([asked("momentum"), asked("momentum")])
     assert {r.problem["code"] for r in results} == {"internal"}
     assert isinstance(EngineError.from_problem(results[0].problem), InternalError)

@@ -13,19 +13,25 @@ from hypothesis import strategies as st
 
 from actors.runtime.meter import Meter
 from actors.runtime.queue import LaneQueue
+from contracts.answers import Calculation
 from contracts.errors import InvalidInput
+from contracts.requests import Request
 from contracts.work import Priority, WorkItem, WorkResult
 
 DEADLINE_S = 20.0
 
 
+class Named(Request):
+    name: str
+
+
 def item(name: Any, *, priority: int = 1, timeout_s: float = DEADLINE_S, operation: str = "size", age_s: float = 0.0):
     now = time.time() - age_s
-    return WorkItem(str(name), operation, {"name": name}, priority, time.time() + timeout_s, now)
+    return WorkItem(str(name), operation, Named(name=str(name)), priority, time.time() + timeout_s, now)
 
 
 def echo(operation: str, items: list[WorkItem]) -> list[Any]:
-    return [{"values": one.payload["name"], "hardware_used": "cpu"} for one in items]
+    return [Calculation(one.request.name, "", 1.0) for one in items]
 
 
 def lane(compute: Callable[..., Any] = echo, **limits: Any) -> LaneQueue:
@@ -79,14 +85,13 @@ def test_what_a_method_timed_apart_is_a_stage_of_its_own_and_no_computation():
     """A write that took 3 ms in all says that 2 s of commit were among them: compute is never negative."""
 
     def write(operation: str, items: list[WorkItem]) -> list[Any]:
-        return [{"values": 1, "hardware_used": "cpu", "stages_s": {"commit": seconds}} for seconds in (2.0,)]
+        return [Calculation(1, "", 1.0, stages_s={"commit": 2.0})]
 
     meter = Meter()
     queue = LaneQueue(write, meter, limit=10, batch_limit=1, batch_predicted_s=1.0, ages_s=1.0)
     (result,) = queue.call([item("one")])
     assert result.timings_ms["commit"] == 2000.0
     assert result.timings_ms["compute"] == 0.0
-    assert "stages_s" not in result.value
     assert meter.snapshot()["size"]["stages_ms"]["commit"]["count"] == 1
 
 
@@ -94,7 +99,7 @@ def test_a_lone_caller_computes_in_its_own_thread():
     seen = []
     queue = lane(lambda operation, items: seen.append(threading.get_ident()) or echo(operation, items))
     results = queue.call([item("a"), item("b")])
-    assert [result.unwrap()["values"] for result in results] == ["a", "b"]
+    assert [result.unwrap().values for result in results] == ["a", "b"]
     assert seen == [threading.get_ident()]
     assert len(queue) == 0
     assert not queue.busy
@@ -134,7 +139,7 @@ def test_what_waits_leaves_together_by_operation_and_each_caller_gets_its_own(po
         calls[str(i)] = enqueue(pool, queue, [item(i, operation=operation)])
     gate.open.set()
     for name, call in calls.items():
-        assert str(call.result(DEADLINE_S)[0].unwrap()["values"]) == name
+        assert str(call.result(DEADLINE_S)[0].unwrap().values) == name
     assert gate.batches == [["first"], ["0", "2", "4", "6", "8"], ["1", "3", "5", "7", "9"]]
 
 
@@ -158,7 +163,7 @@ def test_a_passed_deadline_is_answered_without_computing():
     late, good = queue.call([item("late", timeout_s=-1.0), item("good")])
     assert late.problem["code"] == "deadline_exceeded"
     assert late.request_id == "late"
-    assert good.unwrap()["values"] == "good"
+    assert good.unwrap().values == "good"
     assert [one.request_id for one in computed] == ["good"]
 
 
@@ -170,7 +175,7 @@ def test_a_deadline_that_passes_behind_a_long_computation_ends_the_wait(pool):
     assert late[0].problem["code"] == "deadline_exceeded"
     assert len(queue) == 0
     gate.open.set()
-    assert first.result(DEADLINE_S)[0].unwrap()["values"] == "first"
+    assert first.result(DEADLINE_S)[0].unwrap().values == "first"
     assert gate.batches == [["first"]]
 
 
@@ -185,7 +190,7 @@ def test_a_full_queue_refuses_with_the_time_to_ask_again(pool):
     assert codes == ["ok", "ok", "ok", "queue_full", "queue_full"]
     assert results.result()[4].problem["retry_after_s"] > 0
     first.result(DEADLINE_S)
-    assert queue.call([item("again")])[0].unwrap()["values"] == "again"
+    assert queue.call([item("again")])[0].unwrap().values == "again"
 
 
 def test_errors_stay_with_their_items_and_whatever_breaks_a_computation_is_answered():
@@ -194,7 +199,9 @@ def test_errors_stay_with_their_items_and_whatever_breaks_a_computation_is_answe
             raise SystemExit
         if operation == "momentum":
             return []
-        return [InvalidInput("bad", field="x") if one.payload["name"] == "bad" else {"values": 1} for one in items]
+        return [
+            InvalidInput("bad", field="x") if one.request.name == "bad" else Calculation(1, "", 1.0) for one in items
+        ]
 
     queue = lane(compute)
     results = queue.call(
@@ -212,7 +219,7 @@ def test_many_threads_all_get_exactly_their_answers(pool):
         for i in range(30):
             names = [f"{number}/{i}/{j}" for j in range(1 + i % 3)]
             answers = queue.call([item(name, priority=i % 5) for name in names])
-            if [r.unwrap()["values"] for r in answers] != names:
+            if [r.unwrap().values for r in answers] != names:
                 return False
         return True
 

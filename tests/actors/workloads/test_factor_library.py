@@ -17,7 +17,7 @@ from actors.runtime.niceness import NICENESS
 from actors.workloads.factor_library import FactorLibrary
 from actors.workloads.factor_model_creation import FactorModelCreation
 from contracts import requests as rq
-from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor, UnknownSymbol
+from contracts.errors import InvalidInput, Unavailable, UnknownFactor, UnknownSymbol
 from contracts.frames import encode
 from contracts.settings import settings
 from factors.library import Catalogue
@@ -66,31 +66,28 @@ def frame_of(market, rows):
 
 
 def ask(method, request):
-    answer = method([request.model_dump()])[0]
-    if isinstance(answer, EngineError):
-        raise answer
-    return answer
+    return method(request)
 
 
 def test_definitions_tell_what_is_loaded_computable_and_missing_and_why(library):
-    body = ask(library.definitions, rq.Definitions(model_id="m"))["body"]
+    body = ask(library.definitions, rq.Definitions(model_id="m")).body
     assert body["loaded"] == len(body["definitions"]) >= 506
     assert body["computable"] + len(body["missing"]) == body["loaded"]
     assert body["computable"] >= 506
-    plain = ask(library.definitions, rq.Definitions(model_id="plain"))["body"]
+    plain = ask(library.definitions, rq.Definitions(model_id="plain")).body
     assert plain["computable"] < body["computable"]
     assert "shares" in plain["proxies"]
     assert all(reason.startswith("needs ") for reason in plain["missing"].values())
 
 
 def test_without_a_model_nothing_is_computable_and_the_reason_says_so(library):
-    body = ask(library.definitions, rq.Definitions())["body"]
+    body = ask(library.definitions, rq.Definitions()).body
     assert body["computable"] == 0
     assert set(body["missing"].values()) == {"no model is loaded"}
 
 
 def test_a_category_holds_its_definitions_and_an_unknown_one_is_named(library):
-    body = ask(library.factor_category, rq.FactorCategory(category="alpha101", model_id="m"))["body"]
+    body = ask(library.factor_category, rq.FactorCategory(category="alpha101", model_id="m")).body
     assert body["loaded"] == 101
     assert {d["category"] for d in body["definitions"]} == {"alpha101"}
     with pytest.raises(UnknownFactor, match="nonsense"):
@@ -102,10 +99,10 @@ def test_a_formula_of_the_callers_own_is_evaluated(library, market):
     answer = ask(library.evaluate_formula, request)
     closes = market.fields["close"][:-2]
     expected = dict(zip(market.symbols, closes[-1] / closes[-6] - 1, strict=True))
-    assert answer["values"]
-    for symbol, value in answer["values"].items():
+    assert answer.values
+    for symbol, value in answer.values.items():
         assert value == pytest.approx(expected[symbol], rel=1e-12)
-    assert answer["extra"]["warmup"] == 5
+    assert answer.details["warmup"] == 5
 
 
 def test_a_malformed_formula_says_where(library):
@@ -123,21 +120,21 @@ def test_a_formula_whose_field_the_model_lacks_says_which(library):
 def test_all_factors_of_a_symbol_follow_the_appended_days(library, writer, market):
     symbol = str(market.symbols[int(np.flatnonzero(np.isfinite(market.fields["close"][-3:]).all(axis=0))[0])])
     first = ask(library.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
-    assert first["extra"]["date"] == str(market.dates[-3])
-    defined = [v for v in first["values"].values() if v is not None]
+    assert first.details["date"] == str(market.dates[-3])
+    defined = [v for v in first.values.values() if v is not None]
     assert len(defined) > 250
     for row in (-2, -1):
         day = market.select(dates=market.dates[row:][:1])
         ask(writer.append_day, rq.AppendDay(model_id="m", feature_data=encode(day.to_frame(names=COLUMNS))))
         stepped = ask(library.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
-        assert stepped["extra"]["date"] == str(market.dates[row])
+        assert stepped.details["date"] == str(market.dates[row])
     assert library.live.known("m").steps == 2
     other = started(FactorLibrary)
     anew = ask(other.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
-    assert anew["values"] == stepped["values"]
-    assert anew["extra"] == stepped["extra"]
+    assert anew.values == stepped.values
+    assert anew.details == stepped.details
     results = ask(library.factor_results, rq.FactorResults(symbol=symbol, model_id="m"))
-    assert results["values"] == stepped["values"]
+    assert results.values == stepped.values
 
 
 def test_chosen_factors_on_a_past_date_are_those_of_that_date(library, market):
@@ -150,8 +147,8 @@ def test_chosen_factors_on_a_past_date_are_those_of_that_date(library, market):
         library.calculate_factors,
         rq.CalculateFactors(symbol=symbol, model_id="m", factors=ids, date_requested=date),
     )
-    assert list(answer["values"]) == ids
-    assert answer["extra"]["date"] == str(market.dates[60])
+    assert list(answer.values) == ids
+    assert answer.details["date"] == str(market.dates[60])
     with pytest.raises(UnknownFactor, match="nonsense"):
         ask(library.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m", factors=["nonsense"]))
     with pytest.raises(UnknownSymbol):
@@ -171,7 +168,7 @@ def test_a_past_date_of_every_factor_is_what_the_batch_over_the_whole_history_gi
     request = rq.CalculateFactors(
         symbol=market.symbols[0], model_id="m", date_requested=market.dates[row].item(), neutralise_by="none"
     )
-    ids = tuple(ask(library.calculate_factors, request)["values"])
+    ids = tuple(ask(library.calculate_factors, request).values)
     assert len(ids) > 500
     (day,) = [day for day in library._days.values() if day.ids == ids]
     np.testing.assert_array_equal(day.values, whole_history(library, market, ids)[:, row])
@@ -213,7 +210,7 @@ def test_a_version_that_is_not_the_last_one_continued_is_warmed_anew(library, wr
     other = frame.with_columns(close=pl.col("close") * pl.Series(np.linspace(1.0, 2.0, frame.height)))
     ask(writer.create_model, rq.CreateModel(model_id="changed", feature_data=encode(other)))
     answer = ask(library.update_factors, rq.UpdateFactors(model_id="changed"))
-    assert (answer["model_version"], answer["extra"]["steps"]) == (2, 0)
+    assert (answer.model_version, answer.details["steps"]) == (2, 0)
 
 
 def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(library, writer, market):
@@ -225,8 +222,8 @@ def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(l
     again = started(FactorLibrary)
     answer = ask(again.update_factors, rq.UpdateFactors(model_id="saved", values=True))
     # one step, not a warm-up: that would be at the last day without any
-    assert answer["extra"]["steps"] == 1
-    assert answer["tables"] == stepped["tables"]
+    assert answer.details["steps"] == 1
+    assert answer.tables == stepped.tables
 
 
 def test_a_saved_state_of_another_catalogue_or_half_a_file_is_not_taken_up(library, writer, market, caplog):
@@ -244,8 +241,8 @@ def test_a_saved_state_of_another_catalogue_or_half_a_file_is_not_taken_up(libra
 def test_an_update_that_does_not_wait_says_how_far_it_is_and_makes_no_event(library, writer, market):
     ask(writer.create_model, rq.CreateModel(model_id="later", feature_data=encode(frame_of(market, slice(0, 50)))))
     answer = ask(library.update_factors, rq.UpdateFactors(model_id="later", wait=False))
-    assert answer["event"] is False
-    assert answer["extra"]["state"] in ("warming", "live")
+    assert answer.event is False
+    assert answer.details["state"] in ("warming", "live")
     ask(library.update_factors, rq.UpdateFactors(model_id="later"))
     states = library.notes()["live_models"]
     assert (states["later"]["state"], states["later"]["date"]) == ("live", str(market.dates[49]))
@@ -280,7 +277,7 @@ def test_results_before_any_calculation_say_what_to_do(library):
 def test_correlations_are_symmetric_with_ones_on_the_diagonal(library):
     ids = list(library.formulas.catalogue.categories()["alpha158"])[:4]
     answer = ask(library.factor_correlations, rq.FactorCorrelations(model_id="m", factors=ids, window_days=20))
-    rows = answer["values"]["correlation"]
+    rows = answer.values["correlation"]
     for i, name in enumerate(ids):
         assert rows[i][name] is None or rows[i][name] == pytest.approx(1.0)
         for j, other in enumerate(ids):
@@ -291,7 +288,7 @@ def test_a_registered_formula_is_a_definition_also_after_a_restart(library):
     request = rq.EvaluateFormula(formula="rank(close) - rank(volume)", model_id="m", register_as="my_spread")
     ask(library.evaluate_formula, request)
     ask(library.evaluate_formula, request)
-    body = ask(library.factor_category, rq.FactorCategory(category="registered", model_id="m"))["body"]
+    body = ask(library.factor_category, rq.FactorCategory(category="registered", model_id="m")).body
     assert [d["id"] for d in body["definitions"]] == ["my_spread"]
     other = rq.EvaluateFormula(formula="rank(close)", model_id="m", register_as="my_spread")
     with pytest.raises(InvalidInput, match="another formula"):
@@ -304,9 +301,9 @@ def test_a_registered_formula_stands_beside_the_catalogue_and_leaves_its_state(l
     live = library.live.current("m", library.formulas, 60.0)
     request = rq.EvaluateFormula(formula="smb * (close - open)", model_id="m", register_as="uses_a_shared_name")
     answer = ask(library.evaluate_formula, request)
-    symbol = next(iter(answer["values"]))
+    symbol = next(iter(answer.values))
     mine = rq.CalculateFactors(symbol=symbol, model_id="m", factors=["uses_a_shared_name"])
-    assert ask(library.calculate_factors, mine)["values"] == {"uses_a_shared_name": answer["values"][symbol]}
+    assert ask(library.calculate_factors, mine).values == {"uses_a_shared_name": answer.values[symbol]}
     assert library.live.current("m", library.formulas, 60.0) is live
     assert "uses_a_shared_name" in live.day.ids
     kept = started(FactorLibrary)

@@ -56,7 +56,7 @@ def start(kind):
 
 def one(method, request):
     """Ask an operation one thing, as the actor's queue does."""
-    answer = method([request.model_dump()])[0]
+    answer = method([request])[0] if getattr(method, "batched", False) else method(request)
     if isinstance(answer, EngineError):
         raise answer
     return answer
@@ -92,14 +92,14 @@ def test_exposures_of_many_portfolios_are_the_products_with_the_fitted_exposures
         chosen = rng.choice(len(model.symbols_), 10, replace=False)
         weights = {model.symbols_[i]: float(w) for i, w in zip(chosen, rng.dirichlet(np.ones(10)), strict=True)}
         requests.append(rq.FactorExposures(model_id="m", portfolio_weights=weights))
-    answers = exposures.factor_exposures([r.model_dump() for r in requests])
+    answers = exposures.factor_exposures(requests)
     for request, answer in zip(requests, answers, strict=True):
         w = np.array([request.portfolio_weights.get(s, 0.0) for s in model.symbols_])
-        assert list(answer["values"]) == list(model.factor_names_)
-        np.testing.assert_allclose(list(answer["values"].values()), w @ np.nan_to_num(X), atol=1e-12)
-        assert answer["model_version"] == 1
-        assert answer["hardware_used"] in ("cpu", "metal_gpu", "neural_engine")
-        assert 0.0 < answer["confidence_score"] <= 1.0
+        assert list(answer.values) == list(model.factor_names_)
+        np.testing.assert_allclose(list(answer.values.values()), w @ np.nan_to_num(X), atol=1e-12)
+        assert answer.model_version == 1
+        assert answer.device in ("cpu", "metal_gpu", "neural_engine")
+        assert 0.0 < answer.confidence_score <= 1.0
 
 
 def test_exposures_of_a_past_date_are_those_of_that_date(exposures, model):
@@ -108,20 +108,23 @@ def test_exposures_of_a_past_date_are_those_of_that_date(exposures, model):
     request = rq.FactorExposures(model_id="m", portfolio_weights={symbol: 1.0}, date_requested=date.item())
     answer = one(exposures.factor_exposures, request)
     expected = model.exposures(date)[model.symbols_.index(symbol)]
-    np.testing.assert_allclose(list(answer["values"].values()), expected, atol=1e-12)
-    assert answer["extra"]["date"] == str(date)
+    np.testing.assert_allclose(list(answer.values.values()), expected, atol=1e-12)
+    assert answer.details["date"] == str(date)
 
 
 def test_one_bad_portfolio_does_not_spoil_the_batch(exposures, model):
-    good = rq.FactorExposures(model_id="m", portfolio_weights={model.symbols_[0]: 1.0}).model_dump()
+    good = rq.FactorExposures(model_id="m", portfolio_weights={model.symbols_[0]: 1.0})
     bad = [
-        {**good, "portfolio_weights": {"NOPE": 1.0, model.symbols_[0]: 0.5}},
-        {**good, "model_id": "none"},
-        {**good, "date_requested": dt.date(1999, 1, 4)},
-        {**good, "model_id": None},
+        good.model_copy(update=changed)
+        for changed in (
+            {"portfolio_weights": {"NOPE": 1.0, model.symbols_[0]: 0.5}},
+            {"model_id": "none"},
+            {"date_requested": dt.date(1999, 1, 4)},
+            {"model_id": None},
+        )
     ]
     answers = exposures.factor_exposures([bad[0], good, *bad[1:]])
-    assert answers[1]["model_version"] == 1
+    assert answers[1].model_version == 1
     kinds = [type(a) for i, a in enumerate(answers) if i != 1]
     assert kinds == [UnknownSymbol, UnknownModel, DateOutsideModel, InvalidInput]
     assert answers[0].rows == ["NOPE"]
@@ -135,10 +138,10 @@ def test_a_bad_portfolio_alone_is_named_too(exposures, model):
 
 
 def test_status_and_list_tell_what_is_stored(exposures, model):
-    body = one(exposures.model_status, rq.ModelRef(model_id="m"))["body"]
+    body = one(exposures.model_status, rq.ModelRef(model_id="m")).body
     assert (body["n_dates"], body["n_assets"]) == (N_DAYS - 2, 60)
     assert body["factors"] == list(model.factor_names_)
-    listed = one(exposures.list_models, rq.Empty())["body"]
+    listed = one(exposures.list_models, rq.Empty()).body
     assert "m" in [m["model_id"] for m in listed["models"]]
 
 
@@ -146,7 +149,7 @@ def test_features_are_the_rows_of_the_exposure_matrix(exposures, model):
     symbols = [s for s, x in zip(model.symbols_, model.exposures(), strict=True) if x[0] > 0][:3]
     answer = one(exposures.factor_features, rq.FactorFeatures(model_id="m", symbols=symbols))
     for symbol in symbols:
-        row = list(answer["values"][symbol].values())
+        row = list(answer.values[symbol].values())
         np.testing.assert_allclose(row, model.exposures()[model.symbols_.index(symbol)], atol=1e-12)
 
 
@@ -155,12 +158,12 @@ def test_an_appended_day_gives_the_model_of_the_longer_panel_even_after_a_restar
     one(writer.create_model, rq.CreateModel(model_id="grow", feature_data=frame_of(first), request_id="g1"))
     day = market.select(dates=market.dates[-2:-1])
     answer = one(writer.append_day, rq.AppendDay(model_id="grow", feature_data=frame_of(day), request_id="g2"))
-    assert (answer["model_version"], answer["values"]["n_dates"]) == (2, N_DAYS - 1)
+    assert (answer.model_version, answer.values["n_dates"]) == (2, N_DAYS - 1)
     writer._models.clear()  # a restarted writer has none in memory
     answer = one(
         writer.append_day, rq.AppendDay(model_id="grow", feature_data=frame_of(market.last(1)), request_id="g3")
     )
-    assert (answer["model_version"], answer["values"]["n_dates"]) == (3, N_DAYS)
+    assert (answer.model_version, answer.values["n_dates"]) == (3, N_DAYS)
     whole = FactorModel().fit(market)
     version = writer.store.head("grow")
     np.testing.assert_array_equal(np.asarray(version.day("factor_returns")), whole.factor_returns_)
@@ -183,18 +186,18 @@ def test_a_style_carried_over_new_days_is_the_style_computed_afresh(writer, mark
     one(writer.create_model, rq.CreateModel(model_id="styled", feature_data=frame_of(first)))
     carried = start(kind)
     ask = lambda actor: one(getattr(actor, operation), request_())  # noqa: E731
-    assert len(ask(carried)["values"]) > 40
+    assert len(ask(carried).values) > 40
     for row in (-3, -2):
         day = market.select(dates=market.dates[row : row + 1])
         one(writer.append_day, rq.AppendDay(model_id="styled", feature_data=frame_of(day)))
-        assert ask(carried)["values"] == ask(start(kind))["values"]
+        assert ask(carried).values == ask(start(kind)).values
     one(writer.create_model, rq.CreateModel(model_id="styled", feature_data=frame_of(market.last(200))))
-    assert ask(carried)["values"] == ask(start(kind))["values"]
+    assert ask(carried).values == ask(start(kind)).values
 
 
 def test_a_repeated_write_makes_no_second_version(writer, market, model):
     request = rq.CreateModel(model_id="m", feature_data=frame_of(market.last(40)), request_id="c1")
-    assert one(writer.create_model, request)["model_version"] == 1
+    assert one(writer.create_model, request).model_version == 1
     assert writer.store.head("m").manifest.version == 1
 
 
@@ -204,7 +207,7 @@ def test_cleaning_makes_a_version_with_a_recipe(writer, market):
     if "book_price" not in market.fields:
         asked = rq.CleanFeatures(model_id="clean", to_winsorize={"volume": 0.05}, to_fill=["close"])
     answer = one(writer.clean_features, asked)
-    assert answer["model_version"] == 2
+    assert answer.model_version == 2
     recipe = writer.store.head("clean").manifest.meta["recipe"]
     assert recipe["to_winsorize"] == asked.to_winsorize
     assert recipe["to_fill"] == asked.to_fill
@@ -239,8 +242,8 @@ def test_a_deleted_model_is_gone_for_readers(writer, exposures, market):
     one(writer.create_model, rq.CreateModel(model_id="gone", feature_data=frame_of(market.last(60))))
     request_id = new_id()
     answer = one(writer.delete_model, rq.ModelRef(model_id="gone", request_id=request_id))
-    assert answer["model_version"] == 2
-    assert one(writer.delete_model, rq.ModelRef(model_id="gone", request_id=request_id))["model_version"] == 2
+    assert answer.model_version == 2
+    assert one(writer.delete_model, rq.ModelRef(model_id="gone", request_id=request_id)).model_version == 2
     with pytest.raises(UnknownModel):
         one(exposures.model_status, rq.ModelRef(model_id="gone"))
 
@@ -248,11 +251,11 @@ def test_a_deleted_model_is_gone_for_readers(writer, exposures, market):
 def test_style_factors_of_the_model_are_the_stored_scores(model):
     actor = start(StyleFactorCalculation)
     answer = one(actor.style_factors, rq.StyleFactors(model_id="m"))
-    assert answer["extra"]["stored"] is True
-    assert list(answer["values"]) == list(model.style_names_)
+    assert answer.details["stored"] is True
+    assert list(answer.values) == list(model.style_names_)
     scores = model.scores_[-1]
     for k, style in enumerate(model.style_names_):
-        got = answer["values"][style]
+        got = answer.values[style]
         expected = {s: v for s, v in zip(model.symbols_, np.nan_to_num(scores[k]), strict=True) if s in got}
         assert got == pytest.approx(expected, abs=1e-12)
 
@@ -260,14 +263,14 @@ def test_style_factors_of_the_model_are_the_stored_scores(model):
 def test_style_factors_with_another_window_are_computed(model):
     actor = start(StyleFactorCalculation)
     answer = one(actor.style_factors, rq.StyleFactors(model_id="m", trailing_days=60))
-    assert answer["extra"]["stored"] is False
+    assert answer.details["stored"] is False
     settings = ModelSettings()
     styles = settings.style_factors
     from dataclasses import replace
 
     changed = replace(settings, style_factors=replace(styles, mom=replace(styles.mom, trailing_days=60)))
     expected = FactorModel(changed).fit(model.panel_).scores_[-1, model.style_names_.index("momentum")]
-    got = answer["values"]["momentum"]
+    got = answer.values["momentum"]
     assert len(got) > 30
     ranks = [np.argsort([v[s] for s in sorted(got)]) for v in (got, dict(zip(model.symbols_, expected, strict=True)))]
     assert (ranks[0] == ranks[1]).mean() > 0.9
@@ -279,12 +282,12 @@ def test_signals_weigh_styles_by_their_momentum(model):
     history = model.factor_returns_[-21:, -len(model.style_names_) :]
     deviation = history.std(axis=0, ddof=1)
     t = history.mean(axis=0) * np.sqrt(21) / np.where(deviation > 0, deviation, np.inf)
-    got = [answer["values"]["styles"][name]["momentum_t"] for name in model.style_names_]
+    got = [answer.values["styles"][name]["momentum_t"] for name in model.style_names_]
     assert [g is None for g in got] == list(deviation == 0.0)
     np.testing.assert_allclose([g or 0.0 for g in got], t, rtol=1e-9)
-    symbol = next(iter(answer["values"]["composite"]))
+    symbol = next(iter(answer.values["composite"]))
     x = model.exposures()[model.symbols_.index(symbol), -len(t) :]
-    assert answer["values"]["composite"][symbol] == pytest.approx(x @ t / np.abs(t).sum(), abs=1e-12)
+    assert answer.values["composite"][symbol] == pytest.approx(x @ t / np.abs(t).sum(), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -297,10 +300,10 @@ def test_signals_weigh_styles_by_their_momentum(model):
 def test_an_individual_factor_of_a_posted_frame_is_standardised(store_dir, market, kind, operation, request_, columns):
     frame = market.last(120).to_frame(names=COLUMNS).select("date", "symbol", *columns)
     answer = one(getattr(start(kind), operation), request_(encode(frame)))
-    values = np.array(list(answer["values"].values()))
+    values = np.array(list(answer.values.values()))
     assert len(values) > 40
     assert values.std() == pytest.approx(1.0, abs=0.1)
-    assert answer["model_version"] is None
+    assert answer.model_version is None
 
 
 def test_value_of_posted_fundamentals_orders_names_by_their_ratios(store_dir):
@@ -316,7 +319,7 @@ def test_value_of_posted_fundamentals_orders_names_by_their_ratios(store_dir):
         }
     )
     answer = one(start(ValueFactor).value, rq.ValueFactor(fundamental_data=encode(frame)))
-    assert sorted(answer["values"], key=answer["values"].get) == [f"S{i:02d}" for i in range(n)]
+    assert sorted(answer.values, key=answer.values.get) == [f"S{i:02d}" for i in range(n)]
 
 
 def test_a_posted_frame_with_a_duplicate_row_names_it(store_dir, market):
@@ -331,11 +334,11 @@ def test_a_posted_frame_with_a_duplicate_row_names_it(store_dir, market):
 def test_factor_returns_of_the_model_are_the_stored_ones(model):
     actor = start(FactorReturnsEstimation)
     answer = one(actor.factor_returns, rq.FactorReturns(model_id="m"))
-    np.testing.assert_allclose(list(answer["values"].values()), model.factor_returns_[-1])
-    assert len(answer["extra"]["history"]["data"]) == 252
+    np.testing.assert_allclose(list(answer.values.values()), model.factor_returns_[-1])
+    assert len(answer.details["history"]["data"]) == 252
     first, last = model.dates_[10].item(), model.dates_[19].item()
     answer = one(actor.factor_returns, rq.FactorReturns(model_id="m", start_date=first, end_date=last))
-    assert [row[0] for row in answer["extra"]["history"]["data"]] == [str(d) for d in model.dates_[10:20]]
+    assert [row[0] for row in answer.details["history"]["data"]] == [str(d) for d in model.dates_[10:20]]
 
 
 def test_factor_returns_of_posted_frames_explain_a_planted_market(store_dir):
@@ -354,16 +357,16 @@ def test_factor_returns_of_posted_frames_explain_a_planted_market(store_dir):
         winsor_factor=None,
     )
     answer = one(start(FactorReturnsEstimation).factor_returns, request)
-    assert answer["values"]["s"] == pytest.approx(0.003, abs=1e-3)
-    assert answer["values"]["market"] == pytest.approx(-0.02, abs=2e-3)
-    assert len(answer["extra"]["history"]["data"]) == 2
+    assert answer.values["s"] == pytest.approx(0.003, abs=1e-3)
+    assert answer.values["market"] == pytest.approx(-0.02, abs=2e-3)
+    assert len(answer.details["history"]["data"]) == 2
 
 
 @pytest.mark.parametrize("method", ["model", "sample", "ewma", "ledoit_wolf", "oas"])
 def test_covariances_are_symmetric_and_positive_semidefinite(model, method):
     actor = start(CovarianceMatrixComputation)
     answer = one(actor.covariance, rq.Covariance(model_id="m", method=method))
-    matrix = np.array(answer["values"]["covariance"])
+    matrix = np.array(answer.values["covariance"])
     assert matrix.shape == (len(model.factor_names_),) * 2
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-15)
     assert np.linalg.eigvalsh(matrix).min() > -1e-12
@@ -375,7 +378,7 @@ def test_a_risk_model_covers_the_universe_asked_for(model):
     actor = start(RiskModelConstruction)
     symbols = [s for s, x in zip(model.symbols_, model.exposures(), strict=True) if x[0] > 0][:20]
     answer = one(actor.risk_model, rq.RiskModel(model_id="m", universe_symbols=symbols, universe_size=10))
-    values = answer["values"]
+    values = answer.values
     assert len(values["symbols"]) == 10
     assert set(values["symbols"]) <= set(symbols)
     assert np.array(values["exposures"]).shape == (10, len(model.factor_names_))
@@ -395,7 +398,7 @@ def test_portfolio_risk_adds_up(model):
     answer = one(
         actor.portfolio_risk, rq.PortfolioRisk(model_id="m", portfolio_weights=weights, benchmark_weights=benchmark)
     )
-    v = answer["values"]
+    v = answer.values
     assert v["total_risk"] ** 2 == pytest.approx(v["factor_risk"] ** 2 + v["specific_risk"] ** 2)
     assert sum(v["percent_factor"].values()) + v["percent_specific"] == pytest.approx(1.0, abs=1e-10)
     assert sum(v["percent_by_symbol"].values()) == pytest.approx(1.0, abs=1e-10)
@@ -410,7 +413,7 @@ def test_attribution_ties_out_to_the_portfolio_return(model):
     start_date = model.dates_[-30].item()
     request = rq.PortfolioAttribution(model_id="m", portfolio_weights=weights, start_date=start_date)
     answer = one(actor.portfolio_attribution, request)
-    v = answer["values"]
+    v = answer.values
     assert v["sum_of_parts"] == pytest.approx(v["portfolio_return"], abs=1e-10)
     columns = [model.symbols_.index(s) for s in weights]
     daily = np.nan_to_num(model.panel_.fields["returns"][-30:, columns]) @ np.full(10, 0.1)

@@ -1,0 +1,21 @@
+"""The one table that drives everything: each operation's models, actor, lane, routes, subjects and example.
+
+HTTP routes, bus subscriptions, OpenAPI, the subject document, the client's methods and ``/health`` are made from it. A
+new operation is one row here, one request model and one method of an actor; docs/adding.md says how.
+"""
+
+from __future__ import annotations
+
+from contracts.operations import calculations, library, models
+from contracts.operations.row import V1, Operation, Route
+from contracts.operations.workloads import PLACEMENTS, Placement, Workload
+
+OPERATIONS: dict[str, Operation] = {row.name: row for row in (*models.ROWS, *calculations.ROWS, *library.ROWS)}
+
+
+def by_subject() -> dict[str, Operation]:
+    """Map each request subject to its operation."""
+    return {subject: row for row in OPERATIONS.values() for subject in row.subjects}
+
+
+__all__ = ["OPERATIONS", "PLACEMENTS", "V1", "Operation", "Placement", "Route", "Workload", "by_subject"]

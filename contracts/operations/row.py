@@ -1,0 +1,95 @@
+"""One row of the operation table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from contracts.operations.workloads import Workload
+from contracts.requests import Request
+from contracts.results import Result
+from contracts.work import Lane
+
+V1 = "/api/v1/factor-engine"
+
+
+@dataclass(frozen=True)
+class Route:
+    """An HTTP route. Path parameters and query parameters are fields of the request model."""
+
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing the engine can do.
+
+    Parameters
+    ----------
+    name
+        The operation's name; also the actor's method, and the client's.
+    routes
+        HTTP routes, the one that clients use first.
+    subjects
+        Request subjects that it answers, last token included (``risk.factor_request.factor_exposures``); the one that
+        clients use first.
+    events
+        Subjects that its result is published on; ``{field}`` is a field of the request (`portfolio_id`, `model_id`,
+        `symbol`) or `factor_type`, written as one token. Old names are listed behind the new one, as aliases.
+    message_type
+        ``ce-type`` of the event, the old MessageType.
+    timeout_s
+        Deadline when the caller names none.
+    example
+        A whole request that works as it stands; see `contracts.examples`.
+    values
+        The field of `calculation_result` that has the values.
+    written
+        The field of the request that names what a write changes: writes of one are done in the order of their coming.
+    summary
+        What it does, in one sentence; default: the first line of the request model's docstring.
+    """
+
+    name: str
+    workload: Workload
+    request: type[Request]
+    result: type[Result]
+    factor_type: str
+    access: Literal["read", "write"] = "read"
+    lane: Lane = Lane.LIGHT
+    routes: tuple[Route, ...] = ()
+    subjects: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    message_type: str = "FACTOR_CALCULATION"
+    timeout_s: float = 10.0
+    example: Mapping[str, Any] = field(default_factory=dict)
+    values: Literal["factor_values", "factor_exposures"] = "factor_values"
+    written: str = "model_id"
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the summary from the request model where the row gives none."""
+        if not self.summary:
+            object.__setattr__(self, "summary", (self.request.__doc__ or self.name).strip().splitlines()[0])
+
+    @property
+    def bulk(self) -> bool:
+        """Whether its table is the body of the HTTP request itself."""
+        return bool(self.routes) and self.routes[0].method == "PUT"
+
+    @property
+    def writes(self) -> bool:
+        """Whether it makes something durable, and must be repeated under its request id only."""
+        return self.access == "write"
+
+
+def post(*paths: str) -> tuple[Route, ...]:
+    """Give POST routes."""
+    return tuple(Route("POST", path) for path in paths)
+
+
+def get(*paths: str) -> tuple[Route, ...]:
+    """Give GET routes."""
+    return tuple(Route("GET", path) for path in paths)
