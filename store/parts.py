@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contracts.work import new_id
+from store.lru import LRU
 
 ALIGNMENT = 64
 
@@ -95,10 +94,8 @@ class Maps:
     """
 
     def __init__(self, limit: int = 1024) -> None:
-        self._limit = limit
         # By folder and file as they are: joining and hashing paths would cost more than all else here.
-        self._open: OrderedDict[tuple[str, str], tuple[mmap.mmap, np.ndarray]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._open: LRU[tuple[str, str], tuple[mmap.mmap, np.ndarray]] = LRU(limit)
 
     def read(self, folder: Path, part: Part, name: str) -> np.ndarray:
         """Give one array of a part; read-only, zero-copy."""
@@ -106,28 +103,20 @@ class Maps:
         dtype = np.dtype(ref.dtype)
         if 0 in ref.shape:
             return np.empty(ref.shape, dtype=dtype)
-        whole = self._of(str(folder), part.file)
+        key = (str(folder), part.file)
+        _, whole = self._open.get_or_make(key, lambda: _mapped(*key))
         return whole[ref.offset : ref.offset + dtype.itemsize * math.prod(ref.shape)].view(dtype).reshape(ref.shape)
 
     def let_go(self) -> None:
         """Drop the pages that were read from this process; what is read again comes from the system's cache."""
-        with self._lock:
-            for pages, _ in self._open.values():
-                pages.madvise(mmap.MADV_DONTNEED)
+        for pages, _ in self._open.values():
+            pages.madvise(mmap.MADV_DONTNEED)
 
-    def _of(self, folder: str, name: str) -> np.ndarray:
-        key = (folder, name)
-        with self._lock:
-            found = self._open.get(key)
-            if found is None:
-                with Path(folder, name).open("rb", buffering=0) as file:
-                    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                found = self._open[key] = (pages, np.frombuffer(pages, np.uint8))
-                if len(self._open) > self._limit:
-                    self._open.popitem(last=False)
-            else:
-                self._open.move_to_end(key)
-            return found[1]
+
+def _mapped(folder: str, name: str) -> tuple[mmap.mmap, np.ndarray]:
+    with Path(folder, name).open("rb", buffering=0) as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pages, np.frombuffer(pages, np.uint8)
 
 
 MAPS = Maps()

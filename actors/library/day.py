@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,7 @@ from actors.reading.slices import by_name
 from contracts.errors import InvalidInput
 from contracts.requests import CrossSectionForms
 from factors.library.definitions.scores import CrossSection, cross_section
-from store import Version
+from store import LRU, Version
 
 DEFAULT_LEVEL = "industry"
 FORMS_KEPT = 2
@@ -53,7 +52,7 @@ class LibraryDay:
         self.column = version.column
         self.date = version.dates[row]
         self._groups = groups
-        self._forms: OrderedDict[tuple[float, str], CrossSection] = OrderedDict()
+        self._forms: LRU[tuple[float, str], CrossSection] = LRU(FORMS_KEPT)
         self._making = threading.Lock()
 
     @cached_property
@@ -74,14 +73,9 @@ class LibraryDay:
         """Make every form of the cross-sections, as the request wants them; the last ones made are kept."""
         level = self.level(request.neutralise_by)
         key = (request.winsor_deviations, level)
-        with self._making:  # both lanes of the actor ask
-            found = self._forms.get(key)
-            if found is None:
-                groups = None if level == "none" else self._groups[level]
-                found = self._forms[key] = cross_section(self.values, groups, deviations=key[0])
-                while len(self._forms) > FORMS_KEPT:
-                    self._forms.popitem(last=False)
-            return found
+        groups = None if level == "none" else self._groups[level]
+        with self._making:  # both lanes of the actor ask, and a cross-section of everything is worth waiting for
+            return self._forms.get_or_make(key, lambda: cross_section(self.values, groups, deviations=key[0]))
 
     def of_symbol(
         self, request: CrossSectionForms, ids: Sequence[str], column: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from contracts.errors import UnknownFactor
 from contracts.files import replacing
 from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
 from factors.warm import marker
+from store import LRU
 
 COMPILED_KEPT = 8
 
@@ -36,7 +36,7 @@ class Formulas:
         self.registered = registered
         self.all: dict[str, Any] = {**catalogue.entries, **registered}
         self.library: Library = compile_library(self.all)
-        self._compiled: OrderedDict[tuple[str, ...], Library] = OrderedDict()
+        self._compiled: LRU[tuple[str, ...], Library] = LRU(COMPILED_KEPT)
 
     @cached_property
     def digest(self) -> str:
@@ -50,12 +50,7 @@ class Formulas:
         """Compile some of them; the last few choices are kept."""
         if ids == self.library.ids:
             return self.library
-        found = self._compiled.get(ids)
-        if found is None:
-            found = self._compiled[ids] = compile_library({name: self.all[name] for name in ids})
-            while len(self._compiled) > COMPILED_KEPT:
-                self._compiled.popitem(last=False)
-        return found
+        return self._compiled.get_or_make(ids, lambda: compile_library({name: self.all[name] for name in ids}))
 
     def aliased(self, names: list[str] | None) -> dict[str, dict[str, str]]:
         """Say for which factors the aliases among the names stand; nothing where there are none."""

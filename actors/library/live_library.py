@@ -156,9 +156,9 @@ class LiveLibrary:
 
         The caller has made sure that the version continues the one that this is at.
         """
-        new = len(version.dates) - self.n_dates
-        fields = library_fields(whole_panel(version, rows=new + 1), self._level)
-        with self.lock:
+        with self.lock:  # two that follow the same day take it once
+            new = max(len(version.dates) - self.n_dates, 0)
+            fields = library_fields(whole_panel(version, rows=new + 1), self._level)
             for part in self._every():
                 part.stream.grow(len(version.symbols))
                 for t in range(1, new + 1):

@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +24,7 @@ from actors.runtime.niceness import step_back
 from contracts.errors import EngineError, Unavailable
 from contracts.events import token, untoken
 from contracts.files import replacing
-from store import ModelStore, Version
+from store import LRU, ModelStore, Version
 
 SAVE_EVERY_S = 60.0
 SAVE_EVERY_STEPS = 8
@@ -54,7 +53,7 @@ class LiveModels:
         self._threads = threads
         self._kept = kept
         self._lock = threading.Lock()
-        self._live: OrderedDict[str, LiveLibrary] = OrderedDict()
+        self._live: LRU[str, LiveLibrary] = LRU(kept)
         self._warming: dict[str, Future[LiveLibrary]] = {}
         self._progress: dict[str, dict[str, Any]] = {}
         self._saved: dict[str, tuple[float, int]] = {}
@@ -93,8 +92,6 @@ class LiveModels:
             version = self._store.head(model_id)
             live = self._live.get(model_id)
             if live is not None and self._follow(live, version, formulas):
-                with self._lock:
-                    self._live.move_to_end(model_id)
                 return live
             try:
                 self.begin(model_id, formulas).result(max(0.0, deadline - time.monotonic()))
@@ -155,14 +152,9 @@ class LiveModels:
             if live is None:
                 live = LiveLibrary(formulas, version, self._threads, lambda *rows: self._note(model_id, *rows))
                 self._save_soon(model_id, live)
-            with self._lock:
-                before = self._live.pop(model_id, None)
-                self._live[model_id] = live
-                gone = [self._live.popitem(last=False)[1] for _ in range(len(self._live) - self._kept)]
-            for old in [before, *gone]:
-                if old is not None:
-                    with old.lock:  # it may be taking a step
-                        old.close()
+            for old in self._live.put(model_id, live):
+                with old.lock:  # it may be taking a step
+                    old.close()
             return live
         finally:
             with self._lock:

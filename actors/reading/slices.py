@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from operator import itemgetter
@@ -17,7 +16,7 @@ from contracts.errors import DateOutsideModel, InvalidInput, UnknownModel, Unkno
 from contracts.settings import settings
 from factors.factor_model.settings import ModelSettings
 from factors.portfolio.exposures import exposure_matrix
-from store import ModelStore, Version
+from store import LRU, ModelStore, Version
 
 SLICES_KEPT = 64
 OFTEN = 8
@@ -183,8 +182,13 @@ class Slices:
     def __init__(self, store: ModelStore | None = None) -> None:
         current = settings()
         self.store = store or ModelStore(current.store_path, current.keep_versions)
-        self._slices: OrderedDict[tuple[str, int, int], Slice] = OrderedDict()
-        self.counters = {"slice_hits": 0, "slice_loads": 0, "slice_evictions": 0}
+        self._slices: LRU[tuple[str, int, int], Slice] = LRU(SLICES_KEPT)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Count what was found, loaded and let go."""
+        kept = self._slices
+        return {"slice_hits": kept.hits, "slice_loads": kept.misses, "slice_evictions": kept.evictions}
 
     def head(self, model_id: str | None) -> Version:
         """Open a model's newest version. Raises `UnknownModel`, or `InvalidInput` when no model is named."""
@@ -198,21 +202,10 @@ class Slices:
         assert model_id is not None
         row = version.manifest.n_dates - 1 if date is None else row_of(version, date, model_id)
         key = (model_id, version.manifest.version, row)
-        found = self._slices.get(key)
-        if found is not None:
-            self.counters["slice_hits"] += 1
-            self._slices.move_to_end(key)
-            return found
         try:
-            found = Slice(model_id, version, row)
+            return self._slices.get_or_make(key, lambda: Slice(model_id, version, row))
         except FileNotFoundError:  # retired between the look at the manifest and the map of its parts
             raise UnknownModel(f"version {key[1]} of model {model_id!r} was retired", field="model_id") from None
-        self.counters["slice_loads"] += 1
-        self._slices[key] = found
-        if len(self._slices) > SLICES_KEPT:
-            self._slices.popitem(last=False)
-            self.counters["slice_evictions"] += 1
-        return found
 
 
 def row_of(version: Version, date: dt.date, model_id: str, field: str = "date_requested") -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from contracts.work import WorkItem, WorkResult
 from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import cross_section, rank_correlations
-from store import Version
+from store import LRU, Version
 
 REGISTERED_MOST = 500
 """Formulas of callers' own that are kept; one more is refused."""
@@ -42,7 +41,7 @@ class FactorLibrary(WorkloadActor):
         """Read the catalogue and the registered formulas, compile them, load the kernels, and take up saved states."""
         self.slices = Slices()
         self._path = self.settings.store_path / "formulas.json"
-        self._days: OrderedDict[tuple[str, str, tuple[str, ...]], LibraryDay] = OrderedDict()
+        self._days: LRU[tuple[str, str, tuple[str, ...]], LibraryDay] = LRU(DAYS_KEPT)
         catalogue = Catalogue.load()
         self.formulas = Formulas(catalogue, read_registered(self._path, catalogue))
         compile_library({"warm": "rank(close)"}).stream(4).warm(
@@ -205,10 +204,7 @@ class FactorLibrary(WorkloadActor):
             if (kept_model, kept_date, day.number) == wanted and set(ids) <= day.position.keys():
                 return day
         day = library_day(self.formulas, ids, version, row, self.settings.library_threads)
-        self._days[model_id, date, ids] = day
-        self._days.move_to_end((model_id, date, ids))
-        while len(self._days) > DAYS_KEPT:
-            self._days.popitem(last=False)
+        self._days.put((model_id, date, ids), day)
         return day
 
     def factor_results(self, request: rq.FactorResults) -> Calculation:
@@ -223,7 +219,7 @@ class FactorLibrary(WorkloadActor):
         """Find what was computed last of the model, the date and the factors that a request names; never computes."""
         model_id = self.slices.head(asked_model).manifest.model_id  # a model that was deleted is none
         live = self.live.known(model_id)
-        days = [day for (name, _, _), day in reversed(list(self._days.items())) if name == model_id]
+        days = [day for (name, _, _), day in reversed(self._days.items()) if name == model_id]
         for day in ([live.day] if live is not None else []) + days:
             if (date is None or str(day.date) == str(date)) and (wanted is None or set(wanted) <= day.position.keys()):
                 if symbol not in day.column:

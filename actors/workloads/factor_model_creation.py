@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
 from factors.sample.market import sample_market
-from store import Version
+from store import LRU, Version
 
 M = TypeVar("M", bound=rq.ModelRef)
 MODELS_KEPT = 8
@@ -41,7 +40,7 @@ class FactorModelCreation(WorkloadActor):
         """Open the store and compile the kernels by fitting a tiny market and adding a day."""
         self.slices = Slices()
         self.store = self.slices.store
-        self._models: OrderedDict[str, tuple[int, FactorModel]] = OrderedDict()
+        self._models: LRU[str, tuple[int, FactorModel]] = LRU(MODELS_KEPT)
         panel = sample_market(n_assets=40, n_days=80).panel
         FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))
 
@@ -152,7 +151,7 @@ class FactorModelCreation(WorkloadActor):
 
     def _delete(self, request: rq.ModelRef, request_id: str) -> Calculation:
         number = self.store.delete(request.model_id, request_id=request_id)
-        self._models.pop(request.model_id, None)
+        self._models.pop(request.model_id)
         return _deleted(request.model_id, number)
 
     # -- versions
@@ -175,7 +174,7 @@ class FactorModelCreation(WorkloadActor):
         """
         version = self.store.head(model_id)
         number = version.manifest.version
-        kept = self._models.pop(model_id, None)
+        kept = self._models.pop(model_id)
         if kept is not None and kept[0] == number:
             return kept
         return number, growing_model_of(version)
@@ -195,9 +194,7 @@ class FactorModelCreation(WorkloadActor):
             append=new_days is not None,
         )
         committed = time.perf_counter() - began
-        self._models[model_id] = (version.manifest.version, model.forget())
-        while len(self._models) > MODELS_KEPT:
-            self._models.popitem(last=False)
+        self._models.put(model_id, (version.manifest.version, model.forget()))
         return replace(_made(version), stages_s={"commit": committed})
 
     def _again(self, model_id: str, made: int) -> Calculation:

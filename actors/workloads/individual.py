@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -20,7 +19,7 @@ from contracts.answers import Calculation
 from factors.factor_model.settings import StyleSettings
 from factors.panel.panel import Panel
 from factors.style.scores import StyleScores
-from store import Version
+from store import LRU, Version
 
 LIVE_STYLES = 8
 """Styles of models whose rows are kept in memory; least recently asked for go first."""
@@ -40,7 +39,7 @@ class IndividualFactor(WorkloadActor):
     def prepare(self) -> None:
         """Open the store and compile the kernels on a small panel."""
         self.slices = Slices()
-        self._live: OrderedDict[tuple[str, str], LiveStyle] = OrderedDict()
+        self._live: LRU[tuple[str, str], LiveStyle] = LRU(LIVE_STYLES)
         settings = self._style_settings(StyleSettings(), rq.IndividualFactor(trailing_days=20))
         style_scores(_warm_panel(), settings)
 
@@ -82,15 +81,14 @@ class IndividualFactor(WorkloadActor):
         The rows that the style looks back on stay in memory, so that a new day reads one row.
         """
         key = (version.manifest.model_id, repr(settings))
-        live = self._live.pop(key, None)
+        live = self._live.pop(key)
         if live is None or not live.continues(version):
             stored = set(version.manifest.meta["fields"])
             fields = tuple(name for name in dict.fromkeys((*self.required, "market_cap")) if name in stored)
             live = LiveStyle(settings, fields)
-        self._live[key] = live
-        if len(self._live) > LIVE_STYLES:
-            self._live.popitem(last=False)
-        return live.row_of(version), min(live.lookback, version.manifest.n_dates)
+        row = live.row_of(version)
+        self._live.put(key, live)
+        return row, min(live.lookback, version.manifest.n_dates)
 
     def _named(self, settings: StyleSettings, request: rq.IndividualFactor) -> StyleSettings:
         return replace(self._style_settings(settings, request), names=(self.style,))
