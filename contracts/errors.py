@@ -181,6 +181,12 @@ class Unavailable(EngineError):
     code, status, title, retryable = "unavailable", 503, "Component unavailable", True
 
 
+class ModelUnreadable(EngineError):
+    """What the store holds of one model cannot be read: its files are damaged, or of another release."""
+
+    code, status, title = "model_unreadable", 503, "Model unreadable"
+
+
 def first_line(error: BaseException) -> str:
     """Give the first line of what an error says, or its name when it says nothing: fit for a sentence of ours."""
     text = str(error).strip()

@@ -61,11 +61,20 @@ class ModelAnswer(Result):
     calculation_result: CalculationResult
 
 
+class UnreadableModel(Result):
+    """A model whose files are damaged or of another release; the others are not touched by it."""
+
+    model_id: str
+    file: str | None
+    reason: str
+
+
 class ModelList(Result):
-    """All models."""
+    """All models, and apart from them those that cannot be read."""
 
     models: list[ModelStatus]
     count: int
+    unreadable: list[UnreadableModel] = []
 
 
 class DefinitionList(Result):

@@ -119,11 +119,22 @@ class Manifest:
         Raises
         ------
         ValueError
-            The format is that of another release.
+            It is no manifest, or the format is that of another release.
         """
-        value = orjson.loads(content)
-        if value["format"] != FORMAT:
-            raise ValueError(f"manifest format {value['format']} is not {FORMAT}: written by another release")
+        try:
+            value = orjson.loads(content)
+        except ValueError as error:
+            raise ValueError(f"it is no JSON of {len(content)} bytes: {error}") from None
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            found = value.get("format") if isinstance(value, dict) else None
+            raise ValueError(f"manifest format {found} is not {FORMAT}: written by another release")
+        try:
+            return Manifest._of(value, before)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(f"it lacks what a manifest has: {type(error).__name__} {error}") from None
+
+    @staticmethod
+    def _of(value: dict[str, Any], before: Manifest | None) -> Manifest:
         layouts = Layouts(value["layouts"])
         known = {block.part.file: block for block in before.blocks} if before else {}
         blocks = tuple(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fcntl
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,19 +18,21 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from contracts.errors import UnknownModel, VersionConflict
+from contracts.errors import ModelUnreadable, UnknownModel, VersionConflict
 from contracts.events import token, untoken
 from contracts.files import replacing
 from store.manifest import Block, Manifest
 from store.parts import sync_folder, write_part
-from store.version import DAY, DAY_ASSET, StoredState, Version
+from store.version import DAY, DAY_ASSET, MANIFEST, StoredState, Version, unreadable
 
-MANIFEST = "manifest.json"
 MERGE_DAYS = 32
 """Blocks shorter than this become one when together they hold as many days: appends stay small, reads stay few, and no
 commit rewrites more."""
 SWEEP_AGE_S = 600.0
 """A part that no manifest names is swept when it is older than this; a younger one may belong to a commit under way."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class StateLike(Protocol):
@@ -79,7 +82,15 @@ class ModelStore:
     # -- reading
 
     def head(self, model_id: str) -> Version:
-        """Open the newest version; costs one `stat` when nothing changed. Raises `UnknownModel`."""
+        """Open the newest version; costs one `stat` when nothing changed.
+
+        Raises
+        ------
+        UnknownModel
+            There is none, or it was deleted.
+        ModelUnreadable
+            Its manifest cannot be read; names the file and the reason.
+        """
         found = self._current(model_id)
         if found is None:
             raise UnknownModel(f"no model has the id {model_id!r}", field="model_id")
@@ -96,10 +107,12 @@ class ModelStore:
             status = path.stat()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise unreadable(model_id, path, error) from None
         signature = (status.st_ino, status.st_mtime_ns)
         if seen is None or seen.signature != signature:
             before = seen.version if seen else None
-            manifest = Manifest.from_bytes(path.read_bytes(), before.manifest if before else None)
+            manifest = self._read(path, model_id, before.manifest if before else None)
             seen = _Seen(path, signature, Version(self._folder(model_id) / "parts", manifest, before))
             self._seen[model_id] = seen
         return seen.version
@@ -107,28 +120,40 @@ class ModelStore:
     def version(self, model_id: str, version: int) -> Version:
         """Open one kept version. Raises `UnknownModel` when it never was or was retired."""
         folder = self._folder(model_id)
-        newest = self._newest(folder)
+        newest = self._newest(folder, model_id)
         if newest is None or version > newest.version:  # a file beyond it is of a commit that was cut off
             raise UnknownModel(f"model {model_id!r} has no version {version}", field="model_version")
         try:
-            content = (folder / "versions" / f"{version:08d}.json").read_bytes()
+            manifest = self._read(folder / "versions" / f"{version:08d}.json", model_id)
         except FileNotFoundError:
             raise UnknownModel(f"model {model_id!r} has no kept version {version}", field="model_version") from None
-        return Version(folder / "parts", Manifest.from_bytes(content))
+        return Version(folder / "parts", manifest)
 
     def ids(self) -> list[str]:
-        """List the models that are not deleted, by name."""
-        out = []
+        """List the models that are not deleted, by name; those whose manifest cannot be read too, as they exist."""
+        return sorted(model_id for model_id in self._named() if self._exists(model_id))
+
+    def _named(self) -> Iterator[str]:
+        """Give the id of every folder that the store made; other things that lie there are nobody's model."""
         for folder in self.root.iterdir():
-            model_id = untoken(folder.name)
-            with contextlib.suppress(UnknownModel):
-                self.head(model_id)
-                out.append(model_id)
-        return sorted(out)
+            with contextlib.suppress(ValueError):
+                model_id = untoken(folder.name)
+                if folder.is_dir() and token(model_id) == folder.name:
+                    yield model_id
+
+    def _exists(self, model_id: str) -> bool:
+        try:
+            found = self._current(model_id)
+        except ModelUnreadable:
+            return True
+        return found is not None and not found.manifest.deleted
 
     def made_by(self, model_id: str, request_id: str) -> int | None:
-        """Tell which version a request made, or None when it made none (or is forgotten)."""
-        found = self._current(model_id)
+        """Tell which version a request made, or None when it made none, or when that is forgotten or unreadable."""
+        try:
+            found = self._current(model_id)
+        except ModelUnreadable:  # whoever writes next meets it, and a deletion may
+            return None
         return found.manifest.requests.get(request_id) if found else None
 
     # -- writing
@@ -157,7 +182,7 @@ class ModelStore:
         block = self._write_block(folder, state)
         latest = write_part(folder / "parts", "latest", state.latest)
         with self._locked(folder):
-            current = self._newest(folder)
+            current = self._newest(folder, model_id)
             if current and request_id in current.requests:
                 self.counters["repeats"] += 1
                 return self._repeat(model_id, folder, current, request_id)
@@ -173,21 +198,27 @@ class ModelStore:
                 dict(state.meta), since=current.since if grows and current else number,
             )  # fmt: skip
             self._publish(folder, manifest.remembering(current))
-        self._retire(folder)
+        self._retire(folder, model_id)
         return self.head(model_id)
 
     def delete(self, model_id: str, *, request_id: str) -> int:
-        """Put a tombstone as the newest version, so that numbers go on and a repeat is recognised; give its number."""
+        """Put a tombstone as the newest version, so that numbers go on and a repeat is recognised; give its number.
+
+        A model whose manifest cannot be read can be deleted too: the files of its versions tell the last number.
+        """
         folder = self._folder(model_id)
         with self._locked(folder) if folder.exists() else contextlib.nullcontext():
-            current = self._newest(folder)
+            try:
+                current = self._newest(folder, model_id)
+            except ModelUnreadable:
+                current = Manifest(model_id, _last_number(folder), "", "", "")
             if current and request_id in current.requests:
                 return current.requests[request_id]
             if current is None or current.deleted:
                 raise UnknownModel(f"no model has the id {model_id!r}", field="model_id")
             manifest = Manifest(model_id, current.version + 1, request_id, "delete_model", _now(), deleted=True)
             self._publish(folder, manifest.remembering(current))
-        self._retire(folder, keep=0)
+        self._retire(folder, model_id, keep=0)
         return manifest.version
 
     # -- inside
@@ -195,12 +226,20 @@ class ModelStore:
     def _folder(self, model_id: str) -> Path:
         return self.root / token(model_id)
 
-    @staticmethod
-    def _newest(folder: Path) -> Manifest | None:
+    def _newest(self, folder: Path, model_id: str) -> Manifest | None:
         try:
-            return Manifest.from_bytes((folder / MANIFEST).read_bytes())
+            return self._read(folder / MANIFEST, model_id)
         except FileNotFoundError:
             return None
+
+    def _read(self, path: Path, model_id: str, before: Manifest | None = None) -> Manifest:
+        """Read a manifest; `FileNotFoundError` where there is none. Raises `ModelUnreadable`."""
+        try:
+            return Manifest.from_bytes(path.read_bytes(), before)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            raise unreadable(model_id, path, error) from None
 
     def _repeat(self, model_id: str, folder: Path, current: Manifest, request_id: str) -> Version:
         made = current.requests[request_id]
@@ -242,6 +281,7 @@ class ModelStore:
         if (folder / "parts").exists():
             sync_folder(folder / "parts")
         kept = folder / "versions" / f"{manifest.version:08d}.json"
+        kept.parent.mkdir(exist_ok=True)
         for path in (kept, folder / MANIFEST):
             with replacing(path, durable=True) as out:
                 out.write(content)
@@ -249,34 +289,42 @@ class ModelStore:
         sync_folder(folder)
         self.counters["commits"] += 1
 
-    def _retire(self, folder: Path, keep: int | None = None) -> None:
+    def _retire(self, folder: Path, model_id: str, keep: int | None = None) -> None:
         """Drop versions beyond the retention rule, then parts that no kept manifest names."""
         keep = self.keep_versions if keep is None else keep
         with self._locked(folder):
-            newest = self._newest(folder)
-            assert newest is not None
             manifests = sorted((folder / "versions").glob("*.json"))
             n_retired = max(len(manifests) - keep - 1, 0)
-            named = newest.files.union(*(self._files_of(path) for path in manifests[n_retired:]))
+            kept = [self._files_of(path, model_id) for path in manifests[n_retired:]]
             retired: set[str] = set()
             for path in manifests[:n_retired]:
-                retired |= self._files_of(path)
-                del self._files[path]
+                retired |= self._files_of(path, model_id) or set()
+                self._files.pop(path, None)
                 path.unlink(missing_ok=True)
                 self.counters["versions_retired"] += 1
             oldest = time.time() - SWEEP_AGE_S
+            unsure = any(files is None for files in kept)  # what that version names, nobody may sweep
+            named: set[str] = set().union(*(files for files in kept if files is not None))
             left = [*folder.glob(".*.tmp"), *(folder / "versions").glob(".*.tmp")]
-            for path in [*(folder / "parts").glob("*.bin"), *left]:
+            for path in [*left, *([] if unsure else (folder / "parts").glob("*.bin"))]:
                 if path.name not in named and (path.name in retired or path.stat().st_mtime < oldest):
                     path.unlink(missing_ok=True)
                     self.counters["parts_swept"] += 1
 
-    def _files_of(self, path: Path) -> set[str]:
-        """Files that a kept version names; its manifest never changes, so it is read once."""
+    def _files_of(self, path: Path, model_id: str) -> set[str] | None:
+        """Files that a kept version names, or None when it cannot be read; it never changes, so it is read once."""
         found = self._files.get(path)
         if found is None:
-            found = self._files[path] = Manifest.from_bytes(path.read_bytes()).files
+            try:
+                found = self._files[path] = self._read(path, model_id).files
+            except ModelUnreadable as error:
+                _log.warning("parts are kept: %s", error)
         return found
+
+
+def _last_number(folder: Path) -> int:
+    """Give the number of the last version from the files' names."""
+    return max((int(path.stem) for path in (folder / "versions").glob("[0-9]*.json")), default=0)
 
 
 def _now() -> str:

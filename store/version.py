@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from contracts.errors import ModelUnreadable, UnknownModel
 from store.manifest import Block, Manifest
-from store.parts import MAPS
+from store.parts import MAPS, Part
 
 Names = tuple[np.ndarray, tuple[str, ...], dict[str, int], np.ndarray]
+MANIFEST = "manifest.json"
 DAY_ASSET, DAY = "day_asset/", "day/"
 
 
@@ -105,7 +107,7 @@ class Version:
         part = self.manifest.latest
         if part is None:
             raise KeyError(name)
-        return MAPS.read(self.folder, part, name)
+        return self._map(part, name)
 
     def latest_names(self) -> tuple[str, ...]:
         """Names of the arrays that each version replaces."""
@@ -145,8 +147,49 @@ class Version:
     def _first_dates(self) -> np.ndarray:
         return np.array([block.first_date for block in self.manifest.blocks], "datetime64[D]")
 
+    @cached_property
+    def damage(self) -> ModelUnreadable | None:
+        """Name the first part that is not there in its whole length; looked for once."""
+        manifest = self.manifest
+        parts = [block.part for block in manifest.blocks] + ([manifest.latest] if manifest.latest else [])
+        for part in parts:
+            path = self.folder / part.file
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                return unreadable(manifest.model_id, path, error)
+            if size != part.size:
+                wrong = ValueError(f"it has {size} bytes instead of {part.size}")
+                return unreadable(manifest.model_id, path, wrong)
+        return None
+
     def _read(self, block: Block, name: str) -> np.ndarray:
-        return MAPS.read(self.folder, block.part, name)
+        return self._map(block.part, name)
+
+    def _map(self, part: Part, name: str) -> np.ndarray:
+        """Map an array of a part; `KeyError` when the part has none of that name.
+
+        Raises
+        ------
+        UnknownModel
+            The version was retired between the look at its manifest and this.
+        ModelUnreadable
+            The part is damaged, or gone though the newest version needs it.
+        """
+        try:
+            return MAPS.read(self.folder, part, name)
+        except (OSError, ValueError) as error:
+            number, model_id = self.manifest.version, self.manifest.model_id
+            if isinstance(error, FileNotFoundError) and self._is_retired():
+                raise UnknownModel(f"version {number} of model {model_id!r} was retired", field="model_id") from None
+            raise unreadable(model_id, self.folder / part.file, error) from None
+
+    def _is_retired(self) -> bool:
+        try:
+            newest = Manifest.from_bytes((self.folder.parent / MANIFEST).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return newest.version != self.manifest.version
 
     def _days(self, name: str, rows: slice, widen: bool) -> np.ndarray:
         start, stop, step = rows.indices(self.manifest.n_dates)
@@ -164,6 +207,13 @@ class Version:
             block = self.manifest.blocks[0]
             return self._read(block, name)[:0]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def unreadable(model_id: str, path: Path, error: OSError | ValueError) -> ModelUnreadable:
+    """Make the error that names a model's file, as it lies in the store's folder, and why it cannot be read."""
+    file = "/".join(path.parts[path.parts.index("models") :]) if "models" in path.parts else path.name
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return ModelUnreadable(f"model {model_id!r} cannot be read: {file}: {reason}", field="model_id", rows=[file])
 
 
 def _widen(piece: np.ndarray, n_assets: int) -> np.ndarray:

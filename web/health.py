@@ -145,7 +145,18 @@ def _degraded(parts: dict[str, Any]) -> list[dict[str, Any]]:
         if part == "bridge" and "messagebus" in named:
             continue
         rows.append({"component": part, "state": State.DEGRADED.value, "reason": reason})
-    return rows
+    return [*rows, *_damaged(parts)]
+
+
+def _damaged(parts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Name the models that cannot be read and what an actor that is READY does without, each with its file."""
+    rows = [
+        {"component": f"model:{model['model_id']}", "reason": model["reason"], "file": model["file"]}
+        for model in (parts["models"] or {}).get("unreadable", [])
+    ]
+    for actor in (parts["router"] or {}).get("actors", []):
+        rows += (actor.get("notes") or {}).get("degraded", [])
+    return [{"state": State.DEGRADED.value, **row} for row in rows]
 
 
 def _state_of(parts: dict[str, Any], workload: Workload) -> str | None:

@@ -69,10 +69,20 @@ class Formulas:
 
 
 def read_registered(path: Path, catalogue: Catalogue) -> dict[str, Expression]:
-    """Read the registered formulas; one that this version cannot read is left out, and logged."""
+    """Read the registered formulas; one that this version cannot read is left out, and logged.
+
+    Raises
+    ------
+    ValueError
+        The file is not what `write_registered` writes.
+    """
     if not path.exists():
         return {}
     texts: dict[str, str] = orjson.loads(path.read_bytes())
+    if not isinstance(texts, dict):
+        raise ValueError(  # noqa: TRY004  (of the file, not of a caller's argument)
+            f"it holds a {type(texts).__name__} instead of formulas by id"
+        )
     found = {}
     for name, text in texts.items():
         try:

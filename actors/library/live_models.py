@@ -6,6 +6,7 @@ instead of the whole history; without the file, or with one of other formulas, i
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -115,11 +116,16 @@ class LiveModels:
     def recover(self, formulas: Formulas) -> None:
         """Begin to take up the libraries whose state is on disk, the last used last."""
         for path in reversed(self._files()[: self._kept]):
-            self.begin(untoken(path.stem), formulas)
+            with contextlib.suppress(ValueError):  # not a name that the engine gave
+                self.begin(untoken(path.stem), formulas)
 
     def _files(self) -> list[Path]:
         """List the saved states, the newest first."""
-        return sorted(self._folder.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
+        found: list[tuple[float, Path]] = []
+        for path in self._folder.glob("*.npz"):
+            with contextlib.suppress(FileNotFoundError):  # another actor's clean-up
+                found.append((path.stat().st_mtime, path))
+        return [path for _, path in sorted(found, reverse=True)]
 
     # -- behind
 

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from actors.reading.confidence import confidence_score
-from contracts.errors import DateOutsideModel, InvalidInput, UnknownModel, UnknownSymbol
+from contracts.errors import DateOutsideModel, InvalidInput, UnknownSymbol
 from contracts.settings import settings
 from factors.factor_model.settings import ModelSettings
 from factors.portfolio.exposures import exposure_matrix
@@ -202,10 +202,7 @@ class Slices:
         assert model_id is not None
         row = version.manifest.n_dates - 1 if date is None else row_of(version, date, model_id)
         key = (model_id, version.manifest.version, row)
-        try:
-            return self._slices.get_or_make(key, lambda: Slice(model_id, version, row))
-        except FileNotFoundError:  # retired between the look at the manifest and the map of its parts
-            raise UnknownModel(f"version {key[1]} of model {model_id!r} was retired", field="model_id") from None
+        return self._slices.get_or_make(key, lambda: Slice(model_id, version, row))
 
 
 def row_of(version: Version, date: dt.date, model_id: str, field: str = "date_requested") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,14 @@ from actors.runtime.base import WorkloadActor, batched
 from actors.runtime.queue import Outcome
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
-from contracts.errors import EngineError, UnknownModel
+from contracts.errors import EngineError, ModelUnreadable, UnknownModel
 from contracts.work import Device
 from devices.choose import Choice, choose
 
 TOLERANCE = 1e-6
 LARGEST = 10
+
+_log = logging.getLogger(__name__)
 
 
 class FactorExposureAnalysis(WorkloadActor):
@@ -30,7 +33,10 @@ class FactorExposureAnalysis(WorkloadActor):
         sample = (rng.dirichlet(np.ones(3000), 1), rng.standard_normal((3000, 40)))
         self._project: Choice = choose("project", (Device.NEURAL_ENGINE,), sample, TOLERANCE)
         for model_id in self.slices.store.ids():
-            self.slices.at(model_id)
+            try:
+                self.slices.at(model_id)
+            except Exception as error:  # noqa: BLE001  (one bad model is not the others' fault)
+                _log.warning("the model %s is not opened beforehand: %s", model_id, error)
 
     def notes(self) -> dict[str, Any]:
         """Say why this device was chosen, and what is cached."""
@@ -115,13 +121,23 @@ class FactorExposureAnalysis(WorkloadActor):
     @batched
     def list_models(self, batch: Sequence[rq.Empty]) -> list[Outcome]:
         """Every model at its newest version."""
-        models = []
+        models: list[dict[str, Any]] = []
+        unreadable: list[dict[str, Any]] = []
         for model_id in self.slices.store.ids():
             try:
+                damage = self.slices.head(model_id).damage
+                if damage is not None:
+                    raise damage
                 models.append(self._status(model_id))
             except UnknownModel:  # deleted since the listing
                 continue
-        return [Page({"models": models, "count": len(models)})] * len(batch)
+            except ModelUnreadable as error:
+                file = error.rows[0] if error.rows else None
+                unreadable.append({"model_id": model_id, "file": file, "reason": error.detail})
+            except (KeyError, IndexError, TypeError, ValueError) as error:  # a manifest that says less than it should
+                reason = f"its manifest lacks something: {type(error).__name__} {error}"
+                unreadable.append({"model_id": model_id, "file": None, "reason": reason})
+        return [Page({"models": models, "count": len(models), "unreadable": unreadable})] * len(batch)
 
     def model_status(self, request: rq.ModelRef) -> Page:
         """A model at its newest version, with its largest names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from actors.runtime.base import WorkloadActor
 from actors.runtime.niceness import step_back
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
-from contracts.errors import EngineError, InvalidInput, UnknownFactor
+from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor
 from contracts.work import WorkItem, WorkResult
 from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
 from factors.library.definitions.fields import computable, library_fields
@@ -33,6 +34,8 @@ DAYS_KEPT = 4
 WAIT_S = 90.0
 """How long an item waits for a warm-up; the caller is then told how far it is."""
 
+_log = logging.getLogger(__name__)
+
 
 class FactorLibrary(WorkloadActor):
     """Keeps the library of the models that were asked for current; one step per appended day."""
@@ -42,8 +45,9 @@ class FactorLibrary(WorkloadActor):
         self.slices = Slices()
         self._path = self.settings.store_path / "formulas.json"
         self._days: LRU[tuple[str, str, tuple[str, ...]], LibraryDay] = LRU(DAYS_KEPT)
+        self._damage: str | None = None
         catalogue = Catalogue.load()
-        self.formulas = Formulas(catalogue, read_registered(self._path, catalogue))
+        self.formulas = Formulas(catalogue, self._registered(catalogue))
         compile_library({"warm": "rank(close)"}).stream(4).warm(
             {"close": np.ones((2, 4))}, {}, np.array(["2020-01-02", "2020-01-03"], "datetime64[D]")
         )
@@ -52,12 +56,23 @@ class FactorLibrary(WorkloadActor):
         self.live = LiveModels(self.slices.store, folder, current.library_threads, current.library_models)
         self.live.recover(self.formulas)
 
+    def _registered(self, catalogue: Catalogue) -> dict[str, Expression]:
+        """Read the registered formulas. Where their file is damaged the catalogue goes on without them."""
+        try:
+            return read_registered(self._path, catalogue)
+        except (OSError, ValueError) as error:
+            self._damage = f"the registered formulas cannot be read: {self._path.name}: {error}"
+            _log.warning("%s", self._damage)
+            return {}
+
     def notes(self) -> dict[str, Any]:
-        """Give the counts of definitions and how far the library of each model is."""
+        """Give the counts of definitions, how far the library of each model is, and what it does without."""
         if not hasattr(self, "live"):
             return {}
         catalogue = self.formulas.catalogue
+        degraded = [{"component": "registered_formulas", "reason": self._damage, "file": self._path.name}]
         return {
+            "degraded": degraded if self._damage else [],
             "factor_definitions_loaded": len(catalogue.entries),
             "aliases": len(catalogue.aliases),
             "registered": len(self.formulas.registered),
@@ -330,6 +345,8 @@ class FactorLibrary(WorkloadActor):
 
     def _register(self, name: str, expression: Expression) -> None:
         """Keep a formula under an id, durably; the same formula again is no change."""
+        if self._damage:  # to write now would lose what a person may yet mend
+            raise Unavailable(self._damage)
         registered, catalogue = self.formulas.registered, self.formulas.catalogue
         if name in catalogue.entries or name in catalogue.aliases:
             raise InvalidInput(f"{name!r} is a factor of the catalogue", field="register_as")

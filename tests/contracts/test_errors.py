@@ -20,6 +20,7 @@ CODES = {
     "unknown_factor": (404, False),
     "unknown_operation": (404, False),
     "version_conflict": (409, True),
+    "model_unreadable": (503, False),
     "foreign_origin": (403, False),
     "unknown_host": (421, False),
     "body_too_large": (413, False),

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.errors import UnknownModel, VersionConflict
+from contracts.errors import ModelUnreadable, UnknownModel, VersionConflict
 from store import ModelStore, StoredState
 from store import model_store as module
-from store.parts import MAPS
+from store.parts import MAPS, Maps
 
 
 def state(first: int, n_dates: int, symbols: tuple[str, ...], fill: float = 1.0) -> StoredState:
@@ -195,6 +195,88 @@ def test_many_models_are_listed_and_ids_with_dots_are_kept(store):
         store.head("none")
 
 
+DAMAGES = {
+    "half a file": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "nothing": lambda path: path.write_bytes(b""),
+    "a list": lambda path: path.write_bytes(b"[1, 2]"),
+    "another release": lambda path: path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 99')),
+    "no blocks": lambda path: path.write_bytes(b'{"format": 2, "layouts": []}'),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_manifest_that_cannot_be_read_is_one_models_and_names_the_file(store, tmp_path, damage):
+    for name in ("bad.one", "good"):
+        store.commit(name, state(0, 2, ("A",)), base=0, request_id="r", operation="create_model")
+    damage(store.root / "bad=2Eone" / "manifest.json")
+    for again in (store, ModelStore(tmp_path)):
+        assert again.ids() == ["bad.one", "good"]
+        assert again.head("good").manifest.version == 1
+        with pytest.raises(
+            ModelUnreadable, match=r"'bad.one' cannot be read: models/bad=2Eone/manifest.json: ."
+        ) as error:
+            again.head("bad.one")
+        assert error.value.rows == ["models/bad=2Eone/manifest.json"]
+        with pytest.raises(ModelUnreadable):  # nothing is written over what a person may mend
+            again.commit("bad.one", state(0, 2, ("A",)), base=0, request_id="r2", operation="create_model")
+
+
+def test_a_model_that_cannot_be_read_can_be_deleted_and_its_number_goes_on(store):
+    for i in range(3):
+        store.commit("m", state(0, 2, ("A",)), base=i, request_id=f"r{i}", operation="clean_features")
+    (store.root / "m" / "manifest.json").write_bytes(b"half a")
+    assert store.delete("m", request_id="d") == 4
+    assert store.ids() == []
+    made = store.commit("m", state(0, 2, ("A",)), base=0, request_id="n", operation="create_model")
+    assert made.manifest.version == 5
+
+
+def test_a_kept_version_that_cannot_be_read_stops_no_commit_and_loses_no_part(store, monkeypatch):
+    monkeypatch.setattr(module, "SWEEP_AGE_S", -1.0)
+    for i in range(2):
+        store.commit("m", state(0, 2, ("A",)), base=i, request_id=f"r{i}", operation="clean_features")
+    parts = {path.name for path in (store.root / "m" / "parts").glob("*.bin")}
+    (store.root / "m" / "versions" / "00000001.json").write_bytes(b"half a")
+    again = ModelStore(store.root.parent, keep_versions=3)
+    made = again.commit("m", state(0, 2, ("A",)), base=2, request_id="r2", operation="clean_features")
+    assert made.manifest.version == 3
+    assert parts < {path.name for path in (store.root / "m" / "parts").glob("*.bin")}
+    for i in range(3, 6):  # once that version is retired, sweeping goes on
+        again.commit("m", state(0, 2, ("A",)), base=i, request_id=f"r{i}", operation="clean_features")
+    assert not parts <= {path.name for path in (store.root / "m" / "parts").glob("*.bin")}
+
+
+def test_a_part_that_is_cut_off_or_gone_is_named_and_a_retired_one_is_no_damage(store, monkeypatch):
+    version = store.commit("m", state(0, 2, ("A",)), base=0, request_id="r", operation="create_model")
+    assert version.damage is None
+    part = version.folder / version.manifest.blocks[0].part.file
+    whole = part.read_bytes()
+    part.write_bytes(whole[:100])
+    cut = ModelStore(store.root.parent).head("m")
+    said = f"models/m/parts/{part.name}: it has 100 bytes instead of {len(whole)}"
+    assert str(cut.damage) == f"model 'm' cannot be read: {said}"
+    monkeypatch.setattr("store.version.MAPS", Maps())  # the process that wrote it has it mapped as it was
+    with pytest.raises(ModelUnreadable, match=part.name):
+        cut.day_asset("returns")
+    part.unlink()
+    monkeypatch.setattr("store.version.MAPS", Maps())
+    gone = ModelStore(store.root.parent).head("m")
+    with pytest.raises(ModelUnreadable, match="No such file"):
+        gone.day_asset("returns")
+    store.commit("m", state(0, 2, ("A",)), base=1, request_id="r2", operation="clean_features")
+    with pytest.raises(UnknownModel, match="version 1 of model 'm' was retired"):
+        gone.day_asset("returns")
+
+
+def test_what_else_lies_among_the_models_is_no_model(store):
+    store.commit("m", state(0, 1, ("A",)), base=0, request_id="r", operation="create_model")
+    (store.root / ".DS_Store").write_bytes(b"x")
+    for name in ("a=ZZ", "lost+found", "empty"):
+        (store.root / name).mkdir()
+    assert store.ids() == ["m"]
+
+
 WRITER = """
     import sys, os, signal
     from pathlib import Path
@@ -290,11 +372,3 @@ def test_a_reader_that_follows_versions_reads_what_a_fresh_one_reads(store, monk
         symbols = ("A", "B") if number < 5 else ("A", "B", "C")
         store.commit("m", state(number, 1, symbols), base=number, request_id=f"r{number}", operation="x", append=True)
         assert reader.head("m").manifest == ModelStore(store.root.parent).head("m").manifest
-
-
-def test_a_manifest_of_another_format_is_refused(store):
-    store.commit("m", state(0, 1, ("A",)), base=0, request_id="r", operation="create_model")
-    path = store.root / "m" / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 99'))
-    with pytest.raises(ValueError, match="format 99"):
-        ModelStore(store.root.parent).head("m")

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,6 +36,30 @@ def test_health_tells_of_each_actor_what_it_wanted_where_it_is_and_what_it_did(h
     assert row["state"] == "READY"
     assert row["calls"] >= 1
     assert {"restarts", "queue_length", "p50_ms", "p99_ms"} <= set(row)
+
+
+def test_a_model_that_cannot_be_read_is_degraded_and_named_with_its_file_and_all_else_is_ready(http, run_settings):
+    folder = run_settings.store_path / "models" / "torn"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(b'{"format": 2, "mod')
+    try:
+        body = http.get("/health").json()
+        listed = http.get("/factor-models/list").json()
+        status = http.get("/factor-models/torn/status")
+        gone = http.delete("/factor-model/torn")
+    finally:
+        shutil.rmtree(folder)
+    assert body["status"] == "degraded"
+    (row,) = body["degraded"]
+    assert row["component"] == "model:torn"
+    assert row["file"] == "models/torn/manifest.json"
+    assert "it is no JSON of 18 bytes" in row["reason"]
+    assert {actor["state"] for actor in body["actors"]} <= {"READY", "STARTING"}
+    assert "m" in [model["model_id"] for model in listed["models"]]
+    assert [model["model_id"] for model in listed["unreadable"]] == ["torn"]
+    assert (status.status_code, status.json()["code"]) == (503, "model_unreadable")
+    assert gone.status_code == 200
+    assert http.get("/health").json()["degraded"] == []
 
 
 def test_the_old_paths_are_the_same_implementation(http):

@@ -318,3 +318,23 @@ def test_warming_steps_back_behind_requests(library):
     nice = {os.getpriority(os.PRIO_PROCESS, thread.native_id) for thread in behind}
     assert nice == {NICENESS}
     assert os.getpriority(os.PRIO_PROCESS, threading.main_thread().native_id) < NICENESS
+
+
+@pytest.mark.parametrize("content", [b"{half", b"[1, 2]"])
+def test_a_damaged_file_of_registered_formulas_is_named_and_the_catalogue_goes_on(writer, content):
+    path = settings().store_path / "formulas.json"
+    before = path.read_bytes() if path.exists() else None
+    path.write_bytes(content)
+    try:
+        actor = started(FactorLibrary)
+        (row,) = actor.notes()["degraded"]
+        assert (row["component"], row["file"]) == ("registered_formulas", "formulas.json")
+        assert ask(actor.definitions, rq.Definitions()).body["loaded"] == len(Catalogue.load().entries)
+        mine = rq.EvaluateFormula(model_id="m", formula="rank(close)", register_as="mine")
+        with pytest.raises(Unavailable, match=r"formulas\.json"):
+            ask(actor.evaluate_formula, mine)
+        assert path.read_bytes() == content  # nothing is written over what a person may mend
+    finally:
+        path.unlink()
+        if before is not None:
+            path.write_bytes(before)

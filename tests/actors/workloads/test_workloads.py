@@ -1,6 +1,7 @@
 """The workload actors as plain objects on a small market: what they answer is what the mathematics says."""
 
 import datetime as dt
+import shutil
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
 from factors.panel.panel import Panel
 from factors.sample.market import sample_market
+from store import ModelStore
 
 N_DAYS = 330
 COLUMNS = {"returns": "asset_returns"}
@@ -145,6 +147,37 @@ def test_status_and_list_tell_what_is_stored(exposures, model):
     assert "m" in [m["model_id"] for m in listed["models"]]
 
 
+@pytest.mark.parametrize("damage", ["half a manifest", "a manifest that says little", "no parts"])
+def test_one_damaged_model_is_named_and_the_actor_answers_of_all_others(model, store_dir, damage):
+    store = ModelStore(store_dir)
+    bad = store.root / "bad"
+    shutil.copytree(store.root / "m", bad)
+    try:
+        if damage == "half a manifest":
+            (bad / "manifest.json").write_bytes((bad / "manifest.json").read_bytes()[:1000])
+        elif damage == "a manifest that says little":
+            text = (bad / "manifest.json").read_text()
+            (bad / "manifest.json").write_text(text.replace('"factor_names"', '"names_of_factors"'))
+        else:
+            for path in (bad / "parts").iterdir():
+                path.unlink()
+        actor = start(FactorExposureAnalysis)
+        listed = one(actor.list_models, rq.Empty()).body
+        assert "m" in [row["model_id"] for row in listed["models"]]
+        assert [row["model_id"] for row in listed["unreadable"]] == ["bad"]
+        assert listed["unreadable"][0]["reason"]
+        assert one(actor.model_status, rq.ModelRef(model_id="m")).body["model_version"] >= 1
+    finally:
+        shutil.rmtree(bad)
+
+
+def test_a_model_that_is_deleted_while_an_actor_opens_what_there_is_stops_nothing(model, monkeypatch):
+    """The listing still names it; the look at it finds none."""
+    monkeypatch.setattr(ModelStore, "ids", lambda self: ["gone", "m"])
+    actor = start(FactorExposureAnalysis)
+    assert [row["model_id"] for row in one(actor.list_models, rq.Empty()).body["models"]] == ["m"]
+
+
 def test_features_are_the_rows_of_the_exposure_matrix(exposures, model):
     symbols = [s for s, x in zip(model.symbols_, model.exposures(), strict=True) if x[0] > 0][:3]
     answer = one(exposures.factor_features, rq.FactorFeatures(model_id="m", symbols=symbols))
@@ -159,7 +192,7 @@ def test_an_appended_day_gives_the_model_of_the_longer_panel_even_after_a_restar
     day = market.select(dates=market.dates[-2:-1])
     answer = one(writer.append_day, rq.AppendDay(model_id="grow", feature_data=frame_of(day), request_id="g2"))
     assert (answer.model_version, answer.values["n_dates"]) == (2, N_DAYS - 1)
-    writer._models.clear()  # a restarted writer has none in memory
+    writer._models.pop("grow")  # a restarted writer has none in memory
     answer = one(
         writer.append_day, rq.AppendDay(model_id="grow", feature_data=frame_of(market.last(1)), request_id="g3")
     )
@@ -170,7 +203,7 @@ def test_an_appended_day_gives_the_model_of_the_longer_panel_even_after_a_restar
     np.testing.assert_array_equal(version.latest("answer/factor_covariance"), whole.factor_covariance_)
     np.testing.assert_array_equal(version.latest("answer/specific_variance"), whole.specific_variance_)
     assert len(version.manifest.blocks) == 3
-    assert len(writer._models["grow"][1].dates_) == 1  # it keeps what the next day needs, not the history
+    assert len(writer._models.get("grow")[1].dates_) == 1  # it keeps what the next day needs, not the history
 
 
 @pytest.mark.parametrize(
