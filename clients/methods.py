@@ -9,6 +9,25 @@ from __future__ import annotations
 
 from clients.surface import ANYHOW, Connection, How
 from contracts.operations import OPERATIONS
+from contracts.portfolio_requests import (
+    AppendPortfolio,
+    DeletePortfolio,
+    FactorAnalytics,
+    FactorPerformance,
+    FactorTrend,
+    Frontier,
+    HedgeBook,
+    ListPortfolios,
+    Margin,
+    Optimize,
+    PortfolioRef,
+    PutPortfolio,
+    Rebalance,
+    RiskBudget,
+    RiskHistory,
+    Stress,
+    WhatIf,
+)
 from contracts.requests import (
     AppendDay,
     CalculateFactors,
@@ -45,6 +64,7 @@ from contracts.results import (
     ModelAnswer,
     ModelList,
     ModelStatus,
+    PlainAnswer,
 )
 
 
@@ -134,6 +154,74 @@ class Surface(Connection):
     async def portfolio_attribution(self, request: PortfolioAttribution, how: How = ANYHOW) -> CalculationAnswer:
         """Attribute a portfolio's return over a period to factors."""
         return await self.ask(OPERATIONS["portfolio_attribution"], request, CalculationAnswer, how)
+
+    async def put_portfolio(self, request: PutPortfolio, how: How = ANYHOW) -> CalculationAnswer:
+        """Store a portfolio, or a new version of it, with its holdings by date."""
+        return await self.ask(OPERATIONS["put_portfolio"], request, CalculationAnswer, how)
+
+    async def append_portfolio(self, request: AppendPortfolio, how: How = ANYHOW) -> CalculationAnswer:
+        """Add holdings of later dates to a portfolio, as a new version."""
+        return await self.ask(OPERATIONS["append_portfolio"], request, CalculationAnswer, how)
+
+    async def get_portfolio(self, request: PortfolioRef, how: How = ANYHOW) -> PlainAnswer:
+        """Show a portfolio."""
+        return await self.ask(OPERATIONS["get_portfolio"], request, PlainAnswer, how)
+
+    async def list_portfolios(self, request: ListPortfolios | None = None, how: How = ANYHOW) -> PlainAnswer:
+        """List the stored portfolios."""
+        return await self.ask(OPERATIONS["list_portfolios"], request or ListPortfolios(), PlainAnswer, how)
+
+    async def delete_portfolio(self, request: DeletePortfolio, how: How = ANYHOW) -> CalculationAnswer:
+        """Delete a portfolio."""
+        return await self.ask(OPERATIONS["delete_portfolio"], request, CalculationAnswer, how)
+
+    async def risk_history(self, request: RiskHistory, how: How = ANYHOW) -> CalculationAnswer:
+        """A book's predicted risk day by day beside what it then made, with its bias statistic."""
+        return await self.ask(OPERATIONS["risk_history"], request, CalculationAnswer, how)
+
+    async def margin(self, request: Margin, how: How = ANYHOW) -> CalculationAnswer:
+        """Value at risk and expected shortfall of a book by horizon, normal, historical or filtered historical."""
+        return await self.ask(OPERATIONS["margin"], request, CalculationAnswer, how)
+
+    async def stress(self, request: Stress, how: How = ANYHOW) -> CalculationAnswer:
+        """What a book makes under factor shocks, past episodes and shocks to single names."""
+        return await self.ask(OPERATIONS["stress"], request, CalculationAnswer, how)
+
+    async def what_if(self, request: WhatIf, how: How = ANYHOW) -> CalculationAnswer:
+        """A book's risk before and after a list of trades, and what each trade does to it at the margin."""
+        return await self.ask(OPERATIONS["what_if"], request, CalculationAnswer, how)
+
+    async def hedge(self, request: HedgeBook, how: How = ANYHOW) -> CalculationAnswer:
+        """The weights of instruments that hedge a book: least (active) risk, with chosen exposures at zero."""
+        return await self.ask(OPERATIONS["hedge"], request, CalculationAnswer, how)
+
+    async def optimize(self, request: Optimize | None = None, how: How = ANYHOW) -> CalculationAnswer:
+        """Weights of least risk, or of most alpha for the risk, under limits."""
+        return await self.ask(OPERATIONS["optimize"], request or Optimize(), CalculationAnswer, how)
+
+    async def frontier(self, request: Frontier, how: How = ANYHOW) -> CalculationAnswer:
+        """The books of most alpha at each level of risk."""
+        return await self.ask(OPERATIONS["frontier"], request, CalculationAnswer, how)
+
+    async def risk_budget(self, request: RiskBudget | None = None, how: How = ANYHOW) -> CalculationAnswer:
+        """Long-only weights whose risk contributions are equal, or in given shares."""
+        return await self.ask(OPERATIONS["risk_budget"], request or RiskBudget(), CalculationAnswer, how)
+
+    async def rebalance(self, request: Rebalance, how: How = ANYHOW) -> CalculationAnswer:
+        """The least trades, in weights and in shares, that bring a book to exposures or within limits."""
+        return await self.ask(OPERATIONS["rebalance"], request, CalculationAnswer, how)
+
+    async def factor_performance(self, request: FactorPerformance | None = None, how: How = ANYHOW) -> CalculationAnswer:
+        """How the factors did over a period: mean, volatility, t, information ratio, drawdown."""
+        return await self.ask(OPERATIONS["factor_performance"], request or FactorPerformance(), CalculationAnswer, how)
+
+    async def factor_trend(self, request: FactorTrend | None = None, how: How = ANYHOW) -> CalculationAnswer:
+        """Momentum and trend of each factor's returns, and how crowded the names of each style are."""
+        return await self.ask(OPERATIONS["factor_trend"], request or FactorTrend(), CalculationAnswer, how)
+
+    async def factor_analytics(self, request: FactorAnalytics, how: How = ANYHOW) -> CalculationAnswer:
+        """Judge a style, a library factor, a formula or posted scores by the returns that followed: a tear sheet."""
+        return await self.ask(OPERATIONS["factor_analytics"], request, CalculationAnswer, how)
 
     async def definitions(self, request: Definitions | None = None, how: How = ANYHOW) -> DefinitionList:
         """The factor library's definitions."""

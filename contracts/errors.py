@@ -97,6 +97,12 @@ class UnknownSymbol(InvalidInput):
     code, title = "unknown_symbol", "Unknown symbol"
 
 
+class Infeasible(InvalidInput):
+    """No weights meet all limits; `rows` names those that stand against each other."""
+
+    code, title = "infeasible", "Infeasible limits"
+
+
 class DateOutsideModel(InvalidInput):
     """The date is not one of the model's dates."""
 

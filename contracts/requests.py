@@ -5,9 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from contracts.frames import Frame
+from contracts.weights import Symbol, Weights
 from contracts.work import Priority
 
 
@@ -18,7 +28,6 @@ def _priority(value: Any) -> Any:
 PriorityName = Annotated[Literal["low", "normal", "high", "urgent", "critical"], BeforeValidator(_priority)]
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="Letters, digits, . _ -")]
 Fraction = Annotated[FiniteFloat, Field(ge=0, lt=0.5)]
-Symbol = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Request(BaseModel):
@@ -165,35 +174,74 @@ class EstimateReturns(ModelRef):
     residualize_styles: bool = False
 
 
-class FactorExposures(Request):
-    """The factor exposures of a portfolio."""
+Uncovered = Annotated[
+    Literal["refuse", "warn", "proxy"],
+    Field(description="Names that the model does not cover: refused, left out and named, or stood in for."),
+]
+Between = Annotated[
+    Literal["rebalance", "drift"], Field(description="Between dates of holdings: kept at the weights, or drifting.")
+]
+BookName = Annotated[str, Field(max_length=128)]
+
+
+class BookRequest(Request):
+    """A request about one book of one model."""
 
     model_id: ModelId | None = Field(None, description="Default: the model loaded at start.")
-    portfolio_weights: dict[Symbol, FiniteFloat] = Field(min_length=1, max_length=100_000)
+    portfolio_id: BookName | None = Field(
+        None, description="With weights: a name for the answer. Without: a stored book, `market` or `equal`."
+    )
+    portfolio_weights: Weights | None = Field(
+        None,
+        min_length=1,
+        validate_default=True,
+        description="Symbol, cash code or `portfolio:ID`: share of the book's value.",
+    )
+    uncovered: Uncovered = "warn"
+
+    @field_validator("portfolio_weights")
+    @classmethod
+    def _has_a_book(cls, weights: dict[str, float] | None, info: ValidationInfo) -> dict[str, float] | None:
+        if weights is None and info.data.get("portfolio_id") is None:
+            raise ValueError("portfolio_weights or portfolio_id must be given")
+        return weights
+
+
+class DatedBook(BookRequest):
+    """A book on a date, against a benchmark or alone."""
+
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
-    portfolio_id: str | None = Field(None, max_length=128)
+    benchmark_weights: Weights | None = Field(None, min_length=1)
+    benchmark: BookName | None = Field(None, description="Instead: a stored book, `market` or `equal`.")
+
+    @model_validator(mode="after")
+    def _one_benchmark(self) -> DatedBook:
+        if self.benchmark_weights is not None and self.benchmark is not None:
+            raise ValueError("benchmark_weights and benchmark: only one may be given")
+        return self
+
+
+class FactorExposures(DatedBook):
+    """The factor exposures of a portfolio."""
+
     messagebus_priority: PriorityName = "urgent"
 
 
-class PortfolioAttribution(Request):
+class PortfolioAttribution(BookRequest):
     """Attribute a portfolio's return over a period to factors."""
 
-    model_id: ModelId | None = None
-    portfolio_weights: dict[Symbol, FiniteFloat] = Field(min_length=1, max_length=100_000)
     start_date: dt.date | None = None
     end_date: dt.date | None = None
-    portfolio_id: str | None = Field(None, max_length=128)
+    benchmark_weights: Weights | None = Field(None, min_length=1)
+    benchmark: BookName | None = Field(None, description="Instead: a stored book, `market` or `equal`.")
+    between: Between = "rebalance"
 
 
-class PortfolioRisk(Request):
+class PortfolioRisk(DatedBook):
     """Predicted risk of a portfolio, its contributions, VaR and expected shortfall."""
 
-    model_id: ModelId | None = None
-    portfolio_weights: dict[Symbol, FiniteFloat] = Field(min_length=1, max_length=100_000)
-    benchmark_weights: dict[Symbol, FiniteFloat] | None = Field(None, max_length=100_000)
     confidence: FiniteFloat = Field(0.99, gt=0.5, lt=1)
     horizon_days: int = Field(1, ge=1, le=252)
-    portfolio_id: str | None = Field(None, max_length=128)
 
 
 class Covariance(Request):

@@ -137,15 +137,15 @@ def _operation(
         "description": f"Answered by `{operation.workload}`, lane {operation.lane}, within {operation.timeout_s:g} s.",
         "tags": [str(operation.workload)],
     }
-    if route.method == "POST":
+    if route.method == "POST" or (route.method == "PUT" and not operation.bulk):
         schema = schemas.body(operation, path_fields)
         required = bool(_resolve(schema, schemas).get("required"))
         given = {name: value for name, value in shown.items() if name not in path_fields}
         body = {"schema": schema, "example": given}
         out["requestBody"] = {"required": required, "content": {"application/json": body}}
     else:
-        parameters += _query(fields, skip={"feature_data"} if route.method == "PUT" else set())
-    if route.method == "PUT":
+        parameters += _query(fields, skip={"feature_data"} if operation.bulk else set())
+    if operation.bulk and route.method == "PUT":
         binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
         content = {frames.ARROW_STREAM: binary, frames.PARQUET: binary, frames.CSV: {"schema": {"type": "string"}}}
         out["requestBody"] = {"required": True, "content": content}

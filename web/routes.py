@@ -42,7 +42,7 @@ def uploads(settings: Settings) -> Any:
 
 def _handler(operation: Operation, services: Services) -> Any:
     query = QueryReader(operation)
-    with_body = {route.path for route in operation.routes if route.method == "POST"}
+    with_body = {route.path for route in operation.routes if route.method in {"POST", "PUT"}}
 
     async def handle(request: Request) -> Response:
         if operation.bulk:

@@ -66,6 +66,20 @@ def window_values(
     return values, {name: np.asarray(codes[window]) for name, codes in fields.groups.items()}
 
 
+def library_window(library: Library, version: Version, days: slice, threads: int) -> NDArray[np.float64]:
+    """Compute every formula of a library on some days, [n_formulas, n_days, n_assets]."""
+    fields = library_fields(whole_panel(version))
+    start = 0 if library.recursive else max(0, days.start - max(library.lookback.values()))
+    reach = slice(start, days.stop)
+    rows = {name: field[reach] for name, field in fields.fields.items()}
+    groups = {name: codes[reach] for name, codes in fields.groups.items()}
+    blocks = [
+        block.copy()
+        for _, block in library.run_blocks(rows, groups=groups, dates=version.dates[reach], threads=threads)
+    ]
+    return np.concatenate(blocks, axis=1)[:, days.start - start :]
+
+
 def tiers(library: Library, ids: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Split ids by how much history they need; recursive ones come last."""
     low = -1

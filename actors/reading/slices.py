@@ -142,23 +142,26 @@ class Day:
     ----------
     scores : float64 [n_styles, n_assets]
     known : bool [n_assets]
+    sectors : int16 [n_assets]
+        Codes, -1 for none.
+    n_sectors : int
     """
 
     def __init__(self, version: Version, row: int) -> None:
         days = slice(row, row + 1)
         caps = np.asarray(version.day_asset(caps_name(version), days)[0])
         self.scores = np.asarray(version.day_asset("scores", days)[0])
-        self._n_sectors = len(version.manifest.meta["category_names"].get("sector", ()))
-        self._sectors = (
+        self.n_sectors = len(version.manifest.meta["category_names"].get("sector", ()))
+        self.sectors = (
             np.asarray(version.day_asset("category/sector", days)[0])
-            if self._n_sectors
+            if self.n_sectors
             else np.full(len(caps), -1, np.int16)
         )
         self.known = np.isfinite(caps) & (caps > 0.0)
 
     def exposures_of(self, columns: np.ndarray | slice) -> np.ndarray:
         """Exposures of some names, float64 [n_columns, n_factors]; see `Slice.exposures_of`."""
-        return exposure_matrix(self.scores[:, columns], self.known[columns], self._sectors[columns], self._n_sectors)
+        return exposure_matrix(self.scores[:, columns], self.known[columns], self.sectors[columns], self.n_sectors)
 
 
 def settings_of(version: Version) -> ModelSettings:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from actors.portfolio.reader import BookReader
+from actors.reading.books import Book
 from actors.reading.slices import Slice, Slices, by_name, caps_name
 from actors.runtime.base import WorkloadActor, batched
 from actors.runtime.queue import Outcome
@@ -29,6 +31,7 @@ class FactorExposureAnalysis(WorkloadActor):
     def prepare(self) -> None:
         """Choose the device at the size of a large universe and open the models that are there."""
         self.slices = Slices()
+        self.books = BookReader(self.slices)
         rng = np.random.default_rng(0)
         sample = (rng.dirichlet(np.ones(3000), 1), rng.standard_normal((3000, 40)))
         self._project: Choice = choose("project", (Device.NEURAL_ENGINE,), sample, TOLERANCE)
@@ -49,7 +52,7 @@ class FactorExposureAnalysis(WorkloadActor):
         """Exposures of portfolios: ``x_p = sum_i w_pi X_i``, per unit of portfolio value."""
         answers: dict[int, Outcome] = {}
         slices: dict[tuple[str | None, Any], Slice | EngineError] = {}
-        groups: dict[int, list[tuple[int, Slice, np.ndarray, np.ndarray]]] = {}
+        groups: dict[int, list[tuple[int, Slice, Book]]] = {}
         for i, request in enumerate(batch):
             key = (request.model_id, request.date_requested)
             found = slices.get(key)
@@ -59,15 +62,19 @@ class FactorExposureAnalysis(WorkloadActor):
                 answers[i] = found
                 continue
             try:
-                columns, weights = found.holdings(request.portfolio_weights)
+                book = self.books.book(found, request)
+                whole = found.known[book.columns].all()
+                if not whole or request.benchmark is not None or request.benchmark_weights is not None:
+                    answers[i] = self._with_benchmark_or_proxies(request)
+                    continue
             except EngineError as error:
                 answers[i] = error
                 continue
-            groups.setdefault(id(found), []).append((i, found, columns, weights))
+            groups.setdefault(id(found), []).append((i, found, book))
         for members in groups.values():
-            exposures = self._exposures([(columns, weights) for _, _, columns, weights in members], members[0][1])
-            for (i, found, columns, weights), row in zip(members, exposures, strict=True):
-                answers[i] = self._exposure_answer(found, columns, weights, row)
+            exposures = self._exposures([(book.columns, book.weights) for _, _, book in members], members[0][1])
+            for (i, found, book), row in zip(members, exposures, strict=True):
+                answers[i] = self._exposure_answer(found, book, row)
         return [answers[i] for i in range(len(batch))]
 
     def _slice(self, model_id: str | None, date: Any) -> Slice | EngineError:
@@ -88,18 +95,30 @@ class FactorExposureAnalysis(WorkloadActor):
         rows: list[list[float]] = self._project(matrix, np.nan_to_num(found.exposures)).tolist()
         return rows
 
-    def _exposure_answer(self, found: Slice, columns: np.ndarray, weights: np.ndarray, row: list[float]) -> Calculation:
-        coverage = found.covered_share(columns, weights)
-        details: dict[str, Any] = {"date": found.date_text, "coverage": round(coverage, 6)}
-        if coverage < 1.0:
-            missing = columns[(weights != 0.0) & ~found.known[columns]]
-            details["uncovered_symbols"] = [found.symbols[i] for i in missing]
+    def _exposure_answer(self, found: Slice, book: Book, row: list[float]) -> Calculation:
         return Calculation(
             values=dict(zip(found.factor_names, row, strict=True)),
-            message=f"exposures of {np.count_nonzero(weights)} names on {found.date_text}",
-            confidence_score=found.confidence(coverage),
+            message=f"exposures of {np.count_nonzero(book.weights)} names on {found.date_text}",
+            confidence_score=found.confidence(1.0),
             model_version=found.number,
             device=self._project.device,
+            details={"date": found.date_text, "coverage": 1.0, **book.told()},
+        )
+
+    def _with_benchmark_or_proxies(self, request: rq.FactorExposures) -> Calculation:
+        """Exposures of a book that the model does not cover whole, or of one beside its benchmark."""
+        held = self.books.held(request)
+        names = held.found.factor_names
+        exposures = held.covered.weights @ np.nan_to_num(held.covered.exposures)
+        details = held.details()
+        if held.benchmark is not None:
+            details["benchmark_exposures"] = dict(zip(names, exposures[1].tolist(), strict=True))
+            details["active_exposures"] = dict(zip(names, (exposures[0] - exposures[1]).tolist(), strict=True))
+        return Calculation(
+            values=dict(zip(names, exposures[0].tolist(), strict=True)),
+            message=f"exposures of {np.count_nonzero(held.book.weights)} names on {held.found.date_text}",
+            confidence_score=held.found.confidence(held.coverage),
+            model_version=held.found.number,
             details=details,
         )
 

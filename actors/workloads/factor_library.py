@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.analytics.scores import ScoreFigures
 from actors.library.day import FORMS, LibraryDay
 from actors.library.formulas import Formulas, read_registered, write_registered
 from actors.library.live_models import LiveModels
@@ -37,7 +38,7 @@ WAIT_S = 90.0
 _log = logging.getLogger(__name__)
 
 
-class FactorLibrary(WorkloadActor):
+class FactorLibrary(ScoreFigures, WorkloadActor):
     """Keeps the library of the models that were asked for current; one step per appended day."""
 
     def prepare(self) -> None:
@@ -282,8 +283,7 @@ class FactorLibrary(WorkloadActor):
         """Mean daily rank correlations across names, over a window of days."""
         version = self.slices.head(request.model_id)
         ids = self.formulas.resolve(request.factors)
-        _, missing, _ = self._computable(request.model_id)
-        _refuse_missing(ids, missing)
+        self._refuse_uncomputable(request.model_id, ids)
         end = version.manifest.n_dates - 1
         if request.date_requested is not None:
             end = row_of(version, request.date_requested, version.manifest.model_id)
@@ -307,18 +307,12 @@ class FactorLibrary(WorkloadActor):
 
     def evaluate_formula(self, request: rq.EvaluateFormula) -> Calculation:
         """Values of a formula on a date, by symbol."""
-        try:
-            expression = parse(request.formula, definitions=self.formulas.catalogue.definitions)
-            library = compile_library({"formula": expression})
-        except FormulaError as error:
-            raise _explained(error) from None
+        expression, library = self._parsed(request.formula)
         version = self.slices.head(request.model_id)
         row = version.manifest.n_dates - 1
         if request.date_requested is not None:
             row = row_of(version, request.date_requested, version.manifest.model_id)
-        _, missing = computable(library, library_fields(whole_panel(version, rows=1)).available)
-        if missing:
-            raise InvalidInput(f"the formula {missing['formula']}, which the model lacks", field="formula")
+        _refuse_lacking(library, version)
         row_values = self._formula_values(library, version, row)
         if request.register_as is not None:
             self._register(request.register_as, expression)
@@ -334,6 +328,23 @@ class FactorLibrary(WorkloadActor):
         message = f"{len(defined)} of {len(columns)} names on {version.dates[row]}"
         score = confidence_score(len(defined) / max(len(columns), 1), len(defined), 1)
         return Calculation(values, message, score, version.manifest.version, details=details)
+
+    def _parsed(self, formula: str) -> tuple[Expression, Library]:
+        try:
+            expression = parse(formula, definitions=self.formulas.catalogue.definitions)
+            return expression, compile_library({"formula": expression})
+        except FormulaError as error:
+            raise _explained(error) from None
+
+    def _compiled(self, formula: str, model_id: str | None) -> Library:
+        """Compile a formula that a model can compute."""
+        _, library = self._parsed(formula)
+        _refuse_lacking(library, self.slices.head(model_id))
+        return library
+
+    def _refuse_uncomputable(self, model_id: str | None, ids: tuple[str, ...]) -> None:
+        _, missing, _ = self._computable(model_id)
+        _refuse_missing(ids, missing)
 
     def _formula_values(self, library: Library, version: Version, row: int) -> np.ndarray:
         """Values of one formula on a date, float64 [n_assets]: over its look-back, or over everything."""
@@ -368,6 +379,12 @@ def _explained(error: FormulaError) -> EngineError:
     expected = f"; expected {', '.join(error.expected)}" if error.expected else ""
     where = f"line {line}, column {column}"
     return InvalidInput(f"{where}: {error.message}{expected}", field="formula", rows=[[line, column]])
+
+
+def _refuse_lacking(library: Library, version: Version) -> None:
+    _, missing = computable(library, library_fields(whole_panel(version, rows=1)).available)
+    if missing:
+        raise InvalidInput(f"the formula {missing['formula']}, which the model lacks", field="formula")
 
 
 def _columns(version: Version, symbols: list[str] | None) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.analytics.returns import FactorFigures
 from actors.reading.confidence import confidence_score
 from actors.reading.slices import Slices, by_name, rows_between
 from actors.runtime.base import WorkloadActor
@@ -19,7 +20,7 @@ DEFAULT_DAYS = 252
 FRAMES = ("returns_df", "market_cap_df", "sector_df", "style_df")
 
 
-class FactorReturnsEstimation(WorkloadActor):
+class FactorReturnsEstimation(FactorFigures, WorkloadActor):
     """Reads the stored factor returns; posted frames go through the two-stage regression of `factors.model`."""
 
     def prepare(self) -> None:

@@ -77,7 +77,7 @@ class Operation:
     @property
     def bulk(self) -> bool:
         """Whether its table is the body of the HTTP request itself."""
-        return bool(self.routes) and self.routes[0].method == "PUT"
+        return bool(self.routes) and self.routes[0].method == "PUT" and "feature_data" in self.request.model_fields
 
     @property
     def writes(self) -> bool:

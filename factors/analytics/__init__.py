@@ -8,6 +8,7 @@ from factors.analytics.information import (
     information_decay,
     information_summary,
 )
+from factors.analytics.performance import Performance, crowding, performance
 from factors.analytics.quantiles import assign_quantiles, quantile_returns, quantile_spread
 from factors.analytics.significance import adjusted_p_value, deflated_sharpe, mean_t_statistic
 from factors.analytics.tear_sheet import TearSheet, TearSheetSettings, tear_sheet
@@ -16,10 +17,12 @@ from factors.analytics.turnover import quantile_turnover, rank_autocorrelation
 __all__ = [
     "FactorTrend",
     "InformationSummary",
+    "Performance",
     "TearSheet",
     "TearSheetSettings",
     "adjusted_p_value",
     "assign_quantiles",
+    "crowding",
     "deflated_sharpe",
     "factor_correlation",
     "factor_momentum",
@@ -29,6 +32,7 @@ __all__ = [
     "information_decay",
     "information_summary",
     "mean_t_statistic",
+    "performance",
     "quantile_returns",
     "quantile_spread",
     "quantile_turnover",

@@ -1,6 +1,6 @@
 """What becomes of holdings that the model does not cover: refused, left out by name, or stood in for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,8 @@ from factors.errors import FactorError, NonFiniteError
 from factors.risk.arrays import BoolArray, FloatArray, IntArray
 
 Policy = Literal["refuse", "warn", "proxy"]
+StandIn = Callable[[IntArray], tuple[FloatArray, FloatArray]]
+"""From positions to exposures `[n, K]` and specific variances `[n]` that stand in for theirs."""
 SIZE_SLOPE_ASSETS = 30
 """Covered assets below which specific risk is not regressed on size: their median stands for it."""
 
@@ -30,6 +32,8 @@ class Stand:
         Number of sectors.
     caps
         `[N]` the last known capitalisation of each asset, NaN where there never was one.
+    variance
+        `[N]` specific variances.
     """
 
     scores: FloatArray
@@ -37,6 +41,11 @@ class Stand:
     sectors: IntArray
     n_sectors: int
     caps: FloatArray
+    variance: FloatArray
+
+    def __call__(self, columns: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return what stands in for the exposures and specific variances of assets."""
+        return self.exposures(columns), self.specific_variance(columns)
 
     def exposures(self, columns: IntArray) -> FloatArray:
         """Return exposures `[n_columns, 1 + n_sectors + S]`: the market, the own sector, the sector's mean styles.
@@ -57,16 +66,16 @@ class Stand:
                 row[1 + self.n_sectors :] = np.nan_to_num(self.scores) @ (weights / total)
         return out
 
-    def specific_variance(self, variance: FloatArray, columns: IntArray) -> FloatArray:
+    def specific_variance(self, columns: IntArray) -> FloatArray:
         """Return the variances `[n_columns]` that the size of assets implies.
 
         The log variances of covered assets are regressed on their log capitalisation. An asset whose capitalisation was
         never known takes the median.
         """
-        used = self.known & (variance > 0.0) & (self.caps > 0.0)
+        used = self.known & (self.variance > 0.0) & (self.caps > 0.0)
         if not used.any():
             raise FactorError("no covered asset has specific risk that could stand for others", field="uncovered")
-        logs = np.log(variance[used])
+        logs = np.log(self.variance[used])
         out = np.full(len(columns), float(np.exp(np.median(logs))))
         if np.count_nonzero(used) < SIZE_SLOPE_ASSETS:
             return out
@@ -108,7 +117,7 @@ def cover(
     specific_variance: FloatArray,
     policy: Policy = "warn",
     *,
-    stand: Stand | None = None,
+    stand: StandIn | None = None,
     symbols: Sequence[str] | None = None,
     field: str = "portfolio_weights",
 ) -> Covered:
@@ -126,7 +135,7 @@ def cover(
         `refuse` raises; `warn` leaves them out (their weight then bears no risk: the caller has to say so); `proxy`
         stands in for them with `stand`.
     stand
-        What `proxy` takes.
+        What `proxy` takes, such as a `Stand`.
     symbols
         Names of the assets, for the error.
     field
@@ -166,6 +175,5 @@ def cover(
     if stand is None:
         raise FactorError("proxies need scores, sectors and capitalisations", field="uncovered")
     X, specific_variance = X.copy(), specific_variance.copy()
-    X[columns] = stand.exposures(columns)
-    specific_variance[columns] = stand.specific_variance(specific_variance, columns)
+    X[columns], specific_variance[columns] = stand(columns)
     return Covered(weights, X, specific_variance, columns, share)

@@ -43,7 +43,7 @@ class Limits:
     net: Bounds = (1.0, 1.0)
     gross: float | None = None
     active_position: float | None = None
-    exposures: Mapping[str | int, Bounds] = field(default_factory=dict)
+    exposures: Mapping[Any, Bounds] = field(default_factory=dict)
     turnover: float | None = None
     risk: float | None = None
     cost: float | None = None

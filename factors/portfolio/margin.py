@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 
 from factors.errors import FactorError
-from factors.portfolio.risk import portfolio_risk
+from factors.portfolio.risk import UNLINKED, portfolio_risk
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
+from factors.risk.linked import Linked
 
 MarginMethod = Literal["normal", "student_t", "historical"]
 # Halving alone brings eighty standard deviations below rounding in sixty steps; Newton needs about ten.
@@ -63,6 +64,8 @@ def margin(
     specific_variance: FloatArray,
     factor_returns: FloatArray | None = None,
     settings: MarginSettings | None = None,
+    *,
+    linked: Linked = UNLINKED,
 ) -> Margin:
     r"""Return value at risk and expected shortfall of portfolios over the horizon.
 
@@ -80,6 +83,8 @@ def margin(
         `[T, K]` past daily factor returns, for `historical`; days with NaN are left out.
     settings
         By default `historical` at 99 % over one day.
+    linked
+        Assets of one issuer, as in `portfolio_risk`.
 
     Raises
     ------
@@ -87,7 +92,7 @@ def margin(
         For `historical` without any complete day of factor returns; and as in `portfolio_risk`.
     """
     chosen = settings or MarginSettings()
-    risk = portfolio_risk(weights, X, F, specific_variance, by_asset=False)
+    risk = portfolio_risk(weights, X, F, specific_variance, by_asset=False, linked=linked)
     if chosen.method == "historical":
         if factor_returns is None:
             raise FactorError("historical margin needs factor_returns", field="factor_returns")

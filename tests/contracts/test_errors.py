@@ -17,6 +17,7 @@ CODES = {
     "date_outside_model": (422, False),
     "unknown_model": (404, False),
     "unknown_portfolio": (404, False),
+    "infeasible": (422, False),
     "unknown_factor": (404, False),
     "unknown_operation": (404, False),
     "version_conflict": (409, True),

@@ -38,7 +38,12 @@ def stand_of(model, caps):
     latest = model.latest()
     sector = model.panel_.categories["sector"]
     return latest, Stand(
-        model.scores_[-1], latest.covered, sector.codes[-1].astype(int), len(model.sector_names_), caps[-2]
+        model.scores_[-1],
+        latest.covered,
+        sector.codes[-1].astype(int),
+        len(model.sector_names_),
+        caps[-2],
+        latest.specific_variance,
     )
 
 
@@ -93,12 +98,12 @@ def test_a_proxy_without_sector_or_cap_is_the_market_at_the_median(gone):
     latest, stand = stand_of(model, caps)
     sectors, last = stand.sectors.copy(), stand.caps.copy()
     sectors[0], last[0] = -1, np.nan
-    blind = Stand(stand.scores, stand.known, sectors, stand.n_sectors, last)
+    blind = Stand(stand.scores, stand.known, sectors, stand.n_sectors, last, stand.variance)
     row = blind.exposures(np.array([0]))[0]
     assert row[0] == 1.0
     assert not row[1 : 1 + blind.n_sectors].any()
     used = stand.known & (latest.specific_variance > 0)
-    assert blind.specific_variance(latest.specific_variance, np.array([0]))[0] == pytest.approx(
+    assert blind.specific_variance(np.array([0]))[0] == pytest.approx(
         np.exp(np.median(np.log(latest.specific_variance[used])))
     )
 

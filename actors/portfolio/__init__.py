@@ -1,0 +1,1 @@
+"""What actors do with books: risk, scenarios, attribution, construction, storage."""

@@ -1,0 +1,228 @@
+"""Books that are looked for: optimal weights under limits, the frontier, risk budgets, the trades of a rebalance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from actors.portfolio.reader import TRADING_DAYS, BookReader
+from actors.reading.books import Book
+from actors.reading.slices import Slice, by_name
+from contracts import portfolio_requests as pq
+from contracts.answers import Calculation
+from contracts.errors import Infeasible, InvalidInput, UnknownFactor
+from factors.errors import FactorError
+from factors.portfolio.frontier import frontier, trades
+from factors.portfolio.limits import Limits
+from factors.portfolio.optimize import InfeasibleError, Optimum, Problem, optimize
+from factors.portfolio.risk_budget import risk_budget
+
+SMALLEST = 1e-6
+"""Weights below it are what a solver leaves of 0, and are not told."""
+ROOT = float(np.sqrt(TRADING_DAYS))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A request's problem on the names that may be held, or are held now, or are in the benchmark."""
+
+    found: Slice
+    columns: np.ndarray
+    problem: Problem
+    limits: Limits
+    start: np.ndarray
+    book: Book | None
+
+
+class Construction:
+    """The methods of an actor that has a `BookReader` as `books`."""
+
+    books: BookReader
+
+    def optimize(self, request: pq.Optimize) -> Calculation:
+        """Weights of least risk, or of most alpha for the risk, under limits."""
+        case = self._case(request, request.alpha, request.alpha_style)
+        # Alphas are a year's and so is the aversion's variance; the problem is in days.
+        made = _solved(lambda: optimize(
+            case.problem, case.limits, request.objective,
+            risk_aversion=request.risk_aversion, factor_names=case.found.factor_names,
+        ))  # fmt: skip
+        return _answer(case, _told(case, made), f"{request.objective} over {len(case.columns)} names")
+
+    def frontier(self, request: pq.Frontier) -> Calculation:
+        """The books of most alpha at each level of risk."""
+        case = self._case(request, request.alpha, request.alpha_style)
+        points = _solved(lambda: frontier(case.problem, case.limits, request.n_points, case.found.factor_names))
+        values = {"points": [_told(case, point) for point in points]}
+        return _answer(case, values, f"frontier of {len(points)} books over {len(case.columns)} names")
+
+    def rebalance(self, request: pq.Rebalance) -> Calculation:
+        """The least trades, in weights and in shares, that bring a book within limits."""
+        case = self._case(request, None, None)
+        made = _solved(
+            lambda: optimize(case.problem, case.limits, "min_turnover", factor_names=case.found.factor_names)
+        )
+        prices = _prices(case.found, case.columns)
+        done = trades(case.start, made.weights, prices, request.book_value, request.lot)
+        symbols = [case.found.symbols[i] for i in case.columns]
+        listed = {
+            symbol: {
+                "weight": float(weight),
+                "shares": None if np.isnan(shares) else float(shares),
+                "value": None if np.isnan(shares) else float(value),
+            }
+            for symbol, weight, shares, value in zip(symbols, done.weights, done.shares, done.values, strict=True)
+            if abs(weight) > SMALLEST
+        }
+        values = {**_told(case, made), "trades": listed, "left_over_value": done.left}
+        return _answer(case, values, f"{len(listed)} trades of {made.turnover:.2%} of the book")
+
+    def risk_budget(self, request: pq.RiskBudget) -> Calculation:
+        """Long-only weights whose risk contributions are equal, or in given shares."""
+        found = self.books.slices.at(request.model_id, request.date_requested)
+        estimates = self.books.risk.estimates(found)
+        if request.budgets is not None:
+            columns, given = found.holdings(request.budgets, "budgets")
+        else:
+            columns = found.chosen(request.symbols)
+            columns = columns[found.known[columns] & (estimates.specific[columns] > 0.0)]
+            given = np.ones(len(columns))
+        order = np.argsort(columns, kind="stable")
+        columns, given = columns[order], given[order]
+        linked = self.books.risk.linked(found).among(columns)
+        try:
+            weights = risk_budget(
+                found.exposures_of(columns), estimates.covariance, estimates.specific[columns], given, linked
+            )
+        except FactorError as error:
+            raise InvalidInput(str(error), field=error.field or "budgets") from None
+        values = {
+            "weights": {found.symbols[i]: float(w) for i, w in zip(columns, weights, strict=True) if w > 0.0},
+            "budgets": "equal" if request.budgets is None else "given",
+        }
+        return Calculation(
+            values=values,
+            message=f"risk budgets of {len(columns)} names on {found.date_text}",
+            confidence_score=found.confidence(1.0),
+            model_version=found.number,
+            details={"date": found.date_text},
+        )
+
+    def _case(self, request: pq.ConstructBook, alpha: Mapping[str, float] | None, alpha_style: str | None) -> _Case:
+        """Put a request's names, books and limits together."""
+        books, found = self.books, self.books.slices.at(request.model_id, request.date_requested)
+        book = benchmark = None
+        if request.portfolio_weights is not None or request.portfolio_id is not None:
+            book = books.books.of(found, request.portfolio_weights, request.portfolio_id)
+        if request.benchmark_weights is not None or request.benchmark is not None:
+            benchmark = books.books.of(
+                found, request.benchmark_weights, request.benchmark, "benchmark_weights", "benchmark"
+            )
+        allowed = found.chosen(request.symbols)
+        held = [one.columns for one in (book, benchmark) if one is not None]
+        columns = np.unique(np.concatenate([allowed, *held])).astype(np.intp)
+        start = _on(columns, book)
+        least, most = _positions(request, np.isin(columns, allowed), start)
+        alphas = np.zeros(len(columns))
+        if alpha is not None:
+            at, sizes = found.holdings(alpha, "alpha")
+            inside = np.isin(at, columns)
+            alphas[np.searchsorted(columns, at[inside])] = sizes[inside] / TRADING_DAYS
+        elif alpha_style is not None:
+            if alpha_style not in found.style_names:
+                raise UnknownFactor(f"the model has no style {alpha_style!r}", field="alpha_style")
+            alphas = np.nan_to_num(found.scores[found.style_names.index(alpha_style)][columns]) / TRADING_DAYS
+        estimates = books.risk.estimates(found)
+        problem = Problem(
+            exposures=found.exposures_of(columns),
+            factor_covariance=estimates.covariance,
+            specific_variance=estimates.specific[columns],
+            alpha=alphas,
+            start=start,
+            benchmark=_on(columns, benchmark) if benchmark is not None else None,
+            cost=request.cost_bps / 1e4,
+            linked=books.risk.linked(found).among(columns),
+        )
+        wrong = [name for name in request.exposures if name not in found.factor_names]
+        if wrong:
+            raise UnknownFactor(f"the model has no factor {wrong[0]!r}", field="exposures", rows=wrong)
+        try:
+            limits = Limits(
+                position=request.position,
+                positions=(least, most),
+                net=request.net,
+                gross=request.gross,
+                active_position=request.active_position,
+                exposures=request.exposures,
+                turnover=request.turnover,
+                risk=None if request.max_risk is None else request.max_risk / ROOT,
+            )
+        except FactorError as error:
+            raise InvalidInput(str(error), field=error.field) from None
+        return _Case(found, columns, problem, limits, start, book)
+
+
+def _positions(request: pq.ConstructBook, allowed: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the least and greatest weight of each name; one that may not be held can only be sold."""
+    low, high = request.position
+    least = np.full(len(start), -np.inf if low is None else low)
+    most = np.full(len(start), np.inf if high is None else high)
+    return np.where(allowed, least, 0.0), np.where(allowed, most, 0.0)
+
+
+def _on(columns: np.ndarray, book: Book | None) -> np.ndarray:
+    out = np.zeros(len(columns))
+    if book is not None:
+        np.add.at(out, np.searchsorted(columns, book.columns), book.weights)
+    return out
+
+
+def _prices(found: Slice, columns: np.ndarray) -> np.ndarray:
+    version = found.version
+    if "close" not in version.manifest.meta["fields"]:
+        raise InvalidInput("trades in shares need the model's field close", field="book_value")
+    prices: np.ndarray = np.asarray(version.day_asset("fields/close", slice(found.row, found.row + 1))[0])[columns]
+    return prices
+
+
+def _solved(work: Any) -> Any:
+    """Run a search; what cannot be met is the caller's to change."""
+    try:
+        return work()
+    except InfeasibleError as error:
+        raise Infeasible(str(error), field="limits", rows=sorted(error.conflicts)) from None
+    except FactorError as error:
+        raise InvalidInput(str(error), field=error.field) from None
+
+
+def _told(case: _Case, made: Optimum) -> dict[str, Any]:
+    symbols = case.found.symbols
+    return {
+        "weights": {symbols[i]: float(w) for i, w in zip(case.columns, made.weights, strict=True) if abs(w) > SMALLEST},
+        "risk_annual": made.risk * ROOT,
+        "alpha_annual": made.alpha * TRADING_DAYS,
+        "exposures": by_name(case.found.factor_names, made.exposures),
+        "turnover": made.turnover,
+        "cost": made.cost,
+        "binding": made.binding,
+        **({"uncovered_symbols": [symbols[case.columns[i]] for i in made.excluded]} if made.excluded.size else {}),
+    }
+
+
+def _answer(case: _Case, values: dict[str, Any], message: str) -> Calculation:
+    found = case.found
+    covered = float(found.known[case.columns].mean()) if len(case.columns) else 0.0
+    return Calculation(
+        values=values,
+        message=f"{message} on {found.date_text}",
+        confidence_score=found.confidence(covered),
+        model_version=found.number,
+        details={
+            "date": found.date_text,
+            "active": case.problem.benchmark is not None,
+            **(case.book.told() if case.book is not None else {}),
+        },
+    )

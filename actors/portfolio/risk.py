@@ -1,0 +1,248 @@
+"""Predicted risk of books: decomposition, margin, stress, what a trade list does, hedges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from actors.portfolio.reader import TRADING_DAYS, BookReader, Held
+from actors.reading.slices import by_name, rows_between
+from contracts import portfolio_requests as pq
+from contracts import requests as rq
+from contracts.answers import Calculation
+from contracts.errors import InvalidInput, UnknownFactor
+from factors.errors import FactorError
+from factors.portfolio.hedge import hedge
+from factors.portfolio.margin import MarginSettings, margin
+from factors.portfolio.risk import PortfolioRisk, portfolio_risk
+from factors.portfolio.scenarios import apply_scenarios, factor_shock, historical_shock
+
+UNITS = "daily volatility, as a fraction of portfolio value"
+
+
+class BookRisk:
+    """The methods of an actor that has a `BookReader` as `books`."""
+
+    books: BookReader
+
+    def portfolio_risk(self, request: rq.PortfolioRisk) -> Calculation:
+        """Predicted total, factor and specific risk of a book, contributions, value at risk."""
+        held = self.books.held(request)
+        risk = _risk(held)
+        tail = self._margin(held, MarginSettings(confidence=request.confidence, horizon_days=request.horizon_days))
+        names = held.found.factor_names
+        assert risk.percent is not None
+        values: dict[str, Any] = {
+            **_volatilities(risk),
+            "exposures": by_name(names, risk.exposures[0]),
+            "percent_factor": by_name(names, risk.percent_factor[0]),
+            "percent_specific": float(risk.percent_specific[0]),
+            "percent_by_symbol": _by_symbol(held, risk.percent[0], held.weights),
+            "value_at_risk": float(tail[0]),
+            "expected_shortfall": float(tail[1]),
+        }
+        if risk.active is not None:
+            active = risk.active.risk
+            assert active.percent is not None
+            values["active"] = {
+                "active_risk": float(active.total[0]),
+                "active_risk_annual": float(active.total[0] * np.sqrt(TRADING_DAYS)),
+                "factor_risk": float(active.factor[0]),
+                "specific_risk": float(active.specific[0]),
+                "beta": float(risk.active.beta[0]),
+                "benchmark_risk": float(risk.active.benchmark_risk),
+                "exposures": by_name(names, active.exposures[0]),
+                "percent_factor": by_name(names, active.percent_factor[0]),
+                "percent_specific": float(active.percent_specific[0]),
+            }
+        details = {"units": UNITS, "margin_method": MarginSettings().method}
+        return _answer(held, values, f"predicted risk of {_count(held)} names on {held.found.date_text}", details)
+
+    def margin(self, request: pq.Margin) -> Calculation:
+        """Value at risk and expected shortfall by method and horizon, with the factors' contributions."""
+        held = self.books.held(request)
+        risk = _risk(held)
+        root = np.sqrt(TRADING_DAYS)
+        tails: dict[str, Any] = {}
+        for method in request.methods:
+            tails[method] = {}
+            for days in request.horizons:
+                chosen = MarginSettings(method=method, confidence=request.confidence, horizon_days=days)
+                value, shortfall = self._margin(held, chosen)
+                row = {"value_at_risk": float(value), "expected_shortfall": float(shortfall)}
+                if request.book_value is not None:
+                    row |= {f"{name}_money": x * request.book_value for name, x in list(row.items())}
+                tails[method][str(days)] = row
+        active = risk.active.risk if risk.active is not None else risk
+        values = {
+            "margin": tails,
+            "volatility": float(active.total[0]),
+            "volatility_annual": float(active.total[0] * root),
+            # Of the normal quantile, which is a multiple of volatility: Euler's shares are those of risk.
+            "percent_factor": by_name(held.found.factor_names, active.percent_factor[0]),
+            "percent_specific": float(active.percent_specific[0]),
+        }
+        details = {"units": "loss as a fraction of portfolio value; horizons in days", "confidence": request.confidence}
+        return _answer(held, values, f"margin of {_count(held)} names on {held.found.date_text}", details)
+
+    def stress(self, request: pq.Stress) -> Calculation:
+        """Profit and loss by scenario, with what each factor and each shocked name contributes."""
+        held = self.books.held(request)
+        names = held.found.factor_names
+        weights = held.weights if held.against is None else held.weights - held.against
+        scenarios = self._scenarios(held, request)
+        symbols = [held.found.symbols[i] for i in held.covered.columns]
+        out: dict[str, Any] = {}
+        for label, shock in scenarios.items():
+            single = np.zeros(len(symbols))
+            for symbol, size in request.name_shocks.get(label, {}).items():
+                if symbol in symbols:
+                    single[symbols.index(symbol)] = size
+            made = apply_scenarios(weights, np.nan_to_num(held.covered.exposures), shock, single)
+            out[label] = {
+                "return": float(made.total[0, 0]),
+                "by_factor": by_name(names, made.by_factor[0, 0]),
+                "by_name": float(made.specific[0, 0]),
+                "factor_returns": by_name(names, shock),
+            }
+        details = {"units": "return as a fraction of portfolio value", "propagate": request.propagate}
+        return _answer(held, out, f"{len(out)} scenarios of {_count(held)} names on {held.found.date_text}", details)
+
+    def what_if(self, request: pq.WhatIf) -> Calculation:
+        """Risk before and after a list of trades, and the marginal risk of each name that is traded."""
+        before = self.books.held(request)
+        position = {
+            before.found.symbols[i]: float(w) for i, w in zip(before.book.columns, before.book.weights, strict=True)
+        }
+        unknown = [symbol for symbol in request.trades if symbol not in before.found.column]
+        if unknown:
+            before.found.holdings(request.trades, "trades")  # raises, naming them
+        for symbol, change in request.trades.items():
+            position[symbol] = position.get(symbol, 0.0) + change
+        after = self.books.held(request.model_copy(update={"portfolio_weights": position}))
+        first, second = _risk(before), _risk(after)
+        one, two = (r.active.risk if r.active is not None else r for r in (first, second))
+        assert two.marginal is not None
+        at = {after.found.symbols[i]: j for j, i in enumerate(after.covered.columns)}
+        values = {
+            "before": _volatilities(one),
+            "after": _volatilities(two),
+            "change": float(two.total[0] - one.total[0]),
+            "exposures_before": by_name(after.found.factor_names, one.exposures[0]),
+            "exposures_after": by_name(after.found.factor_names, two.exposures[0]),
+            "marginal": {symbol: float(two.marginal[0, at[symbol]]) for symbol in request.trades},
+            "turnover": float(sum(abs(x) for x in request.trades.values())),
+        }
+        details = {"units": UNITS, "active": after.benchmark is not None}
+        return _answer(after, values, f"risk before and after {len(request.trades)} trades", details)
+
+    def hedge(self, request: pq.HedgeBook) -> Calculation:
+        """The weights of instruments that minimise (active) risk, with chosen exposures at zero."""
+        held = self.books.held(request)
+        found = held.found
+        instruments = [self.books.books.of(found, {symbol: 1.0}, None, "instruments") for symbol in request.instruments]
+        wrong = [name for name in request.neutral_factors if name not in found.factor_names]
+        if wrong:
+            raise UnknownFactor(f"the model has no factor {wrong[0]!r}", field="neutral_factors", rows=wrong)
+        fields = [("instruments", book) for book in instruments]
+        own = ("portfolio_weights", held.book)
+        against = [("benchmark", held.benchmark)] if held.benchmark is not None else []
+        everything = self.books.risk.cover(found, [own, *against, *fields], request.uncovered)
+        first = 1 + len(against)
+        try:
+            made = hedge(
+                everything.weights[0],
+                everything.weights[first:],
+                np.nan_to_num(everything.exposures),
+                held.estimates.covariance,
+                np.nan_to_num(everything.specific),
+                neutral=[found.factor_names.index(name) for name in request.neutral_factors],
+                benchmark=everything.weights[1] if against else None,
+                linked=everything.linked,
+            )
+        except FactorError as error:
+            raise InvalidInput(str(error), field=error.field or "instruments") from None
+        values = {
+            "weights": dict(zip(request.instruments, made.weights.tolist(), strict=True)),
+            "risk_before": made.before,
+            "risk_after": made.after,
+            "exposures": by_name(found.factor_names, made.exposures),
+        }
+        details = {"units": UNITS, "active": held.benchmark is not None}
+        return _answer(held, values, f"hedge with {len(request.instruments)} instruments", details)
+
+    def _margin(self, held: Held, chosen: MarginSettings) -> tuple[float, float]:
+        weights = held.weights if held.against is None else held.weights - held.against
+        history = np.asarray(held.found.version.day("factor_returns", slice(0, held.found.row + 1)))
+        covered = held.covered
+        tail = margin(
+            weights[None, :], covered.exposures, held.estimates.covariance, covered.specific, history, chosen,
+            linked=covered.linked,
+        )  # fmt: skip
+        return float(tail.value_at_risk[0]), float(tail.expected_shortfall[0])
+
+    @staticmethod
+    def _scenarios(held: Held, request: pq.Stress) -> dict[str, np.ndarray]:
+        """Give each scenario's factor returns [K]; a name shock alone has none."""
+        names = held.found.factor_names
+        covariance = held.estimates.covariance if request.propagate else None
+        out: dict[str, np.ndarray] = {}
+        for label, shocks in request.shocks.items():
+            wrong = [name for name in shocks if name not in names]
+            if wrong or not shocks:
+                raise UnknownFactor(
+                    f"scenario {label!r} shocks {wrong[0]!r}, which is no factor of the model"
+                    if wrong
+                    else f"scenario {label!r} has no shock",
+                    field=f"shocks.{label}",
+                    rows=wrong or None,
+                )
+            out[label] = factor_shock(
+                {names.index(name): size for name, size in shocks.items()}, len(names), covariance
+            )
+        for label, (start, end) in request.episodes.items():
+            if label in out:
+                raise InvalidInput(f"two scenarios are called {label!r}", field=f"episodes.{label}")
+            days = rows_between(held.found.version, start, end, held.found.model_id)
+            out[label] = historical_shock(np.asarray(held.found.version.day("factor_returns", days)))
+        for label, singles in request.name_shocks.items():
+            held.found.holdings(singles, f"name_shocks.{label}")  # raises for names that the model does not know
+            out.setdefault(label, np.zeros(len(names)))
+        return out
+
+
+def _risk(held: Held) -> PortfolioRisk:
+    covered = held.covered
+    return portfolio_risk(
+        held.weights[None, :], covered.exposures, held.estimates.covariance, covered.specific, held.against,
+        linked=covered.linked,
+    )  # fmt: skip
+
+
+def _volatilities(risk: PortfolioRisk) -> dict[str, float]:
+    return {
+        "total_risk": float(risk.total[0]),
+        "factor_risk": float(risk.factor[0]),
+        "specific_risk": float(risk.specific[0]),
+        "total_risk_annual": float(risk.total[0] * np.sqrt(TRADING_DAYS)),
+    }
+
+
+def _by_symbol(held: Held, values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    rows = np.flatnonzero(weights)
+    return {held.found.symbols[held.covered.columns[i]]: float(values[i]) for i in rows}
+
+
+def _count(held: Held) -> int:
+    return int(np.count_nonzero(held.book.weights))
+
+
+def _answer(held: Held, values: dict[str, Any], message: str, details: dict[str, Any]) -> Calculation:
+    return Calculation(
+        values=values,
+        message=message,
+        confidence_score=held.found.confidence(held.coverage),
+        model_version=held.found.number,
+        details={**held.details(), **details},
+    )

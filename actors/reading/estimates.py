@@ -1,0 +1,185 @@
+"""The risk model as it was known at the close of a date: covariance, specific variances, links, and covered books."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from actors.reading.books import Book
+from actors.reading.slices import Day, Slice, caps_name, settings_of
+from contracts.errors import InvalidInput
+from factors.errors import NonFiniteError
+from factors.portfolio.coverage import Policy, Stand, StandIn, cover
+from factors.risk.covariance import FactorCovariance
+from factors.risk.linked import LINK_DAYS, Linked, issuer_groups, link
+from factors.risk.specific import SpecificRisk
+from store import Version
+from store.lru import LRU
+
+KEPT = 8
+PROXY_CAP_DAYS = 252
+"""How far back the last known capitalisation of a name is looked for."""
+
+
+class Estimates(NamedTuple):
+    """Daily factor covariance [K, K] and specific variances [n_assets]."""
+
+    covariance: np.ndarray
+    specific: np.ndarray
+
+
+class Covered(NamedTuple):
+    """Books on the names that any of them holds; see `factors.portfolio.coverage.Covered`.
+
+    Attributes
+    ----------
+    columns
+        Positions of these names in the slice, [n].
+    weights
+        One row a book, [P, n].
+    exposures, specific
+        [n, K] and [n].
+    linked
+        Of these names.
+    uncovered
+        Names that the model does not cover and some book holds.
+    share
+        Of each book's gross weight that they are, [P].
+    """
+
+    columns: np.ndarray
+    weights: np.ndarray
+    exposures: np.ndarray
+    specific: np.ndarray
+    linked: Linked
+    uncovered: list[str]
+    share: np.ndarray
+
+
+class RiskReader:
+    """Reads the risk model of slices; what had to be estimated again for a past date is kept."""
+
+    def __init__(self) -> None:
+        self._past: LRU[tuple[str, int, int], Estimates] = LRU(KEPT)
+        self._linked: LRU[tuple[str, int, int], Linked] = LRU(KEPT)
+
+    def estimates(self, found: Slice) -> Estimates:
+        """Give the estimates of a slice's date: those that the model carries, or, in the past, those it then had."""
+        version = found.version
+        if found.row == version.manifest.n_dates - 1:
+            return Estimates(
+                np.asarray(version.latest("answer/factor_covariance")),
+                np.asarray(version.latest("answer/specific_variance")),
+            )
+        key = (found.model_id, found.number, found.row)
+        return self._past.get_or_make(key, lambda: estimated(version, slice(0, found.row + 1), found.exposures))
+
+    def linked(self, found: Slice) -> Linked:
+        """Give the correlations of specific returns of names of one issuer."""
+        version = found.version
+        if "issuer" not in version.manifest.meta["category_names"]:
+            return Linked()
+        key = (found.model_id, found.number, found.row)
+        return self._linked.get_or_make(key, lambda: _linked(version, found.row))
+
+    def cover(self, found: Slice, books: Sequence[tuple[str, Book]], policy: Policy) -> Covered:
+        """Put books on the names that any of them holds and deal with what the model does not cover.
+
+        Parameters
+        ----------
+        books
+            Field of the request and book.
+        policy
+            `refuse`, `warn` or `proxy`.
+
+        Raises
+        ------
+        InvalidInput
+            A book that must not hold uncovered names does, or holds nothing else.
+        """
+        columns = np.unique(np.concatenate([book.columns for _, book in books])).astype(np.intp)
+        if not columns.size:
+            raise InvalidInput(f"{books[0][0]} holds no name of the model", field=books[0][0])
+        weights = np.zeros((len(books), len(columns)))
+        for row, (_, book) in zip(weights, books, strict=True):
+            np.add.at(row, np.searchsorted(columns, book.columns), book.weights)
+        exposures = found.exposures_of(columns)
+        specific = self.estimates(found).specific[columns]
+        symbols = [found.symbols[i] for i in columns]
+        blank = np.isnan(exposures).any(axis=1) | np.isnan(specific)
+        share = np.zeros(len(books))
+        if blank.any():
+            stand = self._stand(found, columns) if policy == "proxy" else None
+            for p, (name, _) in enumerate(books):
+                try:
+                    got = cover(
+                        weights[p : p + 1], exposures, specific, policy, stand=stand, symbols=symbols, field=name
+                    )
+                except NonFiniteError as error:
+                    raise InvalidInput(
+                        str(error), field=name, rows=_names(symbols, blank & (weights[p] != 0.0))
+                    ) from None
+                size = np.abs(weights[p])
+                share[p] = size[blank].sum() / size.sum()
+                weights[p] = got.weights[0]
+                if policy == "proxy":
+                    exposures, specific = got.exposures, got.specific_variance
+        missing = _names(symbols, blank)
+        return Covered(columns, weights, exposures, specific, self.linked(found).among(columns), missing, share)
+
+    def _stand(self, found: Slice, columns: np.ndarray) -> StandIn:
+        """Give what stands in for names among `columns`, which it is asked for by their positions there."""
+        version, row = found.version, found.row
+        first = max(0, row + 1 - PROXY_CAP_DAYS)
+        history = np.asarray(version.day_asset(caps_name(version), slice(first, row + 1)))
+        caps = history[-1].copy()
+        for column in columns:
+            known = np.flatnonzero(history[:, column] > 0.0)
+            caps[column] = history[known[-1], column] if known.size else np.nan
+        day = found.day
+        variance = np.where(found.known, self.estimates(found).specific, np.nan)
+        sectors = _last_sectors(version, row, columns, day)
+        stand = Stand(found.scores, found.known, sectors, day.n_sectors, caps, variance)
+        return lambda at: stand(columns[at])
+
+
+def _names(symbols: Sequence[str], mask: np.ndarray) -> list[str]:
+    return [symbols[int(i)] for i in np.flatnonzero(mask)]
+
+
+def _last_sectors(version: Version, row: int, columns: np.ndarray, day: Day) -> np.ndarray:
+    """Give sector codes of the day; of the columns the last known ones."""
+    codes = day.sectors.astype(np.int64)
+    if day.n_sectors:
+        first = max(0, row + 1 - PROXY_CAP_DAYS)
+        history = np.asarray(version.day_asset("category/sector", slice(first, row + 1)))
+        for column in columns[codes[columns] < 0]:
+            known = np.flatnonzero(history[:, column] >= 0)
+            codes[column] = history[known[-1], column] if known.size else -1
+    return codes
+
+
+def _linked(version: Version, row: int) -> Linked:
+    codes = np.asarray(version.day_asset("category/issuer", slice(row, row + 1))[0]).astype(np.int64)
+    first = max(0, row + 1 - LINK_DAYS)
+    groups = issuer_groups(codes)
+    residuals = np.asarray(version.day_asset("residuals", slice(first, row + 1)))
+    return link(groups, residuals)
+
+
+def estimated(version: Version, days: slice, exposures: np.ndarray) -> Estimates:
+    """Estimate over a part of the history with the model's settings, specific risk on all its names.
+
+    Over all days up to one it gives the bits that the model carried at its close.
+    """
+    settings = settings_of(version)
+    errors = np.asarray(version.day("standard_errors", days))
+    returns = np.where(np.isfinite(errors), version.day("factor_returns", days), np.nan)
+    covariance = FactorCovariance(settings.factor_covariance).fit(returns).covariance_
+    residuals = np.asarray(version.day_asset("residuals", days))
+    caps = np.asarray(version.day_asset(caps_name(version), days))
+    return Estimates(
+        covariance, SpecificRisk(settings.specific_risk).fit(residuals, caps, exposures).specific_variance_
+    )

@@ -1,0 +1,23 @@
+"""The weights of a portfolio as callers send them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, FiniteFloat
+
+GROSS_LIMIT = 1e12
+"""Sum of absolute weights. Amounts of money pass where shares of a whole are meant; what is larger squares, in a
+variance, to numbers without a digit that means anything, and then to infinity."""
+
+Symbol = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+def _sane(weights: dict[str, float]) -> dict[str, float]:
+    gross = sum(map(abs, weights.values()))
+    if not gross <= GROSS_LIMIT:
+        raise ValueError(f"the absolute weights add up to {gross:.3g}, above {GROSS_LIMIT:g}")
+    return weights
+
+
+Weights = Annotated[dict[Symbol, FiniteFloat], Field(max_length=100_000), AfterValidator(_sane)]
