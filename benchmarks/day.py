@@ -183,10 +183,11 @@ def in_library(n_days: int) -> dict[str, Any]:
     model = FactorModel(ModelSettings(threads=1)).fit(panel.select(dates=slice(0, N_DAYS)))
     # The stages have no clocks of their own.
     steps, clock = model._held, Clock()  # noqa: SLF001
-    assert steps.covariance is not None
-    assert steps.specific is not None
+    risk = steps.risk
+    assert risk.covariance is not None
+    assert risk.specific is not None
     parts = ((steps, "_score", "styles"), (steps, "_regress", "factor returns"),
-             (steps.covariance, "update", "covariance"), (steps.specific, "update", "specific risk"))  # fmt: skip
+             (risk.covariance, "update", "covariance"), (risk.specific, "update", "specific risk"))  # fmt: skip
     for owner, method, stage in parts:
         setattr(owner, method, clock.timed(stage, getattr(owner, method)))
     covariance = clock.timed("covariance", lambda: model.factor_covariance_)

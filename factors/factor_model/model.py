@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from factors.errors import EmptyFrameError, FactorError, SettingsError, StageError
 from factors.factor_model.frames import factor_returns_frame, features_panel, residuals_frame, scores_frame
 from factors.factor_model.recipe import Recipe
+from factors.factor_model.risk_stage import FACTOR_WEIGHTS, SPECIFIC_WEIGHTS
 from factors.factor_model.settings import ModelSettings
 from factors.factor_model.state import ModelState
 from factors.factor_model.steps import LAST, Steps
 from factors.panel.admission import admitted, blank_fields
 from factors.panel.panel import Array, Panel, position_of
 from factors.risk.covariance import FactorCovariance
+from factors.risk.experts import Expert
 from factors.risk.linked import Linked
 from factors.risk.specific import SpecificRisk
 
@@ -204,9 +206,9 @@ class FactorModel:
             self.estimate_style_scores()
         if not steps.has_factor_returns:
             self.estimate_factor_returns()
-        if steps.covariance is None:
+        if steps.risk.covariance is None:
             self.estimate_covariance()
-        if steps.specific is None:
+        if steps.risk.specific is None:
             self.estimate_specific_risk()
         return self.latest()
 
@@ -354,22 +356,38 @@ class FactorModel:
     @property
     def factor_covariance_(self) -> Array:
         """float64 [K, K], daily, symmetric positive semidefinite."""
-        return self._estimator(self._held.covariance, "estimate_covariance").covariance_
+        return self._estimator(self._held.risk.covariance, "estimate_covariance").covariance_
 
     @property
     def specific_variance_(self) -> Array:
         """float64 [n_assets], daily."""
-        return self._estimator(self._held.specific, "estimate_specific_risk").specific_variance_
+        return self._estimator(self._held.risk.specific, "estimate_specific_risk").specific_variance_
+
+    @property
+    def factor_expert_weights_(self) -> Array:
+        """float64 [n_dates, E]: what each of `covariance_estimator_.experts_` weighs at the end of each date.
+
+        None of them (E = 0) where the half-life is a number.
+        """
+        return self._weights(FACTOR_WEIGHTS, self.covariance_estimator_.experts_)
+
+    @property
+    def specific_expert_weights_(self) -> Array:
+        """float64 [n_dates, E]: what each of `specific_estimator_.experts_` weighs at the end of each date."""
+        return self._weights(SPECIFIC_WEIGHTS, self.specific_estimator_.experts_)
+
+    def _weights(self, name: str, experts: tuple[Expert, ...]) -> Array:
+        return self._held.array(name, "fit") if experts else np.empty((len(self.dates_), 0))
 
     @property
     def covariance_estimator_(self) -> FactorCovariance:
         """The estimator behind factor_covariance_."""
-        return self._estimator(self._held.covariance, "estimate_covariance")
+        return self._estimator(self._held.risk.covariance, "estimate_covariance")
 
     @property
     def specific_estimator_(self) -> SpecificRisk:
         """The estimator behind specific_variance_."""
-        return self._estimator(self._held.specific, "estimate_specific_risk")
+        return self._estimator(self._held.risk.specific, "estimate_specific_risk")
 
     @property
     def warnings_(self) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from factors.errors import SettingsError
 from factors.panel.intake import Intake
-from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
+from factors.risk.settings import FactorCovarianceSettings, HalfLife, SpecificRiskSettings
 
 T = TypeVar("T")
 
@@ -409,7 +409,9 @@ def _read(value: Any, hint: Any, where: str) -> Any:
         _check("None" in text, where, "must not be null")
         return None
     if "Literal" in text:
-        allowed = [item for item in _literals(hint) if item is not None]
+        if hint == HalfLife and not isinstance(value, str):
+            return _read(value, float, where)
+        allowed = [item for item in _literals(hint) if item not in (None, float)]
         _check(value in allowed, where, f"must be one of {allowed}")
         return value
     if "Mapping" in text:

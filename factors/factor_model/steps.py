@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from factors.errors import FactorError, MissingColumnError, StageError
 from factors.factor_model.recipe import Cleaner, Recipe, covered, estimation_mask
+from factors.factor_model.risk_stage import RiskStage
 from factors.factor_model.settings import ModelSettings
 from factors.factor_model.state import History, ModelState, fill_of, writable
 from factors.numeric.kernels import exposure_rows, top_rows
@@ -17,9 +18,7 @@ from factors.numeric.threads import count_threads, spread
 from factors.panel.panel import Array, Categories, Panel
 from factors.returns.date_tally import DateTally
 from factors.returns.stage import ReturnStage
-from factors.risk.covariance import FactorCovariance
 from factors.risk.linked import LINK_DAYS, Linked, issuer_groups, link
-from factors.risk.specific import SpecificRisk
 from factors.style.descriptor_kernels import market_returns
 from factors.style.scores import StyleScores
 
@@ -53,8 +52,7 @@ class Steps:
         self.field_names = tuple(panel.fields)
         self.category_names = {name: category.names for name, category in panel.categories.items()}
         self.history = History()
-        self.covariance: FactorCovariance | None = None
-        self.specific: SpecificRisk | None = None
+        self.risk = RiskStage(settings, self.history)
         self._notes: list[str] = []
         self._position = {symbol: column for column, symbol in enumerate(panel.symbols)}
         self._threads = count_threads(settings.threads)
@@ -75,7 +73,7 @@ class Steps:
 
     def change_settings(self, settings: ModelSettings) -> None:
         """Take other settings of the regression; factor returns and what follows are forgotten."""
-        self.settings = settings
+        self.settings = self.risk.settings = settings
         self._written_settings = settings.to_dict()
         self._forget_returns()
 
@@ -155,13 +153,13 @@ class Steps:
 
     def estimate_covariance(self) -> None:
         """Estimate the factor covariance, from the beginning."""
-        self.covariance = FactorCovariance(self.settings.factor_covariance).fit(self._observed(len(self.dates)))
+        self.risk.fit_covariance(self._observed(len(self.dates)))
 
     def estimate_specific_risk(self) -> None:
         """Estimate specific risk, from the beginning."""
         residuals = self.array("residuals", "estimate_factor_returns")
         caps = self.array(self._caps_name, "estimate_style_scores")
-        self.specific = SpecificRisk(self.settings.specific_risk).fit(residuals, caps, self.exposures())
+        self.risk.fit_specific(residuals, caps, self.exposures())
 
     def estimate_risk(self) -> None:
         """Estimate covariance and specific risk; neither needs the other, so that two threads do both at once."""
@@ -185,14 +183,11 @@ class Steps:
             self._score(fields, codes)
         if self.has_factor_returns:
             self._regress(days.n_dates)
-        if self.covariance is not None:
-            self.covariance.update(self._observed(days.n_dates))
-        if self.specific is not None:
-            self.specific.update(
-                self.history.tail("residuals", days.n_dates),
-                self.history.tail(self._caps_name, days.n_dates),
-                self.exposures(),
-            )
+        if self.risk.covariance is not None:
+            self.risk.update_covariance(self._observed(days.n_dates))
+        if self.risk.specific is not None:
+            residuals = self.history.tail("residuals", days.n_dates)
+            self.risk.update_specific(residuals, self.history.tail(self._caps_name, days.n_dates), self.exposures())
 
     def forget(self, days: int) -> None:
         """Drop what is kept by day but the last days; later days need no more than `exposure_lag` of them."""
@@ -277,12 +272,7 @@ class Steps:
         if self.has_factor_returns:
             latest |= {f"regression/{name}": values for name, values in self._returns.state().items()}
             latest |= {f"tally/{name}": values for name, values in self._tally.state().items()}
-        if self.covariance is not None:
-            latest |= {f"factor_covariance/{name}": values for name, values in self.covariance.state().items()}
-            latest["factor_covariance"] = self.covariance.covariance_
-        if self.specific is not None:
-            latest |= {f"specific_risk/{name}": values for name, values in self.specific.state().items()}
-            latest["specific_variance"] = self.specific.specific_variance_
+        latest |= self.risk.state()
         return ModelState(
             dates=self.dates if last is None else self.dates_of(last),
             symbols=self.symbols,
@@ -328,10 +318,7 @@ class Steps:
             rows = steps._scorer.lookback
             market = np.array(steps.history.tail("market_return", rows))
             steps._scorer.replay(steps._clean_tail(rows), market, steps.dates_of(rows))
-        if "factor_covariance" in groups:
-            steps.covariance = FactorCovariance(settings.factor_covariance).restore(groups["factor_covariance"])
-        if "specific_risk" in groups:
-            steps.specific = SpecificRisk(settings.specific_risk).restore(groups["specific_risk"])
+        steps.risk.restore(groups)
         return steps
 
     @property
@@ -494,5 +481,4 @@ class Steps:
     def _forget_returns(self) -> None:
         self.history.drop(*RETURNS, VARIANCES)
         self._new_returns()
-        self.covariance = None
-        self.specific = None
+        self.risk.forget()

@@ -8,6 +8,7 @@ import numpy as np
 
 from factors.errors import StageError
 from factors.risk.arrays import FloatArray
+from factors.risk.experts import Expert, Experts
 from factors.risk.regime import regime_multiplier
 from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
 
@@ -21,8 +22,10 @@ class Carried:
     """
 
     def __init__(self, settings: FactorCovarianceSettings | SpecificRiskSettings) -> None:
+        self._experts = Experts(settings)
         self._regime = settings.regime_half_life, settings.regime_clip, settings.regime_min_observations
         self._state: dict[str, FloatArray] = {}
+        self._losses_by_day = np.empty((0, len(self._experts.members)))
 
     def state(self) -> dict[str, FloatArray]:
         """Return what the next update needs, as arrays: copy, save, and give to `restore`."""
@@ -36,9 +39,30 @@ class Carried:
 
     @property
     def regime_multiplier_(self) -> float:
-        """The volatility regime multiplier in effect."""
+        """The volatility regime multiplier in effect; with experts, where all of them forecast alike without it."""
+        if self._experts:
+            return float(np.sqrt(self._expert_scales().sum()))
         half_life, clip, least = self._regime
         return 1.0 if half_life <= 0.0 else regime_multiplier(self._fitted()["regime"], clip, least)
+
+    @property
+    def experts_(self) -> tuple[Expert, ...]:
+        """Half-lives and adjustments that an adaptive half-life mixes; none where the half-life is a number."""
+        return self._experts.members
+
+    @property
+    def expert_weights_(self) -> FloatArray:
+        """`[E]` weights of the experts in effect, which sum to 1."""
+        return self._experts.weights(self._fitted()["losses"]) if self._experts else np.empty(0)
+
+    @property
+    def expert_weights_by_day_(self) -> FloatArray:
+        """`[n_dates, E]` weights at the end of each day of the last `fit` or `update`."""
+        return self._experts.weights(self._losses_by_day) if self._experts else self._losses_by_day
+
+    def _expert_scales(self) -> FloatArray:
+        state = self._fitted()
+        return self._experts.scales(state["losses"], state["regime"])
 
     def _forget_answers(self) -> None:
         """Drop what was computed from an older state. Overridden by estimators."""

@@ -9,6 +9,7 @@ from factors.risk.arrays import FloatArray, as_matrix, pad_last_axes
 from factors.risk.carried import Carried
 from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
 from factors.risk.ewma import decay, ewma_update, window_update
+from factors.risk.factor_experts import experts_update, mixed_second_moments
 from factors.risk.newey_west import newey_west_covariance, newey_west_variances
 from factors.risk.psd import from_spectrum, nearest_psd, symmetrize
 from factors.risk.settings import FactorCovarianceSettings
@@ -20,8 +21,10 @@ class FactorCovariance(Carried):
 
     For `ewma`, :math:`F = \lambda_F^2 \, E(D C D)`: volatilities `D` and correlations `C` are Newey-West sums of
     exponentially weighted (auto)covariances with half-lives of their own, `E` is the eigenfactor adjustment and
-    :math:`\lambda_F` the volatility regime multiplier. Returns are not demeaned: over these half-lives the mean of a
-    daily return is noise. `sample`, `ledoit_wolf` and `oas` estimate the last `window` days instead of `D C D`.
+    :math:`\lambda_F` the volatility regime multiplier. With a `volatility_half_life` of "adaptive",
+    :math:`\lambda_F^2 D C D` is the mean over experts (`experts_`: half-lives, with and without the multiplier) at
+    `expert_weights_`. Returns are not demeaned: over these half-lives the mean of a daily return is noise. `sample`,
+    `ledoit_wolf` and `oas` estimate the last `window` days instead of `D C D`.
 
     `fit` is `update` in a loop, so the two agree bit for bit, and a day costs the same after any history. The Monte
     Carlo of the eigenfactor adjustment is spread over the days: each adds `simulations / spread_days` draws at that
@@ -73,9 +76,10 @@ class FactorCovariance(Carried):
         if settings.eigenfactor_simulations:
             # Draws of earlier days would have left the ring by the last day.
             n_simulated = max(rows.shape[0] - settings.eigenfactor_spread_days, 0)
-        self._accumulate(rows[:n_simulated])
+        self._losses_by_day = np.empty((rows.shape[0], len(self.experts_)))
+        self._accumulate(rows[:n_simulated], self._losses_by_day[:n_simulated])
         for t in range(n_simulated, rows.shape[0]):
-            self._accumulate(rows[t : t + 1])
+            self._accumulate(rows[t : t + 1], self._losses_by_day[t : t + 1])
             self._simulate()
         self._covariance = None
         return self
@@ -94,7 +98,8 @@ class FactorCovariance(Carried):
                 # The spectrum leaves rounding where nothing was ever observed.
                 never = self._fitted()["counts"][1:] == 0.0
                 base[never, :] = base[:, never] = 0.0
-            multiplier = self.regime_multiplier_
+            # The mixture of experts holds their multipliers already.
+            multiplier = 1.0 if self._experts else self.regime_multiplier_
             self._covariance = base * (multiplier * multiplier)
             self._covariance.setflags(write=False)
         return self._covariance
@@ -128,8 +133,15 @@ class FactorCovariance(Carried):
         state = {"counts": np.zeros(1), "regime": np.zeros(3)}
         if settings.method == "ewma":
             slots = max(settings.volatility_lags, settings.correlation_lags) + 1
-            state["volatility_sums"] = np.zeros((settings.volatility_lags + 1, 0))
-            state["volatility_weights"] = np.zeros(0)
+            n_half_lives, n_experts = len(self._experts.half_lives), len(self.experts_)
+            half_lives = (n_half_lives,) if n_experts else ()
+            state["volatility_sums"] = np.zeros((*half_lives, settings.volatility_lags + 1, 0))
+            state["volatility_weights"] = np.zeros((*half_lives, 0))
+            if n_experts:
+                slots = max(slots, settings.horizon_days)
+                state["regime"] = np.zeros((n_half_lives, 3))
+                state["losses"] = np.zeros(n_experts)
+                state["pending"] = np.full((settings.horizon_days, n_experts, 0), np.nan)
             state["correlation_sums"] = np.zeros((settings.correlation_lags + 1, 0, 0))
             state["correlation_weights"] = np.zeros((0, 0))
             state["squared_weights"] = np.zeros(2)
@@ -160,10 +172,12 @@ class FactorCovariance(Carried):
         if self.settings.method == "ewma":
             state["volatility_sums"] = pad_last_axes(state["volatility_sums"], n_factors, 0.0)
             state["volatility_weights"] = pad_last_axes(state["volatility_weights"], n_factors, 0.0)
+            if "pending" in state:
+                state["pending"] = pad_last_axes(state["pending"], n_factors, np.nan)
             state["correlation_sums"] = pad_last_axes(state["correlation_sums"], n_factors, 0.0, n_axes=2)
             state["correlation_weights"] = pad_last_axes(state["correlation_weights"], n_factors, 0.0, n_axes=2)
 
-    def _accumulate(self, rows: FloatArray) -> None:
+    def _accumulate(self, rows: FloatArray, losses_by_day: FloatArray) -> None:
         self._spectrum = None
         settings, state = self.settings, self._state
         regime_decay = decay(settings.regime_half_life) if settings.regime_half_life > 0.0 else 0.0
@@ -171,7 +185,28 @@ class FactorCovariance(Carried):
         if settings.method != "ewma":
             window_update(rows, state["counts"], state["recent"], state["regime"], regime_decay, minimum)
             return
-        decays = np.array([decay(settings.volatility_half_life), decay(settings.correlation_half_life), regime_decay])
+        if self._experts:
+            experts_update(
+                rows,
+                state["counts"],
+                state["recent"],
+                state["volatility_sums"],
+                state["volatility_weights"],
+                state["correlation_sums"],
+                state["correlation_weights"],
+                state["squared_weights"],
+                state["regime"],
+                state["pending"],
+                state["losses"],
+                self._experts.decays,
+                np.array([decay(settings.correlation_half_life), regime_decay, self._experts.loss_decay]),
+                self._experts.bounds,
+                losses_by_day,
+            )
+            return
+        decays = np.array(
+            [decay(float(settings.volatility_half_life)), decay(settings.correlation_half_life), regime_decay]
+        )
         ewma_update(
             rows,
             state["counts"],
@@ -191,11 +226,16 @@ class FactorCovariance(Carried):
         state = self._fitted()
         if self.settings.method != "ewma":
             return shrunk_covariance(self._window(), self.settings.method)
-        variances = newey_west_variances(state["volatility_sums"], state["volatility_weights"])
         covariance = newey_west_covariance(state["correlation_sums"], state["correlation_weights"])
         scale = np.diag(covariance)
-        ratio = np.sqrt(np.divide(variances, scale, out=np.zeros_like(scale), where=scale > 0.0))
-        base = symmetrize(covariance * ratio[:, None] * ratio[None, :])
+        if self._experts:
+            inverse = np.sqrt(np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0))
+            moments = mixed_second_moments(state, self._expert_scales())
+            base = symmetrize(covariance * inverse[:, None] * inverse[None, :] * moments)
+        else:
+            variances = newey_west_variances(state["volatility_sums"], state["volatility_weights"])
+            ratio = np.sqrt(np.divide(variances, scale, out=np.zeros_like(scale), where=scale > 0.0))
+            base = symmetrize(covariance * ratio[:, None] * ratio[None, :])
         # Days missing for some factors only make the pairwise estimate indefinite.
         missing = np.any(state["counts"][1:] != state["counts"][0])
         return nearest_psd(base) if missing else base

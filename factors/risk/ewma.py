@@ -20,6 +20,83 @@ def regime_step(statistic: float, regime: FloatArray, regime_decay: float) -> No
 
 
 @njit(cache=True, nogil=True)
+def regime_day(
+    row: FloatArray,
+    counts: FloatArray,
+    volatility_sums: FloatArray,
+    volatility_weights: FloatArray,
+    regime: FloatArray,
+    regime_decay: float,
+    min_observations: float,
+) -> None:
+    """Compare a day's factor returns with the one-day variances before it; arguments as in `ewma_update`."""
+    total = 0.0
+    n_used = 0
+    for k in range(row.size):
+        if counts[1 + k] >= min_observations and not np.isnan(row[k]) and volatility_sums[0, k] > 0.0:
+            total += row[k] * row[k] * volatility_weights[k] / volatility_sums[0, k]
+            n_used += 1
+    if n_used > 0:
+        regime_step(total / n_used, regime, regime_decay)
+
+
+@njit(cache=True, nogil=True)
+def add_volatilities(
+    row: FloatArray, recent: FloatArray, slot: int, sums: FloatArray, weights: FloatArray, volatility_decay: float
+) -> None:
+    """Add the day in `recent[slot]` to lagged sums of squares `[L + 1, K]` and their weights `[K]`, in place."""
+    n_slots = recent.shape[0]
+    for lag in range(sums.shape[0]):
+        past = recent[(slot - lag) % n_slots]
+        scale = volatility_decay ** (0.5 * lag)
+        for k in range(row.size):
+            product = row[k] * past[k]
+            sums[lag, k] *= volatility_decay
+            if not np.isnan(product):
+                sums[lag, k] += scale * product
+    for k in range(row.size):
+        weights[k] = weights[k] * volatility_decay + (0.0 if np.isnan(row[k]) else 1.0)
+
+
+@njit(cache=True, nogil=True)
+def add_correlations(
+    row: FloatArray,
+    recent: FloatArray,
+    slot: int,
+    sums: FloatArray,
+    weights: FloatArray,
+    squared_weights: FloatArray,
+    correlation_decay: float,
+) -> None:
+    """Add the day in `recent[slot]` to lagged products `[L + 1, K, K]` and their weights, in place."""
+    n_slots = recent.shape[0]
+    for lag in range(sums.shape[0]):
+        past = recent[(slot - lag) % n_slots]
+        scale = correlation_decay ** (0.5 * lag)
+        for i in range(row.size):
+            for j in range(row.size):
+                product = row[i] * past[j]
+                sums[lag, i, j] *= correlation_decay
+                if not np.isnan(product):
+                    sums[lag, i, j] += scale * product
+    for i in range(row.size):
+        seen = not np.isnan(row[i])
+        for j in range(row.size):
+            both = seen and not np.isnan(row[j])
+            weights[i, j] = weights[i, j] * correlation_decay + (1.0 if both else 0.0)
+    squared_weights[0] = squared_weights[0] * correlation_decay + 1.0
+    squared_weights[1] = squared_weights[1] * correlation_decay * correlation_decay + 1.0
+
+
+@njit(cache=True, nogil=True)
+def count_day(row: FloatArray, counts: FloatArray) -> None:
+    """Count a day, and each factor observed on it, in `counts` `[1 + K]`."""
+    for k in range(row.size):
+        counts[1 + k] += 0.0 if np.isnan(row[k]) else 1.0
+    counts[0] += 1.0
+
+
+@njit(cache=True, nogil=True)
 def ewma_update(
     rows: FloatArray,
     counts: FloatArray,
@@ -64,49 +141,16 @@ def ewma_update(
     regime_min_observations
         Days a factor must have been observed before it counts in the regime statistic.
     """
-    n_dates, n_factors = rows.shape
-    n_slots = recent.shape[0]
     volatility_decay, correlation_decay, regime_decay = decays[0], decays[1], decays[2]
-    for t in range(n_dates):
+    for t in range(rows.shape[0]):
         row = rows[t]
         if regime_decay > 0.0:
-            total = 0.0
-            n_used = 0
-            for k in range(n_factors):
-                if counts[1 + k] >= regime_min_observations and not np.isnan(row[k]) and volatility_sums[0, k] > 0.0:
-                    total += row[k] * row[k] * volatility_weights[k] / volatility_sums[0, k]
-                    n_used += 1
-            if n_used > 0:
-                regime_step(total / n_used, regime, regime_decay)
-        slot = int(counts[0]) % n_slots
+            regime_day(row, counts, volatility_sums, volatility_weights, regime, regime_decay, regime_min_observations)
+        slot = int(counts[0]) % recent.shape[0]
         recent[slot] = row
-        for lag in range(volatility_sums.shape[0]):
-            past = recent[(slot - lag) % n_slots]
-            scale = volatility_decay ** (0.5 * lag)
-            for k in range(n_factors):
-                product = row[k] * past[k]
-                volatility_sums[lag, k] *= volatility_decay
-                if not np.isnan(product):
-                    volatility_sums[lag, k] += scale * product
-        for lag in range(correlation_sums.shape[0]):
-            past = recent[(slot - lag) % n_slots]
-            scale = correlation_decay ** (0.5 * lag)
-            for i in range(n_factors):
-                for j in range(n_factors):
-                    product = row[i] * past[j]
-                    correlation_sums[lag, i, j] *= correlation_decay
-                    if not np.isnan(product):
-                        correlation_sums[lag, i, j] += scale * product
-        for i in range(n_factors):
-            seen = not np.isnan(row[i])
-            volatility_weights[i] = volatility_weights[i] * volatility_decay + (1.0 if seen else 0.0)
-            counts[1 + i] += 1.0 if seen else 0.0
-            for j in range(n_factors):
-                both = seen and not np.isnan(row[j])
-                correlation_weights[i, j] = correlation_weights[i, j] * correlation_decay + (1.0 if both else 0.0)
-        squared_weights[0] = squared_weights[0] * correlation_decay + 1.0
-        squared_weights[1] = squared_weights[1] * correlation_decay * correlation_decay + 1.0
-        counts[0] += 1.0
+        add_volatilities(row, recent, slot, volatility_sums, volatility_weights, volatility_decay)
+        add_correlations(row, recent, slot, correlation_sums, correlation_weights, squared_weights, correlation_decay)
+        count_day(row, counts)
 
 
 @njit(cache=True, nogil=True)

@@ -2,7 +2,17 @@
 
 import math
 
+from numba import njit
+
 from factors.risk.arrays import FloatArray
+
+
+@njit(cache=True, nogil=True)
+def bounded_multiplier(regime: FloatArray, low: float, high: float, min_observations: float) -> float:
+    """Return what `regime_multiplier` does."""
+    if regime[2] < max(min_observations, 1.0) or regime[1] <= 0.0:
+        return 1.0
+    return min(max(math.sqrt(regime[0] / regime[1]), low), high)
 
 
 def regime_multiplier(regime: FloatArray, clip: tuple[float, float], min_observations: int) -> float:
@@ -25,6 +35,4 @@ def regime_multiplier(regime: FloatArray, clip: tuple[float, float], min_observa
     -----
     USE4 Methodology Notes (2011), section 4.3.
     """
-    if regime[2] < max(min_observations, 1) or regime[1] <= 0.0:
-        return 1.0
-    return min(max(math.sqrt(regime[0] / regime[1]), clip[0]), clip[1])
+    return float(bounded_multiplier(regime, float(clip[0]), float(clip[1]), float(min_observations)))

@@ -8,6 +8,8 @@ from factors.errors import SettingsError
 
 CovarianceMethod = Literal["sample", "ewma", "ledoit_wolf", "oas"]
 SpecificMethod = Literal["sample", "ewma"]
+ADAPTIVE = "adaptive"
+HalfLife = float | Literal["adaptive"]
 
 
 def _require(condition: bool, message: str) -> None:
@@ -15,8 +17,31 @@ def _require(condition: bool, message: str) -> None:
         raise SettingsError(message, field=message.split(maxsplit=1)[0])
 
 
-def _require_half_life(name: str, value: float) -> None:
-    _require(value > 0.0, f"{name} must be positive (infinity weighs all days alike), got {value}")
+def _require_half_life(name: str, value: HalfLife) -> None:
+    if isinstance(value, str):
+        _require(value == ADAPTIVE, f"{name} must be a number of days or 'adaptive', got {value!r}")
+    else:
+        _require(value > 0.0, f"{name} must be positive (infinity weighs all days alike), got {value}")
+
+
+def _require_experts(
+    method: str, half_life: HalfLife, experts: "FactorCovarianceSettings | SpecificRiskSettings"
+) -> None:
+    _require(method == "ewma" or half_life != ADAPTIVE, f"method must be ewma with adaptive half-lives, got {method!r}")
+    _require(experts.horizon_days >= 1, f"horizon_days must be at least 1, got {experts.horizon_days}")
+    known = experts.expert_half_lives
+    _require(
+        len(known) > 0 and all(value > 0.0 for value in known) and len(set(known)) == len(known),
+        f"expert_half_lives must be different positive numbers of days, got {known}",
+    )
+    _require(
+        experts.expert_discount_half_life > 0.0 and isfinite(experts.expert_discount_half_life),
+        f"expert_discount_half_life must be positive and finite, got {experts.expert_discount_half_life}",
+    )
+    _require(
+        experts.expert_learning_rate >= 0.0 and isfinite(experts.expert_learning_rate),
+        f"expert_learning_rate must not be negative, got {experts.expert_learning_rate}",
+    )
 
 
 def _require_clip(name: str, clip: tuple[float, float]) -> None:
@@ -37,7 +62,8 @@ class FactorCovarianceSettings:
     window
         Days in the window of the three windowed methods; ignored by `ewma`.
     volatility_half_life, correlation_half_life
-        Half-lives in days for variances and for correlations (`ewma` only). Infinity weighs all days alike.
+        Half-lives in days for variances and for correlations (`ewma` only). Infinity weighs all days alike. A
+        `volatility_half_life` of `"adaptive"` mixes experts, see `factors.risk.factor_experts`.
     volatility_lags, correlation_lags
         Newey-West lags for variances and for correlations (`ewma` only); 0 switches the correction off.
     eigenfactor_simulations
@@ -56,6 +82,11 @@ class FactorCovarianceSettings:
     regime_min_observations
         Days a factor must have been observed before it counts in the regime statistic, and days the statistic
         must have been observed before it is used.
+    horizon_days, expert_half_lives
+        For adaptive half-lives: the days ahead that experts are judged on, and the half-life of each. Where there is a
+        regime adjustment, each half-life is an expert with it and one without.
+    expert_discount_half_life, expert_learning_rate
+        Half-life in days of the experts' past losses, and how fast weights follow them: `factors.risk.hedge`.
 
     Notes
     -----
@@ -64,7 +95,7 @@ class FactorCovarianceSettings:
 
     method: CovarianceMethod = "ewma"
     window: int = 252
-    volatility_half_life: float = 84.0
+    volatility_half_life: HalfLife = 84.0
     correlation_half_life: float = 504.0
     volatility_lags: int = 5
     correlation_lags: int = 2
@@ -75,6 +106,10 @@ class FactorCovarianceSettings:
     regime_half_life: float = 42.0
     regime_clip: tuple[float, float] = (0.5, 2.0)
     regime_min_observations: int = 21
+    horizon_days: int = 1
+    expert_half_lives: tuple[float, ...] = (21.0, 42.0, 84.0, 168.0)
+    expert_discount_half_life: float = 126.0
+    expert_learning_rate: float = 0.5
 
     def __post_init__(self) -> None:
         _require(
@@ -94,6 +129,7 @@ class FactorCovarianceSettings:
         _require(self.eigenfactor_seed >= 0, f"eigenfactor_seed must not be negative, got {self.eigenfactor_seed}")
         _require(self.regime_half_life >= 0.0, f"regime_half_life must not be negative, got {self.regime_half_life}")
         _require_clip("regime_clip", self.regime_clip)
+        _require_experts(self.method, self.volatility_half_life, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +143,7 @@ class SpecificRiskSettings:
     window
         Days in the window of `sample`; ignored by `ewma`.
     half_life
-        Half-life in days of the variances.
+        Half-life in days of the variances; `"adaptive"` mixes experts, see `factors.risk.specific_experts`.
     newey_west_lags, newey_west_half_life
         Lags of the serial-correlation correction (0 switches it off) and the half-life of the autocovariances
         behind it. It multiplies the variance by a ratio held within `newey_west_clip`.
@@ -123,11 +159,13 @@ class SpecificRiskSettings:
         Number of size groups (deciles).
     regime_half_life, regime_clip, regime_min_observations
         Volatility regime adjustment, as for the factor covariance, cap-weighted across assets (`ewma` only).
+    horizon_days, expert_half_lives, expert_discount_half_life, expert_learning_rate
+        As for the factor covariance.
     """
 
     method: SpecificMethod = "ewma"
     window: int = 252
-    half_life: float = 84.0
+    half_life: HalfLife = 84.0
     newey_west_lags: int = 5
     newey_west_half_life: float = 252.0
     newey_west_clip: tuple[float, float] = (0.5, 2.0)
@@ -138,6 +176,10 @@ class SpecificRiskSettings:
     regime_half_life: float = 42.0
     regime_clip: tuple[float, float] = (0.5, 2.0)
     regime_min_observations: int = 21
+    horizon_days: int = 1
+    expert_half_lives: tuple[float, ...] = (21.0, 42.0, 84.0, 168.0)
+    expert_discount_half_life: float = 126.0
+    expert_learning_rate: float = 0.5
 
     def __post_init__(self) -> None:
         _require(self.method in {"sample", "ewma"}, f"method must be sample or ewma, got {self.method!r}")
@@ -157,3 +199,4 @@ class SpecificRiskSettings:
             "regime_half_life must be 0 with method sample: the adjustment needs exponentially weighted variances",
         )
         _require_clip("regime_clip", self.regime_clip)
+        _require_experts(self.method, self.half_life, self)

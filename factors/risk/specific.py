@@ -11,9 +11,11 @@ from factors.risk.carried import Carried
 from factors.risk.ewma import decay
 from factors.risk.newey_west import bartlett_weights
 from factors.risk.settings import SpecificRiskSettings
+from factors.risk.specific_experts import experts_update
 from factors.risk.specific_sums import specific_update, window_mean_squares
 from factors.risk.structural import structural_volatility
 
+NOT_BY_ASSET = {"days", "regime", "forecast_scales", "losses"}
 NEW_ASSET = {"recent": np.nan, "last_cap": np.nan}
 
 
@@ -22,7 +24,8 @@ class SpecificRisk(Carried):
 
     In order: exponentially weighted variance; Newey-West ratio; blend with the structural model (or the mean of the
     size group) for short histories; Bayesian shrinkage by size group; volatility regime multiplier. Specific returns
-    are taken to have mean zero.
+    are taken to have mean zero. With a `half_life` of "adaptive" the first step is instead the mean over experts
+    (`experts_`: half-lives, with and without the multiplier) at `expert_weights_`, and the last step is part of it.
 
     `fit` is `update` in a loop, so the two agree bit for bit, and a day costs the same after any history.
 
@@ -84,6 +87,7 @@ class SpecificRisk(Carried):
         self._grow(n_assets)
         if held is not None:
             self._state["exposures"] = held
+        self._losses_by_day = np.empty((n_dates, len(self.experts_)))
         self._accumulate(rows, caps)
         self._variance = None
         return self
@@ -92,7 +96,8 @@ class SpecificRisk(Carried):
     def specific_variance_(self) -> FloatArray:
         """`[n_assets]` daily specific variances; NaN only where no asset has any history."""
         if self._variance is None:
-            volatility = self._volatility() * self.regime_multiplier_
+            # The mixture of experts holds their multipliers already.
+            volatility = self._volatility() * (1.0 if self._experts else self.regime_multiplier_)
             self._variance = volatility * volatility
             self._variance.setflags(write=False)
         return self._variance
@@ -127,16 +132,25 @@ class SpecificRisk(Carried):
         settings = self.settings
         if not self._state:
             slots = settings.window if settings.method == "sample" else settings.newey_west_lags + 1
+            n_half_lives, n_experts = len(self._experts.half_lives), len(self.experts_)
+            half_lives = (n_half_lives,) if n_experts else ()
             self._state = {
                 "days": np.zeros(1),
-                "regime": np.zeros(3),
+                "regime": np.zeros((*half_lives, 3)),
                 "history": np.zeros(0),
                 "last_cap": np.zeros(0),
                 "recent": np.zeros((max(slots, settings.newey_west_lags + 1), 0)),
-                "sums": np.zeros(0),
-                "weights": np.zeros(0),
+                "sums": np.zeros((*half_lives, 0)),
+                "weights": np.zeros((*half_lives, 0)),
                 "lagged_sums": np.zeros((settings.newey_west_lags + 1, 0)),
             }
+            if n_experts:
+                self._state |= {
+                    "forecast": np.zeros((n_half_lives, 0)),
+                    "forecast_scales": np.ones(n_half_lives),
+                    "outcome": np.zeros((2, 0)),
+                    "losses": np.zeros(n_experts),
+                }
         known = self._state["history"].size
         if n_assets < known:
             raise FactorError(
@@ -146,12 +160,41 @@ class SpecificRisk(Carried):
             if name == "exposures":
                 # New assets have none until the next ones are given.
                 self._state[name] = pad_last_axes(array.T, n_assets, np.nan).T
-            elif name not in {"days", "regime"}:
+            elif name not in NOT_BY_ASSET:
                 self._state[name] = pad_last_axes(array, n_assets, NEW_ASSET.get(name, 0.0))
 
     def _accumulate(self, rows: FloatArray, caps: FloatArray) -> None:
         settings, state = self.settings, self._state
         regime_decay = decay(settings.regime_half_life) if settings.regime_half_life > 0.0 else 0.0
+        if self._experts:
+            experts_update(
+                rows,
+                caps,
+                state["days"],
+                state["history"],
+                state["last_cap"],
+                state["recent"],
+                state["sums"],
+                state["weights"],
+                state["lagged_sums"],
+                state["regime"],
+                state["forecast"],
+                state["forecast_scales"],
+                state["outcome"],
+                state["losses"],
+                self._experts.decays,
+                np.array(
+                    [
+                        decay(settings.newey_west_half_life),
+                        regime_decay,
+                        self._experts.loss_decay**settings.horizon_days,
+                    ]
+                ),
+                self._experts.bounds,
+                settings.horizon_days,
+                self._losses_by_day,
+            )
+            return
         specific_update(
             rows,
             caps,
@@ -163,7 +206,7 @@ class SpecificRisk(Carried):
             state["weights"],
             state["lagged_sums"],
             state["regime"],
-            np.array([decay(settings.half_life), decay(settings.newey_west_half_life), regime_decay]),
+            np.array([decay(float(settings.half_life)), decay(settings.newey_west_half_life), regime_decay]),
             float(max(settings.regime_min_observations, 1)),
         )
 
@@ -175,6 +218,8 @@ class SpecificRisk(Carried):
         else:
             weights = state["weights"]
             variance = np.divide(state["sums"], weights, out=np.full_like(weights, np.nan), where=weights > 0.0)
+            if self._experts:
+                variance = self._expert_scales() @ variance
         if settings.newey_west_lags:
             kernel = bartlett_weights(settings.newey_west_lags)
             kernel[1:] *= 2.0

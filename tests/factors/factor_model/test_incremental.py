@@ -32,7 +32,7 @@ def market() -> Panel:
 def model_settings(draw: st.DrawFn) -> ModelSettings:
     pick = lambda *values: draw(st.sampled_from(values))  # noqa: E731
     regime = pick(0.0, 8.0)
-    specific = pick("ewma", "sample")
+    factor, specific = pick("sample", "ewma", "ledoit_wolf", "oas"), pick("ewma", "sample")
     return ModelSettings(
         top_n_by_mkt_cap=pick(None, 15),
         proxy_for_idio_cov=pick("market_cap", "ledoit_wolf", "inverse_specific_variance"),
@@ -55,8 +55,10 @@ def model_settings(draw: st.DrawFn) -> ModelSettings:
             standardization=pick("cap_weighted", "equal_weighted"),
         ),
         factor_covariance=FactorCovarianceSettings(
-            method=pick("sample", "ewma", "ledoit_wolf", "oas"),
+            method=factor,
             window=30,
+            volatility_half_life=pick(84.0, "adaptive") if factor == "ewma" else 84.0,
+            horizon_days=pick(1, 5),
             volatility_lags=pick(0, 3),
             correlation_lags=pick(0, 2),
             eigenfactor_simulations=pick(0, 8),
@@ -67,6 +69,8 @@ def model_settings(draw: st.DrawFn) -> ModelSettings:
         specific_risk=SpecificRiskSettings(
             method=specific,
             window=20,
+            half_life=pick(84.0, "adaptive") if specific == "ewma" else 84.0,
+            horizon_days=pick(1, 5),
             newey_west_lags=pick(0, 3),
             blend_history=pick((0, 0), (10, 40)),
             structural=draw(st.booleans()),

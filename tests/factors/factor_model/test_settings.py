@@ -11,6 +11,7 @@ import pytest
 from factors import FactorModel, sample_market
 from factors.errors import SettingsError
 from factors.factor_model.settings import ModelSettings, MomentumSettings, RegressionSettings, StyleSettings
+from factors.risk.settings import HalfLife
 
 INI = """
 [global_column_names]
@@ -68,11 +69,25 @@ def test_settings_survive_a_round_trip_through_plain_values():
     assert ModelSettings.from_dict(ModelSettings.toraniko().to_dict()) == ModelSettings.toraniko()
 
 
+def test_a_half_life_is_a_number_or_adaptive():
+    read = ModelSettings.from_dict(
+        {"factor_covariance": {"volatility_half_life": "adaptive"}, "specific_risk": {"half_life": 30}}
+    )
+    assert read.factor_covariance.volatility_half_life == "adaptive"
+    assert read.specific_risk.half_life == 30.0
+    assert ModelSettings.from_dict(read.to_dict()) == read
+    for wrong in ("fast", True, None):
+        with pytest.raises(SettingsError, match="half_life"):
+            ModelSettings.from_dict({"specific_risk": {"half_life": wrong}})
+
+
 def other(value, hint):
     """Give a valid value of a setting that is not its default."""
     text = str(hint)
     if is_dataclass(value):
         return altered(value)
+    if hint == HalfLife:
+        return 21.0
     if "Literal" in text:
         choices = [word for part in (hint, *get_args(hint)) for word in get_args(part) if isinstance(word, str)]
         return next(word for word in choices if word != value)
@@ -82,6 +97,8 @@ def other(value, hint):
         return (0.25, 3.0)
     if "tuple[int, int]" in text:
         return (10, 20)
+    if "tuple[float, ...]" in text:
+        return (10.0, 300.0)
     if "tuple" in text:
         return ("size", "mine") if value is None else ("book_price",)
     if "int" in text:
@@ -97,6 +114,7 @@ def altered(settings):
     own = {"smooth_features": {"book_price": 3}, "custom": {"mine": "rank(close)"}, "columns": {"date_col": "day"}}
     own |= {"date_format": "%d/%m/%Y", "after_close": "17:30"}
     own["regime_half_life"] = 0.0  # sample variances of specific risk have no regime
+    own["horizon_days"] = 5
     made = {
         item.name: own[item.name] if item.name in own else other(getattr(settings, item.name), hints[item.name])
         for item in fields(settings)
