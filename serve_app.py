@@ -56,6 +56,7 @@ async def _until_connected(services: Services) -> None:
             continue
         services.client, services.bridge = connection.client, connection.bridge
         services.close = connection.close
+        await asyncio.to_thread(services.reader.start)
         settle()
         services.face = connection.face
 

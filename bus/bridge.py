@@ -27,6 +27,7 @@ from bus.feed import Feed
 from bus.inbound import Inbound
 from bus.micro import Micro
 from bus.outbox import Outbox
+from bus.reader import Reader
 from bus.requests import RequestDesk
 from bus.subjects import HEALTH
 from contracts.access import nats_access
@@ -77,11 +78,12 @@ class Bridge:
         self._outbox = Outbox.of(current)
         self._own_outbox = Outbox.of(current)
         self.face = Face(client, self._outbox, lambda: self.connected)
-        self.desk = RequestDesk(self.face, current.bridge_limit, current.subscribe_to_engines)
+        self.reader = Reader(current)
+        self.desk = RequestDesk(self.face, self.reader, current.bridge_limit, current.subscribe_to_engines)
         self._feed = Feed()
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
-        self.durable = Inbound(self.face, INBOUND_LIMIT)
-        self.bars = Inbound(self.face, INBOUND_LIMIT)
+        self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT)
+        self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT)
         self._micro = Micro(self.desk.endpoints, VERSION)
         self._tasks: list[asyncio.Task[None]] = []
         self.connected = False
@@ -98,6 +100,7 @@ class Bridge:
 
     async def start(self) -> None:
         """Begin connecting; returns at once, and NATS may come and go from then on."""
+        await asyncio.to_thread(self.reader.start)
         self._tasks = [
             asyncio.create_task(work(), name=f"bridge {work.__name__}")
             for work in (self._stay_connected, self._report, self._tell_health)
@@ -107,6 +110,7 @@ class Bridge:
         """Finish the requests in work, close the connection, and let go of the outbox."""
         await self.desk.finish(FINISH_S)
         await end(self._tasks)
+        self.reader.close()
         self._outbox.close()
         self._own_outbox.close()
 
@@ -312,6 +316,7 @@ class Bridge:
             "bars": _inbound(self.bars),
             "errors": dict(self.errors),
             "problems_by_code": dict(desk.problems_by_code),
+            "reader": self.reader.stats(),
             "stages": self.face.meter.snapshot(),
             "outbox": self._own_outbox.counts()._asdict(),
         }

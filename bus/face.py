@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import string
 import time
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
 from bus.outbox import Outbox, OutboxError
+from bus.read_request import request_of
 from contracts.answers import Calculation, Page
 from contracts.errors import DeadlineExceeded
 from contracts.events import Event, event, token
@@ -19,7 +19,6 @@ from contracts.frames import ARROW_STREAM
 from contracts.operations import Operation
 from contracts.requests import Request
 from contracts.results import ModelAnswer
-from contracts.validation import validate
 from contracts.work import Priority, WorkResult, new_id
 
 EVENT_LIMIT_BYTES = 900_000
@@ -90,17 +89,7 @@ class Face:
         MalformedBody, InvalidInput
             Says which field and which rows.
         """
-        optional, frames = _model_fields(operation.request)
-        if (
-            optional
-            and isinstance(payload, Mapping)
-            and payload.get("model_id") is None
-            and not any(payload.get(name) is not None for name in frames)
-        ):
-            default = self.default_model
-            if default is not None:
-                payload = {**payload, "model_id": default}
-        return validate(operation.request, payload)
+        return request_of(operation, payload, self.default_model)
 
     async def answer(
         self,
@@ -296,16 +285,3 @@ def _calculation_id(operation: Operation, request: Request, request_id: str | No
         text = f"{operation.name}:{getattr(request, operation.written)}:{request_id}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     return new_id()
-
-
-@lru_cache(maxsize=256)
-def _model_fields(request: type[Request]) -> tuple[bool, tuple[str, ...]]:
-    """Say whether `model_id` may be left out, and which fields are frames."""
-    fields = request.model_fields
-    optional = "model_id" in fields and not fields["model_id"].is_required()
-    frames = tuple(name for name, field in fields.items() if _holds_bytes(field.annotation))
-    return optional, frames
-
-
-def _holds_bytes(annotation: Any) -> bool:
-    return annotation is bytes or any(_holds_bytes(part) for part in typing.get_args(annotation))

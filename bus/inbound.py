@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -23,18 +22,18 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from bus.face import Face
+from bus.reader import Reader
 from bus.requests import (
     PRIORITY_HEADER,
     REQUEST_ID_HEADER,
     problem_headers,
-    read_body,
     read_headers,
     to_json,
 )
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
 from contracts.backoff import backoff_s
-from contracts.errors import EngineError, MalformedBody, UnknownOperation
+from contracts.errors import EngineError, UnknownOperation
 from contracts.events import event, token
 from contracts.operations import OPERATIONS
 from contracts.unexpected import unexpected
@@ -50,7 +49,7 @@ FETCH_WAIT_S = 5.0
 REPLY_HEADER = "factor-reply-to"
 
 Work = Callable[[Msg], Awaitable[dict[str, Any]]]
-LineOf = Callable[[Msg], str | None]
+LineOf = Callable[[Msg], Awaitable[str | None]]
 
 
 class Inbound:
@@ -60,12 +59,15 @@ class Inbound:
     ----------
     face : Face
         What computes.
+    reader : Reader
+        What reads the messages.
     limit : int
         Messages in work at once.
     """
 
-    def __init__(self, face: Face, limit: int) -> None:
+    def __init__(self, face: Face, reader: Reader, limit: int) -> None:
         self._face = face
+        self._reader = reader
         self._limit = limit
         self._nc: Client | None = None
         self._held: dict[str, Msg] = {}
@@ -80,12 +82,12 @@ class Inbound:
     async def run_requests(self, nc: Client, js: JetStreamContext) -> None:
         """Take requests until the connection ends: the writes of a model in their order, all else at the same time."""
         batches = _batches(nc, js, INBOUND, "factor-engine-requests", f"{INBOUND_PREFIX}>")
-        await self._run(nc, batches, _written_model, self._request)
+        await self._run(nc, batches, self._written_model, self._request)
 
     async def run_bars(self, nc: Client, js: JetStreamContext) -> None:
         """Take bars until the connection ends: those of a model in their order, models at the same time."""
         batches = _batches(nc, js, MARKET_DATA, "factor-engine-bars", BARS)
-        await self._run(nc, batches, _model_of, self._append)
+        await self._run(nc, batches, self._model_of, self._append)
 
     async def _run(self, nc: Client, batches: AsyncIterator[list[Msg]], line_of: LineOf, work: Work) -> None:
         self._nc = nc
@@ -98,7 +100,8 @@ class Inbound:
                 self._held.update((msg.reply, msg) for msg in messages)
                 for msg in messages:
                     await places.acquire()
-                    task = group.create_task(self._in_line(msg, line_of(msg), work))
+                    line = await line_of(msg)
+                    task = group.create_task(self._in_line(msg, line, work))
                     task.add_done_callback(lambda _: places.release())
 
     async def _in_line(self, msg: Msg, line: str | None, work: Work) -> None:
@@ -187,10 +190,25 @@ class Inbound:
             with contextlib.suppress(NatsError):
                 await self._nc.publish(target, body, headers=headers)
 
+    async def _model_of(self, msg: Msg) -> str:
+        """Read which model a message is for; one that cannot be read is alone and is refused when its turn comes."""
+        try:
+            return await self._reader.model_of(msg.data)
+        except EngineError:
+            return f"unreadable {msg.metadata.sequence.stream}"
+
+    async def _written_model(self, msg: Msg) -> str | None:
+        """Read which model a request writes; None for a read."""
+        try:
+            operation, _ = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
+        except UnknownOperation:
+            return None
+        return await self._model_of(msg) if operation.writes else None
+
     async def _request(self, msg: Msg) -> dict[str, Any]:
         operation, named = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
         priority, timeout_s, request_id = read_headers(msg.headers or {})
-        request = await asyncio.to_thread(lambda: self._face.read(operation, read_body(msg.data, named)))
+        request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, timeout_s)
         identity = request_id or request.request_id or identity_of(msg)
         return await self._face.answer(
             operation,
@@ -204,11 +222,7 @@ class Inbound:
     async def _append(self, msg: Msg) -> dict[str, Any]:
         """Append a bar, {model_id, rows: frame}, to its model, and let the library of the model take its step."""
         operation = OPERATIONS["append_day"]
-        body = read_body(msg.data, {})
-        if not isinstance(body, dict) or "rows" not in body:
-            raise MalformedBody("a bar must be an object {model_id, rows}", field="rows")
-        payload = {"model_id": body.get("model_id") or self._face.default_model, "feature_data": body["rows"]}
-        request = await asyncio.to_thread(self._face.read, operation, payload)
+        request = await self._reader.bar(msg.data, self._face.default_model)
         identity = (msg.headers or {}).get(REQUEST_ID_HEADER) or identity_of(msg)
         name = (msg.headers or {}).get(PRIORITY_HEADER)
         priority = Priority.parse(name) if name else None
@@ -263,21 +277,3 @@ def identity_of(msg: Msg) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _model_of(msg: Msg) -> str:
-    """Read which model a message is for; one that cannot be read is alone and is refused when its turn comes."""
-    try:
-        body = orjson.loads(msg.data)
-    except orjson.JSONDecodeError:
-        return f"unreadable {msg.metadata.sequence.stream}"
-    return str(body.get("model_id")) if isinstance(body, dict) else ""
-
-
-def _written_model(msg: Msg) -> str | None:
-    """Read which model a request writes; None for a read."""
-    try:
-        operation, _ = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
-    except UnknownOperation:
-        return None
-    return _model_of(msg) if operation.writes else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import Counter
@@ -16,8 +15,9 @@ from nats.errors import Error as NatsError
 
 from bus.face import Face
 from bus.micro import endpoints
+from bus.reader import Reader
 from bus.subjects import QUEUE_GROUP, groups, resolve
-from contracts.errors import BodyTooLarge, EngineError, InvalidInput, MalformedBody, QueueFull
+from contracts.errors import BodyTooLarge, EngineError, InvalidInput, QueueFull
 from contracts.unexpected import unexpected
 from contracts.work import Priority
 
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 PRIORITY_HEADER = "factor-priority"
 TIMEOUT_HEADER = "factor-timeout-ms"
 REQUEST_ID_HEADER = "factor-request-id"
-LARGE_BODY_BYTES = 64 * 1024
-"""A larger body is read in a thread, so that the others do not wait for it."""
 PENDING_LIMIT = 65_536
 MAX_REQUEST_ID = 128
 
@@ -39,14 +37,17 @@ class RequestDesk:
     ----------
     face : Face
         What computes the answers.
+    reader : Reader
+        What reads the bodies.
     limit : int
         Requests in work at once; a further one is refused at once with a `QueueFull` problem.
     engines : sequence of str
         The peer engines whose groups are answered.
     """
 
-    def __init__(self, face: Face, limit: int, engines: tuple[str, ...]) -> None:
+    def __init__(self, face: Face, reader: Reader, limit: int, engines: tuple[str, ...]) -> None:
         self._face = face
+        self._reader = reader
         self._limit = limit
         self._engines = engines
         self._nc: Client | None = None
@@ -103,10 +104,10 @@ class RequestDesk:
     async def _answer(self, msg: Msg) -> dict[str, Any]:
         operation, named = resolve(msg.subject)
         priority, timeout_s, request_id = read_headers(msg.headers) if msg.headers else (None, None, None)
-        if len(msg.data) > LARGE_BODY_BYTES:
-            request = await asyncio.to_thread(lambda: self._face.read(operation, read_body(msg.data, named)))
-        else:
-            request = self._face.read(operation, read_body(msg.data, named))
+        began = time.monotonic()
+        request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, timeout_s)
+        if timeout_s is not None:
+            timeout_s -= time.monotonic() - began
         return await self._face.answer(
             operation, request, priority=priority, timeout_s=timeout_s, request_id=request_id
         )
@@ -147,26 +148,6 @@ class RequestDesk:
 def to_json(body: Any) -> bytes:
     """Write an answer or a problem; NaN and infinity become null, as JSON has neither."""
     return orjson.dumps(body, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def read_body(data: bytes, named: dict[str, str]) -> Any:
-    """Read a JSON body; an empty one is an empty object. A field that the subject names counts where the body has none.
-
-    Raises
-    ------
-    MalformedBody
-        Not JSON.
-    """
-    try:
-        payload = orjson.loads(data) if data else {}
-    except orjson.JSONDecodeError as error:
-        try:
-            # Many clients write NaN and infinities, which JSON has not. Read them, so that the error that follows names
-            # the field and the rows, and not a position in the text.
-            payload = json.loads(data)
-        except (ValueError, RecursionError):
-            raise MalformedBody(f"the body is not JSON: {error}", field="body") from None
-    return {**named, **payload} if named and isinstance(payload, dict) else payload
 
 
 def read_headers(headers: dict[str, str]) -> tuple[Priority | None, float | None, str | None]:

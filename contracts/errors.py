@@ -157,6 +157,12 @@ class BodyTooLarge(EngineError):
     code, status, title = "body_too_large", 413, "Body too large"
 
 
+class TableTooLarge(EngineError):
+    """The table, decoded or spread to dates times names, takes more memory than it may; the detail has the numbers."""
+
+    code, status, title = "table_too_large", 413, "Table too large"
+
+
 class UnsupportedMedia(EngineError):
     """The content type is none that we read."""
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
+ARROW_FILE = "application/vnd.apache.arrow.file"
+"""Only between our own processes: a table that was decoded, in a file that is mapped and not read."""
 FILE_MARK = b"factor-engine file\n"
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """What Arrow writers close a stream with; without it, a stream cut off between two batches reads as a shorter table."""
@@ -208,7 +210,8 @@ def file_reference(path: Path, content_type: str) -> bytes:
     Too large a table is not sent through Ray: the actor on the same node, or on one that shares the run directory,
     reads the file itself. JSON cannot spell such a value, so no caller can name a file.
     """
-    return FILE_MARK + f"{bulk_type(content_type)}\n{path.resolve()}".encode()
+    kind = content_type if content_type == ARROW_FILE else bulk_type(content_type)
+    return FILE_MARK + f"{kind}\n{path.resolve()}".encode()
 
 
 def decode(payload: bytes) -> pl.DataFrame:
@@ -231,7 +234,7 @@ def decode(payload: bytes) -> pl.DataFrame:
         raise InvalidInput("a bulk file must lie in the run directory", field="feature_data")
     if not path.exists():
         raise Unavailable(f"the bulk file {path.name} is not on this node; share the run directory between the nodes")
-    return from_bulk(path, kind)
+    return pl.scan_ipc(path).collect() if kind == ARROW_FILE else from_bulk(path, kind)
 
 
 def _to_payload(value: Any) -> Any:

@@ -51,6 +51,14 @@ class Settings(BaseSettings):
     http: Literal["haproxy", "uvicorn"] | None = Field(None, description="Serve's proxy; default haproxy on Linux.")
     http_json_limit_bytes: int = Field(32 * 2**20, ge=1024, description="Largest JSON body.")
     http_bulk_limit_bytes: int = Field(2 * 2**30, ge=1024, description="Largest Arrow or Parquet body.")
+    json_value_limit: int = Field(5_000_000, ge=1000, description="Most values (numbers, texts, lists) in a JSON body.")
+    table_limit_mb: int = Field(4000, ge=1, description="Largest table in memory, decoded from a bulk body, MB.")
+    model_grid_limit_mb: int = Field(
+        8000, ge=1, description="Most memory for a model's dates x names x (fields + 20 working arrays), MB."
+    )
+    posted_grid_limit_mb: int = Field(
+        1000, ge=1, description="The same for a calculation on a posted table, x (fields + 8), MB."
+    )
     nats_url: str | None = Field(None, description="An external NATS server; default: start one on loopback.")
     nats_port: int = Field(4222, ge=1, le=65535, description="Port wanted for the embedded nats-server.")
     subscribe_to_engines: Words = Field(

@@ -39,6 +39,7 @@ def make_app(services: Services, connect: Connect | None = None) -> FastAPI:
         if connect is not None:
             await connect(services)
         yield
+        services.reader.close()
         if services.close is not None:
             await services.close()
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import orjson
 from starlette.requests import Request
 
-from contracts.errors import BodyTooLarge, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia
+from contracts.errors import BodyTooLarge, InvalidInput, Unavailable, UnsupportedMedia
 from contracts.work import new_id
 
-LARGE_BODY_BYTES = 2**18
-"""Parsing more than this would hold up every other request on the loop; it goes to a thread."""
 WRITE_BLOCK_BYTES = 4 * 2**20
 DISCARD_LIMIT_BYTES = 256 * 2**20
 """How much of a refused body is read and dropped, so that the caller, still sending, gets to read the refusal."""
@@ -52,8 +47,8 @@ def _too_large(limit: int, kind: str) -> BodyTooLarge:
     return BodyTooLarge(f"the {kind} body is over the limit of {limit} bytes{hint}", field="body")
 
 
-async def read_json(request: Request, limit_bytes: int) -> Any:
-    """Read a JSON body; an absent one is an empty object.
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """Take in a JSON body, as it is; an absent one is empty.
 
     Raises
     ------
@@ -62,36 +57,17 @@ async def read_json(request: Request, limit_bytes: int) -> Any:
         ``-d`` uses one unless told otherwise.
     BodyTooLarge
         The body is longer than `limit_bytes`.
-    MalformedBody
-        The body is not JSON; the position is named.
     """
     kind = media_type(request)
     if kind not in _JSON_TYPES and not kind.endswith("+json"):
         hint = "; with curl: -H 'content-type: application/json'" if kind in _BROWSER_SIMPLE else ""
         raise UnsupportedMedia(f"content type must be application/json, was {kind!r}{hint}", field="content-type")
-    body = b"".join([chunk async for chunk in _within(request, limit_bytes, "JSON")])
-    if not body.strip():
-        return {}
-    if len(body) > LARGE_BODY_BYTES:
-        return await asyncio.to_thread(_parse, body)
-    return _parse(body)
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        try:
-            # Many clients write infinities and NaN, which JSON has not. Read them, so that the error that follows
-            # names the field and the rows, and not a position in the text.
-            return json.loads(body)
-        except (ValueError, RecursionError):
-            raise MalformedBody(f"the body is not JSON: {error}", field="body") from None
+    return b"".join([chunk async for chunk in _within(request, limit_bytes, "JSON")])
 
 
 @contextlib.asynccontextmanager
 async def bulk_file(request: Request, limit_bytes: int, folder: Path) -> AsyncIterator[Path]:
-    """Stream the body into a file of its own in `folder`, removed at the end.
+    """Stream the body into a file of its own in `folder`, removed at the end with what was made of it.
 
     Raises
     ------
@@ -113,7 +89,8 @@ async def bulk_file(request: Request, limit_bytes: int, folder: Path) -> AsyncIt
             raise InvalidInput("the body is empty; it must be an Arrow IPC stream or a Parquet file", field="body")
         yield path
     finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        for made in (path, path.with_suffix(".arrow")):
+            await asyncio.to_thread(made.unlink, missing_ok=True)
 
 
 async def _write(request: Request, limit_bytes: int, path: Path) -> int:

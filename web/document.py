@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from bus.reader import INLINE_BYTES
 from contracts import frames
 from contracts.errors import BY_CODE
 from contracts.operations import OPERATIONS, Operation, Route
@@ -13,7 +14,6 @@ from contracts.settings import RETIRED_SWITCHES, Settings
 from factors.factor_model.settings import ModelSettings
 from web import body, payload
 from web.openapi import PROBLEMS
-from web.routes import INLINE_BULK_BYTES
 from web.service import ROUTES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -41,7 +41,7 @@ A table is `{{"columns": [...], "data": [[...], ...]}}` with rows, `{{"column": 
 pandas' `to_json` writes (every `orient` but `values`). In bulk
 it is the body of `PUT /factor-model/{{model_id}}/data`, as `{frames.ARROW_STREAM}`,
 `{frames.PARQUET}` or `{frames.CSV}`, at most {_DEFAULT["http_bulk_limit_bytes"] // 2**30} GiB, with the other fields in the query; above
-{INLINE_BULK_BYTES // MIB} MiB the writer's node must see the run directory of the face's. A null sector is the
+{INLINE_BYTES // MIB} MiB the writer's node must see the run directory of the face's. A null sector is the
 sector `Unknown`; null and NaN are missing; an infinite return or cap is an error. Dates are ISO 8601; what else a table may be
 called and written is said in `settings.intake` ([model.md](model.md)), for instance
 `?settings={{"intake":{{"date_format":"%m/%d/%Y"}}}}` of the bulk route.

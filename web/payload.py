@@ -1,4 +1,4 @@
-"""Puts a request together from its path, its query and its body."""
+"""Reads what a request says beside its body: fields in the query, and the deadline."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 
 from contracts.errors import InvalidInput, MalformedBody
+from contracts.json_text import read_json_text
 from contracts.operations import Operation
 
 TIMEOUT_HEADER = "x-request-timeout-seconds"
@@ -35,8 +35,11 @@ class QueryReader:
         out: dict[str, Any] = {}
         for name in request.query_params:
             kind = self._kinds.get(name)
+            given = request.query_params.getlist(name) if kind is not None else []
             if kind == "list":
-                out[name] = request.query_params.getlist(name)
+                out[name] = given
+            elif len(given) > 1:
+                raise InvalidInput(f"query parameter {name} is given {len(given)} times", field=name)
             elif kind == "json":
                 out[name] = _from_text(name, request.query_params[name])
             elif kind is not None:
@@ -56,27 +59,9 @@ def _kind(field: Mapping[str, Any]) -> str:
 
 def _from_text(name: str, text: str) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise InvalidInput(f"query parameter {name} must be JSON text", field=name) from None
-
-
-def merge(body: Any, query: Mapping[str, Any], path: Mapping[str, Any]) -> dict[str, Any]:
-    """Join the parts: the body overrides the query, and must agree with the path.
-
-    Raises
-    ------
-    MalformedBody
-        The body is not an object.
-    InvalidInput
-        A field of the body contradicts the path.
-    """
-    if not isinstance(body, dict):
-        raise MalformedBody(f"the body must be a JSON object, was {type(body).__name__}", field="body")
-    for name, value in path.items():
-        if name in body and body[name] != value:
-            raise InvalidInput(f"{name} in the body contradicts {name} in the path", field=name)
-    return {**query, **body, **path}
+        return read_json_text(text.encode())
+    except MalformedBody as error:
+        raise InvalidInput(f"query parameter {name} must be JSON text: {error.detail}", field=name) from None
 
 
 def timeout_of(request: Request) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,13 +16,12 @@ from contracts.errors import DeadlineExceeded, InvalidInput
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request as Asked
 from contracts.settings import Settings
-from web.body import LARGE_BODY_BYTES, bulk_file, media_type, read_json
-from web.payload import QueryReader, merge, timeout_of
+from web.body import bulk_file, media_type, read_body
+from web.payload import QueryReader, timeout_of
 from web.problems import guarded, json_response
 from web.services import Services
 
-INLINE_BULK_BYTES = 8 * 2**20
-"""A bulk table up to this size travels in the request; a larger one stays a file that the actor reads."""
+KEY_COLUMNS = {"date_col": "date", "symbol_col": "symbol"}
 GRACE_S = 2.0
 """The engine keeps deadlines itself; this much later the face stops waiting for it."""
 MAX_REQUEST_ID = 128
@@ -45,24 +45,29 @@ def _handler(operation: Operation, services: Services) -> Any:
     with_body = {route.path for route in operation.routes if route.method in {"POST", "PUT"}}
 
     async def handle(request: Request) -> Response:
+        began = time.monotonic()
+        asked = query.read(request)
+        timeout_s = timeout_of(request)
         if operation.bulk:
-            return await _bulk(request, operation, services, query)
-        body: Any = {}
-        if with_body:
-            body = await read_json(request, services.settings.http_json_limit_bytes)
-        return await _answer(request, operation, services, merge(body, query.read(request), request.path_params))
+            return await _bulk(request, operation, services, asked, timeout_s)
+        body = await read_body(request, services.settings.http_json_limit_bytes) if with_body else b""
+        face = services.need_face()
+        read = await services.reader.request(
+            operation, body, asked, dict(request.path_params), face.default_model, timeout_s
+        )
+        return await _answer(request, operation, services, read, _left(timeout_s, began))
 
     return handle
 
 
-async def _answer(request: Request, operation: Operation, services: Services, payload: dict[str, Any]) -> Response:
-    face = services.need_face()
-    timeout_s = timeout_of(request)
-    asked: dict[str, Any] | Asked = payload
-    if int(request.headers.get("content-length") or 0) > LARGE_BODY_BYTES:
-        # Turning a large table into columns would hold up every other request on the loop.
-        asked = await asyncio.to_thread(face.read, operation, payload)
-    call = face.answer(operation, asked, timeout_s=timeout_s, request_id=_request_id(request))
+def _left(timeout_s: float | None, began: float) -> float | None:
+    return None if timeout_s is None else timeout_s - (time.monotonic() - began)
+
+
+async def _answer(
+    request: Request, operation: Operation, services: Services, asked: dict[str, Any] | Asked, timeout_s: float | None
+) -> Response:
+    call = services.need_face().answer(operation, asked, timeout_s=timeout_s, request_id=_request_id(request))
     limit_s = (operation.timeout_s if timeout_s is None else timeout_s) + GRACE_S
     try:
         async with asyncio.timeout(limit_s):
@@ -79,15 +84,16 @@ def _request_id(request: Request) -> str | None:
     return key
 
 
-async def _bulk(request: Request, operation: Operation, services: Services, query: QueryReader) -> Response:
-    """Stream the table to a file; hand it on by value when small, by its path otherwise."""
+async def _bulk(
+    request: Request, operation: Operation, services: Services, asked: dict[str, Any], timeout_s: float | None
+) -> Response:
+    """Stream the table to a file and have it read; hand it on by value when small, by the file otherwise."""
     services.need_face()
+    began = time.monotonic()
     kind = frames.bulk_type(media_type(request))
-    limit = services.settings.http_bulk_limit_bytes
-    async with bulk_file(request, limit, uploads(services.settings)) as path:
-        if path.stat().st_size <= INLINE_BULK_BYTES:
-            table = await asyncio.to_thread(lambda: frames.encode(frames.from_bulk(path.read_bytes(), kind)))
-        else:
-            table = frames.file_reference(path, kind)
-        payload = {**query.read(request), **request.path_params, "feature_data": table}
-        return await _answer(request, operation, services, payload)
+    names = {name: str(asked.get(name) or default) for name, default in KEY_COLUMNS.items()}
+    async with bulk_file(request, services.settings.http_bulk_limit_bytes, uploads(services.settings)) as path:
+        limit_s = operation.timeout_s if timeout_s is None else timeout_s
+        table = await services.reader.table(path, kind, names, _left(limit_s, began))
+        payload = {**asked, **request.path_params, "feature_data": table}
+        return await _answer(request, operation, services, payload, _left(timeout_s, began))

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bus.read_request import read_payload
+from bus.reader import HERE_BYTES
 from contracts.errors import Unavailable
 from contracts.events import event
 from contracts.operations import V1
@@ -18,7 +20,7 @@ from contracts.requests import TestBroadcast
 from contracts.settings import Settings
 from contracts.validation import validate
 from contracts.work import Priority
-from web.body import read_json
+from web.body import read_body
 from web.health import Health
 from web.openapi import ServiceRoute
 from web.performance import performance, prometheus
@@ -97,8 +99,7 @@ class _Handlers:
         return json_response({"enabled": True, **answer})
 
     async def test_broadcast(self, request: Request) -> Response:
-        body = await read_json(request, self._services.settings.http_json_limit_bytes)
-        asked = validate(TestBroadcast, body)
+        asked = validate(TestBroadcast, read_payload(await read_body(request, HERE_BYTES), {}, {}))
         made = event(
             TEST_SUBJECT,
             TEST_TYPE,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
+from bus.reader import Reader
 from contracts.errors import Unavailable, first_line
 from contracts.events import Event
 from contracts.operations import Operation
@@ -87,6 +88,8 @@ class Services:
         Websocket subscribers now, those refused at the limit, and events that slow ones missed.
     doors
         Requests and websockets refused for their host or origin, by code.
+    reader
+        Reads large bodies, in processes of its own.
     """
 
     settings: Settings
@@ -99,6 +102,10 @@ class Services:
     feed: dict[str, int] = field(default_factory=lambda: {"subscribers": 0, "refused": 0, "missed": 0})
     doors: dict[str, int] = field(default_factory=dict)
     close: Callable[[], Awaitable[None]] | None = None
+    reader: Reader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reader = Reader(self.settings)
 
     def need_face(self) -> Face:
         """Give the face, or say why there is none yet."""

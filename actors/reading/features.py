@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.reading.grid import check_features
 from contracts.errors import InvalidInput
 from contracts.frames import decode
 from contracts.requests import AppendDay, CreateModel
@@ -39,6 +40,8 @@ def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tu
     ------
     InvalidInput
         Names the column and the rows.
+    TableTooLarge
+        Its dates times names take more memory than a model may.
     """
     frame = decode(request.feature_data)
     usual = {key: default for key, default in DEFAULT_COLUMNS.items() if getattr(intake, key) not in frame.columns}
@@ -53,6 +56,7 @@ def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tu
             )
     elif "sector" not in frame.columns and intake.sector_encodings is None:
         encodings = [name for name in frame.columns if name in sectors] or None
+    check_features(frame, intake, len(encodings or ()))
     try:
         return Panel.from_frame(frame, sector_encodings=encodings, intake=intake)
     except FactorError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.reading.features import within
+from actors.reading.grid import check_posted
 from contracts.frames import decode
 from factors.errors import FactorError
 from factors.panel.panel import Panel
@@ -17,9 +18,13 @@ def panel_of(payload: bytes, field: str, required: Sequence[str]) -> Panel:
     ------
     InvalidInput
         What `Panel.from_frame` refuses, with the request field in front of the column.
+    TableTooLarge
+        Its dates times names take more memory than a posted table may.
     """
+    frame = decode(payload)
     try:
-        return Panel.from_frame(decode(payload), required=required)
+        check_posted(frame, field)
+        return Panel.from_frame(frame, required=required)
     except FactorError as error:
         raise within(field, error) from None
 

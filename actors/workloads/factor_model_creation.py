@@ -11,6 +11,7 @@ import numpy as np
 
 from actors.reading.confidence import confidence_score
 from actors.reading.features import features_panel, intake_of, within
+from actors.reading.grid import check_model
 from actors.reading.slices import Slices, by_name
 from actors.reading.states import growing_model_of, model_of, state_of
 from actors.runtime.base import WorkloadActor
@@ -142,6 +143,12 @@ class FactorModelCreation(WorkloadActor):
         began = time.perf_counter()
         days = features_panel(request, model.settings.read_as, sectors=model.sector_names_)
         decoded = time.perf_counter() - began
+        head = self.store.head(request.model_id)
+        # A model grows by dates and, with each new name, over its whole history.
+        new_names = len(set(days.symbols).difference(head.symbols))
+        check_model(
+            head.manifest.n_dates + days.n_dates, head.manifest.n_assets + new_names, len(head.manifest.meta["fields"])
+        )
         try:
             model.update(days)
         except FactorError as error:

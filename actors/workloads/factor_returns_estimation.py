@@ -8,13 +8,15 @@ import numpy as np
 
 from actors.analytics.returns import FactorFigures
 from actors.reading.confidence import confidence_score
+from actors.reading.features import within
+from actors.reading.grid import check_posted
 from actors.reading.slices import Slices, by_name, rows_between
 from actors.runtime.base import WorkloadActor
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
 from contracts.frames import decode
-from factors.errors import FactorError
+from factors.errors import DuplicateRowError, FactorError
 
 DEFAULT_DAYS = 252
 FRAMES = ("returns_df", "market_cap_df", "sector_df", "style_df")
@@ -65,6 +67,9 @@ class FactorReturnsEstimation(FactorFigures, WorkloadActor):
         if missing:
             raise InvalidInput(f"all four frames must be given; missing: {', '.join(missing)}", field=missing[0])
         returns, caps, sectors, styles = (_dated(frame, name) for name, frame in frames.items())
+        # The regression's arrays are of the first table's dates and names, one for each column of all four.
+        n_columns = sum(len(frame.columns) - 2 for frame in (returns, caps, sectors, styles))
+        check_posted(returns, FRAMES[0], n_columns)
         try:
             estimated, residuals = estimate_factor_returns(
                 returns,
@@ -101,9 +106,18 @@ def _dated(payload: bytes, field: str) -> Any:
         if name not in frame.columns:
             raise InvalidInput(f"{field} has no column {name!r}", field=f"{field}.{name}")
     try:
-        return frame.with_columns(parse_dates(frame["date"]).alias("date"))
+        frame = frame.with_columns(parse_dates(frame["date"]).alias("date"))
+        # Joining repeated keys of four tables multiplies them.
+        repeated = frame.select(frame.select("date", "symbol").is_duplicated().alias("is")).to_series()
+        if repeated.any():
+            rows = frame.filter(repeated).head(10)
+            named = list(zip(rows["date"].to_list(), rows["symbol"].to_list(), strict=True))
+            raise DuplicateRowError(
+                "the same date and symbol occur more than once", field="symbol", rows=named, n_rows=int(repeated.sum())
+            )
     except FactorError as error:
-        raise InvalidInput(f"{field}: {error}", field=f"{field}.{error.field}") from None
+        raise within(field, error) from None
+    return frame
 
 
 def _history(dates: np.ndarray, names: list[str], returns: np.ndarray) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import orjson
 import pytest
 from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
 
-from bus.requests import LARGE_BODY_BYTES, read_headers
+from bus.reader import HERE_BYTES
+from bus.requests import read_headers
 from bus.streams import EVENTS
 from contracts.errors import InvalidInput, UnknownSymbol
 from contracts.operations import OPERATIONS, by_subject
@@ -206,7 +207,7 @@ def test_a_request_without_a_reply_inbox_is_computed_once_published_and_counted(
 
 def test_a_large_body_is_read_off_the_event_loop(nats_server):
     client = ClientDouble()
-    rows = LARGE_BODY_BYTES // 10
+    rows = HERE_BYTES // 10
     frame = {"date": ["2024-01-02"] * rows, "symbol": [f"S{i}" for i in range(rows)], "x": [1.0] * rows}
 
     async def test(bridge, nc):

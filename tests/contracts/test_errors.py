@@ -25,6 +25,7 @@ CODES = {
     "foreign_origin": (403, False),
     "unknown_host": (421, False),
     "body_too_large": (413, False),
+    "table_too_large": (413, False),
     "unsupported_media": (415, False),
     "wrong_engine": (421, True),
     "deadline_exceeded": (408, True),

@@ -59,7 +59,7 @@ def test_an_empty_bulk_body_is_a_422(http):
 @pytest.mark.parametrize("inline", [True, False])
 def test_a_truncated_arrow_stream_is_a_400_and_makes_no_model(http, sample, monkeypatch, inline):
     if not inline:
-        monkeypatch.setattr("web.routes.INLINE_BULK_BYTES", 0)
+        monkeypatch.setattr("bus.reader.INLINE_BYTES", 0)
     body = frames.encode(sample)[: -len(frames.encode(sample)) // 2]
     answer = http.put("/factor-model/cut/data", content=body, headers={"content-type": frames.ARROW_STREAM})
     problem(answer, 400, "malformed_body")

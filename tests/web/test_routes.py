@@ -198,7 +198,7 @@ def test_a_csv_body_makes_the_same_model_and_its_dates_are_read_as_the_settings_
 def test_a_bulk_table_over_the_inline_size_is_read_from_its_file_and_the_file_is_gone(
     http, sample, run_settings, monkeypatch
 ):
-    monkeypatch.setattr("web.routes.INLINE_BULK_BYTES", 0)
+    monkeypatch.setattr("bus.reader.INLINE_BYTES", 0)
     answer = http.put(
         "/factor-model/large/data", content=frames.encode(sample), headers={"content-type": frames.ARROW_STREAM}
     )

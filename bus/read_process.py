@@ -1,0 +1,150 @@
+"""The process that reads what callers send: ``python -m bus.read_process MEMORY_MB PARENT_PID``.
+
+It is told what to read on its standard input and answers on its standard output, one after the other; see `bus.reader`.
+The kernel holds it to a limit on its memory, so that a body that stands for gigabytes ends this process and no other.
+It ends with its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import pickle
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from actors.reading.grid import check_features
+from bus.read_request import bar_payload, read_payload, request_of
+from contracts.bulk import read_bulk
+from contracts.errors import EngineError, InternalError, InvalidInput, TableTooLarge
+from contracts.frames import encode
+from contracts.json_text import read_json_text
+from contracts.operations import OPERATIONS
+from contracts.requests import Request
+from factors.panel.intake import DEFAULT
+
+HEAD = struct.Struct("<Q")
+"""A message: its length, then its pickle. Both ends are ours; what callers sent is bytes or a file inside of it."""
+PARENT_S = 0.5
+LARGE_BYTES = 2**20
+"""Behind a body of more than this, memory is given back to the system."""
+
+_log = logging.getLogger(__name__)
+
+
+def request(
+    operation: str, body: bytes, below: dict[str, Any], above: dict[str, Any], default_model: str | None
+) -> Request:
+    """Read a JSON body as the operation's request."""
+    return request_of(OPERATIONS[operation], read_payload(body, below, above), default_model)
+
+
+def bar(body: bytes, default_model: str | None) -> Request:
+    """Read a bar as the request that appends it."""
+    return request_of(OPERATIONS["append_day"], bar_payload(body, default_model), default_model)
+
+
+def model_of(body: bytes) -> str:
+    """Read which model a message is for; empty when it names none."""
+    value = read_json_text(body)
+    return str(value.get("model_id")) if isinstance(value, dict) else ""
+
+
+def table(path: str, kind: str, names: dict[str, str], limit_mb: int, inline_bytes: int, plain: str) -> bytes | None:
+    """Read a bulk table; gives it as an Arrow stream when it is small, else writes it to the file `plain`."""
+    frame = read_bulk(Path(path), kind, limit_mb)
+    date, symbol = names["date_col"], names["symbol_col"]
+    check_features(frame, DEFAULT.called(date_col=date, symbol_col=symbol))
+    if date in frame.columns and symbol in frame.columns:
+        # More rows than dates times names repeat some, and are not worth sending on.
+        n_dates, n_names = frame[date].n_unique(), frame[symbol].n_unique()
+        if n_dates * n_names < frame.height:
+            raise InvalidInput(
+                f"{frame.height:,} rows for {n_dates:,} dates and {n_names:,} names: the same date and symbol occur "
+                "more than once",
+                field=f"feature_data.{symbol}",
+            )
+    if frame.estimated_size() <= inline_bytes:
+        return encode(frame)
+    frame.write_ipc(plain, compression="uncompressed")
+    return None
+
+
+TASKS: dict[str, Callable[..., Any]] = {"request": request, "bar": bar, "model_of": model_of, "table": table}
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Do one task after another until the parent closes the pipe."""
+    while True:
+        head = source.read(HEAD.size)
+        if len(head) < HEAD.size:
+            return
+        packed = source.read(HEAD.unpack(head)[0])
+        answer = pickle.dumps(_done(packed), protocol=pickle.HIGHEST_PROTOCOL)
+        sink.write(HEAD.pack(len(answer)))
+        sink.write(answer)
+        sink.flush()
+        if len(packed) > LARGE_BYTES or len(answer) > LARGE_BYTES:
+            del answer, packed
+            _give_back()
+
+
+def _done(packed: bytes) -> tuple[bool, Any]:
+    name, arguments = pickle.loads(packed)  # noqa: S301  our parent wrote it
+    try:
+        return True, TASKS[name](*arguments)
+    except EngineError as error:
+        return False, error
+    except MemoryError:
+        return False, TableTooLarge("reading the body takes more memory than reading may", field="body")
+    except Exception as error:  # noqa: BLE001  a defect of ours must not end the process
+        _log.exception("reading a body failed")
+        return False, InternalError(f"reading the body failed: {type(error).__name__}")
+
+
+def _give_back() -> None:
+    gc.collect()
+    if sys.platform == "linux":
+        import ctypes
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def _limit(memory_mb: int) -> None:
+    """Hold this process to so much private memory; where the kernel does not (macOS), the parent watches it."""
+    import resource
+
+    limit = memory_mb * 2**20
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_S)
+    os._exit(0)
+
+
+def main(arguments: list[str]) -> None:
+    """Read until the parent is gone."""
+    memory_mb, parent = map(int, arguments)
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints must not end up in an answer
+    threading.Thread(target=_watch, args=(parent,), daemon=True, name="watch the parent").start()
+    import polars  # noqa: F401, ICN001  loaded before the limit, and before somebody waits
+
+    _limit(memory_mb)
+    serve(sys.stdin.buffer, sink)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
