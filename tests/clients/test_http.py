@@ -32,7 +32,9 @@ from web.services import Services
 
 def with_engine(client, tmp_path, test):
     async def run():
-        services = Services(Settings(run_dir=tmp_path), face=Face(client, None), client=client)
+        services = Services(
+            Settings(run_dir=tmp_path, allowed_hosts=("engine",)), face=Face(client, None), client=client
+        )
         transport = httpx.ASGITransport(make_app(services))
         async with HttpEngine("http://127.0.0.1", transport=transport) as engine:
             await test(engine)
@@ -152,7 +154,11 @@ def test_the_client_takes_the_answers_of_one_engine_only(tmp_path):
     async def run():
         client, other = ClientDouble(), ClientDouble()
         apps = [
-            make_app(Services(Settings(run_dir=tmp_path / name), face=Face(double, None), client=double))
+            make_app(
+                Services(
+                    Settings(run_dir=tmp_path / name, allowed_hosts=("*",)), face=Face(double, None), client=double
+                )
+            )
             for name, double in (("ours", client), ("other", other))
         ]
 

@@ -162,6 +162,8 @@ def test_a_wrong_method_is_a_405_problem_that_lists_the_right_ones(http):
 class Raises:
     """A face whose computation raises."""
 
+    default_model = None
+
     def __init__(self, error):
         self.error = error
 
