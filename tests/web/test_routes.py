@@ -185,7 +185,7 @@ def test_a_csv_body_makes_the_same_model_and_its_dates_are_read_as_the_settings_
     day = slashes.filter(part["date"] == last)
     posted = http.post("/factor-model/slashes/append", json={"feature_data": rows(day, *day.columns[2:])})
     assert posted.status_code == 200, posted.text
-    monkeypatch.setattr("web.routes.INLINE_BULK_BYTES", 0)
+    monkeypatch.setattr("bus.reader.INLINE_BYTES", 0)
     assert http.put("/factor-model/plain/data", content=part.write_csv().encode(), **csv).is_success
     weights = {"portfolio_weights": {part["symbol"][-1]: 1.0}}
     exposures = [

@@ -10,6 +10,8 @@ from actors.reading.posted import panel_of
 from contracts.errors import TableTooLarge
 from contracts.frames import encode
 from contracts.grid import MODEL_LAYERS, grid_mb
+from contracts.requests import CreateModel
+from factors.panel.intake import DEFAULT
 
 N = 12_000
 
@@ -29,7 +31,7 @@ def sparse():
 def test_features_of_a_model_are_refused_with_the_numbers_and_without_the_memory(sparse):
     before = peak_mb()
     with pytest.raises(TableTooLarge, match="feature_data spans 12,000 dates x 12,000 names x 2 fields") as refused:
-        features_panel({"feature_data": sparse})
+        features_panel(CreateModel(model_id="m", feature_data=sparse), DEFAULT)
     assert refused.value.field == "feature_data"
     assert f"about {grid_mb(N, N, 2 + MODEL_LAYERS):,.0f} MB, over the limit of 8,000 MB" in refused.value.detail
     assert peak_mb() - before < 100
