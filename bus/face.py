@@ -129,6 +129,7 @@ class Face:
         if priority is None:
             priority = Priority[request.messagebus_priority.upper()]
         request_id = request_id or request.request_id
+        ignored = request.ignored_fields
         if operation.writes:
             # The actor commits under this id, so that the router may send the write again after a crash.
             request_id = request_id or new_id()
@@ -142,10 +143,12 @@ class Face:
         )
         made = result.unwrap()
         if isinstance(made, Page):
-            return dict(made.body)
+            return {**made.body, "ignored_fields": list(ignored)} if ignored else dict(made.body)
         identity = calculation_id or _calculation_id(operation, request, request_id)
         calculation = _calculation(operation, made, identity, result.timings_ms)
         response = {"success": True, "message": made.message, "calculation_result": calculation}
+        if ignored:
+            response["ignored_fields"] = list(ignored)
         if operation.result is ModelAnswer:
             response["model_id"] = _model_of(request)
             response["model_version"] = made.model_version

@@ -64,7 +64,8 @@ from contracts.results import (
     ModelAnswer,
     ModelList,
     ModelStatus,
-    PlainAnswer,
+    PortfolioList,
+    PortfolioPage,
 )
 
 
@@ -163,13 +164,13 @@ class Surface(Connection):
         """Add holdings of later dates to a portfolio, as a new version."""
         return await self.ask(OPERATIONS["append_portfolio"], request, CalculationAnswer, how)
 
-    async def get_portfolio(self, request: PortfolioRef, how: How = ANYHOW) -> PlainAnswer:
+    async def get_portfolio(self, request: PortfolioRef, how: How = ANYHOW) -> PortfolioPage:
         """Show a portfolio."""
-        return await self.ask(OPERATIONS["get_portfolio"], request, PlainAnswer, how)
+        return await self.ask(OPERATIONS["get_portfolio"], request, PortfolioPage, how)
 
-    async def list_portfolios(self, request: ListPortfolios | None = None, how: How = ANYHOW) -> PlainAnswer:
+    async def list_portfolios(self, request: ListPortfolios | None = None, how: How = ANYHOW) -> PortfolioList:
         """List the stored portfolios."""
-        return await self.ask(OPERATIONS["list_portfolios"], request or ListPortfolios(), PlainAnswer, how)
+        return await self.ask(OPERATIONS["list_portfolios"], request or ListPortfolios(), PortfolioList, how)
 
     async def delete_portfolio(self, request: DeletePortfolio, how: How = ANYHOW) -> CalculationAnswer:
         """Delete a portfolio."""

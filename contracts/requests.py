@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -11,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -31,7 +33,7 @@ Fraction = Annotated[FiniteFloat, Field(ge=0, lt=0.5)]
 
 
 class Request(BaseModel):
-    """A request; unknown fields are ignored, as the engine this replaces did."""
+    """A request; unknown fields are ignored, as the engine this replaces did, and named in the answer."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", str_max_length=100_000)
 
@@ -39,6 +41,18 @@ class Request(BaseModel):
     request_id: str | None = Field(
         None, max_length=128, description="Repeat it to repeat a write safely: the same id gives the same version."
     )
+
+    _ignored: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def ignored_fields(self) -> tuple[str, ...]:
+        """What the caller sent that does nothing; known where the request was read."""
+        return self._ignored
+
+    def ignoring(self, names: Iterable[str]) -> Self:
+        """Note what the caller sent that does nothing."""
+        self._ignored = tuple(sorted(names))
+        return self
 
     @classmethod
     def arrived(cls, fields: dict[str, Any]) -> Self:

@@ -77,6 +77,33 @@ class ModelList(Result):
     unreadable: list[UnreadableModel] = []
 
 
+class PortfolioSummary(Result):
+    """A stored portfolio."""
+
+    portfolio_id: str
+    portfolio_version: int
+    kind: str = Field(description="Whether its holdings are weights, values or shares.")
+    created_at: str
+    n_dates: int
+    first_date: str | None = Field(description="None: the holdings hold on any date.")
+    last_date: str | None
+    n_positions: int
+
+
+class PortfolioPage(PortfolioSummary):
+    """A stored portfolio with its holdings."""
+
+    description: str
+    holdings: dict[str, dict[str, float]]
+
+
+class PortfolioList(Result):
+    """All stored portfolios."""
+
+    portfolios: list[PortfolioSummary]
+    count: int
+
+
 class DefinitionList(Result):
     """Definitions of the factor library and what they can compute on the data at hand."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from contracts.errors import EngineError, InvalidInput, MalformedBody
 from contracts.frames import FrameError
+from contracts.requests import Request
 
 M = TypeVar("M", bound=BaseModel)
 MAX_NAMED = 5
+CLOSE = 0.8
+"""How alike two names must be, 0 to 1, for one to be a slip of the other: about one letter in five."""
 
 
 def validate(model: type[M], payload: Any) -> M:
@@ -22,14 +26,30 @@ def validate(model: type[M], payload: Any) -> M:
     MalformedBody
         The payload is not an object.
     InvalidInput
-        A field is missing, of the wrong type or out of range; the first is `field`, up to five are in the detail.
+        A field is missing, of the wrong type or out of range; the first is `field`, up to five are in the detail. Or a
+        field is not known and nearly one that is: it would do nothing, and its sender means it to.
     """
     if not isinstance(payload, Mapping):
         raise MalformedBody(f"the body must be a JSON object, was {type(payload).__name__}", field="body")
+    strange = payload.keys() - model.model_fields.keys()
+    for name in sorted(map(str, strange)):
+        meant = _nearly(name, [known for known in model.model_fields if known not in payload])
+        if meant is not None:
+            raise InvalidInput(f"{name} is not a field of this request; did you mean {meant}?", field=name)
     try:
-        return model.model_validate(payload)
+        made = model.model_validate(payload)
     except ValidationError as error:
         raise _explain(error) from None
+    return made.ignoring(map(str, strange)) if strange and isinstance(made, Request) else made
+
+
+def _nearly(name: str, known: list[str]) -> str | None:
+    """Give the field that a name is a slip of: a letter off, or one of its words alone."""
+    close = get_close_matches(name, known, 1, CLOSE)
+    if close:
+        return close[0]
+    longer = [field for field in known if field.startswith(f"{name}_") or field.endswith(f"_{name}")]
+    return longer[0] if len(longer) == 1 else None
 
 
 def _explain(error: ValidationError) -> EngineError:

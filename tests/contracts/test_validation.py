@@ -36,3 +36,17 @@ def test_a_bad_table_is_named_by_the_requests_own_field_with_its_rows():
 def test_of_many_faults_five_are_told_and_the_rest_counted():
     with pytest.raises(InvalidInput, match=r"and 3 more"):
         validate(FactorExposures, {"portfolio_weights": {f"S{i}": "x" for i in range(8)}})
+
+
+def test_a_field_that_does_nothing_is_noted_and_a_slip_of_a_known_one_is_an_error():
+    sent = {"portfolio_weights": {"A": 1.0}, "desk": "rates", "trader": 7}
+    assert validate(FactorExposures, sent).ignored_fields == ("desk", "trader")
+    assert validate(FactorExposures, {"portfolio_weights": {"A": 1.0}}).ignored_fields == ()
+    for slip, meant in (
+        ("date", "date_requested"),
+        ("portfolio_weight", "portfolio_weights"),
+        ("benchmrk", "benchmark"),
+    ):
+        with pytest.raises(InvalidInput, match=f"did you mean {meant}") as told:
+            validate(FactorExposures, {"portfolio_id": "market", slip: "2016-06-30"})
+        assert told.value.field == slip

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from contracts import frames
+from contracts.examples import with_names
 from contracts.operations import OPERATIONS
 
 CALCULATION = {
@@ -29,8 +30,9 @@ def bodies(sample, symbols):
 
     next_day = day.with_columns(pl.col("date").dt.offset_by("1d").cast(pl.String))
     appended = {name: next_day[name].to_list() for name in next_day.columns}
+    examples = {name: with_names(row.example, symbols) for name, row in OPERATIONS.items()}
     small = rows(sample, "asset_returns", "market_cap", "sector", n_days=130)
-    return {
+    return examples | {
         "create_model": {"model_id": "made", "feature_data": small},
         "clean_features": {"model_id": "copy", "to_winsorize": {"book_price": 0.02}},
         "reduce_universe": {"model_id": "copy", "top_n": 30},
@@ -72,7 +74,10 @@ def test_every_post_route_answers_in_its_shape(http, copy, bodies, symbols, name
     if name == "factor_correlations":
         known = http.get("/factors/definitions").json()["definitions"]
         bodies[name]["factors"] = [row["id"] for row in known if row.get("computable", True)][:2]
-    answer = http.post(path.format(model_id="copy", symbol=symbols[0]), json=bodies[name])
+    if name == "append_portfolio":
+        assert http.put("/portfolios/example-book", json=bodies["put_portfolio"]).is_success
+    named = {**bodies[name], "model_id": "copy", "symbol": symbols[0]}
+    answer = http.post(path.format_map(named), json=bodies[name])
     body = answer.json()
     if name == "append_day" and answer.status_code == 422:  # the second route of two appends a day that is there
         assert "date" in body["detail"]
@@ -93,7 +98,11 @@ def test_every_get_route_answers_in_its_shape(http, symbols, name, path):
     if name == "factor_results":
         assert http.post(f"/factors/calculate/{symbols[0]}", json={}).is_success
     category = http.get("/factors/definitions").json()["definitions"][0]["category"] if "{category}" in path else ""
-    answer = http.get(path.format(model_id="m", symbol=symbols[0], category=category))
+    if name == "get_portfolio":
+        book = OPERATIONS["put_portfolio"].example
+        assert http.put("/portfolios/example-book", json=with_names(book, symbols)).is_success
+    named = {"model_id": "m", "symbol": symbols[0], "category": category, "portfolio_id": "example-book"}
+    answer = http.get(path.format_map(named))
     assert answer.status_code == 200, answer.text
     OPERATIONS[name].result.model_validate(answer.json())
 
