@@ -25,9 +25,9 @@ ALLOWED = {
     "serve_app": {"engine", "web", *BELOW_ENGINE},
     "launch": {"serve_app", "engine", "web", *BELOW_ENGINE},
 }
-# factors is a library of its own: no service, no messaging.
+# factors is a library of its own: no service, no messaging. Its settings are checked by pydantic.
 FORBIDDEN_OUTSIDE = {
-    "factors": {"ray", "nats", "fastapi", "pydantic", "pydantic_settings"},
+    "factors": {"ray", "nats", "fastapi", "pydantic_settings"},
     "contracts": {"ray", "nats"},
 }
 

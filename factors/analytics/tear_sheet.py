@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from factors.analytics.information import (
     forward_returns,
@@ -19,11 +20,13 @@ from factors.analytics.significance import adjusted_p_value, deflated_sharpe, me
 from factors.analytics.turnover import quantile_turnover, rank_autocorrelation
 from factors.errors import FactorError
 from factors.risk.arrays import FloatArray, as_matrix
+from factors.setting import Count, settings_class
 
 TRADING_DAYS = 252
+Ahead = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=504)], ...], Field(min_length=1, max_length=504)]
 
 
-@dataclass(frozen=True, slots=True)
+@settings_class
 class TearSheetSettings:
     """How a factor is looked at.
 
@@ -39,20 +42,10 @@ class TearSheetSettings:
         How many factors were tried before this one was chosen, it among them: significance is deflated by it.
     """
 
-    horizons: tuple[int, ...] = (1, 5, 21)
-    n_quantiles: int = 5
-    decay_days: tuple[int, ...] = (1, 2, 3, 5, 10, 21, 42, 63)
-    trials: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("horizons", "decay_days"):
-            days = getattr(self, name)
-            if not days or any(not 1 <= day <= 504 for day in days):
-                raise FactorError(f"{name} must be 1 to 504 days, got {days}", field=name)
-        if not 2 <= self.n_quantiles <= 100:
-            raise FactorError(f"n_quantiles must be 2 to 100, got {self.n_quantiles}", field="n_quantiles")
-        if self.trials < 1:
-            raise FactorError(f"trials must be at least 1, got {self.trials}", field="trials")
+    horizons: Ahead = (1, 5, 21)
+    n_quantiles: Annotated[int, Field(strict=True, ge=2, le=100)] = 5
+    decay_days: Ahead = (1, 2, 3, 5, 10, 21, 42, 63)
+    trials: Count = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.errors import MissingColumnError, SettingsError
+from factors.errors import MissingColumnError
 from factors.numeric.kernels import forward_fill, rolling_sum, winsorize_rows
 from factors.numeric.window import Window
 from factors.panel.panel import Array, Panel
+from factors.setting import Count, Days, Fraction, Name, settings_class
 
 
-@dataclass(frozen=True)
+@settings_class
 class Recipe:
     """What is done to features before anything is estimated, in this order.
 
@@ -31,20 +32,10 @@ class Recipe:
         The estimation universe of a date: the largest by cap.
     """
 
-    to_winsorize: Mapping[str, float] = field(default_factory=dict)
-    to_fill: tuple[str, ...] = ()
-    to_smooth: Mapping[str, int] = field(default_factory=dict)
-    top_n: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, fraction in self.to_winsorize.items():
-            if not 0.0 <= fraction < 0.5:
-                raise SettingsError(f"to_winsorize of {name!r} must be in [0, 0.5)", field="to_winsorize")
-        for name, window in self.to_smooth.items():
-            if window < 1:
-                raise SettingsError(f"to_smooth of {name!r} must be a positive window", field="to_smooth")
-        if self.top_n is not None and self.top_n < 1:
-            raise SettingsError("top_n must be positive", field="top_n")
+    to_winsorize: Mapping[Name, Fraction] = field(default_factory=dict)
+    to_fill: tuple[Name, ...] = ()
+    to_smooth: Mapping[Name, Days] = field(default_factory=dict)
+    top_n: Count | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:

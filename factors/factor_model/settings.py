@@ -5,17 +5,30 @@ from __future__ import annotations
 import configparser
 import json
 import tomllib
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from factors.errors import SettingsError
 from factors.panel.intake import Intake
-from factors.risk.settings import FactorCovarianceSettings, HalfLife, SpecificRiskSettings
-
-T = TypeVar("T")
+from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
+from factors.setting import (
+    Count,
+    Days,
+    DaysOrNone,
+    Deviations,
+    Flag,
+    Formula,
+    Fraction,
+    Name,
+    Share,
+    Threads,
+    read_settings,
+    settings_class,
+)
 
 STYLE_NAMES = (
     "beta",
@@ -48,11 +61,7 @@ def _check(condition: bool, name: str, what: str) -> None:
         raise SettingsError(f"{name} {what}", field=name)
 
 
-def _check_fraction(name: str, value: float | None) -> None:
-    _check(value is None or 0.0 <= value < 0.5, name, "must be in [0, 0.5)")
-
-
-@dataclass(frozen=True)
+@settings_class
 class MomentumSettings:
     """Momentum: toraniko's compounded weighted return, or the weighted sum of log returns (USE4's RSTR).
 
@@ -66,59 +75,45 @@ class MomentumSettings:
         Share of the window that must be there.
     """
 
-    enabled: bool | None = None
-    trailing_days: int = 252
-    half_life: int = 126
-    lag: int = 20
-    winsor_factor: float | None = 0.01
-    center: bool = True
-    standardize: bool = True
-    score_col: str = "mom_score"
+    enabled: Flag | None = None
+    trailing_days: Days = 252
+    half_life: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 126
+    lag: DaysOrNone = 20
+    winsor_factor: Fraction | None = 0.01
+    center: Flag = True
+    standardize: Flag = True
+    score_col: Name = "mom_score"
     formula: Literal["product", "log_sum"] = "product"
-    least_observations: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check(self.trailing_days > 0, "mom.trailing_days", "must be positive")
-        _check(self.half_life > 0, "mom.half_life", "must be positive")
-        _check(self.lag >= 0, "mom.lag", "must not be negative")
-        _check(0.0 < self.least_observations <= 1.0, "mom.least_observations", "must be in (0, 1]")
-        _check_fraction("mom.winsor_factor", self.winsor_factor)
+    least_observations: Annotated[float, Field(strict=True, gt=0.0, le=1.0)] = 0.5
 
 
-@dataclass(frozen=True)
+@settings_class
 class SizeSettings:
     """Size: minus the logarithm of the cap (small minus big); scores between the deciles, if given, become 0."""
 
-    enabled: bool | None = None
-    lower_decile: float | None = None
-    upper_decile: float | None = None
-    center: bool = True
-    standardize: bool = True
-    score_col: str = "sze_score"
-
-    def __post_init__(self) -> None:
-        for name, value in (("sze.lower_decile", self.lower_decile), ("sze.upper_decile", self.upper_decile)):
-            _check(value is None or 0.0 <= value <= 1.0, name, "must be in [0, 1]")
+    enabled: Flag | None = None
+    lower_decile: Share | None = None
+    upper_decile: Share | None = None
+    center: Flag = True
+    standardize: Flag = True
+    score_col: Name = "sze_score"
 
 
-@dataclass(frozen=True)
+@settings_class
 class ValueSettings:
     """Value: the mean of standardised log book, log sales and cash flow to price."""
 
-    enabled: bool | None = None
-    winsor_factor: float | None = None
-    center: bool = True
-    standardize: bool = True
-    bp_col: str = "book_price"
-    sp_col: str = "sales_price"
-    cf_col: str = "cf_price"
-    score_col: str = "val_score"
-
-    def __post_init__(self) -> None:
-        _check_fraction("val.winsor_factor", self.winsor_factor)
+    enabled: Flag | None = None
+    winsor_factor: Fraction | None = None
+    center: Flag = True
+    standardize: Flag = True
+    bp_col: Name = "book_price"
+    sp_col: Name = "sales_price"
+    cf_col: Name = "cf_price"
+    score_col: Name = "val_score"
 
 
-@dataclass(frozen=True)
+@settings_class
 class StyleSettings:
     """Which styles the model has, and the settings of each.
 
@@ -132,20 +127,19 @@ class StyleSettings:
     custom : mapping of name to formula of the factor library
     """
 
-    names: tuple[str, ...] | None = None
+    names: Annotated[tuple[Name, ...], Field(max_length=1000)] | None = None
     mom: MomentumSettings = field(default_factory=MomentumSettings)
     sze: SizeSettings = field(default_factory=SizeSettings)
     val: ValueSettings = field(default_factory=ValueSettings)
     standardization: Literal["cap_weighted", "equal_weighted"] = "cap_weighted"
-    winsor_deviations: float = 3.0
-    custom: Mapping[str, str] = field(default_factory=dict)
+    winsor_deviations: Deviations = 3.0
+    custom: Annotated[Mapping[Name, Formula], Field(max_length=1000)] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.names or ():
-            _check(name in STYLE_NAMES or name in self.custom, "style_factors.names", f"holds no known style {name!r}")
+            _check(name in STYLE_NAMES or name in self.custom, "names", f"holds no known style {name!r}")
         for name in self.custom:
-            _check(name not in STYLE_NAMES, "style_factors.custom", f"may not take the name {name!r} of a style")
-        _check(self.winsor_deviations > 0.0, "style_factors.winsor_deviations", "must be positive")
+            _check(name not in STYLE_NAMES, "custom", f"may not take the name {name!r} of a style")
 
     def enabled(self, name: str) -> bool | None:
         """Whether a style is asked for (True), refused (False), or depends on the data (None)."""
@@ -155,7 +149,7 @@ class StyleSettings:
         return switch
 
 
-@dataclass(frozen=True)
+@settings_class
 class RegressionSettings:
     """The cross-sectional regression.
 
@@ -179,20 +173,14 @@ class RegressionSettings:
     design: Literal["single", "two_stage"] = "single"
     weights: Literal["sqrt_cap", "cap", "equal", "inverse_specific_variance"] = "sqrt_cap"
     sector_constraint: Literal["cap_weighted", "unweighted", "none"] = "cap_weighted"
-    winsor_factor: float | None = 0.02
-    residualize_styles: bool = False
-    huber: float | None = None
-    thin_sector_names: float = 0.0
-    exposure_lag: int = 1
-
-    def __post_init__(self) -> None:
-        _check_fraction("winsor_factor", self.winsor_factor)
-        _check(self.huber is None or self.huber > 0.0, "huber", "must be positive")
-        _check(self.thin_sector_names >= 0.0, "thin_sector_names", "must not be negative")
-        _check(self.exposure_lag in (0, 1), "exposure_lag", "must be 0 or 1")
+    winsor_factor: Fraction | None = 0.02
+    residualize_styles: Flag = False
+    huber: Annotated[float, Field(strict=True, gt=0.0, le=1e6)] | None = None
+    thin_sector_names: Annotated[float, Field(strict=True, ge=0.0, le=10_000.0)] = 0.0
+    exposure_lag: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
 
 
-@dataclass(frozen=True)
+@settings_class
 class ModelSettings:
     """Everything that a factor model is told; toraniko 1.2's names where it has one.
 
@@ -218,15 +206,17 @@ class ModelSettings:
         How tables are read, and what is done about what looks wrong in them; names in `columns` go before its own.
     """
 
-    top_n_by_mkt_cap: int | None = 2000
+    top_n_by_mkt_cap: Count | None = 2000
     proxy_for_idio_cov: Literal["market_cap", "ledoit_wolf", "inverse_specific_variance"] = "market_cap"
-    make_sector_dummies: bool = True
-    fill_features: tuple[str, ...] = ()
-    smooth_features: Mapping[str, int] = field(default_factory=lambda: {"market_cap": 20})
-    mkt_factor_col: str = "market"
-    res_ret_col: str = "res_asset_returns"
-    threads: int | None = 1
-    columns: Mapping[str, str] = field(default_factory=dict)
+    make_sector_dummies: Flag = True
+    fill_features: Annotated[tuple[Name, ...], Field(max_length=1000)] = ()
+    smooth_features: Annotated[Mapping[Name, Days], Field(max_length=1000)] = field(
+        default_factory=lambda: {"market_cap": 20}
+    )
+    mkt_factor_col: Name = "market"
+    res_ret_col: Name = "res_asset_returns"
+    threads: Threads | None = 1
+    columns: Annotated[Mapping[Name, Name], Field(max_length=100)] = field(default_factory=dict)
     intake: Intake = field(default_factory=Intake)
     regression: RegressionSettings = field(default_factory=RegressionSettings)
     style_factors: StyleSettings = field(default_factory=StyleSettings)
@@ -234,11 +224,8 @@ class ModelSettings:
     specific_risk: SpecificRiskSettings = field(default_factory=SpecificRiskSettings)
 
     def __post_init__(self) -> None:
-        _check(self.top_n_by_mkt_cap is None or self.top_n_by_mkt_cap > 0, "top_n_by_mkt_cap", "must be positive")
         unknown = sorted(set(self.columns) - set(COLUMNS))
         _check(not unknown, "columns", f"holds no known name {unknown[:1]}")
-        for name, window in self.smooth_features.items():
-            _check(isinstance(window, int) and window > 0, "smooth_features", f"needs a positive window for {name!r}")
 
     def column(self, name: str) -> str:
         """Give what frames call a column, for instance ``column("mkt_cap_col")``."""
@@ -295,7 +282,7 @@ class ModelSettings:
             _check(isinstance(regression, Mapping), "regression", "must be a table")
             rest = {name: value for name, value in values.items() if name not in moved}
             values = {**rest, "regression": {**moved, **regression}}
-        return _build(cls, values, "")
+        return read_settings(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Give nested JSON-able values that `from_dict` reads back."""
@@ -377,67 +364,3 @@ def _ini_value(text: str) -> Any:
         return json.loads(text.replace("'", '"'))
     except json.JSONDecodeError:
         return text
-
-
-@cache
-def _hints(kind: Hashable) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _build(kind: type[T], values: Mapping[str, Any], path: str) -> T:
-    if not isinstance(values, Mapping):
-        raise SettingsError(f"{path or 'settings'} must be a table", field=path)
-    hints = _hints(kind)  # type: ignore[arg-type]
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    made: dict[str, Any] = {}
-    for name, value in values.items():
-        where = f"{path}.{name}" if path else name
-        if name not in known:
-            raise SettingsError(f"{where} is not a setting", field=where)
-        hint = hints[name]
-        if is_dataclass(hint):
-            made[name] = value if isinstance(value, hint) else _build(hint, value, where)  # type: ignore[arg-type]
-        else:
-            made[name] = _read(value, hint, where)
-    return kind(**made)
-
-
-def _read(value: Any, hint: Any, where: str) -> Any:
-    """Check a scalar, list or mapping against its annotation, reading lists as tuples and integers as floats."""
-    text = str(hint)
-    if value is None:
-        _check("None" in text, where, "must not be null")
-        return None
-    if "Literal" in text:
-        if hint == HalfLife and not isinstance(value, str):
-            return _read(value, float, where)
-        allowed = [item for item in _literals(hint) if item not in (None, float)]
-        _check(value in allowed, where, f"must be one of {allowed}")
-        return value
-    if "Mapping" in text:
-        _check(isinstance(value, Mapping), where, "must be a table")
-        return dict(value)
-    if "tuple" in text:
-        _check(isinstance(value, list | tuple), where, "must be a list")
-        return tuple(value)
-    if "bool" in text:
-        _check(isinstance(value, bool), where, "must be true or false")
-        return value
-    if "float" in text:
-        _check(isinstance(value, int | float) and not isinstance(value, bool), where, "must be a number")
-        return float(value)
-    if "int" in text:
-        _check(isinstance(value, int) and not isinstance(value, bool), where, "must be a whole number")
-        return value
-    _check(isinstance(value, str), where, "must be text")
-    return value
-
-
-def _literals(hint: Any) -> list[Any]:
-    found: list[Any] = []
-    for item in getattr(hint, "__args__", ()):
-        if hasattr(item, "__args__"):
-            found.extend(_literals(item))
-        else:
-            found.append(item)
-    return found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import field, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from factors.errors import SettingsError
+from factors.setting import Name, settings_class
 
 OWN_SETTING = {
     "symbol": "symbol_col",
@@ -19,7 +22,7 @@ OWN_SETTING = {
 Policy = Literal["strict", "warn", "off"]
 
 
-@dataclass(frozen=True)
+@settings_class
 class Intake:
     """What a table's columns are called, how its texts are read, and what is done about what looks wrong.
 
@@ -50,43 +53,33 @@ class Intake:
         its day.
     """
 
-    symbol_col: str = "symbol"
-    date_col: str = "date"
-    mkt_cap_col: str = "market_cap"
-    returns_col: str = "asset_returns"
-    available_at_col: str = "available_at"
-    columns: Mapping[str, str] = field(default_factory=dict)
-    sector_encodings: tuple[str, ...] | None = None
-    date_format: str | None = None
-    na_values: tuple[str, ...] = ()
+    symbol_col: Name = "symbol"
+    date_col: Name = "date"
+    mkt_cap_col: Name = "market_cap"
+    returns_col: Name = "asset_returns"
+    available_at_col: Name = "available_at"
+    columns: Annotated[Mapping[Name, Name], Field(max_length=10_000)] = field(default_factory=dict)
+    sector_encodings: Annotated[tuple[Name, ...], Field(max_length=10_000)] | None = None
+    date_format: Name | None = None
+    na_values: Annotated[tuple[Annotated[str, Field(strict=True, max_length=128)], ...], Field(max_length=1000)] = ()
     intraday: Literal["refuse", "combine"] = "refuse"
     policy: Policy = "warn"
     adjust: Literal["actions", "splits", "from_returns", "none"] = "actions"
-    fundamentals_max_age_days: int | None = 548
-    after_close: str | None = "16:00"
+    fundamentals_max_age_days: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = 548
+    after_close: Name | None = "16:00"
 
     def __post_init__(self) -> None:
         if self.date_format is not None and "%" not in self.date_format:
-            raise SettingsError("intake.date_format must be a pattern such as %d/%m/%Y", field="intake.date_format")
-        if isinstance(self.na_values, str) or not all(isinstance(text, str) for text in self.na_values):
-            raise SettingsError("intake.na_values must be a list of texts", field="intake.na_values")
-        if self.fundamentals_max_age_days is not None and self.fundamentals_max_age_days < 1:
-            raise SettingsError(
-                "intake.fundamentals_max_age_days must be positive", field="intake.fundamentals_max_age_days"
-            )
+            raise SettingsError("date_format must be a pattern such as %d/%m/%Y", field="date_format")
         if self.after_close is not None:
             hour, _, minute = self.after_close.partition(":")
             if not (hour.isdecimal() and minute.isdecimal() and int(hour) < 24 and int(minute) < 60):
-                raise SettingsError("intake.after_close must be a time such as 16:00", field="intake.after_close")
-        for column, name in self.columns.items():
+                raise SettingsError("after_close must be a time such as 16:00", field="after_close")
+        for name in self.columns.values():
             if name in OWN_SETTING:
-                raise SettingsError(
-                    f"intake.columns: the column of {name!r} is named by {OWN_SETTING[name]}", field="intake.columns"
-                )
-            if not (isinstance(column, str) and isinstance(name, str)):
-                raise SettingsError("intake.columns must map names to names", field="intake.columns")
+                raise SettingsError(f"columns: the column of {name!r} is named by {OWN_SETTING[name]}", field="columns")
         if len(set(self.columns.values())) < len(self.columns):
-            raise SettingsError("intake.columns gives one field two columns", field="intake.columns")
+            raise SettingsError("columns gives one field two columns", field="columns")
 
     def called(self, **columns: str | None) -> Intake:
         """Give the same with other names of columns; None keeps a name."""

@@ -1,21 +1,23 @@
 """Margin: value at risk and expected shortfall of factor plus specific profit and loss."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from factors.errors import FactorError
 from factors.portfolio.risk import UNLINKED, portfolio_risk
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
 from factors.risk.linked import Linked
+from factors.setting import settings_class
 
 MarginMethod = Literal["normal", "student_t", "historical"]
 # Halving alone brings eighty standard deviations below rounding in sixty steps; Newton needs about ten.
 MOST_STEPS = 80
 
 
-@dataclass(frozen=True, slots=True)
+@settings_class
 class MarginSettings:
     """How margin is measured.
 
@@ -33,19 +35,9 @@ class MarginSettings:
     """
 
     method: MarginMethod = "historical"
-    confidence: float = 0.99
-    horizon_days: float = 1.0
-    degrees_of_freedom: float = 5.0
-
-    def __post_init__(self) -> None:
-        if self.method not in {"normal", "student_t", "historical"}:
-            raise FactorError(f"method must be normal, student_t or historical, got {self.method!r}", field="method")
-        if not 0.5 < self.confidence < 1.0:
-            raise FactorError(f"confidence must lie in (0.5, 1), got {self.confidence}", field="confidence")
-        if not self.horizon_days > 0.0:
-            raise FactorError(f"horizon_days must be positive, got {self.horizon_days}", field="horizon_days")
-        if not self.degrees_of_freedom > 2.0:
-            raise FactorError("degrees_of_freedom must be above 2", field="degrees_of_freedom")
+    confidence: Annotated[float, Field(strict=True, gt=0.5, lt=1.0)] = 0.99
+    horizon_days: Annotated[float, Field(strict=True, gt=0.0, le=10_000.0)] = 1.0
+    degrees_of_freedom: Annotated[float, Field(strict=True, gt=2.0, le=1e6)] = 5.0
 
 
 @dataclass(frozen=True, slots=True)

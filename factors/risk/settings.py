@@ -1,10 +1,11 @@
 """Settings of the factor covariance and of specific risk, with the published USE4S values as defaults."""
 
-from dataclasses import dataclass
-from math import isfinite
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator
 
 from factors.errors import SettingsError
+from factors.setting import Clip, Days, DaysOrNone, Decay, DecayOrNone, Draws, Flag, Lags, Seed, settings_class
 
 CovarianceMethod = Literal["sample", "ewma", "ledoit_wolf", "oas"]
 SpecificMethod = Literal["sample", "ewma"]
@@ -12,46 +13,30 @@ ADAPTIVE = "adaptive"
 HalfLife = float | Literal["adaptive"]
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SettingsError(message, field=message.split(maxsplit=1)[0])
+def _half_life(value: Any) -> HalfLife:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != ADAPTIVE and not (number and value > 0.0):
+        raise ValueError(f"must be a positive number of days or 'adaptive', got {value!r}")
+    return value if value == ADAPTIVE else float(value)
 
 
-def _require_half_life(name: str, value: HalfLife) -> None:
-    if isinstance(value, str):
-        _require(value == ADAPTIVE, f"{name} must be a number of days or 'adaptive', got {value!r}")
-    else:
-        _require(value > 0.0, f"{name} must be positive (infinity weighs all days alike), got {value}")
+AdaptiveDecay = Annotated[HalfLife, PlainValidator(_half_life, json_schema_input_type=Decay | Literal["adaptive"])]
+Experts = Annotated[tuple[Decay, ...], Field(min_length=1, max_length=100)]
+Finite = Annotated[float, Field(strict=True, gt=0.0, le=1e6)]
+Rate = Annotated[float, Field(strict=True, ge=0.0, le=1e6)]
 
 
-def _require_experts(
-    method: str, half_life: HalfLife, experts: "FactorCovarianceSettings | SpecificRiskSettings"
-) -> None:
-    _require(method == "ewma" or half_life != ADAPTIVE, f"method must be ewma with adaptive half-lives, got {method!r}")
-    _require(experts.horizon_days >= 1, f"horizon_days must be at least 1, got {experts.horizon_days}")
-    known = experts.expert_half_lives
-    _require(
-        len(known) > 0 and all(value > 0.0 for value in known) and len(set(known)) == len(known),
-        f"expert_half_lives must be different positive numbers of days, got {known}",
-    )
-    _require(
-        experts.expert_discount_half_life > 0.0 and isfinite(experts.expert_discount_half_life),
-        f"expert_discount_half_life must be positive and finite, got {experts.expert_discount_half_life}",
-    )
-    _require(
-        experts.expert_learning_rate >= 0.0 and isfinite(experts.expert_learning_rate),
-        f"expert_learning_rate must not be negative, got {experts.expert_learning_rate}",
-    )
+def _check_experts(own: "FactorCovarianceSettings | SpecificRiskSettings", half_life: HalfLife) -> None:
+    if own.method != "ewma" and half_life == ADAPTIVE:
+        raise SettingsError(f"method must be ewma with adaptive half-lives, got {own.method!r}", field="method")
+    if len(set(own.expert_half_lives)) < len(own.expert_half_lives):
+        raise SettingsError(
+            f"expert_half_lives must be different from each other, got {own.expert_half_lives}",
+            field="expert_half_lives",
+        )
 
 
-def _require_clip(name: str, clip: tuple[float, float]) -> None:
-    _require(
-        len(clip) == 2 and 0.0 < clip[0] <= 1.0 <= clip[1] and isfinite(clip[1]),
-        f"{name} must be (low, high) with 0 < low <= 1 <= high, got {clip}",
-    )
-
-
-@dataclass(frozen=True, slots=True)
+@settings_class
 class FactorCovarianceSettings:
     """How the factor covariance is estimated.
 
@@ -94,45 +79,28 @@ class FactorCovarianceSettings:
     """
 
     method: CovarianceMethod = "ewma"
-    window: int = 252
-    volatility_half_life: HalfLife = 84.0
-    correlation_half_life: float = 504.0
-    volatility_lags: int = 5
-    correlation_lags: int = 2
-    eigenfactor_simulations: int = 200
-    eigenfactor_scale: float = 1.4
-    eigenfactor_spread_days: int = 40
-    eigenfactor_seed: int = 20110815
-    regime_half_life: float = 42.0
-    regime_clip: tuple[float, float] = (0.5, 2.0)
-    regime_min_observations: int = 21
-    horizon_days: int = 1
-    expert_half_lives: tuple[float, ...] = (21.0, 42.0, 84.0, 168.0)
-    expert_discount_half_life: float = 126.0
-    expert_learning_rate: float = 0.5
+    window: Annotated[int, Field(strict=True, ge=2, le=10_000)] = 252
+    volatility_half_life: AdaptiveDecay = 84.0
+    correlation_half_life: Decay = 504.0
+    volatility_lags: Lags = 5
+    correlation_lags: Lags = 2
+    eigenfactor_simulations: Draws = 200
+    eigenfactor_scale: Annotated[float, Field(strict=True, ge=0.0, le=100.0)] = 1.4
+    eigenfactor_spread_days: Days = 40
+    eigenfactor_seed: Seed = 20110815
+    regime_half_life: DecayOrNone = 42.0
+    regime_clip: Clip = (0.5, 2.0)
+    regime_min_observations: DaysOrNone = 21
+    horizon_days: Days = 1
+    expert_half_lives: Experts = (21.0, 42.0, 84.0, 168.0)
+    expert_discount_half_life: Finite = 126.0
+    expert_learning_rate: Rate = 0.5
 
     def __post_init__(self) -> None:
-        _require(
-            self.method in {"sample", "ewma", "ledoit_wolf", "oas"},
-            f"method must be one of sample, ewma, ledoit_wolf, oas, got {self.method!r}",
-        )
-        _require(self.window >= 2, f"window must be at least 2 days, got {self.window}")
-        _require_half_life("volatility_half_life", self.volatility_half_life)
-        _require_half_life("correlation_half_life", self.correlation_half_life)
-        for name in ("volatility_lags", "correlation_lags", "eigenfactor_simulations", "regime_min_observations"):
-            _require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
-        _require(self.eigenfactor_scale >= 0.0, f"eigenfactor_scale must not be negative, got {self.eigenfactor_scale}")
-        _require(
-            self.eigenfactor_spread_days >= 1,
-            f"eigenfactor_spread_days must be at least 1, got {self.eigenfactor_spread_days}",
-        )
-        _require(self.eigenfactor_seed >= 0, f"eigenfactor_seed must not be negative, got {self.eigenfactor_seed}")
-        _require(self.regime_half_life >= 0.0, f"regime_half_life must not be negative, got {self.regime_half_life}")
-        _require_clip("regime_clip", self.regime_clip)
-        _require_experts(self.method, self.volatility_half_life, self)
+        _check_experts(self, self.volatility_half_life)
 
 
-@dataclass(frozen=True, slots=True)
+@settings_class
 class SpecificRiskSettings:
     """How specific variances are estimated.
 
@@ -164,39 +132,32 @@ class SpecificRiskSettings:
     """
 
     method: SpecificMethod = "ewma"
-    window: int = 252
-    half_life: HalfLife = 84.0
-    newey_west_lags: int = 5
-    newey_west_half_life: float = 252.0
-    newey_west_clip: tuple[float, float] = (0.5, 2.0)
-    blend_history: tuple[int, int] = (60, 180)
-    structural: bool = True
-    bayes_shrinkage: float = 0.1
-    bayes_groups: int = 10
-    regime_half_life: float = 42.0
-    regime_clip: tuple[float, float] = (0.5, 2.0)
-    regime_min_observations: int = 21
-    horizon_days: int = 1
-    expert_half_lives: tuple[float, ...] = (21.0, 42.0, 84.0, 168.0)
-    expert_discount_half_life: float = 126.0
-    expert_learning_rate: float = 0.5
+    window: Annotated[int, Field(strict=True, ge=2, le=10_000)] = 252
+    half_life: AdaptiveDecay = 84.0
+    newey_west_lags: Lags = 5
+    newey_west_half_life: Decay = 252.0
+    newey_west_clip: Clip = (0.5, 2.0)
+    blend_history: tuple[DaysOrNone, DaysOrNone] = (60, 180)
+    structural: Flag = True
+    bayes_shrinkage: Rate = 0.1
+    bayes_groups: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
+    regime_half_life: DecayOrNone = 42.0
+    regime_clip: Clip = (0.5, 2.0)
+    regime_min_observations: DaysOrNone = 21
+    horizon_days: Days = 1
+    expert_half_lives: Experts = (21.0, 42.0, 84.0, 168.0)
+    expert_discount_half_life: Finite = 126.0
+    expert_learning_rate: Rate = 0.5
 
     def __post_init__(self) -> None:
-        _require(self.method in {"sample", "ewma"}, f"method must be sample or ewma, got {self.method!r}")
-        _require(self.window >= 2, f"window must be at least 2 days, got {self.window}")
-        _require_half_life("half_life", self.half_life)
-        _require_half_life("newey_west_half_life", self.newey_west_half_life)
-        _require(self.newey_west_lags >= 0, f"newey_west_lags must not be negative, got {self.newey_west_lags}")
-        _require_clip("newey_west_clip", self.newey_west_clip)
         low, high = self.blend_history
-        _require(0 <= low <= high, f"blend_history must be (h0, h1) with 0 <= h0 <= h1, got {self.blend_history}")
-        _require(self.bayes_shrinkage >= 0.0, f"bayes_shrinkage must not be negative, got {self.bayes_shrinkage}")
-        _require(self.bayes_groups >= 1, f"bayes_groups must be at least 1, got {self.bayes_groups}")
-        _require(self.regime_half_life >= 0.0, f"regime_half_life must not be negative, got {self.regime_half_life}")
-        _require(self.regime_min_observations >= 0, "regime_min_observations must not be negative")
-        _require(
-            self.method == "ewma" or self.regime_half_life == 0.0,
-            "regime_half_life must be 0 with method sample: the adjustment needs exponentially weighted variances",
-        )
-        _require_clip("regime_clip", self.regime_clip)
-        _require_experts(self.method, self.half_life, self)
+        if low > high:
+            raise SettingsError(
+                f"blend_history must be (h0, h1) with h0 <= h1, got {self.blend_history}", field="blend_history"
+            )
+        if self.method != "ewma" and self.regime_half_life != 0.0:
+            raise SettingsError(
+                "regime_half_life must be 0 with method sample: the adjustment needs exponentially weighted variances",
+                field="regime_half_life",
+            )
+        _check_experts(self, self.half_life)

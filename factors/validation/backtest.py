@@ -11,6 +11,7 @@ from factors.portfolio.risk import portfolio_risk
 from factors.risk.arrays import BoolArray, FloatArray, IntArray
 from factors.risk.covariance import FactorCovariance
 from factors.risk.specific import SpecificRisk
+from factors.setting import Count, Days, Seed, settings_class
 from factors.validation.layers import Layer
 from factors.validation.portfolios import (
     cap_weighted,
@@ -23,7 +24,7 @@ from factors.validation.portfolios import (
 FAMILIES = ("factor", "eigenfactor", "sector", "random", "cap-weighted", "minimum-variance")
 
 
-@dataclass(frozen=True, slots=True)
+@settings_class
 class BacktestSettings:
     """What is held fixed in a validation.
 
@@ -39,17 +40,12 @@ class BacktestSettings:
         Random portfolios: how many, of how many assets each, and from which seed.
     """
 
-    burn_in: int = 504
-    horizon: int = 1
-    window: int = 252
-    n_random: int = 200
-    random_size: int = 100
-    seed: int = 20140102
-
-    def __post_init__(self) -> None:
-        for name in ("burn_in", "horizon", "window", "n_random", "random_size"):
-            if getattr(self, name) < 1:
-                raise FactorError(f"{name} must be at least 1, got {getattr(self, name)}", field=name)
+    burn_in: Days = 504
+    horizon: Days = 1
+    window: Days = 252
+    n_random: Count = 200
+    random_size: Count = 100
+    seed: Seed = 20140102
 
 
 @dataclass(slots=True)

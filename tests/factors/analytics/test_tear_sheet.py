@@ -96,7 +96,7 @@ def test_the_page_has_every_picture_in_it_and_escapes_names(data):
     ("settings", "field"),
     [
         ({"horizons": ()}, "horizons"),
-        ({"horizons": (0,)}, "horizons"),
+        ({"horizons": (0,)}, "horizons[0]"),
         ({"n_quantiles": 1}, "n_quantiles"),
         ({"trials": 0}, "trials"),
     ],

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, is_dataclass, replace
 from typing import get_args, get_type_hints
 
 import pytest
+from pydantic import TypeAdapter
 
 from factors import FactorModel, sample_market
+from factors.analytics.tear_sheet import TearSheetSettings
 from factors.errors import SettingsError
+from factors.factor_model.recipe import Recipe
 from factors.factor_model.settings import ModelSettings, MomentumSettings, RegressionSettings, StyleSettings
+from factors.portfolio.margin import MarginSettings
 from factors.risk.settings import HalfLife
+from factors.validation.backtest import BacktestSettings
 
 INI = """
 [global_column_names]
@@ -91,7 +97,7 @@ def other(value, hint):
     if "Literal" in text:
         choices = [word for part in (hint, *get_args(hint)) for word in get_args(part) if isinstance(word, str)]
         return next(word for word in choices if word != value)
-    if isinstance(value, bool) or text.startswith("bool"):
+    if isinstance(value, bool) or "bool" in text:
         return not value
     if "tuple[float, float]" in text:
         return (0.25, 3.0)
@@ -112,7 +118,7 @@ def altered(settings):
     """Give settings of which no leaf is the default."""
     hints = get_type_hints(type(settings))
     own = {"smooth_features": {"book_price": 3}, "custom": {"mine": "rank(close)"}, "columns": {"date_col": "day"}}
-    own |= {"date_format": "%d/%m/%Y", "after_close": "17:30"}
+    own |= {"threads": 2, "date_format": "%d/%m/%Y", "after_close": "17:30"}
     own["regime_half_life"] = 0.0  # sample variances of specific risk have no regime
     own["horizon_days"] = 5
     made = {
@@ -264,18 +270,84 @@ def test_toranikos_ini_is_read_with_its_conventions(tmp_path):
         ({"winsor": 1}, "winsor"),
         ({"regression": {"huber": "big"}}, "regression.huber"),
         ({"regression": {"design": "both"}}, "regression.design"),
-        ({"style_factors": {"mom": {"lag": -1}}}, "mom.lag"),
+        ({"style_factors": {"mom": {"lag": -1}}}, "style_factors.mom.lag"),
         ({"style_factors": {"names": ["speed"]}}, "style_factors.names"),
         ({"top_n_by_mkt_cap": 0}, "top_n_by_mkt_cap"),
         ({"regression": {"exposure_lag": True}}, "regression.exposure_lag"),
-        ({"smooth_features": {"market_cap": 0}}, "smooth_features"),
+        ({"smooth_features": {"market_cap": 0}}, "smooth_features.market_cap"),
         ({"style_factors": 3}, "style_factors"),
+        ({"fill_features": [["a"]]}, "fill_features[0]"),
+        ({"fill_features": "market_cap"}, "fill_features"),
+        ({"style_factors": {"custom": {"x": 3}}}, "style_factors.custom.x"),
+        ({"style_factors": {"custom": {"size": "rank(close)"}}}, "style_factors.custom"),
+        ({"style_factors": {"mom": {"trailing_days": 10**9}}}, "style_factors.mom.trailing_days"),
+        ({"style_factors": {"mom": {"half_life": 2**70}}}, "style_factors.mom.half_life"),
+        ({"factor_covariance": {"window": 2**70}}, "factor_covariance.window"),
+        ({"factor_covariance": {"eigenfactor_simulations": 10**9}}, "factor_covariance.eigenfactor_simulations"),
+        ({"factor_covariance": {"regime_clip": [0.5]}}, "factor_covariance.regime_clip[1]"),
+        ({"factor_covariance": {"regime_clip": [0.5, float("nan")]}}, "factor_covariance.regime_clip[1]"),
+        ({"factor_covariance": {"volatility_half_life": float("nan")}}, "factor_covariance.volatility_half_life"),
+        ({"factor_covariance": {"volatility_half_life": "adaptively"}}, "factor_covariance.volatility_half_life"),
+        ({"factor_covariance": {"expert_half_lives": []}}, "factor_covariance.expert_half_lives"),
+        ({"specific_risk": {"regime_half_life": float("nan")}}, "specific_risk.regime_half_life"),
+        ({"specific_risk": {"blend_history": [9, 3]}}, "specific_risk.blend_history"),
+        ({"specific_risk": {"method": "sample"}}, "specific_risk.regime_half_life"),
+        ({"columns": {"symbol_col": 3}}, "columns.symbol_col"),
+        ({"columns": {"sector": "s"}}, "columns"),
+        ({"regression": {"winsor_factor": float("nan")}}, "regression.winsor_factor"),
+        ({"threads": -1}, "threads"),
+        ({"make_sector_dummies": 1}, "make_sector_dummies"),
+        ({"intake": {"speed": 3}}, "intake.speed"),
+        ({"intake": {"date_format": 3}}, "intake.date_format"),
+        ({"intake": {"na_values": "NA"}}, "intake.na_values"),
     ],
 )
 def test_a_wrong_setting_is_named(values, field):
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError, match=f"^{re.escape(field)} ") as caught:
         ModelSettings.from_dict(values)
     assert caught.value.field == field
+
+
+def test_a_constructor_names_the_field_and_counts_what_else_is_wrong():
+    with pytest.raises(SettingsError) as caught:
+        MomentumSettings(trailing_days=0, lag="long")
+    assert caught.value.field == "trailing_days"
+    assert str(caught.value) == "trailing_days must be greater than or equal to 1, got 0 (and 1 more)"
+    with pytest.raises(SettingsError, match=r"^mom must be a table"):
+        StyleSettings(mom=3)
+
+
+def test_half_lives_may_be_infinite_and_whole_numbers_are_read_as_floats():
+    settings = ModelSettings.from_dict({"factor_covariance": {"volatility_half_life": float("inf")}})
+    assert settings.factor_covariance.volatility_half_life == float("inf")
+    assert isinstance(RegressionSettings(huber=2).huber, float)
+
+
+def numbers(schema, definitions, path=""):
+    """Walk a JSON schema: every number in it, with its path."""
+    schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if schema.get("type") in ("integer", "number"):
+        yield path, schema
+    for key in ("anyOf", "allOf", "prefixItems"):
+        for part in schema.get(key, ()):
+            yield from numbers(part, definitions, path)
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from numbers(schema[key], definitions, f"{path}[]")
+    for name, part in schema.get("properties", {}).items():
+        yield from numbers(part, definitions, f"{path}.{name}" if path else name)
+
+
+@pytest.mark.parametrize("kind", [ModelSettings, Recipe, MarginSettings, BacktestSettings, TearSheetSettings])
+def test_every_number_has_bounds(kind):
+    schema = TypeAdapter(kind).json_schema()
+    found = list(numbers(schema, schema.get("$defs", {})))
+    assert len(found) >= 3
+    low, high = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
+    assert [path for path, number in found if not low & set(number)] == []
+    unbounded = {path for path, number in found if not high & set(number)}
+    # What weighs all days alike has an infinite half-life.
+    assert {path for path in unbounded if "half_li" not in path} == set()
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
