@@ -1,0 +1,117 @@
+"""Figures of factors by the actors: what is asked by style, library factor, formula or posted scores is the same."""
+
+import numpy as np
+import pytest
+from fixtures_actors import ask, start
+
+from actors.workloads.factor_library import FactorLibrary
+from actors.workloads.factor_model_creation import FactorModelCreation
+from actors.workloads.factor_returns_estimation import FactorReturnsEstimation
+from contracts import portfolio_requests as pq
+from contracts import requests as rq
+from contracts.errors import InvalidInput, UnknownFactor, UnknownSymbol
+from contracts.frames import encode
+from contracts.settings import settings
+from factors import FactorModel, Panel, sample_market
+from factors.analytics import crowding, performance, tear_sheet
+
+COLUMNS = {"returns": "asset_returns"}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A fitted model, its twin `m` in the store."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path_factory.mktemp("store")))
+    settings.cache_clear()
+    frame = sample_market(n_assets=30, n_days=120, seed=4).panel.to_frame(names=COLUMNS)
+    ask(
+        start(FactorModelCreation).create_model,
+        rq.CreateModel(model_id="m", feature_data=encode(frame), request_id="r"),
+    )
+    yield FactorModel().fit(Panel.from_frame(frame))
+    patch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def returns(fitted):
+    return start(FactorReturnsEstimation)
+
+
+@pytest.fixture(scope="module")
+def library(fitted):
+    return start(FactorLibrary)
+
+
+def judged(library, **fields):
+    return ask(library.factor_analytics, pq.FactorAnalytics(model_id="m", horizons=(1, 5), **fields))
+
+
+def test_a_style_is_judged_as_the_mathematics_judges_its_scores(library, fitted):
+    found = judged(library, style="size").values
+    scores = fitted.scores_[:, fitted.style_names_.index("size")]
+    chosen = tear_sheet(scores, fitted.panel_.fields["returns"], fitted.dates_).figures
+    assert found["horizons"][0]["ic"] == pytest.approx(chosen["horizons"][0]["ic"], nan_ok=True)
+    assert found["horizons"][1]["spread"]["mean"] == pytest.approx(chosen["horizons"][1]["spread"]["mean"])
+
+
+def test_the_same_scores_by_factor_formula_and_posted_give_the_same_sheet(library, fitted):
+    by_factor = judged(library, factor="alpha101_101").values
+    formula = library._describe("alpha101_101")["formula"]
+    by_formula = judged(library, formula=formula).values
+    assert by_factor["horizons"] == by_formula["horizons"]
+    scores = fitted.scores_[:, fitted.style_names_.index("size")]
+    posted = {
+        str(date): {s: float(x) for s, x in zip(fitted.symbols_, row, strict=True) if np.isfinite(x)}
+        for date, row in zip(fitted.dates_, scores, strict=True)
+    }
+    assert judged(library, scores=posted).values["horizons"] == judged(library, style="size").values["horizons"]
+
+
+def test_a_period_is_judged_without_what_lies_outside_of_it(library, fitted):
+    start_date, end_date = fitted.dates_[40].item(), fitted.dates_[99].item()
+    found = judged(library, style="beta", start_date=start_date, end_date=end_date).values
+    assert (found["first_date"], found["last_date"], found["n_dates"]) == (str(start_date), str(end_date), 60)
+
+
+def test_the_page_comes_where_it_is_asked_for(library):
+    assert "<svg" in judged(library, style="size", html=True).values["html"]
+    assert "html" not in judged(library, style="size").values
+
+
+def test_what_is_not_there_is_named(library):
+    with pytest.raises(UnknownFactor, match="nope"):
+        judged(library, style="nope")
+    with pytest.raises(UnknownFactor):
+        judged(library, factor="nope")
+    with pytest.raises(InvalidInput, match="nosuchfield"):
+        judged(library, formula="rank(nosuchfield)")
+    with pytest.raises(UnknownSymbol, match="NOBODY"):
+        judged(library, scores={"2015-01-02": {"NOBODY": 1.0}})
+    with pytest.raises(InvalidInput, match="ISO date"):
+        judged(library, scores={"01/02/2015": {"S0000": 1.0}})
+    with pytest.raises(ValueError, match="one of style, factor, formula, scores"):
+        pq.FactorAnalytics(style="size", factor="alpha101_101")
+
+
+def test_performance_is_that_of_the_stored_factor_returns(returns, fitted):
+    found = ask(returns.factor_performance, pq.FactorPerformance(model_id="m", start_date=fitted.dates_[20].item()))
+    series = np.where(np.isfinite(fitted.standard_errors_), fitted.factor_returns_, np.nan)[20:, 0]
+    own = performance(series)
+    assert found.values["market"]["information_ratio"] == pytest.approx(own.information_ratio)
+    assert found.values["market"]["max_drawdown"] == pytest.approx(own.max_drawdown)
+    assert found.values["market"]["drawdown_end"] == str(fitted.dates_[20 + own.drawdown_end])
+    assert found.details["correlation"]["market"]["market"] == pytest.approx(1.0)
+    with pytest.raises(UnknownFactor, match="nope"):
+        ask(returns.factor_performance, pq.FactorPerformance(model_id="m", factors=["nope"]))
+
+
+def test_trend_and_crowding_are_those_of_the_window(returns, fitted):
+    found = ask(returns.factor_trend, pq.FactorTrend(model_id="m", window_days=60, quantile=0.2)).values
+    series = fitted.factor_returns_[-60:, 0]
+    assert found["market"]["momentum"] == pytest.approx(np.prod(1.0 + series) - 1.0)
+    row = fitted.scores_[-1, fitted.style_names_.index("size")]
+    high = np.quantile(row[~np.isnan(row)], 0.8)
+    assert found["size"]["crowding_high"] == pytest.approx(crowding(fitted.residuals_[-60:], row >= high))
+    assert "crowding_high" not in found["market"]
