@@ -19,7 +19,9 @@ Weight = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
 Amount = Annotated[FiniteFloat, Field(ge=-1e15, le=1e15)]
 PortfolioId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="Letters, digits, . _ -")]
 Confidence = Annotated[FiniteFloat, Field(gt=0.5, lt=1)]
-Bound = tuple[FiniteFloat | None, FiniteFloat | None]
+Bound = tuple[Weight | None, Weight | None]
+Size = Annotated[FiniteFloat, Field(ge=0, le=1e6)]
+VersionNumber = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class PutPortfolio(Request):
@@ -34,7 +36,9 @@ class PutPortfolio(Request):
     )
     kind: Literal["weights", "values", "shares"] = Field("weights", description="What the numbers are.")
     description: str = Field("", max_length=1000)
-    base_version: int | None = Field(None, ge=0, description="Refused when the newest version is another; 0: new only.")
+    base_version: VersionNumber | None = Field(
+        None, description="Refused when the newest version is another; 0: new only."
+    )
 
 
 class AppendPortfolio(Request):
@@ -48,7 +52,7 @@ class PortfolioRef(Request):
     """Show a portfolio."""
 
     portfolio_id: PortfolioId
-    portfolio_version: int | None = Field(None, ge=1, description="Default: the newest.")
+    portfolio_version: VersionNumber | None = Field(None, ge=1, description="Default: the newest.")
 
 
 class DeletePortfolio(Request):
@@ -135,12 +139,12 @@ class ConstructBook(Request):
     benchmark: BookName | None = None
     position: Bound = Field((0.0, 1.0), description="Least and greatest weight of a name.")
     net: Bound = Field((1.0, 1.0), description="Least and greatest sum of weights.")
-    gross: FiniteFloat | None = Field(None, ge=0)
-    active_position: FiniteFloat | None = Field(None, ge=0)
+    gross: Size | None = None
+    active_position: Size | None = None
     exposures: dict[str, Bound] = Field(
         default_factory=dict, max_length=200, description="Factor: least and greatest (active) exposure; null is open."
     )
-    turnover: FiniteFloat | None = Field(None, ge=0, description="Greatest sum of absolute trades.")
+    turnover: Size | None = Field(None, description="Greatest sum of absolute trades.")
     max_risk: FiniteFloat | None = Field(None, gt=0, le=10, description="Greatest (active) volatility a year.")
     cost_bps: FiniteFloat = Field(0.0, ge=0, le=10_000, description="Cost of trading, in basis points of the value.")
 
@@ -224,7 +228,7 @@ class FactorAnalytics(Request):
     style: str | None = Field(None, max_length=128)
     factor: str | None = Field(None, max_length=64, description="A factor of the library.")
     formula: str | None = Field(None, max_length=4000)
-    scores: dict[str, dict[Symbol, FiniteFloat]] | None = Field(
+    scores: dict[str, dict[Symbol, Annotated[FiniteFloat, Field(ge=-1e100, le=1e100)]]] | None = Field(
         None, max_length=5040, description="ISO date: symbol to score."
     )
     start_date: dt.date | None = None
