@@ -156,7 +156,7 @@ class Panel:
         wide = read_frame(table, intake, encodings, tuple(required))
         fields = wide.fields
         if intake.available_at_col in table.columns:
-            from factors.panel.fundamentals import delayed
+            from factors.panel.availability import delayed
 
             fields = delayed(wide, table, intake)
         categories = {name: Categories(*pair) for name, pair in wide.categories.items()}

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from factors.errors import SettingsError
-from factors.panel.fundamentals import as_of
+from factors.panel.availability import as_of
 from factors.panel.panel import Array, Categories, Panel
 from factors.sample.fields import benchmark, fundamentals, payouts, prices, share_changes
 

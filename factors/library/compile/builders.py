@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from factors.library.compile import builders_time  # noqa: F401  fills BUILDERS too
 from factors.library.compile.graph import Ref
-from factors.library.compile.lowering import BUILDERS, Builder, Lowering, Settings
+from factors.library.compile.registry import BUILDERS, Builder, Settings, builds
 from factors.library.kernels.layout import Op
 from factors.library.language.errors import FormulaError
 
+if TYPE_CHECKING:
+    from factors.library.compile.lowering import Lowering
+
 RANK_SCALE = {"pct": 0, "unit": 1, "zero": 2}
 RANK_TIES = {"average": 0, "min": 1, "max": 2, "ordinal": 3}
-
-
-def builds(*names: str) -> Callable[[Builder], Builder]:
-    """Register the builder of the named operators."""
-
-    def register(function: Builder) -> Builder:
-        for name in names:
-            BUILDERS[name] = function
-        return function
-
-    return register
 
 
 def _element(op: Op) -> Builder:

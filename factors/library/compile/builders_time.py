@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factors.library.compile.graph import Ref
-from factors.library.compile.lowering import BUILDERS, LONG_WINDOW_ROWS, Builder, Lowering, Settings, half_life_weights
+from factors.library.compile.registry import BUILDERS, Builder, Settings
 from factors.library.kernels.layout import Op
 from factors.library.language.errors import FormulaError
 
+if TYPE_CHECKING:
+    from factors.library.compile.lowering import Lowering
+
+# Windows above this use the block sums of kernels/long.py, at or below it the window is read directly.
+LONG_WINDOW_ROWS = 64
 _ARGMAX_BASIS = {"oldest_1": 0, "oldest_0": 1, "days_ago": 2}
 _RANK_SCALE = {"pct": 0, "unit": 1, "count": 2}
 _RANK_TIES = {"average": 0, "min": 1, "max": 2}
@@ -393,3 +398,16 @@ def _ffill(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
 
 
 BUILDERS.update(barslast=_barslast, last_if=_last_if, ffill=_ffill)
+
+
+def half_life_weights(d: int, half_life: float) -> tuple[float, ...]:
+    """Weights 0.5^(i / half_life), i rows ago.
+
+    Raises
+    ------
+    FormulaError
+        If the half-life is not positive.
+    """
+    if not half_life > 0.0:
+        raise FormulaError(f"half_life is {half_life:g}", expected=("a number > 0",))
+    return tuple(math.exp2(-i / half_life) for i in range(d))

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from factors.library.compile.graph import Graph, Ref
+from factors.library.compile.registry import Settings, builders
 from factors.library.kernels.layout import Op
 from factors.library.language import names
 from factors.library.language.conventions import Conventions
 from factors.library.language.errors import FormulaError
+from factors.library.language.operators import OPERATORS
 from factors.library.language.syntax import Expression, Term, parse
-
-Settings = dict[str, Any]
-Builder = Callable[["Lowering", list[Any], Settings], Ref]
-BUILDERS: dict[str, Builder] = {}
-
-# Windows above this use the block sums of kernels/long.py, at or below it the window is read directly.
-LONG_WINDOW_ROWS = 64
 
 
 class Lowering:
@@ -64,11 +57,9 @@ class Lowering:
             return self.graph.constant(term.value)
         if term.kind == "name":
             return self.named(term.name)
-        builder = BUILDERS[term.name]
+        builder = builders()[term.name]
         constant = {"integer": int, "number": float}
         args: list[Any] = []
-        from factors.library.language.operators import OPERATORS
-
         parameters = OPERATORS[term.name].parameters
         for i, argument in enumerate(term.args):
             kind = parameters[min(i, len(parameters) - 1)].kind
@@ -168,23 +159,8 @@ class Lowering:
 
 def lower(graph: Graph, expression: Expression) -> Ref:
     """Add a formula to the graph and give its operand."""
-    from factors.library.compile import builders  # noqa: F401  fills BUILDERS
-
     ref = Lowering(graph, expression.conventions).lower(expression.root)
     node = graph.nodes[ref.node]
     if ref.lag or node.op in (Op.FIELD, Op.CONSTANT):
         return graph.add(Op.COPY, (ref,))
     return ref
-
-
-def half_life_weights(d: int, half_life: float) -> tuple[float, ...]:
-    """Weights 0.5^(i / half_life), i rows ago.
-
-    Raises
-    ------
-    FormulaError
-        If the half-life is not positive.
-    """
-    if not half_life > 0.0:
-        raise FormulaError(f"half_life is {half_life:g}", expected=("a number > 0",))
-    return tuple(math.exp2(-i / half_life) for i in range(d))
