@@ -18,7 +18,7 @@ WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench oracles validate clean setup
+.PHONY: help run test lifecycle lint bench oracles validate clean setup
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,10 @@ run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.cs
 test: .venv/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
 	@$(BIN)/python -m factors.warm
 	@$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15)
+
+lifecycle: .venv/.test ## interrupt 30 starts and fail 10 at random moments; nothing may be left of any
+	@$(BIN)/python -m factors.warm
+	@FACTOR_ENGINE_TEST_INTERRUPTS=30 FACTOR_ENGINE_TEST_FAILURES=10 $(BIN)/python -m pytest tests/launch/test_supervisor.py
 
 lint: .venv/.test ## check style and types
 	@$(BIN)/ruff check .

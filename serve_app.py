@@ -14,7 +14,7 @@ from ray import serve
 
 from contracts.errors import first_line
 from contracts.settings import settings
-from engine.cluster import MAX_ONGOING_REQUESTS
+from engine.cluster import MAX_ONGOING_REQUESTS, keep_replica_on_loopback
 from web.app import make_app
 from web.services import Services
 
@@ -63,6 +63,7 @@ async def _until_connected(services: Services) -> None:
 
 def build() -> Any:
     """Make the replica's application; called in the replica's own process."""
+    keep_replica_on_loopback()
     return make_app(Services(settings()), _connect)
 
 

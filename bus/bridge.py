@@ -27,10 +27,11 @@ from bus.feed import Feed
 from bus.inbound import Inbound
 from bus.micro import Micro
 from bus.outbox import Outbox
+from bus.probe import StreamProbe
 from bus.reader import Reader
 from bus.requests import RequestDesk
 from bus.subjects import HEALTH
-from contracts.access import nats_access
+from contracts.access import nats_access, want_restart
 from contracts.backoff import backoff_s
 from contracts.errors import EngineError, first_line
 from contracts.events import event
@@ -94,6 +95,10 @@ class Bridge:
         self._server: dict[str, Any] = {}
         self._jetstream = "not connected"
         self._covered: dict[str, str] = {}
+        self._limits: dict[str, int] = {}
+        ours = current.nats_url is None
+        folder = current.run_dir / "nats" if ours else None
+        self.probe = StreamProbe(streams.NAMES, folder, lambda: want_restart(current.run_dir))
         self._closed = asyncio.Event()
         self._reported: bool | None = None
         self._report_now: asyncio.Task[None] | None = None
@@ -176,7 +181,7 @@ class Bridge:
         self._set_connected(True)
         works = [
             asyncio.create_task(self._again(nc, work), name=f"bridge {work.__name__}")
-            for work in (self._drain, self._take_requests, self._take_bars)
+            for work in (self._drain, self._take_requests, self._take_bars, self._probe_streams)
         ]
         try:
             await self._streams(nc)
@@ -189,7 +194,7 @@ class Bridge:
         js = nc.jetstream()
         while not nc.is_closed:
             try:
-                await streams.ensure(js)
+                self._limits = await streams.ensure(js, self.probe.free_bytes())
                 self._covered = await streams.covering(js)
             except (NatsError, TimeoutError) as error:
                 self._jetstream = f"unavailable: {first_line(error)}"
@@ -219,6 +224,9 @@ class Bridge:
 
     async def _take_bars(self, nc: Client) -> None:
         await self.bars.run_bars(nc, nc.jetstream())
+
+    async def _probe_streams(self, nc: Client) -> None:
+        await self.probe.run(nc.jetstream())
 
     async def _on_error(self, error: Exception) -> None:
         self._note(error)
@@ -281,7 +289,7 @@ class Bridge:
     def status(self) -> dict[str, Any]:
         """Say whether and where the bridge is connected, and what waits."""
         counts = self._own_outbox.counts()
-        healthy = self.connected and self._jetstream == "ready" and not self._covered
+        healthy = self.connected and self._jetstream == "ready" and not self._covered and not self.probe.faults
         return {
             "connected": self.connected,
             "since": self.since,
@@ -289,6 +297,8 @@ class Bridge:
             "server": self._server,
             "jetstream": self._jetstream,
             "streams_over_request_subjects": self._covered,
+            "streams_without_writes": self.probe.faults,
+            "stream_limit_bytes": self._limits,
             "connections": self.connections,
             "last_error": self.last_error,
             "outbox": counts._asdict(),

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from pydantic.json_schema import models_json_schema
 
 from bus import inbound, requests, streams
+from bus.probe import PROBE_SUBJECT
 from bus.subjects import BARS, HEALTH, INBOUND_PREFIX, NAMED, QUEUE_GROUP, REJECTED, TEST
 from contracts.events import event
 from contracts.operations import OPERATIONS, Operation, by_subject
@@ -128,7 +129,7 @@ def subjects_page() -> str:
 def _stream_row(config: Any) -> str:
     age = f"{config.max_age / streams.DAY_S:g} days, " if config.max_age else "until computed, "
     full = "the oldest go" if config.discard.value == "old" else "the publisher is refused"
-    subjects = ", ".join(f"`{subject}`" for subject in config.subjects)
+    subjects = ", ".join(f"`{subject}`" for subject in config.subjects if not subject.startswith(PROBE_SUBJECT))
     return f"| {config.name} | {subjects} | {age}{config.max_bytes / 2**30:g} GiB | {full} |"
 
 

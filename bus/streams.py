@@ -18,6 +18,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
+from bus.probe import PROBE_SUBJECT
 from bus.subjects import INBOUND_PREFIX, event_patterns, groups
 
 log = logging.getLogger(__name__)
@@ -31,52 +32,90 @@ TAIL = 4096
 """So many of the newest events are looked at then: more than all bridges of a cluster have in flight."""
 TAIL_WAIT_S = 2.0
 DAY_S = 86_400.0
+GIB = 2**30
+DISK_SHARE = 0.5
+"""The streams together take at most this share of what the server's disk has for them."""
+SMALLEST_BYTES = 2**20
+NAMES = (EVENTS, INBOUND, MARKET_DATA)
 _NAME_IN_USE = 10058
 
 
-def definitions() -> tuple[StreamConfig, ...]:
-    """Give the streams of the engine."""
+def definitions(room_bytes: int | None = None) -> tuple[StreamConfig, ...]:
+    """Give the streams of the engine.
+
+    Parameters
+    ----------
+    room_bytes
+        What the server's disk has for them, free or in use; on a small one each stream is smaller. Default: enough.
+    """
     stream = partial(StreamConfig, storage=StorageType.FILE, duplicate_window=DUPLICATE_WINDOW_S, num_replicas=1)
+    share = 1.0 if room_bytes is None else min(1.0, room_bytes * DISK_SHARE / (5 * GIB))
+
+    def sized(full_bytes: int) -> int:
+        return max(SMALLEST_BYTES, int(full_bytes * share))
+
     return (
         stream(
             name=EVENTS,
             description="Results of the factor engine",
-            subjects=list(event_patterns()),
+            subjects=[*event_patterns(), PROBE_SUBJECT + EVENTS],
             retention=RetentionPolicy.LIMITS,
             discard=DiscardPolicy.OLD,
             max_age=DAY_S,
-            max_bytes=2 * 2**30,
+            max_bytes=sized(2 * GIB),
         ),
         stream(
             name=INBOUND,
             description="Requests that must not be lost",
-            subjects=[f"{INBOUND_PREFIX}>"],
+            subjects=[f"{INBOUND_PREFIX}>", PROBE_SUBJECT + INBOUND],
             retention=RetentionPolicy.WORK_QUEUE,
             # A full queue tells its publisher; it does not forget what it took.
             discard=DiscardPolicy.NEW,
-            max_bytes=2**30,
+            max_bytes=sized(GIB),
         ),
         stream(
             name=MARKET_DATA,
             description="Market data for the models",
-            subjects=["market_data.>"],
+            subjects=["market_data.>", PROBE_SUBJECT + MARKET_DATA],
             retention=RetentionPolicy.LIMITS,
             discard=DiscardPolicy.OLD,
             max_age=7 * DAY_S,
-            max_bytes=2 * 2**30,
+            max_bytes=sized(2 * GIB),
         ),
     )
 
 
-async def ensure(js: JetStreamContext) -> None:
-    """Make the streams, or bring them to their definition."""
-    for config in definitions():
+async def ensure(js: JetStreamContext, free_bytes: int | None = None) -> dict[str, int]:
+    """Make the streams, or bring them to their definition; gives the limit of each in bytes.
+
+    Parameters
+    ----------
+    js
+        The server.
+    free_bytes
+        Room on its disk; default: enough. A stream never gets smaller than what it holds.
+    """
+    held = {name: await _held_bytes(js, name) for name in NAMES}
+    room = None if free_bytes is None else free_bytes + sum(held.values())
+    limits = {}
+    for wanted in definitions(room):
+        name = str(wanted.name)
+        config = wanted.evolve(max_bytes=max(int(wanted.max_bytes or 0), held[name]))
         try:
             await js.add_stream(config)
         except APIError as error:
             if error.err_code != _NAME_IN_USE:
                 raise
             await js.update_stream(config)
+        limits[name] = int(config.max_bytes or 0)
+    return limits
+
+
+async def _held_bytes(js: JetStreamContext, name: str) -> int:
+    try:
+        return int((await js.stream_info(name)).state.bytes)
+    except NotFoundError:
+        return 0
 
 
 async def newest_ids(js: JetStreamContext) -> set[str]:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 from contracts.files import replacing
 from contracts.settings import Settings
 
+RESTART_FILE = "restart-wanted"
+
 
 class NatsAccess(NamedTuple):
     """One way to reach NATS. Its text form shows no secret."""
@@ -65,3 +67,18 @@ def read_access(run_dir: Path) -> NatsAccess | None:
 def nats_access(current: Settings) -> NatsAccess | None:
     """Give the external server that the settings name, else the embedded server of the run directory, else None."""
     return NatsAccess(current.nats_url) if current.nats_url else read_access(current.run_dir)
+
+
+def want_restart(run_dir: Path) -> None:
+    """Ask whoever keeps the embedded server to start it again."""
+    (run_dir / "nats" / RESTART_FILE).touch()
+
+
+def restart_wanted(run_dir: Path, *, take: bool) -> bool:
+    """Say whether a restart was asked for; `take` makes it asked for no more."""
+    path = run_dir / "nats" / RESTART_FILE
+    if not path.exists():
+        return False
+    if take:
+        path.unlink(missing_ok=True)
+    return True

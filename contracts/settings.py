@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 NAMESPACE = "factor_engine"
 """The Ray namespace of every named actor."""
+FROZEN_AFTER_S = 30.0
 
 
 def _switch(name: str) -> AliasChoices:
@@ -82,6 +83,11 @@ class Settings(BaseSettings):
     actor_ready_timeout_s: float = Field(
         10.0, gt=0, description="An actor on a device that is not READY by then is moved."
     )
+    frozen_after_s: float = Field(
+        FROZEN_AFTER_S,
+        gt=0,
+        description="A silent actor is replaced so many seconds after its longest deadline; a stopped one after these.",
+    )
     keep_versions: int = Field(16, ge=1, description="Versions of a model kept beside the newest.")
     library_threads: int = Field(1, ge=1, description="Threads of the factor library's kernels.")
     library_models: int = Field(2, ge=1, description="Models whose factor library is kept current in memory.")
@@ -100,6 +106,12 @@ class Settings(BaseSettings):
         from contracts.work import Priority
 
         return Priority.parse(value).name
+
+    @property
+    def http_url(self) -> str:
+        """The HTTP face's URL, as this machine reaches it."""
+        everywhere = self.http_host in ("0.0.0.0", "::")  # noqa: S104
+        return f"http://{'127.0.0.1' if everywhere else self.http_host}:{self.http_port}"
 
     @property
     def store_path(self) -> Path:

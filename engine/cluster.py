@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import first_line
+from contracts.identity import ENGINE_HEADER
 from contracts.settings import NAMESPACE, Settings
 from engine import haproxy
 from engine.errors import StartError
-from engine.node import device_resources
-from engine.ports import free_port, holder, is_free
+from engine.ray_head import ADDRESS_FILE
 from engine.run_dir import RunDir
 
 MAX_ONGOING_REQUESTS = 4096
 """Requests inside the HTTP replica; the engine's own queues refuse (429) long before, with a reason."""
 SERVE_ATTEMPTS = 5
-JOB_AGENT_PORT = 52365
-"""Where Ray's job agent listens; `ray.init` does not let one choose it, so one Ray of a machine has it."""
+RAY_S = 120.0
+"""How long Ray may take to come up."""
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_QUIET: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
 
 
 @dataclass
@@ -37,11 +41,9 @@ class Cluster:
     dashboard
         The dashboard's and the job server's URL; None when the cluster has none.
     local
-        Whether this process started it, and ends it.
+        Whether it belongs to this run, and ends with it.
     temp
         Where its sockets and logs are; None when it is not ours.
-    ports
-        Ports that the HTTP proxy opens beside the HTTP face, by what they are.
     no_jobs
         Why it takes no submitted jobs; None when it does.
     """
@@ -50,7 +52,6 @@ class Cluster:
     dashboard: str | None
     local: bool
     temp: Path | None
-    ports: dict[str, int] = field(default_factory=dict)
     no_jobs: str | None = None
 
 
@@ -69,6 +70,11 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
     if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" not in os.environ:
         set_default("RAY_AUTH_TOKEN_PATH", str(run_dir.token_path()))
     set_default("RAY_USAGE_STATS_ENABLED", "0")
+    if sys.platform == "linux" and "RAY_ADDRESS" not in os.environ:
+        # A Ray of one machine then listens on loopback. Every process that connects to it needs the same; a cluster of
+        # several machines must not have it.
+        set_default(LOOPBACK_ONLY, "0")
+    _spare_loopback_the_proxy()
     # Ray warns on the terminal when more processes start at once than four times this (default: the CPUs).
     set_default("RAY_worker_maximum_startup_concurrency", "8")
     # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.
@@ -87,67 +93,61 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
     return haproxy.prepare(run_dir.path, run_dir.short_temp())
 
 
-def connect(current: Settings, run_dir: RunDir, ports: dict[str, int]) -> Cluster:
-    """Start Ray below this process, or join the cluster that ``RAY_ADDRESS`` names.
+def _spare_loopback_the_proxy() -> None:
+    """Have what this machine asks of itself not sent to the proxy that ``HTTP_PROXY`` names; gRPC would do so too."""
+    for name in ("NO_PROXY", "no_proxy"):
+        known = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+        os.environ[name] = ",".join([*known, *(host for host in LOOPBACK if host not in known)])
 
-    Call it from the main thread: on Linux the kernel ends Ray's daemons when the thread that started them ends.
+
+def connect(temp: Path, dashboard: str | None, look: Callable[[], None]) -> Cluster:
+    """Connect to the Ray that `engine.ray_head` starts or has started on this machine.
+
+    Parameters
+    ----------
+    temp
+        Ray's temporary folder.
+    dashboard
+        The URL of its dashboard.
+    look
+        Called while Ray is on its way; what it raises ends the wait.
 
     Raises
     ------
     StartError
-        The named cluster does not answer.
+        It is not up within `RAY_S`.
     """
     import ray
 
-    common: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        try:
-            context = ray.init(address=address, **common)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise StartError(f"RAY_ADDRESS: no Ray cluster at {address}: {first_line(error)}") from None
-        url = _url(context.dashboard_url)
-        no_jobs = None if url else "the cluster has no dashboard, which takes jobs"
-        return Cluster(address, url, local=False, temp=None, ports=ports, no_jobs=no_jobs)
-    temp = run_dir.short_temp()
-    group = os.getpgrp()
-    no_jobs = why_no_jobs()
-    # The devices are the custom resources; Ray would offer an Apple GPU a second time under its own name.
-    context = ray.init(
-        address="local",
-        num_cpus=current.ray_num_cpus,
-        num_gpus=0,
-        resources=device_resources(),
-        object_store_memory=current.object_store_mb * 2**20,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=free_port(),
-        _temp_dir=str(temp),
-        **common,
-    )
-    if os.getpgrp() != group:
-        # Where the kernel does not end children with their parent (macOS), Ray makes this process lead a group of
-        # its own; the terminal would then send Ctrl-C to make, and not to us.
-        os.setpgid(0, group)
-    gcs = str(ray.get_runtime_context().gcs_address)
-    # As `ray start` notes it: without it a job's driver is sent to any Ray that runs on the machine.
-    (temp / "ray_current_cluster").write_text(gcs)
-    return Cluster(gcs, _url(context.dashboard_url), local=True, temp=temp, ports=ports, no_jobs=no_jobs)
+    deadline = time.monotonic() + RAY_S
+    path = temp / ADDRESS_FILE
+    while not path.exists():
+        look()
+        if time.monotonic() > deadline:
+            raise StartError(f"Ray is not up after {RAY_S:g} s; its logs are in {temp}/session_latest/logs")
+        time.sleep(0.02)
+    address = path.read_text()
+    ray.init(address=address, **_QUIET)
+    return Cluster(address, dashboard, local=True, temp=temp)
 
 
-def why_no_jobs() -> str | None:
-    """Say that the port of Ray's job agent is taken, and by whom; None when it is free."""
-    if is_free("127.0.0.1", JOB_AGENT_PORT):
-        return None
-    by = holder(JOB_AGENT_PORT)
-    return (
-        f"this run takes no jobs: port {JOB_AGENT_PORT}, where Ray's job agent listens, is in use"
-        f"{f' by {by}' if by else ''}; end that and start again"
-    )
+def join(address: str) -> Cluster:
+    """Join the cluster at an address, as ``RAY_ADDRESS`` gives it.
 
+    Raises
+    ------
+    StartError
+        It does not answer.
+    """
+    import ray
 
-def _url(dashboard: str | None) -> str | None:
-    return f"http://{dashboard}" if dashboard else None
+    try:
+        context = ray.init(address=address, **_QUIET)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise StartError(f"RAY_ADDRESS: no Ray cluster at {address}: {first_line(error)}") from None
+    url = f"http://{context.dashboard_url}" if context.dashboard_url else None
+    no_jobs = None if url else "the cluster has no dashboard, which takes jobs"
+    return Cluster(address, url, local=False, temp=None, no_jobs=no_jobs)
 
 
 def serve_http(application: Any, current: Settings, name: str) -> None:
@@ -163,30 +163,58 @@ def serve_http(application: Any, current: Settings, name: str) -> None:
     serve.run(application, name=name, route_prefix="/", logging_config={"log_level": "WARNING"})
 
 
-def until_http_answers(url: str, timeout_s: float) -> None:
+def keep_replica_on_loopback() -> None:
+    """Have Serve's replica in this process take other replicas' calls from this machine only, on a Ray of one machine.
+
+    Serve opens that port on all interfaces, asks nobody who he is, and unpickles what comes; no setting closes it.
+    """
+    if os.environ.get(LOOPBACK_ONLY) != "0":
+        return
+    replica: Any = importlib.import_module("ray.serve._private.replica")
+    add = replica.add_port_to_grpc_server
+
+    def add_on_loopback(server: Any, address: str) -> Any:
+        return add(server, address.replace("[::]:", "127.0.0.1:"))
+
+    replica.add_port_to_grpc_server = add_on_loopback
+
+
+def until_http_answers(url: str, own: str, timeout_s: float) -> None:
     """Wait until the HTTP face takes requests: Serve calls an application ready before its proxy listens.
+
+    Parameters
+    ----------
+    url
+        Where it is to listen.
+    own
+        The engine's id, which must be on the answer.
+    timeout_s
+        How long to wait.
 
     Raises
     ------
     StartError
-        It does not within `timeout_s`.
+        It does not answer within `timeout_s`, or another does.
     """
     import httpx
 
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            httpx.get(f"{url}/openapi.json", timeout=2.0).raise_for_status()
+            # Not by the environment's proxy: it is on this machine.
+            answer = httpx.get(f"{url}/openapi.json", timeout=2.0, trust_env=False).raise_for_status()
         except httpx.HTTPError as error:
             if time.monotonic() > deadline:
-                text = str(error) or type(error).__name__
                 raise StartError(
-                    f"nothing answers at {url} after {timeout_s:g} s ({text}); the proxy's log is in the logs' "
-                    "folder, serve/proxy_*.log; FACTOR_ENGINE_HTTP=uvicorn does without HAProxy"
+                    f"nothing answers at {url} after {timeout_s:g} s ({first_line(error)}); the proxy's log is in the "
+                    "logs' folder, serve/proxy_*.log; FACTOR_ENGINE_HTTP=uvicorn does without HAProxy"
                 ) from None
             time.sleep(0.1)
-        else:
-            return
+            continue
+        by = answer.headers.get(ENGINE_HEADER)
+        if by != own:
+            raise StartError(f"{url} is answered by {f'engine {by}' if by else 'something else'}; choose another port")
+        return
 
 
 def _insist(start: Callable[[], object]) -> None:

@@ -12,11 +12,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from contracts.access import NatsAccess, read_access, write_access
 from contracts.errors import Unavailable
+from engine.children import ends_with_parent
 from engine.processes import command_of
 
 HOST = "127.0.0.1"
@@ -78,8 +80,8 @@ def find_binary() -> Path:
 class NatsServer:
     """The server of one run directory.
 
-    The process outlives its starter: a later `start` with the same run directory adopts it. The port and the
-    credentials stay the same over restarts, so that clients reconnect by themselves.
+    The process outlives its starter unless asked otherwise: a later `start` with the same run directory adopts it. The
+    port and the credentials stay the same over restarts, so that clients reconnect by themselves.
 
     Parameters
     ----------
@@ -87,12 +89,15 @@ class NatsServer:
         Data, configuration, credentials (0600) and log go into its ``nats`` folder.
     port : int
         The port wanted; a free one is taken when it is in use.
+    ends_with_starter : bool
+        Whether the kernel ends the server when the thread that started it ends (Linux).
     """
 
-    def __init__(self, run_dir: Path, port: int = 4222) -> None:
+    def __init__(self, run_dir: Path, port: int = 4222, *, ends_with_starter: bool = False) -> None:
         self.run_dir = run_dir.resolve()
         self.folder = self.run_dir / "nats"
         self.wanted_port = port
+        self._ends_with_starter = ends_with_starter
         self.log_path = self.folder / "nats-server.log"
         self.config_path = self.folder / "nats-server.conf"
         self._process: subprocess.Popen[bytes] | None = None
@@ -101,6 +106,11 @@ class NatsServer:
     def access(self) -> NatsAccess | None:
         """How to reach the server; None before the first start."""
         return read_access(self.run_dir)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The child that this object started, if it did."""
+        return self._process
 
     @property
     def pid(self) -> int | None:
@@ -113,8 +123,15 @@ class NatsServer:
             return None
         return pid if str(self.config_path) in (command_of(pid) or "") else None
 
-    def start(self, timeout_s: float = 10.0) -> NatsAccess:
+    def start(self, timeout_s: float = 10.0, *, given_up: Callable[[], bool] = lambda: False) -> NatsAccess:
         """Start the server, or adopt the one that runs on this run directory; returns when it takes log-ins.
+
+        Parameters
+        ----------
+        timeout_s
+            How long that may take.
+        given_up
+            Asked meanwhile; when it says true the start ends.
 
         Raises
         ------
@@ -129,7 +146,7 @@ class NatsServer:
             self.stop()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for port in self._ports(known):
-            access = self._launch(port, known, deadline)
+            access = self._launch(port, known, deadline, given_up)
             if access is not None:
                 return access
         raise NatsServerError(f"nats-server did not start: {self._log_end()}")
@@ -153,7 +170,9 @@ class NatsServer:
         last = [urlsplit(known.url).port or 0] if known else []
         return [port for port in dict.fromkeys([*last, self.wanted_port]) if port and _free(port)] + [-1]
 
-    def _launch(self, port: int, known: NatsAccess | None, deadline: float) -> NatsAccess | None:
+    def _launch(
+        self, port: int, known: NatsAccess | None, deadline: float, given_up: Callable[[], bool]
+    ) -> NatsAccess | None:
         user = known.user if known and known.user else "factor-engine"
         password = known.password if known and known.password else secrets.token_urlsafe(24)
         self._write_config(port, user, password)
@@ -165,9 +184,11 @@ class NatsServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            # The keeper of a run has no other threads.
+            preexec_fn=ends_with_parent(signal.SIGTERM) if self._ends_with_starter else None,  # noqa: PLW1509
         )
         self._process = process
-        while time.monotonic() < deadline and process.poll() is None:
+        while time.monotonic() < deadline and process.poll() is None and not given_up():
             actual = self._port_of(process.pid)
             if actual is not None:
                 access = NatsAccess(f"nats://{HOST}:{actual}", user, password)

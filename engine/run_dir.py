@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -9,6 +10,7 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,18 @@ def is_held(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+@contextlib.contextmanager
+def starting(path: Path) -> Iterator[None]:
+    """Hold the right to start things in this run directory, so that two processes do not start two servers."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path / "starting.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class RunDir:
@@ -80,14 +94,15 @@ class RunDir:
         return found if isinstance(found, dict) else {}
 
     def note(self, **facts: Any) -> None:
-        """Note where this run listens, for a second start and for tools."""
-        with replacing(self.path / "running.json") as out:
+        """Note where this run listens, for a second start and for tools; a full disk only makes them know less."""
+        with contextlib.suppress(OSError), replacing(self.path / "running.json") as out:
             out.write(json.dumps({"pid": os.getpid(), "started": time.time(), **facts}, indent=2).encode())
 
     def sweep(self) -> list[str]:
         """End what a killed run left and remove its half-finished uploads; gives the names of the processes ended."""
         left = end({*self.record.read(), *marked(self.path)}, REMEMBER_S)
-        self.record.clear()
+        with contextlib.suppress(OSError):
+            self.record.clear()
         shutil.rmtree(self.path / "uploads", ignore_errors=True)
         return sorted({row.name for row in left})
 
@@ -120,5 +135,6 @@ class RunDir:
 
     def release(self) -> None:
         """Let another process have it."""
-        (self.path / "running.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.path / "running.json").unlink(missing_ok=True)
         os.close(self._lock)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,7 +22,7 @@ from contracts.settings import NAMESPACE, Settings
 from contracts.work import Priority
 from engine.market import Market
 from engine.nats_server import NatsServer
-from engine.run_dir import is_held
+from engine.run_dir import is_held, starting
 from router.client import ROUTER, RouterClient
 from router.router import start_router
 
@@ -47,22 +45,10 @@ def start_nats(current: Settings) -> NatsServer | None:
     """
     if current.nats_url is not None or not current.messagebus_enabled:
         return None
-    with _only_one(current):
+    with starting(current.run_dir):
         server = NatsServer(current.run_dir, current.nats_port)
         server.start()
     return server
-
-
-@contextlib.contextmanager
-def _only_one(current: Settings) -> Iterator[None]:
-    """Hold the right to start things in this run directory, so that two replicas do not start two servers."""
-    current.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(current.run_dir / "starting.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def start_engine(current: Settings, *, hold_rest: bool = False, with_nats: bool = True) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 
-from launch.foreground import main
+# Nothing is started yet: until the run takes its signals, Ctrl-C ends this process and says nothing.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-code = main(sys.argv[1:])
-sys.stdout.flush()
-sys.stderr.flush()
-# All is ended. A Ray whose start was cut off by a signal can crash while its libraries are unloaded.
-os._exit(code)
+from launch.supervisor import main  # noqa: E402
+
+sys.exit(main(sys.argv[1:]))

@@ -13,16 +13,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from contracts.backoff import backoff_s
 from contracts.errors import first_line
-from contracts.operations import PLACEMENTS, Placement, Workload
-from contracts.settings import Settings
+from contracts.operations import OPERATIONS, PLACEMENTS, Placement, Workload
+from contracts.settings import FROZEN_AFTER_S, Settings
 from contracts.work import Device, State
 from router import placement
+from router.frozen import is_stopped, kill, stack_of
 from router.placement import Node
 
 PERIOD_S = 1.0
@@ -36,8 +38,8 @@ SETTLED_S = 5.0
 """Nodes must have been the same for this long before a working actor is moved to a device that came."""
 PREPARING_FACTOR = 6.0
 """A process that lives may prepare this many times longer than a process may take to appear."""
-SILENT_LIMIT_S = 900.0
-"""A process that lives but does not answer is replaced after this long: longer than any computation's deadline."""
+SILENT_S = 3.0
+"""An actor that answered no ping for so long is told of as silent: with a round more, within five seconds."""
 STOP_S = 1.0
 STAGE_LIMIT_S = 30.0
 """The second stage of the start does not wait longer than this for the first."""
@@ -77,12 +79,30 @@ class Member:
     """The process answered its last ping."""
     gone: bool = False
     """Ray says that the actor is dead for good."""
+    stopped: bool = False
+    """The process was seen stopped: it computes nothing, however long one waits."""
     failed_on: frozenset[str] = frozenset()
     """Nodes whose devices did not serve this actor; they are not tried again until the nodes change."""
 
 
+def frozen_limit_s(member: Member, frozen_after_s: float) -> float:
+    """Give how long an actor may be silent before it is replaced: `frozen_after_s` beyond its longest deadline.
+
+    A process that holds the interpreter for a long computation answers no ping either; a stopped one computes nothing.
+    """
+    if member.stopped:
+        return frozen_after_s
+    return frozen_after_s + max(row.timeout_s for row in OPERATIONS.values() if row.workload is member.workload)
+
+
 def decide(
-    member: Member, offer: tuple[Device, ...], now: float, *, timeout_s: float, settled: bool
+    member: Member,
+    offer: tuple[Device, ...],
+    now: float,
+    *,
+    timeout_s: float,
+    settled: bool,
+    frozen_after_s: float = FROZEN_AFTER_S,
 ) -> tuple[Action, str]:
     """Decide what to do with an actor, and say why.
 
@@ -98,6 +118,8 @@ def decide(
         How long an actor on a device may take to appear.
     settled
         Whether the nodes have been the same for a while.
+    frozen_after_s
+        Silence beyond the longest deadline before a living process is replaced.
     """
     if member.handle is None or member.gone:
         return (Action.CREATE, member.reason) if now >= member.retry_at else (Action.LEAVE, member.reason)
@@ -111,8 +133,8 @@ def decide(
         patience_s = PREPARING_FACTOR * timeout_s if member.ping else timeout_s
         if member.devices and silent_s > patience_s:
             return Action.MOVE, f"not up on {_names(member.devices)} within {patience_s:g} s"
-        if silent_s > SILENT_LIMIT_S:
-            return Action.MOVE, f"no sign of life for {SILENT_LIMIT_S:g} s"
+        if silent_s > frozen_limit_s(member, frozen_after_s):
+            return Action.MOVE, f"frozen: no sign of life for {silent_s:.0f} s"
         return Action.LEAVE, member.reason
     if member.state is State.STARTING and member.devices and silent_s > PREPARING_FACTOR * timeout_s:
         return Action.MOVE, f"not READY on {_names(member.devices)} within {PREPARING_FACTOR * timeout_s:g} s"
@@ -163,6 +185,7 @@ class Fleet:
         self._started = time.monotonic()
         self._wake = threading.Event()
         self._stopped = False
+        self._node_id: str | None = None
         self._held = hold_rest
         self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
 
@@ -222,7 +245,12 @@ class Fleet:
             offer = self._offer(member)
             settled = time.monotonic() - self._nodes_since > SETTLED_S
             action, reason = decide(
-                member, offer, time.monotonic(), timeout_s=self._current.actor_ready_timeout_s, settled=settled
+                member,
+                offer,
+                time.monotonic(),
+                timeout_s=self._current.actor_ready_timeout_s,
+                settled=settled,
+                frozen_after_s=self._current.frozen_after_s,
             )
             if action is Action.CREATE:
                 self._create(member, offer, reason)
@@ -262,8 +290,7 @@ class Fleet:
         wait([member.pending for member in asked if member.pending is not None], timeout=PING_S)
         for member in asked:
             if member.pending is None or not member.pending.done():
-                if time.monotonic() - member.asked_at > self._current.actor_ready_timeout_s:
-                    self._mark_silent(member)
+                self._look_at_silent(member)
                 continue
             done, member.pending = member.pending, None
             error = done.exception()
@@ -282,7 +309,7 @@ class Fleet:
             member.asked_at = now
         if not member.ping:
             member.devices = tuple(d for d in member.wanted if d.value in ping["resources"])
-        member.ping, member.alive = ping, True
+        member.ping, member.alive, member.stopped = ping, True, False
         state = State(ping["state"])
         if state is State.FAULTED and member.state is not State.FAULTED:
             self._back_off(member)
@@ -307,11 +334,32 @@ class Fleet:
             _log.error("%s is dead: %s", member.workload.value, error)
             self._back_off(member)
 
-    @staticmethod
-    def _mark_silent(member: Member) -> None:
-        member.alive = False
-        if member.state is State.READY:
-            member.state, member.reason = State.DEGRADED, "no answer to a ping; a long computation may hold the process"
+    def _look_at_silent(self, member: Member) -> None:
+        """Look at an actor that owes an answer to a ping: its process may be stopped, or too busy to answer."""
+        silent_s = time.monotonic() - member.asked_at
+        stopped = self._is_here(member) and is_stopped(member.ping["pid"])
+        if not stopped and silent_s < SILENT_S:
+            return
+        member.stopped, member.alive = stopped, False
+        if member.state in (State.READY, State.DEGRADED):
+            why = "its process is stopped" if stopped else "a long computation may hold the process"
+            limit = frozen_limit_s(member, self._current.frozen_after_s)
+            member.state = State.DEGRADED
+            member.reason = f"no answer to a ping: {why}; it is replaced when it is silent for {limit:g} s"
+
+    def _is_here(self, member: Member) -> bool:
+        """Say whether the actor's process is one of this machine's."""
+        if self._node_id is None:
+            self._node_id = str(ray.get_runtime_context().get_node_id())
+        return bool(member.ping) and member.ping["node_id"] == self._node_id
+
+    def _end_frozen(self, member: Member) -> None:
+        """Put the stack of a frozen process into the log, and kill it: it does not hear Ray."""
+        if not self._is_here(member):
+            return
+        pid = member.ping["pid"]
+        _log.error("%s, process %s, is frozen; its stack:\n%s", member.workload.value, pid, stack_of(pid, _logs()))
+        kill(pid)
 
     @staticmethod
     def _back_off(member: Member) -> None:
@@ -342,6 +390,8 @@ class Fleet:
         if member.devices and (not member.alive or member.state is not State.READY):
             failed = {node.node_id for node in self._nodes if set(member.devices) <= node.devices}
             member.failed_on = member.failed_on | failed
+        if member.ping and not member.alive and member.state is State.DEGRADED:
+            self._end_frozen(member)
         killed = member.handle
         ray.kill(killed, no_restart=True)
         member.handle, member.restarts = None, member.restarts + 1
@@ -350,3 +400,9 @@ class Fleet:
         while placement.find(member.workload.value) == killed and time.monotonic() < deadline:
             self._wake.wait(0.02)
         self._create(member, self._offer(member), reason)
+
+
+def _logs() -> Path:
+    """Give Ray's folder of logs on this node."""
+    node = ray._private.worker._global_node  # noqa: SLF001  # Ray tells it nowhere else
+    return Path(node.get_logs_dir_path()) if node is not None else Path()

@@ -13,6 +13,7 @@ from contracts.operations import PLACEMENTS, Workload
 from contracts.settings import NAMESPACE, Settings, environment_of
 from contracts.work import Device
 from router import wire
+from router.frozen import tell_stack_on_signal
 
 FRACTION = 0.1
 """Share of a device's custom resource that one actor asks for: ten actors fit one device, which they use in turns."""
@@ -103,6 +104,7 @@ class WorkloadHost:
     """
 
     def __init__(self, workload: str, path: str) -> None:
+        tell_stack_on_signal()
         module, _, name = path.partition(":")
         self._workload = workload
         self._actor: WorkloadActor = getattr(importlib.import_module(module), name)()

@@ -23,6 +23,7 @@ pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library", "fixtures
 
 GROUPS = {
     "tests/test_serve_app.py": "engine",
+    "tests/launch": "engine",
     "tests/factors/library/definitions/test_count.py": "sample_census",
     "tests/factors/library/definitions/test_distinct.py": "sample_census",
     "tests/bus/test_actor.py": "ray_cluster",

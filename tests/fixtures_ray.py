@@ -72,7 +72,7 @@ def echo_router(ray_cluster: Path) -> Iterator[Path]:
     end_router()
     paths = dict.fromkeys(ECHOING, "echo_workload:Echo")
     paths[Workload.SIZE_FACTOR.value] = "echo_workload:Stubborn"
-    start_router(Settings(run_dir=ray_cluster), paths=paths, extra={"PYTHONPATH": str(ECHO_PATH)})
+    start_router(Settings(run_dir=ray_cluster, frozen_after_s=3.0), paths=paths, extra={"PYTHONPATH": str(ECHO_PATH)})
     yield ray_cluster
     end_router()
 

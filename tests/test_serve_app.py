@@ -10,74 +10,28 @@ import contextlib
 import datetime as dt
 import json
 import os
+import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import httpx
 import nats
 import orjson
 import polars as pl
 import psutil
 import pytest
 from left_behind import processes_of
+from running_engine import ROOT, START_S, STOP_S, Run, running, small_market, until
 
 from engine.ports import free_port, is_free
-from engine.run_dir import RunDir
 
-ROOT = Path(__file__).parent.parent
-START_S = 400.0
-"""The first start on a machine compiles; on two busy cores that takes minutes. Timing is the benchmarks' business."""
 READY_S = 120.0
 """The table is shown after so long even when an actor is not READY yet, which it says."""
-STOP_S = 10.0
 
 pytestmark = pytest.mark.timeout(600)
-
-
-class Run:
-    """One foreground run of the engine."""
-
-    def __init__(self, run_dir: Path, port: int, data: Path | None = None) -> None:
-        self.run_dir, self.port = run_dir, port
-        self.log_path = run_dir.parent / f"{run_dir.name}-{time.monotonic_ns()}.log"
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "FACTOR_ENGINE_"))},
-            "FACTOR_ENGINE_RUN_DIR": str(run_dir),
-            "FACTOR_ENGINE_HTTP_PORT": str(port),
-            "FACTOR_ENGINE_NATS_PORT": str(free_port()),
-        }
-        command = [sys.executable, "-m", "launch", *(["--data", str(data)] if data else [])]
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text(errors="replace")
-
-    def until_ready(self) -> None:
-        until(lambda: "Ready after" in self.log or self.process.poll() is not None, "the run is ready", START_S)
-        assert self.process.poll() is None, self.log
-
-    def tree(self) -> list[psutil.Process]:
-        return [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-
-    def ask(self, method: str, path: str, **more) -> httpx.Response:
-        return httpx.request(method, f"http://127.0.0.1:{self.port}{path}", timeout=30.0, **more)
-
-    def health(self) -> dict:
-        return self.ask("GET", "/health").json()
-
-
-def until(condition, what: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
 
 
 def finished(*arguments: str, run_dir: Path, port: int) -> subprocess.CompletedProcess[str]:
@@ -89,28 +43,14 @@ def finished(*arguments: str, run_dir: Path, port: int) -> subprocess.CompletedP
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory) -> Path:
-    from factors.sample.market import sample_market
-
-    path = tmp_path_factory.mktemp("market") / "small.parquet"
-    sample_market(n_assets=40, n_days=320).panel.to_frame().write_parquet(path)
-    return path
+    return small_market(tmp_path_factory.mktemp("market"))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, market):
-    started = Run(tmp_path_factory.mktemp("engine") / "run", free_port(), market)
-    try:
+    with running(tmp_path_factory.mktemp("engine") / "run", market) as started:
         started.until_ready()
         yield started
-    finally:
-        for process in started.tree() if started.process.poll() is None else []:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        started.process.wait()
-        held = RunDir(started.run_dir)
-        held.sweep()
-        shutil.rmtree(held.short_temp(), ignore_errors=True)
-        held.release()
 
 
 def exposures(run: Run) -> dict:
@@ -206,15 +146,33 @@ def test_prometheus_reads_the_metrics_page(run):
     assert families["factor_engine_calls"].samples
 
 
-def test_nothing_of_the_engines_own_listens_beyond_loopback(run):
-    """Ray's own ports and HAProxy's two pages are named in the table and the documents; nothing else may be open."""
-    own = {"nats-server"}
-    for process in run.tree():
-        if process.name() in own:
-            hosts = {c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
-            assert hosts == {"127.0.0.1"}
-    face = [c.laddr.ip for p in run.tree() for c in p.net_connections("tcp") if c.laddr and c.laddr.port == run.port]
-    assert set(face) == {"127.0.0.1"}
+def documented() -> dict[str, str]:
+    """Read the table of docs/operations.md: process: address."""
+    text = (ROOT / "docs" / "operations.md").read_text().partition("## What listens where")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| ")][1:]
+    return {name: address for _, names, address in rows for name in re.findall(r"`([^`]+)`", names)}
+
+
+def title(process: psutil.Process) -> str:
+    """Name a process as Ray does, uncut, or as the kernel does."""
+    first = process.cmdline()[0]
+    return first if first.startswith("ray::") else process.name()
+
+
+def test_all_that_listens_is_in_the_documents_table_and_on_loopback(run):
+    table = documented()
+    listening = {
+        (title(process), connection.laddr.ip)
+        for process in run.tree()
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {"nats-server", "haproxy", "gcs_server", "raylet"} <= {name for name, _ in listening}
+    for name, address in listening:
+        kind = next((kind for kind in table if name.startswith(kind)), None)
+        assert kind is not None, f"{name} listens and is not in the table"
+        assert "127.0.0.1" in table[kind]
+        assert address.removeprefix("::ffff:") in ("127.0.0.1", "::1"), f"{name} listens on {address}"
 
 
 def test_secrets_lie_in_the_run_directory_readable_by_their_owner_only(run):

@@ -6,6 +6,7 @@ from nats.js.api import StreamConfig
 
 import web.service
 from bus import streams
+from bus.probe import PROBE_SUBJECT
 from bus.subjects import HEALTH, NAMED, REJECTED, TEST, event_patterns, groups, pattern_of, resolve
 from contracts.errors import UnknownOperation
 from contracts.events import token
@@ -104,7 +105,7 @@ def test_streams_made_with_other_limits_are_brought_to_their_definition(own_serv
             await streams.ensure(js)
             await streams.ensure(js)
             info = await js.stream_info(streams.EVENTS)
-            assert set(info.config.subjects) == set(event_patterns())
+            assert set(info.config.subjects) == {*event_patterns(), PROBE_SUBJECT + streams.EVENTS}
             assert info.config.duplicate_window == streams.DUPLICATE_WINDOW_S
 
     asyncio.run(check())

@@ -380,3 +380,37 @@ def test_killing_the_router_stops_no_read_and_loses_no_write(echo_router, tmp_pa
         assert await pid_of(client, "factor_exposure_analysis") == actor
 
     with_client(scenario)
+
+
+@pytest.mark.usefixtures("echo_router")
+def test_a_frozen_actor_is_told_of_replaced_and_its_stack_is_in_the_log():
+    import ray
+
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+
+    async def scenario(client: RouterClient) -> int:
+        pid = int((await read(client)).unwrap().values["pid"])
+
+        async def actor() -> dict[str, Any]:
+            rows = (await client.health())["actors"]
+            return next(row for row in rows if row["workload"] == "factor_exposure_analysis")
+
+        async def told() -> bool:
+            return "stopped" in ((await actor())["reason"] or "")
+
+        os.kill(pid, signal.SIGSTOP)
+        await until(told)
+        assert "actor:factor_exposure_analysis" in {row["component"] for row in (await client.health())["degraded"]}
+
+        async def replaced() -> bool:
+            now = await actor()
+            return now["state"] == State.READY.value and now["pid"] != pid
+
+        await until(replaced)
+        assert (await read(client)).unwrap().values["pid"] != pid
+        return pid
+
+    pid = with_client(scenario)
+    told = [path.read_text(errors="replace") for path in logs.glob("*") if path.is_file()]
+    (text,) = (text for text in told if f"process {pid}, is frozen; its stack" in text)
+    assert "most recent call first" in text

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.operations import Workload
+from contracts.operations import OPERATIONS, Workload
 from contracts.work import Device, State
-from router.fleet import PREPARING_FACTOR, SILENT_LIMIT_S, Action, Member, decide
+from router.fleet import PREPARING_FACTOR, Action, Member, decide, frozen_limit_s
 
 NE, GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
 NOW = 1000.0
-TIMEOUT_S = 10.0
+TIMEOUT_S, FROZEN_S = 10.0, 30.0
 HANDLE = object()
 
 
@@ -23,7 +23,7 @@ def ready(**seen) -> Member:
 
 
 def act(one: Member, offer=(NE,), settled=True):
-    return decide(one, offer, NOW, timeout_s=TIMEOUT_S, settled=settled)[0]
+    return decide(one, offer, NOW, timeout_s=TIMEOUT_S, settled=settled, frozen_after_s=FROZEN_S)[0]
 
 
 def test_what_does_not_exist_is_created_but_not_before_its_time():
@@ -50,7 +50,7 @@ def test_an_actor_whose_device_no_living_node_offers_is_moved_at_once():
 
 def test_an_actor_on_cpu_is_given_time_since_there_is_nowhere_better():
     assert act(member(devices=(), age=TIMEOUT_S + 1), offer=()) is Action.LEAVE
-    assert act(member(devices=(), age=SILENT_LIMIT_S + 1), offer=()) is Action.MOVE
+    assert act(member(devices=(), age=frozen_limit_s(member(), FROZEN_S) + 1), offer=()) is Action.MOVE
 
 
 def test_a_process_that_prepares_on_a_device_gets_longer_than_one_that_never_came():
@@ -63,6 +63,15 @@ def test_a_working_process_that_is_silent_is_not_moved_as_fast_as_one_that_never
     silent = {"devices": (NE,), "alive": False, "state": State.DEGRADED, "ping": {"pid": 1, "idle": False}}
     assert act(member(age=TIMEOUT_S + 1, **silent)) is Action.LEAVE
     assert act(member(age=PREPARING_FACTOR * TIMEOUT_S + 1, **silent)) is Action.MOVE
+
+
+def test_a_silent_actor_is_replaced_after_its_longest_deadline_and_a_stopped_one_sooner():
+    longest = max(row.timeout_s for row in OPERATIONS.values() if row.workload is Workload.FACTOR_EXPOSURE_ANALYSIS)
+    silent = {"devices": (), "alive": False, "state": State.DEGRADED, "ping": {"pid": 1, "idle": False}}
+    assert act(member(age=longest + FROZEN_S - 1, **silent), offer=()) is Action.LEAVE
+    assert act(member(age=longest + FROZEN_S + 1, **silent), offer=()) is Action.MOVE
+    assert act(member(age=FROZEN_S - 1, stopped=True, **silent), offer=()) is Action.LEAVE
+    assert act(member(age=FROZEN_S + 1, stopped=True, **silent), offer=()) is Action.MOVE
 
 
 def test_a_faulted_actor_is_made_anew_after_its_pause():

@@ -1,0 +1,224 @@
+"""`make run`: one process without Ray that keeps a run; it starts every part, watches them, and ends all of them.
+
+Ray's libraries end the process that hosts them when they see fit. So this one imports none of them: Ray's own processes
+(`engine.ray_head`), nats-server, and the process that starts the engine on them (`launch.foreground`) are its children.
+They end with it by the kernel's hand where it does so, else by the record; what comes of Ray does not matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from contracts.errors import EngineError
+from contracts.settings import Settings, environment_of, settings
+from engine import cluster, ray_head
+from engine.children import last_line, reap, spawn
+from engine.errors import StartError
+from engine.nats_server import NatsServer
+from engine.ports import free_port, require_free
+from engine.processes import MARK, Known, adopt_orphans, descendants, end, marked
+from engine.run_dir import RunDir, starting
+from launch import console as show
+from launch.nats_keeper import NatsKeeper
+from launch.options import Place, parse
+from launch.signals import Signals, Stopped
+
+STOP_LIMIT_S = 9.0
+LEAVE_S = 5.0
+NATS_STOP_S = 1.0
+GRACE_S = 0.5
+"""These add up to less than `STOP_LIMIT_S`, after which everything is killed unasked."""
+TICK_S = 1.0
+RECORD_S = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until a signal ends it; the exit code is 1 when the engine could not start, or Ray ended by itself."""
+    options = parse(arguments)
+    signals = Signals()
+    signals.take()
+    console = show.make_console()
+    try:
+        run_dir = RunDir(settings().run_dir)
+    except (StartError, OSError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 1
+    supervisor = Supervisor(settings(), run_dir, arguments, console, signals)
+    try:
+        if options.data is not None and not options.data.is_file():
+            raise StartError(f"DATA: there is no file {options.data}")
+        code = supervisor.start()
+        if code == 0:
+            supervisor.watch()
+    except Stopped:
+        code = 0
+    except (StartError, EngineError, OSError) as error:
+        console.print(f"cannot go on: {error}", style="red", markup=False, soft_wrap=True)
+        code = 1
+    finally:
+        supervisor.stop()
+    return code
+
+
+class Supervisor:
+    """One run: its children as they come up, in the order in which they are ended."""
+
+    def __init__(
+        self, current: Settings, run_dir: RunDir, arguments: Sequence[str], console: Console, signals: Signals
+    ) -> None:
+        self.current = current
+        self.run_dir = run_dir
+        self.arguments = list(arguments)
+        self.console = console
+        self.signals = signals
+        self.known: set[Known] = set()
+        self.ray: subprocess.Popen[bytes] | None = None
+        self.starter: subprocess.Popen[bytes] | None = None
+        self.nats: NatsKeeper | None = None
+        self.place = Place(None, None, {}, time.time())
+        self._recorded_at = 0.0
+
+    # -- start
+
+    def start(self) -> int:
+        """Start everything, and wait until the engine is ready; gives the exit code of the process that starts it."""
+        adopt_orphans()
+        self.run_dir.note(http=self.current.http_url)
+        left = self.run_dir.sweep()
+        if left:
+            self._tell(f"ended what a killed run left behind: {', '.join(left)}")
+        os.environ[MARK] = str(self.run_dir.path)
+        require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
+        os.environ.update(environment_of(self.current))
+        ports = cluster.prepare_environment(self.current, self.run_dir)
+        self.place = self.place._replace(ports=ports)
+        if "RAY_ADDRESS" not in os.environ:
+            self._start_ray()
+        self._start_nats()
+        command = [sys.executable, "-m", "launch.foreground", self.place.packed(), *self.arguments]
+        self.starter = spawn(command)
+        while (code := self.starter.poll()) is None:
+            self._look()
+            self.signals.wait(TICK_S)
+        self.starter = None
+        if code < 0:
+            raise StartError(f"the process that starts the engine was ended by {signal.Signals(-code).name}")
+        return code
+
+    @property
+    def _ray_log(self) -> Path:
+        return self.run_dir.path / "ray" / "head.log"
+
+    def _start_ray(self) -> None:
+        temp = self.run_dir.short_temp()
+        (temp / ray_head.ADDRESS_FILE).unlink(missing_ok=True)
+        port = free_port()
+        options = {
+            "temp_dir": str(temp),
+            "dashboard_port": port,
+            "object_store_bytes": self.current.object_store_mb * 2**20,
+            "num_cpus": self.current.ray_num_cpus,
+        }
+        self.ray = spawn(ray_head.command(options), output=self._ray_log)
+        self.place = self.place._replace(temp=str(temp), dashboard=f"http://127.0.0.1:{port}")
+
+    def _start_nats(self) -> None:
+        if not self.current.messagebus_enabled or self.current.nats_url is not None:
+            return
+        server = NatsServer(self.current.run_dir, self.current.nats_port, ends_with_starter=True)
+        self.nats = NatsKeeper(server, self._tell, lambda: self.signals.asked)
+        with starting(self.run_dir.path):
+            server.start(given_up=lambda: self.signals.asked)
+
+    # -- watch
+
+    def watch(self) -> None:
+        """Stay until a signal comes; start again what can be, and end with Ray."""
+        while True:
+            self.signals.wait(TICK_S)
+            self._look()
+
+    def _look(self) -> None:
+        reap([self.ray, self.starter, self.nats.server.process if self.nats is not None else None])
+        if self.ray is not None and self.ray.poll() is not None:
+            why = last_line(self._ray_log) or f"exit code {self.ray.returncode}"
+            raise StartError(f"{why}; Ray's logs are in {self.place.temp}/session_latest/logs")
+        if self.nats is not None:
+            self.nats.look()
+        if time.monotonic() - self._recorded_at > RECORD_S:
+            self._remember()
+
+    def _remember(self) -> None:
+        """Keep the list of our processes, for the end of this run and, were it killed, for the next.
+
+        A list that cannot be written is done without: every process carries the mark of the run.
+        """
+        self._recorded_at = time.monotonic()
+        self.known = {row for row in {*self.known, *descendants()} if row.process() is not None}
+        with contextlib.suppress(OSError):
+            self.run_dir.record.write(self.known)
+
+    def _tell(self, line: str) -> None:
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    # -- stop
+
+    def stop(self) -> None:
+        """End everything that this run started, and check that it is gone."""
+        began = time.monotonic()
+        # Whatever hangs on the way down, the run ends.
+        watchdog = threading.Timer(STOP_LIMIT_S, self._kill_all)
+        watchdog.daemon = True
+        watchdog.start()
+        started = self.ray is not None or self.starter is not None or self.nats is not None
+        if started:
+            self._tell("stopping")
+        if self.starter is not None:
+            self.starter.kill()
+            self.starter.wait()
+        elif started and self.ray is None:
+            self._leave()
+        self.known.update(descendants())
+        if self.nats is not None:
+            self.nats.server.stop(NATS_STOP_S)
+        end(self.known | self._ours(), GRACE_S)
+        # What Ray was about to start when it was asked to end.
+        until = time.monotonic() + GRACE_S
+        while (left := self._ours()) and time.monotonic() < until:
+            end(left, 0.0)
+        with contextlib.suppress(OSError):
+            self.run_dir.record.clear()
+        self.run_dir.release()
+        watchdog.cancel()
+        if started:
+            self._tell(f"stopped in {time.monotonic() - began:.1f} s")
+
+    def _leave(self) -> None:
+        """Take the engine off a cluster that is not ours."""
+        child = spawn([sys.executable, "-m", "launch.foreground", "--leave"])
+        try:
+            child.wait(LEAVE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            self._tell("the cluster did not let go of the engine in time; python -m engine stop does it")
+
+    def _ours(self) -> set[Known]:
+        found = {*descendants(), *marked(self.run_dir.path)}
+        return {row for row in found if row.process() is not None}
+
+    def _kill_all(self) -> None:
+        """Kill everything that is known of, and this process; the next run finds what was missed by its mark."""
+        try:
+            end(self.known | self._ours(), 0.0)
+        finally:
+            os._exit(1)

@@ -1,0 +1,79 @@
+"""Processes that live and do nothing: told from busy ones, asked for their stack, and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+STACK_SIGNAL = signal.SIGUSR2
+STACK_WAIT_S = 0.5
+STACK_LIMIT_BYTES = 16_384
+_STDERR = 2
+
+
+def tell_stack_on_signal() -> None:
+    """Have this process write the stacks of all its threads into its log when it gets `STACK_SIGNAL`.
+
+    The handler is the interpreter's own and waits for no lock of it, so a process that is stuck answers too.
+    """
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # no standard error
+        faulthandler.register(STACK_SIGNAL, file=_STDERR, all_threads=True)
+
+
+def is_stopped(pid: int) -> bool:
+    """Say whether a process of this machine was stopped (SIGSTOP, a debugger, the freezer)."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
+def stack_of(pid: int, logs: Path) -> str:
+    """Have a process of this machine tell its stacks; gives them, or what there is instead.
+
+    Parameters
+    ----------
+    pid
+        A process that called `tell_stack_on_signal`. One that was stopped is let go on for it, so kill it then.
+    logs
+        Ray's folder of logs, where the process writes.
+    """
+    files = list(logs.glob(f"worker-*-{pid}.err"))
+    if not files:
+        return f"no log of process {pid} in {logs}"
+    file = files[0]
+    begin = file.stat().st_size
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, STACK_SIGNAL)
+        os.kill(pid, signal.SIGCONT)
+    deadline = time.monotonic() + STACK_WAIT_S
+    size = begin
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        now = file.stat().st_size
+        if now > begin and now == size:
+            break  # it came, and all of it
+        size = now
+    with file.open("rb") as told:
+        told.seek(begin)
+        text = told.read(STACK_LIMIT_BYTES).decode(errors="replace").strip()
+    return text or f"process {pid} told no stack; the kernel says it waits in {_wait_channel(pid)}"
+
+
+def kill(pid: int) -> None:
+    """Kill a process of this machine; a frozen one does not hear Ray."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _wait_channel(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/wchan").read_text() or "user space"
+    except OSError:
+        return "a place that it does not tell"

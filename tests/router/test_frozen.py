@@ -1,0 +1,45 @@
+"""A process that does nothing tells its stack, stuck or stopped."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+from router.frozen import is_stopped, kill, stack_of
+
+STUCK = """
+import sys, time
+from router.frozen import tell_stack_on_signal
+tell_stack_on_signal()
+def where_it_hangs():
+    print("up", flush=True)
+    time.sleep(600)
+where_it_hangs()
+"""
+
+
+def test_a_stuck_and_a_stopped_process_tell_their_stacks_and_can_be_killed(tmp_path):
+    part = tmp_path / "part.err"
+    with (
+        part.open("wb") as log,
+        subprocess.Popen([sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        assert process.stdout.readline() == b"up\n"
+        part.rename(tmp_path / f"worker-x-{process.pid}.err")
+        assert not is_stopped(process.pid)
+        assert "where_it_hangs" in stack_of(process.pid, tmp_path)
+        process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 10.0
+        while not is_stopped(process.pid):
+            assert time.monotonic() < deadline
+        assert "where_it_hangs" in stack_of(process.pid, tmp_path)
+        kill(process.pid)
+        assert process.wait(10.0) == -signal.SIGKILL
+        kill(process.pid)
+        assert not psutil.pid_exists(process.pid)
+
+
+def test_a_process_without_a_log_is_told_so(tmp_path):
+    assert "no log of process 1 " in stack_of(1, tmp_path)
