@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
-from bus.outbox import Outbox, OutboxError
+from bus.outbox import Outbox, OutboxError, Trouble
 from bus.read_request import request_of
 from contracts.answers import Calculation, Page
 from contracts.errors import DeadlineExceeded
@@ -23,6 +23,8 @@ from contracts.work import Priority, WorkResult, new_id
 
 EVENT_LIMIT_BYTES = 900_000
 """A larger event goes out without its values: an external server takes 1 MiB by default, headers included."""
+HOLD_S = 0.25
+"""An answer waits so long for an outbox that another process has locked; its event is written later then."""
 DEFAULT_PORTFOLIO = "default"
 _VALUES = ("factor_values", "factor_exposures")
 
@@ -123,6 +125,7 @@ class Face:
         EngineError
             Bad input, a limit, a deadline, or a component that is down.
         """
+        began = time.monotonic()
         request = payload if isinstance(payload, Request) else self.read(operation, payload)
         if timeout_s is not None and timeout_s <= 0:
             raise DeadlineExceeded("the deadline passed before the request was read")
@@ -153,7 +156,8 @@ class Face:
             response["model_id"] = _model_of(request)
             response["model_version"] = made.model_version
         if made.event:
-            await self._publish(operation, request, calculation, priority, made.tables)
+            left_s = (operation.timeout_s if timeout_s is None else timeout_s) - (time.monotonic() - began)
+            await self._publish(operation, request, calculation, priority, made.tables, min(HOLD_S, max(0.0, left_s)))
         timings = calculation["timings_ms"]
         stages = {name: timings[name] / 1e3 for name in ("dispatch", "publish") if name in timings}
         self.meter.answered(operation.name, made.device.value, **stages)
@@ -166,6 +170,7 @@ class Face:
         calculation: dict[str, Any],
         priority: Priority,
         tables: Sequence[bytes],
+        wait_s: float,
     ) -> None:
         if self._outbox is None or not operation.events:
             return
@@ -175,21 +180,27 @@ class Face:
         if not connected:
             calculation["messagebus_queued"] = True
         try:
-            await self._outbox.put(events_of(operation, request, calculation, priority, tables))
+            durable = await self._outbox.put(events_of(operation, request, calculation, priority, tables), wait_s)
+            if not durable:
+                calculation |= {"messagebus_published": False, "messagebus_queued": True}
         except OutboxError:
             calculation["messagebus_published"] = False
             calculation.pop("messagebus_queued", None)
         calculation["timings_ms"]["publish"] = (time.perf_counter() - began) * 1e3
+
+    def outbox_trouble(self) -> Trouble | None:
+        """Say why events cannot be put into the outbox, and since when; None while they can."""
+        return self._outbox.look() if self._outbox is not None else None
 
     async def broadcast(self, events: list[Event]) -> tuple[bool, bool]:
         """Put events that no operation made; gives (published, queued) as the answers tell them."""
         if self._outbox is None:
             return False, False
         try:
-            await self._outbox.put(events)
+            durable = await self._outbox.put(events, HOLD_S)
         except OutboxError:
             return False, False
-        connected = self._connected()
+        connected = self._connected() and durable
         return connected, not connected
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +25,12 @@ from contracts.events import Event
 from contracts.settings import Settings
 from contracts.work import Priority
 
+_log = logging.getLogger(__name__)
+
 LOCK_WAIT_S = 5.0
+HELD_LIMIT = 20_000
+"""Events held in memory while the database cannot be written; beyond it they are refused."""
+HELD_RETRY_S = 1.0
 WAL_LIMIT_BYTES = 64 * 2**20
 """Without a bridge nobody checkpoints; a face does when the log is this long."""
 WAL_CHECK_EVERY = 1024
@@ -66,7 +73,25 @@ class OutboxError(Unavailable):
     """The event could not be kept."""
 
 
-Put = tuple[Sequence[Event], asyncio.Future[None]]
+class Put(NamedTuple):
+    """Events on their way into the database.
+
+    `done` becomes true when they are committed, and false when their putter would wait no longer and they are held in
+    memory until they can be.
+    """
+
+    events: Sequence[Event]
+    done: asyncio.Future[bool]
+    wait_s: float | None
+
+
+class Trouble(NamedTuple):
+    """Why the database could not be written at the last attempt, and since when (seconds since the epoch)."""
+
+    reason: str
+    since: float
+
+
 Outcome = tuple[int, list[BaseException | None]]
 """Events kept after a commit, and for each part of it the error that kept it out."""
 
@@ -105,8 +130,12 @@ class Outbox:
         self._lock = threading.Lock()
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._waiting: list[Put] = []
+        self._again: list[Put] = []
         self._turn_planned = False
         self._slow_running = False
+        self._held = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self.trouble: Trouble | None = None
         self._trimming: Future[int] | None = None
         self._commits = 0
         self._unannounced = 0
@@ -135,8 +164,21 @@ class Outbox:
 
     # -- faces
 
-    async def put(self, events: Sequence[Event]) -> None:
-        """Keep the events; returns when they are committed.
+    async def put(self, events: Sequence[Event], wait_s: float | None = None) -> bool:
+        """Keep the events; returns when they are committed, or when `wait_s` passed.
+
+        Parameters
+        ----------
+        events
+            In their order.
+        wait_s
+            How long a database that another process has locked is waited for. After that the events are held in this
+            process's memory and committed when they can be. Default: until the database is free, or gives up.
+
+        Returns
+        -------
+        bool
+            Whether they are durable now; false when they are held in memory.
 
         Raises
         ------
@@ -145,14 +187,50 @@ class Outbox:
             none of these events is kept, and those that others put at the same time are.
         """
         if not events:
-            return
+            return True
+        if self._held >= HELD_LIMIT:
+            raise OutboxError(f"the outbox cannot be written, and {self._held} events wait in memory for it")
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((events, done))
-        if not self._turn_planned and not self._slow_running:
+        put = Put(events, loop.create_future(), wait_s)
+        self._waiting.append(put)
+        if self._slow_running or self._retry is not None:
+            self._hold_later(loop, put)
+        elif not self._turn_planned:
             self._turn_planned = True
             loop.call_soon(self._turn, loop)
-        await done
+        return await put.done
+
+    def _hold_later(self, loop: asyncio.AbstractEventLoop, put: Put) -> None:
+        """Let the putter go after its time."""
+        if put.wait_s is not None and not put.done.done():
+            loop.call_later(put.wait_s, self._hold, put)
+
+    def _hold(self, put: Put) -> None:
+        if not put.done.done():
+            put.done.set_result(False)
+            self._held += len(put.events)
+            self._note_trouble("another process has locked it")
+
+    def _note_trouble(self, reason: str) -> None:
+        self.trouble = Trouble(reason, self.trouble.since if self.trouble is not None else time.time())
+
+    def look(self) -> Trouble | None:
+        """Say why the database cannot be written, if it could not at the last attempt and cannot now."""
+        if self.trouble is None or self._again or self._waiting or self._slow_running:
+            return self.trouble
+        try:
+            with _transaction(self._db) as db:
+                db.execute("UPDATE counters SET depth = depth")
+        except sqlite3.Error as error:
+            self._note_trouble(first_line(error))
+        else:
+            self.trouble = None
+        return self.trouble
+
+    @property
+    def held(self) -> int:
+        """Events that are in this process's memory only."""
+        return self._held
 
     def put_now(self, events: Sequence[Event]) -> None:
         """Keep the events from a thread without an event loop; waits for the database's lock."""
@@ -170,23 +248,26 @@ class Outbox:
         self._turn_planned = False
         turn, self._waiting = self._waiting, []
         try:
-            depth = _insert(self._db, [event for events, _ in turn for event in events])
+            depth = _insert(self._db, [event for put in turn for event in put.events])
         except Exception as error:  # noqa: BLE001  whatever it is, nobody may be left waiting
             self._slowly(loop, turn, error)
             return
-        _settle(turn, [None] * len(turn))
-        self._after([event for events, _ in turn for event in events], depth)
+        self._settle(turn, [None] * len(turn))
+        self._after([event for put in turn for event in put.events], depth)
 
     def _slowly(self, loop: asyncio.AbstractEventLoop, turn: list[Put], because: Exception) -> None:
         if isinstance(because, sqlite3.OperationalError) and not _locked(because):
-            _settle(turn, [because] * len(turn))
+            self._settle(turn, [because] * len(turn))
+            self._try_held_again(loop)
             return
         try:
-            later = loop.run_in_executor(self._slow, self._commit_patiently, [events for events, _ in turn])
+            later = loop.run_in_executor(self._slow, self._commit_patiently, [put.events for put in turn])
         except RuntimeError as closed:
-            _settle(turn, [closed] * len(turn))
+            self._settle(turn, [closed] * len(turn))
             return
         self._slow_running = True
+        for put in turn:
+            self._hold_later(loop, put)
         later.add_done_callback(lambda done: self._slow_done(loop, turn, done))
 
     def _slow_done(self, loop: asyncio.AbstractEventLoop, turn: list[Put], done: asyncio.Future[Outcome]) -> None:
@@ -195,12 +276,49 @@ class Outbox:
             depth, errors = done.result()
         except BaseException as error:  # noqa: BLE001  cancelled when the process ends, for one
             depth, errors = 0, [error] * len(turn)
-        _settle(turn, errors)
-        if self._waiting:
-            self._turn(loop)
-        kept = [event for (events, _), error in zip(turn, errors, strict=True) if error is None for event in events]
+        kept = [event for put, error in zip(turn, errors, strict=True) if error is None for event in put.events]
+        self._settle(turn, errors)
         if kept:
             self._after(kept, depth)
+        if not self._try_held_again(loop) and self._waiting:
+            self._turn(loop)
+
+    def _settle(self, turn: Sequence[Put], errors: Sequence[BaseException | None]) -> None:
+        """Tell each putter; what is held in memory and could not be written now waits for the next attempt."""
+        for put, error in zip(turn, errors, strict=True):
+            held = _is_held(put)
+            if held and isinstance(error, sqlite3.OperationalError):
+                self._again.append(put)
+            elif held:
+                self._held -= len(put.events)
+                if error is not None:
+                    _log.error("an event that waited in memory cannot be stored: %s", first_line(error))
+            elif put.done.done():
+                continue
+            elif error is None:
+                put.done.set_result(True)
+            else:
+                put.done.set_exception(_kept_not(error))
+            if isinstance(error, sqlite3.OperationalError):
+                self._note_trouble(first_line(error))
+
+    def _try_held_again(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Plan another attempt for what could not be written; what comes meanwhile goes behind it, in its order."""
+        if not self._again:
+            return False
+        self._waiting = [*self._again, *self._waiting]
+        self._again = []
+        for put in self._waiting:
+            self._hold_later(loop, put)
+
+        def attempt() -> None:
+            self._retry = None
+            if not self._slow_running:
+                self._turn(loop)
+
+        if self._retry is None:
+            self._retry = loop.call_later(HELD_RETRY_S, attempt)
+        return True
 
     def _commit_patiently(self, parts: Sequence[Sequence[Event]]) -> Outcome:
         """Commit the parts as one; when that fails, each by itself. Gives the depth after it and an error per part."""
@@ -222,6 +340,7 @@ class Outbox:
 
     def _after(self, events: Sequence[Event], depth: int) -> None:
         self._commits += 1
+        self.trouble = None
         if depth > self.limit and (self._trimming is None or self._trimming.done()):
             self._trimming = self._slow.submit(self.trim)
         if self._commits % WAL_CHECK_EVERY == 0 and self.wal_bytes() > WAL_LIMIT_BYTES:
@@ -328,7 +447,13 @@ class Outbox:
 
     def close(self) -> None:
         """Let go of the database and the pipe."""
+        if self._retry is not None:
+            self._retry.cancel()
         self._slow.shutdown()
+        held = [event for put in (*self._again, *self._waiting) for event in put.events]
+        if held:
+            with contextlib.suppress(sqlite3.Error):
+                _insert(self._patient, held)
         with self._lock:
             self._patient.close()
             self._db.close()
@@ -337,14 +462,9 @@ class Outbox:
             self._wake_fd = None
 
 
-def _settle(turn: Sequence[Put], errors: Sequence[BaseException | None]) -> None:
-    for (_, future), error in zip(turn, errors, strict=True):
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(_kept_not(error))
+def _is_held(put: Put) -> bool:
+    done = put.done
+    return done.done() and not done.cancelled() and done.exception() is None and not done.result()
 
 
 def _kept_not(error: BaseException) -> OutboxError:
