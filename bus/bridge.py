@@ -96,9 +96,13 @@ class Bridge:
         self._jetstream = "not connected"
         self._covered: dict[str, str] = {}
         self._limits: dict[str, int] = {}
-        ours = current.nats_url is None
-        folder = current.run_dir / "nats" if ours else None
-        self.probe = StreamProbe(streams.NAMES, folder, lambda: want_restart(current.run_dir))
+        folder = current.run_dir / "nats" if current.nats_url is None else None
+        self.probe = StreamProbe(
+            streams.NAMES,
+            folder,
+            lambda: want_restart(current.run_dir),
+            lambda: self.drainer.errors + self.drainer.retries,
+        )
         self._closed = asyncio.Event()
         self._reported: bool | None = None
         self._report_now: asyncio.Task[None] | None = None

@@ -15,11 +15,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from bus.outbox_table import DELETE, SCHEMA, drop, insert, locked, transaction
 from contracts.errors import Unavailable, first_line
 from contracts.events import Event
 from contracts.settings import Settings
@@ -36,19 +37,6 @@ WAL_LIMIT_BYTES = 64 * 2**20
 WAL_CHECK_EVERY = 1024
 TRIM_TO = 0.98
 """A full outbox is trimmed to this share of its limit, so that trimming is not done for every event."""
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS outbox (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, subject TEXT NOT NULL, type TEXT NOT NULL,
-  time TEXT NOT NULL, priority INTEGER NOT NULL, data BLOB NOT NULL, content_type TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS counters (
-  one INTEGER PRIMARY KEY CHECK (one = 1), depth INTEGER NOT NULL, put INTEGER NOT NULL, delivered INTEGER NOT NULL,
-  undeliverable INTEGER NOT NULL, dropped_low INTEGER NOT NULL, dropped_oldest INTEGER NOT NULL);
-INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0, 0);
-"""
-_INSERT = "INSERT INTO outbox (id, subject, type, time, priority, data, content_type) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM outbox WHERE seq BETWEEN ? AND ?"
-_COUNT = "UPDATE counters SET depth = depth + :n, put = put + :n WHERE one = 1"
 
 
 class Stored(NamedTuple):
@@ -219,7 +207,7 @@ class Outbox:
         if self.trouble is None or self._again or self._waiting or self._slow_running:
             return self.trouble
         try:
-            with _transaction(self._db) as db:
+            with transaction(self._db) as db:
                 db.execute("UPDATE counters SET depth = depth")
         except sqlite3.Error as error:
             self._note_trouble(first_line(error))
@@ -248,7 +236,7 @@ class Outbox:
         self._turn_planned = False
         turn, self._waiting = self._waiting, []
         try:
-            depth = _insert(self._db, [event for put in turn for event in put.events])
+            depth = insert(self._db, [event for put in turn for event in put.events])
         except Exception as error:  # noqa: BLE001  whatever it is, nobody may be left waiting
             self._slowly(loop, turn, error)
             return
@@ -256,7 +244,7 @@ class Outbox:
         self._after([event for put in turn for event in put.events], depth)
 
     def _slowly(self, loop: asyncio.AbstractEventLoop, turn: list[Put], because: Exception) -> None:
-        if isinstance(because, sqlite3.OperationalError) and not _locked(because):
+        if isinstance(because, sqlite3.OperationalError) and not locked(because):
             self._settle(turn, [because] * len(turn))
             self._try_held_again(loop)
             return
@@ -324,7 +312,7 @@ class Outbox:
         """Commit the parts as one; when that fails, each by itself. Gives the depth after it and an error per part."""
         with self._lock:
             try:
-                return _insert(self._patient, [event for events in parts for event in events]), [None] * len(parts)
+                return insert(self._patient, [event for events in parts for event in events]), [None] * len(parts)
             except Exception as error:  # noqa: BLE001  told to the put that it is of
                 if len(parts) == 1:
                     return 0, [error]
@@ -332,7 +320,7 @@ class Outbox:
             errors: list[BaseException | None] = []
             for events in parts:
                 try:
-                    depth = _insert(self._patient, events)
+                    depth = insert(self._patient, events)
                     errors.append(None)
                 except Exception as error:  # noqa: BLE001
                     errors.append(error)
@@ -376,22 +364,22 @@ class Outbox:
         """
         column = "undeliverable" if undeliverable else "delivered"
         try:
-            with _transaction(self._db) as db:
-                gone = sum(db.execute(_DELETE, run).rowcount for run in _runs(seqs))
+            with transaction(self._db) as db:
+                gone = sum(db.execute(DELETE, run).rowcount for run in _runs(seqs))
                 db.execute(f"UPDATE counters SET depth = depth - :n, {column} = {column} + :n", {"n": gone})  # noqa: S608
         except sqlite3.OperationalError as error:
-            if _locked(error):
+            if locked(error):
                 return False
             raise
         return True
 
     def trim(self) -> int:
         """Bring a full outbox under its limit: the oldest LOW first, then the oldest; gives how many went."""
-        with self._lock, _transaction(self._patient) as db:
+        with self._lock, transaction(self._patient) as db:
             depth = db.execute("SELECT depth FROM counters").fetchone()[0]
             excess = depth - int(self.limit * TRIM_TO) if depth > self.limit else 0
-            low = _drop(db, f"WHERE priority = {int(Priority.LOW)}", excess)
-            oldest = _drop(db, "", excess - low)
+            low = drop(db, f"WHERE priority = {int(Priority.LOW)}", excess)
+            oldest = drop(db, "", excess - low)
             db.execute(
                 "UPDATE counters SET depth = depth - ?, dropped_low = dropped_low + ?, "
                 "dropped_oldest = dropped_oldest + ?",
@@ -453,7 +441,7 @@ class Outbox:
         held = [event for put in (*self._again, *self._waiting) for event in put.events]
         if held:
             with contextlib.suppress(sqlite3.Error):
-                _insert(self._patient, held)
+                insert(self._patient, held)
         with self._lock:
             self._patient.close()
             self._db.close()
@@ -471,27 +459,6 @@ def _kept_not(error: BaseException) -> OutboxError:
     return OutboxError(f"the outbox cannot be written: {first_line(error)}")
 
 
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield db
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-def _insert(db: sqlite3.Connection, events: Sequence[Event]) -> int:
-    """Insert in one transaction; gives the depth after it."""
-    with _transaction(db):
-        db.executemany(_INSERT, events)
-        db.execute(_COUNT, {"n": len(events)})
-        depth: int = db.execute("SELECT depth FROM counters").fetchone()[0]
-    return depth
-
-
 def _runs(seqs: Sequence[int]) -> list[tuple[int, int]]:
     """Join sequence numbers into closed ranges: a drained outbox is a few ranges, each one delete."""
     runs: list[tuple[int, int]] = []
@@ -501,14 +468,3 @@ def _runs(seqs: Sequence[int]) -> list[tuple[int, int]]:
         else:
             runs.append((seq, seq))
     return runs
-
-
-def _drop(db: sqlite3.Connection, where: str, count: int) -> int:
-    if count <= 0:
-        return 0
-    chosen = f"SELECT seq FROM outbox {where} ORDER BY seq LIMIT ?"  # noqa: S608
-    return db.execute(f"DELETE FROM outbox WHERE seq IN ({chosen})", (count,)).rowcount  # noqa: S608
-
-
-def _locked(error: sqlite3.Error) -> bool:
-    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 PROBE_SUBJECT = "_factor_probe."
 """With the stream's name behind it; the message is removed at once."""
-CALM_S = 15.0
-"""Between probes while all is well."""
+CALM_S = 300.0
+"""Between probes while nothing looks wrong: a reader of a whole stream may meet the message before it is removed."""
 TROUBLED_S = 2.0
-"""Between probes of a stream that took no write."""
+"""Between probes when something does: a full disk, events that were not acknowledged, a stream that took no write."""
 ANSWER_S = 2.0
 ROOM_BYTES = 8 * 2**20
 """With less room on the server's disk it is the disk that has to be helped, not the server."""
@@ -46,9 +46,19 @@ class StreamProbe:
         Where the embedded server keeps them; None for a server that is not ours.
     restart
         Asks for the embedded server to be started again.
+    failures
+        Counts what the stream of events did not take.
     """
 
-    def __init__(self, names: Iterable[str], folder: Path | None, restart: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        folder: Path | None,
+        restart: Callable[[], None],
+        failures: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._failures = failures
+        self._failures_seen = 0
         self._folder = folder
         self._restart = restart
         self._restart_at = 0.0
@@ -63,10 +73,18 @@ class StreamProbe:
         return dict(self._faults)
 
     async def run(self, js: JetStreamContext) -> None:
-        """Probe until cancelled."""
+        """Probe when something looks wrong, and now and then, until cancelled."""
+        calm_until = time.monotonic() + CALM_S
         while True:
-            await self.look(js)
-            await asyncio.sleep(TROUBLED_S if self._faults else CALM_S)
+            await asyncio.sleep(min(TROUBLED_S, CALM_S))
+            if self._faults or self._looks_wrong() or time.monotonic() >= calm_until:
+                await self.look(js)
+                calm_until = time.monotonic() + CALM_S
+
+    def _looks_wrong(self) -> bool:
+        free, failures = self.free_bytes(), self._failures()
+        more, self._failures_seen = failures > self._failures_seen, failures
+        return more or (free is not None and free < ROOM_BYTES)
 
     async def look(self, js: JetStreamContext) -> None:
         """Probe every stream once, and ask for a new start of a server that cannot mend itself."""

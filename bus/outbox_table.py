@@ -1,0 +1,57 @@
+"""The outbox's tables, and what is done with them in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from contracts.events import Event
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS outbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, subject TEXT NOT NULL, type TEXT NOT NULL,
+  time TEXT NOT NULL, priority INTEGER NOT NULL, data BLOB NOT NULL, content_type TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS counters (
+  one INTEGER PRIMARY KEY CHECK (one = 1), depth INTEGER NOT NULL, put INTEGER NOT NULL, delivered INTEGER NOT NULL,
+  undeliverable INTEGER NOT NULL, dropped_low INTEGER NOT NULL, dropped_oldest INTEGER NOT NULL);
+INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0, 0);
+"""
+_INSERT = "INSERT INTO outbox (id, subject, type, time, priority, data, content_type) VALUES (?, ?, ?, ?, ?, ?, ?)"
+DELETE = "DELETE FROM outbox WHERE seq BETWEEN ? AND ?"
+_COUNT = "UPDATE counters SET depth = depth + :n, put = put + :n WHERE one = 1"
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Commit what the block does, or nothing of it; takes the lock for writing at once."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def insert(db: sqlite3.Connection, events: Sequence[Event]) -> int:
+    """Insert in one transaction; gives the depth after it."""
+    with transaction(db):
+        db.executemany(_INSERT, events)
+        db.execute(_COUNT, {"n": len(events)})
+        depth: int = db.execute("SELECT depth FROM counters").fetchone()[0]
+    return depth
+
+
+def drop(db: sqlite3.Connection, where: str, count: int) -> int:
+    """Remove the oldest `count` of those that `where` chooses; gives how many went."""
+    if count <= 0:
+        return 0
+    chosen = f"SELECT seq FROM outbox {where} ORDER BY seq LIMIT ?"  # noqa: S608
+    return db.execute(f"DELETE FROM outbox WHERE seq IN ({chosen})", (count,)).rowcount  # noqa: S608
+
+
+def locked(error: sqlite3.Error) -> bool:
+    """Say whether another connection holds the lock."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
