@@ -109,6 +109,12 @@ class DateOutsideModel(InvalidInput):
     code, title = "date_outside_model", "Date outside the model"
 
 
+class EndsActors(EngineError):
+    """Processes of the engine ended while they computed the request; it is not tried again, and kept for inspection."""
+
+    code, status, title = "ends_actors", 422, "Request ends actors"
+
+
 class UnknownModel(EngineError):
     """No model has this id."""
 

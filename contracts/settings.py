@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     posted_grid_limit_mb: int = Field(
         1000, ge=1, description="The same for a calculation on a posted table, x (fields + 8), MB."
     )
+    actor_memory_limit_mb: int = Field(
+        12_000, ge=500, description="Most private memory of one workload actor, MB (Linux); beyond it a request fails."
+    )
     nats_url: str | None = Field(None, description="An external NATS server; default: start one on loopback.")
     nats_port: int = Field(4222, ge=1, le=65535, description="Port wanted for the embedded nats-server.")
     subscribe_to_engines: Words = Field(

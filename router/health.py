@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from contracts.work import Device, State
 from router.fleet import Member
 from router.table import RouteTable
+
+OVERDUE_S = 2.0
+"""A computation looks at its deadline between blocks, a fraction of a second long."""
 
 
 def describe(member: Member, stats: dict[str, Any] | None) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def describe(member: Member, stats: dict[str, Any] | None) -> dict[str, Any]:
         "pid": ping.get("pid"),
         "generation": member.generation,
         "restarts": member.restarts,
+        "overdue": said.get("overdue", {}),
         "queue_length": sum(said.get("queue_length", {}).values()) if stats else None,
         "calls": said.get("calls"),
         "errors": said.get("errors"),
@@ -59,6 +64,22 @@ def degraded(members: list[Member], table: RouteTable, *, bus_wanted: bool) -> l
     if bus_wanted and not table.bus.connected:
         out.append({"component": "messagebus", "state": State.DEGRADED.value, "reason": "NATS is not connected"})
     return out
+
+
+def overdue(members: list[Member], said: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """Name each actor that computes something for which nobody waits any more: others wait behind it."""
+    now = time.time()
+    return [
+        {
+            "component": f"actor:{member.workload.value}",
+            "state": State.DEGRADED.value,
+            "reason": f"its {lane} lane computes {row['operation']} {now - row['since']:.0f} s beyond its deadline",
+            "since": row["since"],
+        }
+        for member, stats in zip(members, said, strict=True)
+        for lane, row in (stats or {}).get("overdue", {}).items()
+        if now - row["since"] > OVERDUE_S
+    ]
 
 
 def routing(table: RouteTable) -> dict[str, Any]:

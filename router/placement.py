@@ -108,6 +108,7 @@ class WorkloadHost:
         module, _, name = path.partition(":")
         self._workload = workload
         self._actor: WorkloadActor = getattr(importlib.import_module(module), name)()
+        self._actor.remember(workload)
 
     def __repr__(self) -> str:
         return self._workload

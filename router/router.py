@@ -177,6 +177,7 @@ class Router:
         members = list(self._fleet.members.values())
         said = await asyncio.gather(*(_stats(member.handle if member.alive else None) for member in members))
         faults = report.degraded(members, self._table, bus_wanted=self._settings.messagebus_enabled)
+        faults += report.overdue(members, said)
         starting = [member.workload.value for member in members if member.state is State.STARTING]
         return {
             "state": (State.DEGRADED if faults else State.STARTING if starting else State.READY).value,

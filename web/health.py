@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from contracts.operations import OPERATIONS, Workload
+from contracts.settings import Settings
 from contracts.work import Device, Priority, State
 from web.services import Services, within
 
@@ -16,6 +17,10 @@ PROBE_S = 1.5
 FRESH_S = 0.25
 """Callers that ask at the same time share one look."""
 DEFINITIONS_S = 60.0
+LIMITS = (
+    "http_json_limit_bytes", "http_bulk_limit_bytes", "json_value_limit", "table_limit_mb", "model_grid_limit_mb",
+    "posted_grid_limit_mb", "actor_memory_limit_mb", "queue_limit", "bridge_limit", "outbox_limit", "keep_versions",
+)  # fmt: skip
 
 
 class Health:
@@ -102,7 +107,8 @@ class Health:
             "actors": actors,
             "router": router.get("router"),
             "messagebus": router.get("bus"),
-            "http": {"pid": os.getpid(), "started": self._services.started_at},
+            "http": {"pid": os.getpid(), "started": self._services.started_at, "reader": self._services.reader.stats()},
+            "limits": limits(self._services.settings),
         }
 
     async def brief(self) -> dict[str, Any]:
@@ -122,6 +128,11 @@ class Health:
             "messagebus_connected": bool(router.get("bus", {}).get("connected", False)),
             "degraded": [row["component"] for row in degraded],
         }
+
+
+def limits(current: Settings) -> dict[str, Any]:
+    """Give what is refused beyond, by setting; docs/operations.md says with which answer."""
+    return {name: getattr(current, name) for name in LIMITS}
 
 
 def _status(parts: dict[str, Any], degraded: list[dict[str, Any]]) -> str:

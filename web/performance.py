@@ -165,13 +165,20 @@ def _add(
 def _actors(router: dict[str, Any]) -> Iterator[Metric]:
     ready = GaugeMetricFamily("factor_engine_actor_ready", "Whether the actor is READY.", labels=["workload"])
     queue = GaugeMetricFamily("factor_engine_actor_queue_length", "Requests waiting.", labels=["workload"])
+    overdue = GaugeMetricFamily(
+        "factor_engine_actor_overdue_seconds",
+        "Computing beyond a deadline.",
+        labels=["workload"],
+    )
     restarts = CounterMetricFamily("factor_engine_actor_restarts", "Restarts and moves.", labels=["workload"])
     for actor in router.get("actors", []):
         labels = [actor["workload"]]
         ready.add_metric(labels, float(actor["state"] == State.READY.value))
         queue.add_metric(labels, actor["queue_length"] or 0)
         restarts.add_metric(labels, actor["restarts"])
-    yield from (ready, queue, restarts)
+        late = [time.time() - row["since"] for row in actor.get("overdue", {}).values()]
+        overdue.add_metric(labels, max([0.0, *late]))
+    yield from (ready, queue, restarts, overdue)
 
 
 def _face_stages(faces: dict[str, dict[str, Any]]) -> Iterator[Metric]:

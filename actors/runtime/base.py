@@ -13,22 +13,25 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from actors.runtime.memory import give_back
+from actors.runtime.black_box import BlackBox
+from actors.runtime.memory import give_back, limit
 from actors.runtime.meter import Meter
 from actors.runtime.queue import LaneQueue, Outcome
 from contracts.errors import (
     DateOutsideModel,
+    DeadlineExceeded,
     EngineError,
     InvalidInput,
+    TableTooLarge,
     Unavailable,
     UnknownOperation,
     UnknownSymbol,
 )
-from contracts.requests import Request
 from contracts.settings import settings
 from contracts.unexpected import unexpected
 from contracts.work import Lane, State, WorkItem, WorkResult
 from factors.errors import FactorError
+from factors.numeric import deadline
 
 LIGHT_THREADS = 8
 HEAVY_THREADS = 16
@@ -39,7 +42,10 @@ CONCURRENCY_GROUPS = {"light": LIGHT_THREADS, "heavy": HEAVY_THREADS, "control":
 B = TypeVar("B", bound=Callable[..., Sequence[Outcome]])
 
 # Errors of the mathematics that mean more than "invalid input" to a caller.
-_KINDS: dict[str, type[EngineError]] = {"unknown_symbol": UnknownSymbol, "unknown_date": DateOutsideModel}
+_KINDS: dict[str, type[EngineError]] = {
+    "unknown_symbol": UnknownSymbol,
+    "unknown_date": DateOutsideModel,
+}
 
 # The disk below the store is a component like others: what failed may work when there is room again.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
@@ -59,6 +65,10 @@ def engine_error(error: Exception) -> EngineError:
         return _KINDS.get(error.code, InvalidInput)(str(error), field=error.field, rows=rows)
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return Unavailable(f"the store cannot be written or read: {error.strerror}", retry_after_s=DISK_RETRY_S)
+    if isinstance(error, deadline.DeadlinePassed):
+        return DeadlineExceeded(str(error))
+    if isinstance(error, MemoryError):
+        return TableTooLarge("the computation takes more memory than this actor may have")
     return unexpected(error, _log)
 
 
@@ -106,6 +116,20 @@ class WorkloadActor:
             batch_predicted_s=current.batch_predicted_ms / 1e3,
             ages_s=current.low_priority_ages_s,
         )
+
+    def remember(self, name: str) -> None:
+        """Prepare for the worst, in a process of the actor's own: hold it to its memory, and note what is computed.
+
+        So no request takes the memory of the others, or ends one process of this actor after another.
+        """
+        run_dir = self.settings.run_dir.resolve()
+        limit(self.settings.actor_memory_limit_mb)
+        try:
+            for lane, queue in self._lanes.items():
+                queue.box = BlackBox(run_dir / "actors", f"{name}.{lane.value}", run_dir / "refused")
+        except OSError as error:
+            # A disk that is full must not keep the actor from starting.
+            _log.warning("what is computed is not noted: %s", error)
 
     def prepare(self) -> None:
         """Load what the first answer needs: compiled kernels, devices, the latest model. Overridden by workloads."""
@@ -156,6 +180,7 @@ class WorkloadActor:
             "errors": sum(sum(row["errors"].values()) for row in operations.values()),
             "latency_ms": self.meter.overall(),
             "operations": operations,
+            "overdue": {lane.value: queue.overdue for lane, queue in self._lanes.items() if queue.overdue},
             "notes": self.notes(),
         }
 
@@ -173,12 +198,13 @@ class WorkloadActor:
             unknown = UnknownOperation(f"{operation} is no operation of {type(self).__name__}")
             return [unknown] * len(items)
         if not getattr(method, "batched", False):
-            return [_alone(method, item.request) for item in items]
+            return [_alone(method, item) for item in items]
         if len(items) > 1:
-            with contextlib.suppress(Exception):  # the items that cause it show themselves alone
+            # The items that cause an exception show themselves alone.
+            with contextlib.suppress(Exception), deadline.until(max(item.deadline for item in items)):
                 answers: Sequence[Outcome] = method([item.request for item in items])
                 return answers
-        return [_alone(lambda request: method([request])[0], item.request) for item in items]
+        return [_alone(lambda request: method([request])[0], item) for item in items]
 
     def _method(self, operation: str) -> Callable[[Any], Any] | None:
         """Find the operation's method; what the base class has is no operation."""
@@ -198,8 +224,10 @@ class WorkloadActor:
         return Unavailable(f"{name} could not start: {self._reason}", retry_after_s=self.settings.actor_ready_timeout_s)
 
 
-def _alone(method: Callable[[Any], Outcome], request: Request) -> Outcome:
+def _alone(method: Callable[[Any], Outcome], item: WorkItem) -> Outcome:
+    """Compute one item; what takes long in it looks at its deadline, since behind that nobody waits for it."""
     try:
-        return method(request)
+        with deadline.until(item.deadline):
+            return method(item.request)
     except Exception as error:  # noqa: BLE001  (mapped, logged and answered)
         return engine_error(error)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import sys
 
 from store.parts import MAPS
+
+
+def limit(memory_mb: int) -> None:
+    """Hold this process to so much private memory: beyond it a request fails, and not the machine.
+
+    Where the kernel knows no such limit (macOS) nothing is done.
+    """
+    if sys.platform == "linux":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = memory_mb * 2**20
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
 
 
 def give_back() -> None:

@@ -13,7 +13,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
 
+from actors.runtime.black_box import BlackBox
 from actors.runtime.meter import Meter
 from contracts.answers import Answer, Calculation
 from contracts.errors import DeadlineExceeded, EngineError, InternalError, QueueFull
@@ -77,6 +80,11 @@ class LaneQueue:
         Predicted seconds that one batch may take; a single item may take longer.
     ages_s
         Waiting this many seconds is worth one level of priority, so that LOW is never starved.
+
+    Attributes
+    ----------
+    box
+        Where it notes what it computes, for the process after this one; None: nowhere.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class LaneQueue:
         batch_predicted_s: float,
         ages_s: float,
     ) -> None:
+        self.box: BlackBox | None = None
         self._compute = compute
         self._meter = meter
         self._limit = limit
@@ -101,6 +110,7 @@ class LaneQueue:
         self._backlog_s = 0.0
         self._sequence = 0
         self._combining = False
+        self._running: tuple[str, float] | None = None
 
     def __len__(self) -> int:
         return self._waiting
@@ -109,6 +119,14 @@ class LaneQueue:
     def busy(self) -> bool:
         """Whether something is being computed or waits."""
         return self._combining or self._waiting > 0
+
+    @property
+    def overdue(self) -> dict[str, Any] | None:
+        """What is computed though its deadline has passed: `operation`, and `since` (seconds since the epoch)."""
+        running = self._running
+        if running is None or running[1] >= time.time():
+            return None
+        return {"operation": running[0], "since": running[1]}
 
     def call(self, items: Sequence[WorkItem]) -> list[WorkResult]:
         """Answer all `items`, in their order; blocks until each has an answer or its deadline passed."""
@@ -131,6 +149,10 @@ class LaneQueue:
         for index, item in enumerate(items):
             if self._waiting >= self._limit:
                 self._refuse(item, ticket, index)
+                continue
+            refusal = self.box.refusal(item) if self.box is not None else None
+            if refusal is not None:
+                self._settle(ticket, index, item, refusal, 0.0, 0.0)
                 continue
             self._sequence += 1
             # Priority and age in one number that never changes: a level is worth `ages_s` of waiting. The time of
@@ -195,7 +217,8 @@ class LaneQueue:
             while self._heap and len(batch) < self._batch_limit:
                 best = self._heap[0]
                 cost = self._meter.expected_s(best.item.operation)
-                if batch and predicted + cost > self._batch_predicted_s:
+                alone = self.box is not None and self.box.is_suspect(best.item)
+                if batch and (alone or predicted + cost > self._batch_predicted_s):
                     break
                 heapq.heappop(self._heap)
                 self._forget(best)
@@ -204,6 +227,8 @@ class LaneQueue:
                     continue
                 batch.append(best)
                 predicted += cost
+                if alone:
+                    break
         return batch
 
     def _forget(self, entry: _Entry) -> None:
@@ -226,10 +251,14 @@ class LaneQueue:
     def _run_group(self, operation: str, entries: list[_Entry]) -> None:
         began = time.perf_counter()
         answers: Sequence[Outcome] = ()
+        items = [entry.item for entry in entries]
+        self._running = (operation, max(item.deadline for item in items))
         try:
-            answers = self._compute(operation, [entry.item for entry in entries])
+            with self.box.at_work(items) if self.box is not None else nullcontext():
+                answers = self._compute(operation, items)
         except BaseException:  # noqa: BLE001  whatever ends the computation, everybody who waits gets an answer
             _log.exception("the computation of %s was broken off", operation)
+        self._running = None
         took = time.perf_counter() - began
         if len(answers) != len(entries):
             wrong = InternalError(f"{operation} gave {len(answers)} answers to {len(entries)} requests")

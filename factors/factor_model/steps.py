@@ -13,6 +13,7 @@ from factors.factor_model.recipe import Cleaner, Recipe, covered, estimation_mas
 from factors.factor_model.risk_stage import RiskStage
 from factors.factor_model.settings import ModelSettings
 from factors.factor_model.state import History, ModelState, fill_of, writable
+from factors.numeric import deadline
 from factors.numeric.kernels import exposure_rows, top_rows
 from factors.numeric.threads import count_threads, spread
 from factors.panel.panel import Array, Categories, Panel
@@ -137,6 +138,7 @@ class Steps:
 
     def estimate_scores(self) -> None:
         """Score every date, from the beginning."""
+        deadline.check()
         self._forget_returns()
         self.history.drop(*(name for name in self.history.names if name.startswith(SCORES)))
         self._new_scorer()
@@ -146,6 +148,7 @@ class Steps:
 
     def estimate_factor_returns(self) -> None:
         """Regress every date, from the beginning."""
+        deadline.check()
         if not self.has_scores:
             raise StageError("call estimate_style_scores first", field="estimate_style_scores")
         self._forget_returns()
@@ -153,10 +156,12 @@ class Steps:
 
     def estimate_covariance(self) -> None:
         """Estimate the factor covariance, from the beginning."""
+        deadline.check()
         self.risk.fit_covariance(self._observed(len(self.dates)))
 
     def estimate_specific_risk(self) -> None:
         """Estimate specific risk, from the beginning."""
+        deadline.check()
         residuals = self.array("residuals", "estimate_factor_returns")
         caps = self.array(self._caps_name, "estimate_style_scores")
         self.risk.fit_specific(residuals, caps, self.exposures())

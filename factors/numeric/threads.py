@@ -9,6 +9,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from factors.numeric import deadline
+
 
 def count_threads(asked: int | None) -> int:
     """Give the number of threads: what was asked for, or the processors this process may use."""
@@ -21,7 +23,8 @@ def spread(work: Callable[[int, int], Any], length: int, threads: int, least: in
     """Call ``work(begin, end)`` on consecutive parts of ``range(length)``, one a thread; the caller's is one of them.
 
     Results do not depend on the number of threads as long as each index is computed on its own. `work` must not spread
-    again: the threads are few and shared.
+    again: the threads are few and shared. Under a deadline (`factors.numeric.deadline`) a part is done in blocks, and
+    each gives a result.
 
     Parameters
     ----------
@@ -30,11 +33,19 @@ def spread(work: Callable[[int, int], Any], length: int, threads: int, least: in
     """
     parts = max(1, min(threads, length // max(least, 1)))
     bounds = [length * part // parts for part in range(parts + 1)]
-    if parts == 1:
-        return [work(0, length)]
-    others = [_pool(parts - 1).submit(work, *pair) for pair in pairwise(bounds[1:])]
-    first = work(0, bounds[1])
-    return [first, *(other.result() for other in others)]
+    limit = deadline.current()
+
+    def part(begin: int, end: int) -> list[Any]:
+        if limit is None:
+            return [work(begin, end)]
+        with deadline.until(limit):
+            return deadline.in_blocks(work, begin, end, max(least, 1), limit)
+
+    others = [_pool(parts - 1).submit(part, *pair) for pair in pairwise(bounds[1:])] if parts > 1 else []
+    done = part(0, bounds[1])
+    for other in others:
+        done += other.result()
+    return done
 
 
 @cache

@@ -5,6 +5,7 @@ from typing import Self
 import numpy as np
 
 from factors.errors import FactorError
+from factors.numeric import deadline
 from factors.risk.arrays import FloatArray, as_matrix, pad_last_axes
 from factors.risk.carried import Carried
 from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
@@ -79,6 +80,7 @@ class FactorCovariance(Carried):
         self._losses_by_day = np.empty((rows.shape[0], len(self.experts_)))
         self._accumulate(rows[:n_simulated], self._losses_by_day[:n_simulated])
         for t in range(n_simulated, rows.shape[0]):
+            deadline.check()
             self._accumulate(rows[t : t + 1], self._losses_by_day[t : t + 1])
             self._simulate()
         self._covariance = None

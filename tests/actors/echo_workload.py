@@ -87,7 +87,9 @@ def _given(request: Request) -> dict[str, Any]:
 
 
 def _work(given: dict[str, Any]) -> None:
-    """Keep this thread for so many seconds, or as long as a file is there."""
+    """Keep this thread for so many seconds, or as long as a file is there; or end the process."""
+    if given.get("die"):
+        os.kill(os.getpid(), 9)
     end = time.perf_counter() + given.get("work_s", 0.0)
     total = 0
     while time.perf_counter() < end:

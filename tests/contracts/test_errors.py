@@ -15,6 +15,7 @@ CODES = {
     "invalid_input": (422, False),
     "unknown_symbol": (422, False),
     "date_outside_model": (422, False),
+    "ends_actors": (422, False),
     "unknown_model": (404, False),
     "unknown_portfolio": (404, False),
     "infeasible": (422, False),

@@ -414,3 +414,25 @@ def test_a_frozen_actor_is_told_of_replaced_and_its_stack_is_in_the_log():
     told = [path.read_text(errors="replace") for path in logs.glob("*") if path.is_file()]
     (text,) = (text for text in told if f"process {pid}, is frozen; its stack" in text)
     assert "most recent call first" in text
+
+
+@pytest.mark.parametrize(
+    ("operation", "workload"),
+    [("factor_exposures", "factor_exposure_analysis"), ("risk_model", "risk_model_construction")],
+)
+def test_a_request_that_ended_two_actors_is_not_given_to_a_third(echo_router, operation, workload):
+    async def scenario(client: RouterClient) -> tuple[WorkResult, list[WorkResult]]:
+        fatal = client.call(operation, asked(die=True), timeout_s=DEADLINE_S, request_id=f"fatal-{operation}")
+        others = [client.call(operation, asked(n=n), timeout_s=DEADLINE_S) for n in range(5)]
+        result, *answers = await asyncio.gather(fatal, *others)
+        actors = {row["workload"]: row for row in (await client.health())["actors"]}
+        assert actors[workload]["restarts"] <= 3
+        return result, answers
+
+    refused, answers = with_client(scenario)
+    assert refused.problem is not None
+    assert (refused.problem["code"], refused.problem["status"]) == ("ends_actors", 422)
+    assert all(answer.unwrap().values["echo"]["n"] == n for n, answer in enumerate(answers))
+    notes = {path: (path / "request.json").read_text() for path in (echo_router / "refused").iterdir()}
+    (kept,) = [path for path, text in notes.items() if f"fatal-{operation}" in text]
+    assert kept.name in refused.problem["detail"]

@@ -19,6 +19,7 @@ from factors.library.language.errors import CancelledError, FieldsError, Formula
 from factors.library.language.syntax import Expression, parse
 from factors.library.run.machine import Machine
 from factors.library.run.stream import Stream
+from factors.numeric import deadline
 
 DEFAULT_BLOCK_ROWS = 16
 Progress = Callable[[int, int], None]
@@ -128,6 +129,7 @@ class Library:
             for t in range(0, len(days), machine.block):
                 if cancel is not None and cancel():
                     raise CancelledError(f"cancelled after {t} of {len(days)} dates")
+                deadline.check()
                 end = min(t + machine.block, len(days))
                 machine.load({name: value[t:end] for name, value in values.items()}, days[t:end])
                 target = own[:, : end - t] if own is not None else out[:, t:end]  # type: ignore[index]

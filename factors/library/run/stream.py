@@ -12,6 +12,7 @@ from factors.library.compile.plan import Plan
 from factors.library.kernels.types import F8
 from factors.library.language.errors import FieldsError
 from factors.library.run.machine import Machine
+from factors.numeric import deadline
 
 WARM_BLOCK_ROWS = 16
 
@@ -116,6 +117,7 @@ class Stream:
         try:
             wide.restore(own.state())
             for t in range(0, len(days), wide.block):
+                deadline.check()
                 count = min(wide.block, len(days) - t)
                 wide.load({name: value[t : t + count] for name, value in values.items()}, days[t : t + count])
                 wide.run(out[:, :count], days[t : t + count])

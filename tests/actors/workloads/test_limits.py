@@ -10,9 +10,10 @@ from actors.workloads.size_factor import SizeFactor
 from actors.workloads.style_factor_calculation import StyleFactorCalculation
 from actors.workloads.value_factor import ValueFactor
 from contracts import requests as rq
-from contracts.errors import EngineError, InvalidInput, TableTooLarge
+from contracts.errors import DeadlineExceeded, EngineError, InvalidInput, TableTooLarge, UnknownModel
 from contracts.frames import encode
 from contracts.settings import settings
+from contracts.work import work_item
 from factors.sample.market import sample_market
 
 N = 12_000
@@ -102,3 +103,27 @@ def test_a_day_of_many_new_names_does_not_widen_a_long_history_beyond_the_limit(
         asked(writer.append_day, rq.AppendDay(model_id="m", feature_data=encode(many)))
     # The model is as it was, and goes on.
     assert asked(writer.append_day, rq.AppendDay(model_id="m", feature_data=encode(day))).model_version == 2
+
+
+def test_a_fit_ends_at_its_deadline_makes_no_version_and_the_next_write_goes_on():
+    writer = started(FactorModelCreation)
+    panel = sample_market(n_assets=40, n_days=200).panel
+    create = rq.CreateModel(model_id="late", feature_data=encode(panel.to_frame()))
+    (late,) = writer._compute("create_model", [work_item("create_model", create, timeout_s=-1.0)])
+    assert isinstance(late, DeadlineExceeded)
+    assert "during the computation" in late.detail
+    with pytest.raises(UnknownModel):
+        writer.store.head("late")
+    (made,) = writer._compute("create_model", [work_item("create_model", create, timeout_s=60.0)])
+    assert made.model_version == 1
+
+
+def test_memory_that_is_not_there_is_an_error_of_the_request(monkeypatch):
+    actor = started(SizeFactor)
+
+    def full(_request):
+        raise MemoryError
+
+    monkeypatch.setattr(actor, "size", full)
+    (answer,) = actor._compute("size", [work_item("size", rq.SizeFactor(market_cap_data=sparse(market_cap=1.0)))])
+    assert isinstance(answer, TableTooLarge)
