@@ -19,7 +19,9 @@ from factors.factor_model.settings import ModelSettings
 from factors.factor_model.state import ModelState
 from factors.factor_model.steps import LAST, Steps
 from factors.panel.admission import admitted, blank_fields
+from factors.panel.door import Door
 from factors.panel.panel import Array, Panel, position_of
+from factors.panel.quality.report import QualityReport
 from factors.risk.covariance import FactorCovariance
 from factors.risk.experts import Expert
 from factors.risk.linked import Linked
@@ -89,6 +91,7 @@ class FactorModel:
     factor_covariance_ : float64 [K, K], daily
     specific_variance_ : float64 [n_assets], daily
     warnings_ : list of str
+    quality_ : QualityReport
     recipe_ : Recipe
 
     Notes
@@ -105,6 +108,7 @@ class FactorModel:
             top_n=self.settings.top_n_by_mkt_cap,
         )
         self._steps: Steps | None = None
+        self._door = Door(self.settings.read_as)
 
     def set_panel(self, panel: Panel) -> Self:
         """Hold a panel and forget what was estimated; the stages then run on it.
@@ -112,12 +116,13 @@ class FactorModel:
         Raises
         ------
         FactorError
-            The panel is empty, lacks returns or market_cap, or holds what `admission.admitted` refuses.
+            The panel is empty, lacks returns or market_cap, holds what `admission.admitted` refuses, or, under the
+            policy "strict", has an error in its quality report.
         """
         if panel.n_dates == 0 or panel.n_assets == 0:
             raise EmptyFrameError("the panel has no dates or no assets", field="panel")
-        panel = admitted(panel)
-        self._steps = Steps(self.settings, self.recipe_, panel)
+        panel, door = Door(self.settings.read_as).take(admitted(panel))
+        self._steps, self._door = Steps(self.settings, self.recipe_, panel), door
         for name in blank_fields(panel):
             self._steps.note(f"'{name}' holds no value from {panel.dates[0]} to {panel.dates[-1]}")
         return self
@@ -226,7 +231,12 @@ class FactorModel:
         """
         if not isinstance(day, Panel):
             day = features_panel(day, None, self.settings)
-        self._held.update(admitted(day, self.symbols_))
+        day = admitted(day, self.symbols_)
+        if day.symbols != self.symbols_:
+            day = day.on_axis(tuple(dict.fromkeys((*self.symbols_, *day.symbols))))
+        day, door = self._door.take(day)
+        self._held.update(day)
+        self._door = door
         return self
 
     def forget(self, days: int = 1) -> Self:
@@ -392,7 +402,12 @@ class FactorModel:
     @property
     def warnings_(self) -> list[str]:
         """What was not as it should be, a sentence each."""
-        return self._held.warnings()
+        return self._held.warnings() + self._door.lines(self.symbols_, self._held.category_names)
+
+    @property
+    def quality_(self) -> QualityReport:
+        """What looked wrong in what came in: kinds, rows, effects and remedies."""
+        return self._door.report(self.symbols_, self._held.category_names)
 
     @staticmethod
     def _estimator(estimator: E | None, stage: str) -> E:
@@ -465,7 +480,8 @@ class FactorModel:
 
     def state(self, last: int | None = None) -> ModelState:
         """Give the model as arrays; with `last`, only that many days of what is kept by day."""
-        return self._held.state(last)
+        state = self._held.state(last)
+        return replace(state, latest={**state.latest, **{f"door/{n}": v for n, v in self._door.state().items()}})
 
     @classmethod
     def from_state(cls, settings: ModelSettings | None, state: ModelState) -> FactorModel:
@@ -473,6 +489,8 @@ class FactorModel:
         model = cls(settings or ModelSettings.from_dict(state.settings))
         model.recipe_ = Recipe.from_dict(state.recipe)
         model._steps = Steps.from_state(model.settings, model.recipe_, state)
+        door = {name.removeprefix("door/"): v for name, v in state.latest.items() if name.startswith("door/")}
+        model._door = Door.restored(model.settings.read_as, door)
         return model
 
     def save(self, folder: str | Path) -> None:

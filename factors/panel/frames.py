@@ -62,7 +62,7 @@ def read_frame(
     cells = rows.astype(np.int64) * shape[1] + columns
     _refuse_duplicates(frame, cells, shape)
     frame, encoded, several = encoded_sector(frame, sector_encodings)
-    wide = Wide(dates, symbols, findings=[*_joined(findings), *several, *_variants("symbol_variants", symbols, None)])
+    wide = Wide(dates, symbols, findings=[*_joined(findings), *several])
     if encoded is not None:
         wide.categories["sector"] = (_scatter(encoded[0], cells, shape, -1), encoded[1])
     columns_of = {name: column for column, name in intake.names.items()}
@@ -75,7 +75,6 @@ def read_frame(
             _refuse_numbers_with_text(series, frame)
             codes, labels = category(series, sector_encodings if name == "sector" else None)
             wide.categories[name] = (_scatter(codes, cells, shape, -1), labels)
-            wide.findings += _variants("label_variants", labels, name) if name in CLASSIFICATIONS else ()
         elif numeric or not series.dtype.is_temporal():
             values = numbers_of(series, frame, columns_of.get(name, name))
             wide.fields[name] = _scatter(values, cells, shape, np.nan)
@@ -163,17 +162,6 @@ def _refuse_numbers_with_text(series: pl.Series, frame: pl.DataFrame) -> None:
     numbers = known.str.strip_chars().cast(pl.Float64, strict=False).is_not_null().sum()
     if len(known) > numbers > len(known) / 2:
         numbers_of(series, frame, series.name)
-
-
-def _variants(kind: str, names: Sequence[str], column: str | None) -> list[Finding]:
-    """Find names that differ only by case or blanks."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault("".join(name.split()).casefold(), []).append(name)
-    found = [name for group in groups.values() if len(group) > 1 for name in group]
-    blank = [name for name in names if name != name.strip() and name not in found]
-    note = ", ".join(" = ".join(map(repr, group)) for group in groups.values() if len(group) > 1)
-    return [Finding.of(kind, [(None, name) for name in (*found, *blank)], field=column, note=note[:200])]
 
 
 def _joined(findings: list[Finding]) -> list[Finding]:

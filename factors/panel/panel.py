@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from factors.errors import EmptyFrameError, FactorError, UnknownDateError, UnknownSymbolError
 from factors.panel.intake import DEFAULT, Intake
-from factors.panel.quality.report import Finding
+from factors.panel.quality.report import Finding, QualityReport
 
 if TYPE_CHECKING:
     # Who only computes on panels does without Polars: 20 MB in each actor.
@@ -160,7 +160,10 @@ class Panel:
 
             fields = delayed(wide, table, intake)
         categories = {name: Categories(*pair) for name, pair in wide.categories.items()}
-        return cls(wide.dates, wide.symbols, fields, categories, tuple(f for f in wide.findings if f.n_rows))
+        panel = cls(wide.dates, wide.symbols, fields, categories, tuple(f for f in wide.findings if f.n_rows))
+        if intake.policy == "strict":
+            panel.quality(intake).refuse_errors()
+        return panel
 
     def to_frame(self, *, names: Mapping[str, str] | None = None) -> pl.DataFrame:
         """Give the panel as a long frame sorted by date and symbol; rows without any value are left out.
@@ -231,6 +234,38 @@ class Panel:
     def with_fields(self, **fields: Array) -> Panel:
         """Give the panel with fields added or replaced."""
         return replace(self, fields={**self.fields, **fields})
+
+    def on_axis(self, symbols: tuple[str, ...]) -> Panel:
+        """Give the panel on a longer asset axis, which holds all its symbols; what the new ones have is missing."""
+        if symbols == self.symbols:
+            return self
+        position = {symbol: column for column, symbol in enumerate(symbols)}
+        columns = np.array([position[symbol] for symbol in self.symbols], dtype=np.intp)
+
+        def spread(values: NDArray[Any], fill: float) -> NDArray[Any]:
+            wide = np.full((self.n_dates, len(symbols)), fill, dtype=values.dtype)
+            wide[:, columns] = values
+            return wide
+
+        return replace(
+            self,
+            symbols=symbols,
+            fields={name: spread(values, np.nan) for name, values in self.fields.items()},
+            categories={n: Categories(spread(c.codes, -1), c.names) for n, c in self.categories.items()},
+        )
+
+    def quality(self, intake: Intake = DEFAULT) -> QualityReport:
+        """Look for what is wrong in the panel, after its prices were adjusted as the intake says.
+
+        Returns
+        -------
+        QualityReport
+            Findings by kind, with severity, rows, effect and remedy.
+        """
+        from factors.panel.door import Door
+
+        _, door = Door(replace(intake, policy="warn")).take(self)
+        return door.report(self.symbols, {name: category.names for name, category in self.categories.items()})
 
     def position(self, date: Any) -> int:
         """Give the row of a date.

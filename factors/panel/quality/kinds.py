@@ -39,9 +39,10 @@ KINDS: dict[str, Kind] = {
         "give daily rows, or read windows as numbers of rows; figures a year use the frequency found",
     ),
     "price_without_return": Kind(
-        "error",
+        "warning",
         "the close moved and the return did not follow",
-        "formulas of prices see a move that nobody earned; risk and styles of returns are right",
+        "a special dividend, a spin-off or a wrong price: formulas of prices see a move that nobody earned; risk and "
+        "styles of returns are right",
         "give split_ratio and dividend, adjusted prices, or adjust = from_returns",
     ),
     "cap_without_return": Kind(
@@ -82,9 +83,22 @@ KINDS: dict[str, Kind] = {
     ),
     "stale_price": Kind(
         "warning",
-        "the close did not change for days with volume",
+        "the close did not change for ten rows",
         "volatility, beta and correlations are too low",
         "leave the rows out",
+    ),
+    "moved_without_volume": Kind(
+        "warning",
+        "the close moved on a day of no volume",
+        "turnover and liquidity are too low, or the price is not of a trade",
+        "complete the volume, or leave it missing",
+    ),
+    "missing_return": Kind(
+        "info",
+        "returns are missing inside a history",
+        "the day is left out of the regression; a formula of returns that looks back over it has no value until the "
+        "window has passed",
+        "fill the return, or choose the convention min_periods = one",
     ),
     "not_positive": Kind(
         "error",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from factors.errors import FactorError
@@ -48,13 +48,21 @@ class Finding:
     note: str = ""
 
     @classmethod
-    def of(cls, kind: str, rows: Iterable[tuple[Any, Any]], *, field: str | None = None, note: str = "") -> Finding:
-        """Make a finding of all its rows."""
+    def of(
+        cls,
+        kind: str,
+        rows: Iterable[tuple[Any, Any]],
+        *,
+        field: str | None = None,
+        note: str = "",
+        n_rows: int | None = None,
+    ) -> Finding:
+        """Make a finding of its rows; `n_rows` where more of them were counted."""
         named = sorted(
             ((None if date is None else str(date), None if name is None else str(name)) for date, name in rows),
             key=lambda row: (row[0] or "", row[1] or ""),
         )
-        return cls(kind, tuple(named[:MAX_ROWS]), len(named), field, note)
+        return cls(kind, tuple(named[:MAX_ROWS]), len(named) if n_rows is None else n_rows, field, note)
 
     @property
     def severity(self) -> Severity:
@@ -120,17 +128,16 @@ class QualityReport:
     findings: tuple[Finding, ...] = ()
     first_date: str = ""
     last_date: str = ""
-    counts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, findings: Iterable[Finding], first_date: Any, last_date: Any, **counts: int) -> QualityReport:
+    def of(cls, findings: Iterable[Finding], first_date: Any, last_date: Any) -> QualityReport:
         """Order findings by severity and kind."""
         order = {name: place for place, name in enumerate(SEVERITIES)}
         found = sorted(
             (finding for finding in findings if finding.n_rows),
             key=lambda finding: (order[finding.severity], finding.kind, finding.field or ""),
         )
-        return cls(tuple(found), str(first_date), str(last_date), counts)
+        return cls(tuple(found), str(first_date), str(last_date))
 
     @property
     def lines(self) -> list[str]:
@@ -146,18 +153,13 @@ class QualityReport:
         """Give the findings of a kind."""
         return tuple(finding for finding in self.findings if finding.kind == kind)
 
-    def joined(self, later: QualityReport) -> QualityReport:
-        """Add what was found in days that came later."""
-        if not later.findings:
-            return replace(self, last_date=later.last_date)
-        found = {(finding.kind, finding.field): finding for finding in self.findings}
-        for finding in later.findings:
-            before = found.get((finding.kind, finding.field))
-            rows = tuple(dict.fromkeys((*(before.rows if before else ()), *finding.rows)))[:MAX_ROWS]
-            n_rows = finding.n_rows + (before.n_rows if before else 0)
-            found[finding.kind, finding.field] = replace(finding, rows=rows, n_rows=n_rows)
-        counts = {**self.counts, **{name: self.counts.get(name, 0) + n for name, n in later.counts.items()}}
-        return QualityReport.of(found.values(), self.first_date, later.last_date, **counts)
+    def since(self, date: str) -> QualityReport:
+        """Give what was found from a date on."""
+        found = []
+        for finding in self.findings:
+            rows = [row for row in finding.rows if row[0] is None or row[0] >= date]
+            found.append(replace(finding, rows=tuple(rows), n_rows=len(rows)))
+        return QualityReport.of(found, date, self.last_date)
 
     def refuse_errors(self) -> None:
         """Raise the first finding that is an error.
@@ -182,7 +184,6 @@ class QualityReport:
         return {
             "first_date": self.first_date,
             "last_date": self.last_date,
-            "counts": dict(self.counts),
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
@@ -190,4 +191,4 @@ class QualityReport:
     def from_dict(cls, values: Mapping[str, Any]) -> QualityReport:
         """Read what `to_dict` gave."""
         found = tuple(Finding.from_dict(one) for one in values.get("findings", ()))
-        return cls(found, values.get("first_date", ""), values.get("last_date", ""), dict(values.get("counts", {})))
+        return cls(found, values.get("first_date", ""), values.get("last_date", ""))

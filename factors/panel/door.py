@@ -1,0 +1,91 @@
+"""The door of a model: every panel and every day that comes in is adjusted for corporate actions and looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factors.panel.actions import ACTIONS, Adjustment, adjusted, over_splits
+from factors.panel.intake import Intake
+from factors.panel.panel import Panel
+from factors.panel.quality.report import Finding, QualityReport
+from factors.panel.quality.watch import Watch
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Door:
+    """What has come in so far, as far as the next day needs it, and what looked wrong in it.
+
+    Parameters
+    ----------
+    intake : Intake
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self.intake = intake
+        self._adjustment = Adjustment()
+        self._watch = Watch()
+        self._read: tuple[Finding, ...] = ()
+
+    def take(self, panel: Panel) -> tuple[Panel, Door]:
+        """Let the next days in; give them as the model wants them, and the door after them.
+
+        Parameters
+        ----------
+        panel : Panel
+            Names that are new stand at the end of its asset axis.
+
+        Raises
+        ------
+        QualityError
+            Under the policy "strict", an error in these days.
+        """
+        after = Door(self.intake)
+        after._read = (*self._read, *panel.findings)
+        panel, after._adjustment = adjusted(panel, self._adjustment, self.intake.adjust)
+        if self.intake.policy == "off":
+            after._watch = self._watch
+            return panel, after
+        after._watch = self._watch.after(panel.dates, panel.fields, panel.n_assets)
+        if self.intake.policy == "strict" and after._watch.since(self._watch):
+            labels = {name: category.names for name, category in panel.categories.items()}
+            after.report(panel.symbols, labels).since(str(panel.dates[0])).refuse_errors()
+        if self.intake.adjust in ("actions", "splits") and not any(name in panel.fields for name in ACTIONS):
+            panel, after._adjustment = over_splits(panel, after._adjustment, after._watch.unseen_splits)
+        return panel, after
+
+    def lines(self, symbols: tuple[str, ...], labels: Mapping[str, tuple[str, ...]]) -> list[str]:
+        """Give a line for each thing that looked wrong, mere information left out."""
+        read = [f"{finding.severity}: {finding.line}" for finding in self._read if finding.severity != "info"]
+        return read + (self._watch.lines(symbols, labels) if self.intake.policy != "off" else [])
+
+    def report(self, symbols: tuple[str, ...], labels: Mapping[str, tuple[str, ...]]) -> QualityReport:
+        """Give everything that was found."""
+        return self._watch.report(symbols, labels, self._read)
+
+    def state(self) -> Arrays:
+        """Give everything as arrays."""
+        read = json.dumps([finding.to_dict() for finding in self._read]).encode()
+        state: Arrays = {f"watch/{name}": values for name, values in self._watch.state().items()}
+        state |= {f"adjustment/{name}": values for name, values in self._adjustment.state().items()}
+        return state | {"read": np.frombuffer(read, dtype=np.uint8)}
+
+    @classmethod
+    def restored(cls, intake: Intake, state: Mapping[str, NDArray[Any]]) -> Door:
+        """Take up what `state` gave; without it, a door that nothing came through yet."""
+        door = cls(intake)
+        groups: dict[str, Arrays] = {"watch": {}, "adjustment": {}}
+        for name, values in state.items():
+            group, _, rest = name.partition("/")
+            if rest:
+                groups[group][rest] = values
+        if groups["watch"]:
+            door._watch = Watch.restored(groups["watch"])
+            door._adjustment = Adjustment.restored(groups["adjustment"])
+            door._read = tuple(Finding.from_dict(one) for one in json.loads(bytes(np.asarray(state["read"]))))
+        return door
