@@ -231,10 +231,7 @@ class FactorModel:
         """
         if not isinstance(day, Panel):
             day = features_panel(day, None, self.settings)
-        day = admitted(day, self.symbols_)
-        if day.symbols != self.symbols_:
-            day = day.on_axis(tuple(dict.fromkeys((*self.symbols_, *day.symbols))))
-        day, door = self._door.take(day)
+        day, door = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_))
         self._held.update(day)
         self._door = door
         return self
@@ -481,7 +478,7 @@ class FactorModel:
     def state(self, last: int | None = None) -> ModelState:
         """Give the model as arrays; with `last`, only that many days of what is kept by day."""
         state = self._held.state(last)
-        return replace(state, latest={**state.latest, **{f"door/{n}": v for n, v in self._door.state().items()}})
+        return replace(state, latest={**state.latest, **self._door.state()})
 
     @classmethod
     def from_state(cls, settings: ModelSettings | None, state: ModelState) -> FactorModel:
@@ -489,8 +486,7 @@ class FactorModel:
         model = cls(settings or ModelSettings.from_dict(state.settings))
         model.recipe_ = Recipe.from_dict(state.recipe)
         model._steps = Steps.from_state(model.settings, model.recipe_, state)
-        door = {name.removeprefix("door/"): v for name, v in state.latest.items() if name.startswith("door/")}
-        model._door = Door.restored(model.settings.read_as, door)
+        model._door = Door.restored(model.settings.read_as, state.latest)
         return model
 
     def save(self, folder: str | Path) -> None:

@@ -71,21 +71,21 @@ class Door:
     def state(self) -> Arrays:
         """Give everything as arrays."""
         read = json.dumps([finding.to_dict() for finding in self._read]).encode()
-        state: Arrays = {f"watch/{name}": values for name, values in self._watch.state().items()}
-        state |= {f"adjustment/{name}": values for name, values in self._adjustment.state().items()}
-        return state | {"read": np.frombuffer(read, dtype=np.uint8)}
+        state: Arrays = {f"door/watch/{name}": values for name, values in self._watch.state().items()}
+        state |= {f"door/adjustment/{name}": values for name, values in self._adjustment.state().items()}
+        return state | {"door/read": np.frombuffer(read, dtype=np.uint8)}
 
     @classmethod
     def restored(cls, intake: Intake, state: Mapping[str, NDArray[Any]]) -> Door:
-        """Take up what `state` gave; without it, a door that nothing came through yet."""
+        """Take up what `state` gave, among other arrays; without it, a door that nothing came through yet."""
         door = cls(intake)
-        groups: dict[str, Arrays] = {"watch": {}, "adjustment": {}}
-        for name, values in state.items():
-            group, _, rest = name.partition("/")
-            if rest:
-                groups[group][rest] = values
-        if groups["watch"]:
-            door._watch = Watch.restored(groups["watch"])
-            door._adjustment = Adjustment.restored(groups["adjustment"])
-            door._read = tuple(Finding.from_dict(one) for one in json.loads(bytes(np.asarray(state["read"]))))
+        if "door/read" not in state:
+            return door
+        watch, adjustment = (
+            {name.removeprefix(group): values for name, values in state.items() if name.startswith(group)}
+            for group in ("door/watch/", "door/adjustment/")
+        )
+        door._watch = Watch.restored(watch)
+        door._adjustment = Adjustment.restored(adjustment)
+        door._read = tuple(Finding.from_dict(one) for one in json.loads(bytes(np.asarray(state["door/read"]))))
         return door

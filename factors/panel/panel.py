@@ -236,9 +236,10 @@ class Panel:
         return replace(self, fields={**self.fields, **fields})
 
     def on_axis(self, symbols: tuple[str, ...]) -> Panel:
-        """Give the panel on a longer asset axis, which holds all its symbols; what the new ones have is missing."""
+        """Give the panel on another asset axis, its own symbols that are new there at the end."""
         if symbols == self.symbols:
             return self
+        symbols = tuple(dict.fromkeys((*symbols, *self.symbols)))
         position = {symbol: column for column, symbol in enumerate(symbols)}
         columns = np.array([position[symbol] for symbol in self.symbols], dtype=np.intp)
 
