@@ -135,7 +135,7 @@ class RouterClient:
             route = self.table.routes.get(row.workload.value)
             if route is not None and route.direct:
                 try:
-                    result = await self._links.to(route.workload, row.lane, route.handle).submit(item)
+                    result = await self._links.to(route.workload, row.lane_of(request), route.handle).submit(item)
                     return _timed(result, now)
                 except ActorGone:
                     pass  # the router knows better, or waits until the actor is back

@@ -138,7 +138,7 @@ class Router:
             route = self._table.routes.get(workload)
             if route is not None and route.handle is not None:
                 try:
-                    return await links.to(workload, row.lane, route.handle).submit(timed)
+                    return await links.to(workload, row.lane_of(item.request), route.handle).submit(timed)
                 except ActorGone:
                     self._fleet.nudge()
                 except DeadlineExceeded:

@@ -12,6 +12,8 @@ from contracts.results import Result
 from contracts.work import Lane
 
 V1 = "/api/v1/factor-engine"
+POSTED_BYTES = 64 * 1024
+"""A posted table of more is computed in the heavy lane, so that short requests do not wait behind it."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,14 @@ class Operation:
         """Take the summary from the request model where the row gives none."""
         if not self.summary:
             object.__setattr__(self, "summary", (self.request.__doc__ or self.name).strip().splitlines()[0])
+
+    def lane_of(self, request: Request) -> Lane:
+        """Give the lane of one request: a calculation on a posted table is long, others of its operation are not."""
+        if self.lane is Lane.LIGHT and any(
+            type(value) is bytes and len(value) > POSTED_BYTES for value in vars(request).values()
+        ):
+            return Lane.HEAVY
+        return self.lane
 
     @property
     def bulk(self) -> bool:
