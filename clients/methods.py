@@ -52,6 +52,7 @@ from contracts.requests import (
     PortfolioAttribution,
     PortfolioRisk,
     ReduceUniverse,
+    RemoveFormula,
     RiskModel,
     SizeFactor,
     StyleFactors,
@@ -255,3 +256,7 @@ class Surface(Connection):
     async def evaluate_formula(self, request: EvaluateFormula, how: How = ANYHOW) -> CalculationAnswer:
         """Evaluate a formula of the caller's own on a model's data."""
         return await self.ask(OPERATIONS["evaluate_formula"], request, CalculationAnswer, how)
+
+    async def remove_formula(self, request: RemoveFormula, how: How = ANYHOW) -> CalculationAnswer:
+        """Remove a formula that was registered; its id is free again."""
+        return await self.ask(OPERATIONS["remove_formula"], request, CalculationAnswer, how)

@@ -414,6 +414,9 @@ class UpdateFactors(Request):
     messagebus_priority: PriorityName = "high"
 
 
+FormulaId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
 class EvaluateFormula(Request):
     """Evaluate a formula of the caller's own on a model's data."""
 
@@ -421,7 +424,13 @@ class EvaluateFormula(Request):
     model_id: ModelId | None = None
     symbols: list[Symbol] | None = None
     date_requested: dt.date | None = None
-    register_as: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Keep it under this id.")
+    register_as: FormulaId | None = Field(None, description="Keep it under this id.")
+
+
+class RemoveFormula(Request):
+    """Remove a formula that was registered; its id is free again."""
+
+    formula_id: FormulaId
 
 
 class TestBroadcast(Request):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -59,6 +60,15 @@ class LibraryDay:
     def position(self) -> dict[str, int]:
         """Row of each factor."""
         return {name: i for i, name in enumerate(self.ids)}
+
+    def without(self, name: str) -> LibraryDay:
+        """Give the day without one of its factors."""
+        rows = [i for i, other in enumerate(self.ids) if other != name]
+        left = copy.copy(self)
+        vars(left).pop("position", None)
+        made = {"_forms": LRU(FORMS_KEPT), "_making": threading.Lock()}
+        vars(left).update(ids=tuple(self.ids[i] for i in rows), values=self.values[rows], **made)
+        return left
 
     def level(self, asked: str | None) -> str:
         """Name the groups to neutralise by. Raises `InvalidInput` when the model lacks the level asked for."""

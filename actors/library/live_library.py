@@ -97,6 +97,7 @@ class LiveLibrary:
         self._threads = threads
         self._formulas = formulas
         self._registered: list[Part] = []
+        self._forgotten: set[str] = set()
         fields = library_fields(whole_panel(version))
         self._catalogue = self._parts(formulas, fields, version, formulas.catalogue.entries)
         if saved is None:
@@ -132,7 +133,7 @@ class LiveLibrary:
     def _show(self, version: Version) -> None:
         """Put the parts' rows into the order of the definitions."""
         rows = {name: row for part in self._every() for name, row in zip(part.ids, part.values, strict=True)}
-        ids = tuple(name for name in self._formulas.library.ids if name in rows)
+        ids = tuple(name for name in self._formulas.library.ids if name in rows and name not in self._forgotten)
         values = np.stack([rows[name] for name in ids]) if ids else np.empty((0, len(version.symbols)))
         self.day = LibraryDay(ids, values, version, len(version.dates) - 1, self._groups)
 
@@ -149,7 +150,15 @@ class LiveLibrary:
         _warm(parts, fields, version, None)
         _close(self._registered)
         self._registered, self._formulas = parts, formulas
+        self._forgotten = set()
         self._show(version)
+
+    def forget(self, name: str) -> None:
+        """Show a formula no more; its stream goes when `register` takes up the formulas that are left."""
+        with self.lock:
+            self._forgotten.add(name)
+            if name in self.day.position:
+                self.day = self.day.without(name)
 
     def follow(self, version: Version) -> int:
         """Take the days that newer versions appended, one step each; gives how many.

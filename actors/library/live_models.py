@@ -80,6 +80,11 @@ class LiveModels:
         """Give a model's library as it is, at whatever version; None where there is none. Never computes."""
         return self._live.get(model_id) if model_id is not None else None
 
+    def forget(self, name: str) -> None:
+        """Let no library show a formula that was removed."""
+        for live in self._live.values():
+            live.forget(name)
+
     def current(self, model_id: str, formulas: Formulas, wait_s: float) -> LiveLibrary:
         """Give the library of a model at its newest version: kept, stepped forward, or warmed.
 

@@ -22,7 +22,7 @@ from actors.runtime.niceness import step_back
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor
-from contracts.work import WorkItem, WorkResult
+from contracts.work import WorkItem, WorkResult, new_id
 from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import cross_section, rank_correlations
@@ -47,6 +47,7 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
         self._path = self.settings.store_path / "formulas.json"
         self._days: LRU[tuple[str, str, tuple[str, ...]], LibraryDay] = LRU(DAYS_KEPT)
         self._damage: str | None = None
+        self._removed: LRU[str, str] = LRU(REGISTERED_MOST)
         catalogue = Catalogue.load()
         self.formulas = Formulas(catalogue, self._registered(catalogue))
         compile_library({"warm": "rank(close)"}).stream(4).warm(
@@ -372,6 +373,30 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
         grown = {**registered, name: expression}
         write_registered(self._path, grown)
         self.formulas = Formulas(catalogue, grown)
+
+    def remove_formula(self, request: rq.RemoveFormula) -> Calculation:
+        """Forget a registered formula, durably, and what was computed of it."""
+        name = request.formula_id
+        if request.request_id is None or self._removed.get(request.request_id) != name:
+            self._unregister(name)
+            self._removed.put(request.request_id or new_id(), name)
+        return Calculation({"formula_id": name, "removed": True}, f"the formula {name} is removed", 1.0)
+
+    def _unregister(self, name: str) -> None:
+        if self._damage:
+            raise Unavailable(self._damage)
+        registered, catalogue = self.formulas.registered, self.formulas.catalogue
+        if name not in registered:
+            kind = "a factor of the catalogue, which stays" if name in catalogue.entries else "not registered"
+            raise UnknownFactor(f"{name!r} is {kind}", field="formula_id")
+        left = {other: expression for other, expression in registered.items() if other != name}
+        write_registered(self._path, left)
+        self.formulas = Formulas(catalogue, left)
+        # Another formula may take the id: nothing of this one may be found under it.
+        self.live.forget(name)
+        for key, day in self._days.items():
+            if name in day.position:
+                self._days.pop(key)
 
 
 def _explained(error: FormulaError) -> EngineError:

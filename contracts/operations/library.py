@@ -5,7 +5,7 @@ from __future__ import annotations
 from contracts import examples as ex
 from contracts import requests as rq
 from contracts import results as rs
-from contracts.operations.row import Operation, get, post
+from contracts.operations.row import Operation, Route, get, post
 from contracts.operations.workloads import Workload
 from contracts.work import Lane
 
@@ -101,5 +101,21 @@ ROWS = (
         events=("factor.library.evaluate",),
         timeout_s=120.0,
         example={"formula": "rank(ts_mean(returns, 5))", "symbols": list(ex.SYMBOLS)},
+    ),
+    Operation(
+        "remove_formula",
+        Workload.FACTOR_LIBRARY,
+        rq.RemoveFormula,
+        rs.CalculationAnswer,
+        "factor_library",
+        "write",
+        Lane.HEAVY,
+        (Route("DELETE", "/factors/registered/{formula_id}"),),
+        ("ml.factor_features.remove_formula",),
+        ("factor.library.removed",),
+        "FACTOR_FORMULA_REMOVED",
+        timeout_s=60.0,
+        example={"formula_id": "my_rank"},
+        written="formula_id",
     ),
 )

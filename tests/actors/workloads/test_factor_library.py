@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from actors.library.formulas import Formulas
+from actors.library.formulas import Formulas, read_registered
 from actors.library.live_library import LiveLibrary
 from actors.library.live_models import _read
 from actors.library.tables import value_tables
@@ -338,3 +338,32 @@ def test_a_damaged_file_of_registered_formulas_is_named_and_the_catalogue_goes_o
         path.unlink()
         if before is not None:
             path.write_bytes(before)
+
+
+def test_a_registered_formula_can_be_removed_and_its_id_taken_by_another(library):
+    ask(library.update_factors, rq.UpdateFactors(model_id="m"))
+    first = rq.EvaluateFormula(model_id="m", formula="rank(close)", register_as="passing")
+    ask(library.evaluate_formula, first)
+    wanted = rq.FactorCrossSection(model_id="m", factors=["passing"])
+    before = ask(library.factor_cross_section, wanted).values["passing"]["raw"]
+    gone = ask(library.remove_formula, rq.RemoveFormula(formula_id="passing", request_id="r1"))
+    assert gone.values == {"formula_id": "passing", "removed": True}
+    assert ask(library.remove_formula, rq.RemoveFormula(formula_id="passing", request_id="r1")) == gone
+    symbol = library.slices.head("m").symbols[0]
+    for asked in (
+        lambda: ask(library.factor_cross_section, wanted),
+        lambda: ask(library.factor_results, rq.FactorResults(model_id="m", symbol=symbol, factors=["passing"])),
+        lambda: ask(library.remove_formula, rq.RemoveFormula(formula_id="passing", request_id="r2")),
+    ):
+        with pytest.raises(UnknownFactor, match="passing"):
+            asked()
+    assert "passing" not in read_registered(library._path, library.formulas.catalogue)
+    ask(library.evaluate_formula, first.model_copy(update={"formula": "-rank(close)"}))
+    after = ask(library.factor_cross_section, wanted).values["passing"]["raw"]
+    assert after == [None if value is None else -value for value in before]
+    ask(library.remove_formula, rq.RemoveFormula(formula_id="passing"))
+
+
+def test_a_factor_of_the_catalogue_cannot_be_removed(library):
+    with pytest.raises(UnknownFactor, match="of the catalogue, which stays"):
+        ask(library.remove_formula, rq.RemoveFormula(formula_id="barra_rstr"))
