@@ -15,6 +15,7 @@ from ray import serve
 from contracts.errors import first_line
 from contracts.settings import settings
 from engine.cluster import MAX_ONGOING_REQUESTS, keep_replica_on_loopback
+from engine.conditions import Conditions
 from web.app import make_app
 from web.services import Services
 
@@ -64,7 +65,9 @@ async def _until_connected(services: Services) -> None:
 def build() -> Any:
     """Make the replica's application; called in the replica's own process."""
     keep_replica_on_loopback()
-    return make_app(Services(settings()), _connect)
+    services = Services(settings())
+    services.host = Conditions(settings(), serve.get_replica_context().replica_id.unique_id).look
+    return make_app(services, _connect)
 
 
 @serve.deployment(

@@ -293,6 +293,7 @@ class Bridge:
     def status(self) -> dict[str, Any]:
         """Say whether and where the bridge is connected, and what waits."""
         counts = self._own_outbox.counts()
+        trouble = self._outbox.look()
         healthy = self.connected and self._jetstream == "ready" and not self._covered and not self.probe.faults
         return {
             "connected": self.connected,
@@ -306,6 +307,7 @@ class Bridge:
             "connections": self.connections,
             "last_error": self.last_error,
             "outbox": counts._asdict(),
+            "outbox_trouble": trouble.reason if trouble is not None else None,
             "pid": os.getpid(),
         }
 

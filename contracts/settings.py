@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     actor_ready_timeout_s: float = Field(
         10.0, gt=0, description="An actor on a device that is not READY by then is moved."
     )
+    disk_low_mb: int = Field(
+        1024, ge=1, description="Health names a disk with less free room, MB; on a small disk, with less than a tenth."
+    )
     frozen_after_s: float = Field(
         FROZEN_AFTER_S,
         gt=0,

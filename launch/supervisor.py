@@ -21,7 +21,7 @@ from rich.console import Console
 
 from contracts.errors import EngineError
 from contracts.settings import Settings, environment_of, settings
-from engine import cluster, ray_head
+from engine import cluster, descriptors, ray_head
 from engine.children import last_line, reap, spawn
 from engine.errors import StartError
 from engine.nats_server import NatsServer
@@ -99,6 +99,9 @@ class Supervisor:
             self._tell(f"ended what a killed run left behind: {', '.join(left)}")
         os.environ[MARK] = str(self.run_dir.path)
         require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
+        less = descriptors.prepare()
+        if less is not None:
+            self._tell(less)
         os.environ.update(environment_of(self.current))
         ports = cluster.prepare_environment(self.current, self.run_dir)
         self.place = self.place._replace(ports=ports)

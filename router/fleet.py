@@ -24,7 +24,7 @@ from contracts.operations import OPERATIONS, PLACEMENTS, Placement, Workload
 from contracts.settings import FROZEN_AFTER_S, Settings
 from contracts.work import Device, State
 from router import placement
-from router.frozen import is_stopped, kill, stack_of
+from router.frozen import is_stopped, kill, stack_of, why_no_process
 from router.placement import Node
 
 PERIOD_S = 1.0
@@ -40,6 +40,8 @@ PREPARING_FACTOR = 6.0
 """A process that lives may prepare this many times longer than a process may take to appear."""
 SILENT_S = 3.0
 """An actor that answered no ping for so long is told of as silent: with a round more, within five seconds."""
+WAITS_S = 10.0
+"""An actor whose process is not there after so long is told of, with what may hold it up."""
 STOP_S = 1.0
 STAGE_LIMIT_S = 30.0
 """The second stage of the start does not wait longer than this for the first."""
@@ -79,6 +81,8 @@ class Member:
     """The process answered its last ping."""
     gone: bool = False
     """Ray says that the actor is dead for good."""
+    waits: int = 0
+    """It was asked for, and its process is not there after so many times `WAITS_S`."""
     stopped: bool = False
     """The process was seen stopped: it computes nothing, however long one waits."""
     failed_on: frozenset[str] = frozenset()
@@ -309,7 +313,7 @@ class Fleet:
             member.asked_at = now
         if not member.ping:
             member.devices = tuple(d for d in member.wanted if d.value in ping["resources"])
-        member.ping, member.alive, member.stopped = ping, True, False
+        member.ping, member.alive, member.stopped, member.waits = ping, True, False, 0
         state = State(ping["state"])
         if state is State.FAULTED and member.state is not State.FAULTED:
             self._back_off(member)
@@ -337,6 +341,12 @@ class Fleet:
     def _look_at_silent(self, member: Member) -> None:
         """Look at an actor that owes an answer to a ping: its process may be stopped, or too busy to answer."""
         silent_s = time.monotonic() - member.asked_at
+        if not member.ping:
+            periods = int(silent_s // WAITS_S)
+            if periods > member.waits:
+                member.waits = periods
+                member.reason = f"waits for more than {periods * WAITS_S:.0f} s to start: {why_no_process()}"
+            return
         stopped = self._is_here(member) and is_stopped(member.ping["pid"])
         if not stopped and silent_s < SILENT_S:
             return
@@ -382,7 +392,7 @@ class Fleet:
         member.generation += 1
         member.state, member.reason = State.STARTING, f"starting on {_names(devices)}"
         member.asked_at = time.monotonic()
-        member.ping, member.pending, member.alive, member.gone = {}, None, False, False
+        member.ping, member.pending, member.alive, member.gone, member.waits = {}, None, False, False, 0
 
     def _move(self, member: Member, reason: str) -> None:
         """Kill the actor and create it where the cluster offers most, without the nodes that just failed it."""

@@ -1,4 +1,4 @@
-"""Processes that live and do nothing: told from busy ones, asked for their stack, and killed."""
+"""Processes that do nothing: told from busy ones, asked for their stack, and killed; and those that do not come."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import psutil
 STACK_SIGNAL = signal.SIGUSR2
 STACK_WAIT_S = 0.5
 STACK_LIMIT_BYTES = 16_384
+MEMORY_FULL_PERCENT = 94.0
+"""From about here on Ray ends processes to save the machine (95 %)."""
+BUSY_LOAD = 3.0
 _STDERR = 2
 
 
@@ -64,6 +67,17 @@ def stack_of(pid: int, logs: Path) -> str:
         told.seek(begin)
         text = told.read(STACK_LIMIT_BYTES).decode(errors="replace").strip()
     return text or f"process {pid} told no stack; the kernel says it waits in {_wait_channel(pid)}"
+
+
+def why_no_process() -> str:
+    """Say what may keep Ray from starting a process on this machine."""
+    memory = psutil.virtual_memory()
+    if memory.percent > MEMORY_FULL_PERCENT:
+        return f"{memory.percent:.0f} % of the memory is in use, and Ray starts none, or ends the newest"
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    if load > BUSY_LOAD:
+        return f"{load:.0f} processes want each processor of this machine"
+    return "Ray has not started its process, or its code is being loaded; Ray's logs of the node say more"
 
 
 def kill(pid: int) -> None:

@@ -59,7 +59,8 @@ def degraded(members: list[Member], table: RouteTable, *, bus_wanted: bool) -> l
     out = [
         {"component": f"actor:{m.workload.value}", "state": m.state.value, "reason": m.reason}
         for m in members
-        if m.state in (State.DEGRADED, State.FAULTED) or (m.state is State.STARTING and (m.ping or m.restarts))
+        if m.state in (State.DEGRADED, State.FAULTED)
+        or (m.state is State.STARTING and (m.ping or m.restarts or m.waits))
     ]
     if bus_wanted and not table.bus.connected:
         out.append({"component": "messagebus", "state": State.DEGRADED.value, "reason": "NATS is not connected"})

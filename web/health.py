@@ -36,6 +36,7 @@ class Health:
         self._services = services
         self._looked_at = 0.0
         self._look: asyncio.Task[dict[str, Any]] | None = None
+        self._since: dict[str, float] = {}
         self._definitions: int | None = None
         self._definitions_at = 0.0
 
@@ -51,20 +52,32 @@ class Health:
         services = self._services
         if services.client is None:
             starting = {"router": services.starting_because}
-            return {"router": None, "bridge": None, "models": None, "silent": starting}
+            seen, _ = await within(PROBE_S, self._host())
+            return {"router": None, "bridge": None, "models": None, "host": seen, "silent": starting}
         wanted = services.settings.messagebus_enabled
-        router, bridge, models = await asyncio.gather(
+        router, bridge, models, host = await asyncio.gather(
             within(PROBE_S, services.client.health()),
             within(PROBE_S, services.bridge.status() if services.bridge is not None else None),
             within(PROBE_S, self._models()),
+            within(PROBE_S, self._host()),
         )
         silent = {"router": router[1], "bridge": bridge[1] if wanted else None, "models": models[1]}
         return {
             "router": router[0],
             "bridge": bridge[0],
             "models": models[0],
+            "host": host[0],
             "silent": {name: reason for name, reason in silent.items() if reason is not None},
         }
+
+    async def _host(self) -> dict[str, Any]:
+        """Look at the machine, off the event loop, and at this process's own door to the outbox."""
+        services = self._services
+        found = await asyncio.to_thread(services.host) if services.host is not None else {"degraded": {}}
+        trouble = services.face.outbox_trouble() if services.face is not None else None
+        if trouble is not None:
+            found["degraded"]["outbox"] = f"events cannot be put into the outbox: {trouble.reason}"
+        return found
 
     async def _models(self) -> dict[str, Any]:
         face = self._services.need_face()
@@ -80,13 +93,20 @@ class Health:
                 self._definitions, self._definitions_at = int(answer.get("loaded", 0)), time.monotonic()
         return self._definitions or 0
 
+    def degraded(self, parts: dict[str, Any]) -> list[dict[str, Any]]:
+        """Name every part that is not as it should be, with the reason and since when it was seen so."""
+        rows = degraded_parts(parts)
+        now = time.time()
+        self._since = {row["component"]: self._since.get(row["component"], now) for row in rows}
+        return [{"since": self._since[row["component"]], **row} for row in rows]
+
     async def report(self) -> dict[str, Any]:
         """Give the body of ``GET /health``."""
         parts = await self.parts()
         router: dict[str, Any] = parts["router"] or {}
         actors: list[dict[str, Any]] = router.get("actors", [])
         models: list[dict[str, Any]] = (parts["models"] or {}).get("models", [])
-        degraded = _degraded(parts)
+        degraded = self.degraded(parts)
         return {
             "status": _status(parts, degraded),
             "messagebus_connected": bool(router.get("bus", {}).get("connected", False)),
@@ -115,7 +135,7 @@ class Health:
         """Give the body of ``GET /api/v1/factor-engine/status``."""
         parts = await self.parts()
         router: dict[str, Any] = parts["router"] or {}
-        degraded = _degraded(parts)
+        degraded = self.degraded(parts)
         return {
             "status": _status(parts, degraded),
             "uptime_s": time.time() - self._services.started_at,
@@ -144,7 +164,7 @@ def _status(parts: dict[str, Any], degraded: list[dict[str, Any]]) -> str:
     return "starting" if starting else "healthy"
 
 
-def _degraded(parts: dict[str, Any]) -> list[dict[str, Any]]:
+def degraded_parts(parts: dict[str, Any]) -> list[dict[str, Any]]:
     """Name every part that is not as it should be: those that the router names, and those that did not answer."""
     router: dict[str, Any] = parts["router"] or {}
     rows = list(router.get("degraded", []))
@@ -156,7 +176,29 @@ def _degraded(parts: dict[str, Any]) -> list[dict[str, Any]]:
         if part == "bridge" and "messagebus" in named:
             continue
         rows.append({"component": part, "state": State.DEGRADED.value, "reason": reason})
+    rows += [
+        {"component": component, "state": State.DEGRADED.value, "reason": reason}
+        for component, reason in (*_of_the_bridge(parts["bridge"] or {}), *_of_the_host(parts))
+    ]
     return [*rows, *_damaged(parts)]
+
+
+def _of_the_host(parts: dict[str, Any]) -> list[tuple[str, str]]:
+    return list(((parts.get("host") or {}).get("degraded") or {}).items())
+
+
+def _of_the_bridge(bridge: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name the streams that take no writes, and what else the bridge knows of the bus."""
+    rows = [
+        (f"stream:{name}", f"the stream takes no writes: {fault['reason']}")
+        for name, fault in bridge.get("streams_without_writes", {}).items()
+    ]
+    jetstream = str(bridge.get("jetstream", "ready"))
+    if jetstream.startswith("unavailable"):
+        rows.append(("jetstream", f"no streams: {jetstream}"))
+    if bridge.get("outbox_trouble"):
+        rows.append(("outbox:bridge", f"events cannot be put into the outbox: {bridge['outbox_trouble']}"))
+    return rows
 
 
 def _damaged(parts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from contracts.work import State
+from web.health import degraded_parts
 from web.services import Services
 
 ESTIMATIONS = (
@@ -112,6 +113,7 @@ class _Snapshot(Collector):
             doors.add_metric([code], count)
         yield doors
         yield from _bus(router, self._parts["bridge"] or {})
+        yield from _host(self._parts)
         models = (self._parts["models"] or {}).get("models", [])
         version = GaugeMetricFamily("factor_engine_model_version", "Newest version of each model.", labels=["model_id"])
         for model in models:
@@ -199,6 +201,20 @@ def _notes(router: dict[str, Any]) -> Iterator[Metric]:
         for name, value in _numbers("", actor["notes"]):
             values.add_metric([actor["workload"], name], value)
     yield values
+
+
+def _host(parts: dict[str, Any]) -> Iterator[Metric]:
+    """Give what is degraded, and the room on the disks."""
+    host: dict[str, Any] = parts.get("host") or {}
+    degraded = GaugeMetricFamily("factor_engine_degraded", "1 for each degraded component.", labels=["component"])
+    for row in degraded_parts(parts):
+        degraded.add_metric([row["component"]], 1.0)
+    free = GaugeMetricFamily("factor_engine_disk_free_bytes", "Free room by what lies there.", labels=["place"])
+    for place, size in host.get("disk_free_bytes", {}).items():
+        free.add_metric([place], size)
+    fallback = CounterMetricFamily("factor_engine_http_fallback_requests", "Requests over Serve's fallback proxy.")
+    fallback.add_metric([], host.get("http_fallback_requests", 0))
+    yield from (degraded, free, fallback)
 
 
 def _bus(router: dict[str, Any], bridge: dict[str, Any]) -> Iterator[Metric]:

@@ -45,6 +45,10 @@ class Face(Protocol):
         """Give the response body, or raise an `EngineError`."""
         ...
 
+    def outbox_trouble(self) -> Any:
+        """Say why events cannot be put into the outbox, and since when; None while they can."""
+        ...
+
     async def broadcast(self, events: list[Event]) -> tuple[bool, bool]:
         """Put events that no operation made; gives (published, queued)."""
         ...
@@ -86,6 +90,8 @@ class Services:
         None until the engine is connected; `starting_because` then says why.
     feed
         Websocket subscribers now, those refused at the limit, and events that slow ones missed.
+    host
+        Looks at the machine: `engine.conditions.Conditions.look`; None where nobody does.
     doors
         Requests and websockets refused for their host or origin, by code.
     reader
@@ -101,6 +107,7 @@ class Services:
     meter: Meter = field(default_factory=Meter)
     feed: dict[str, int] = field(default_factory=lambda: {"subscribers": 0, "refused": 0, "missed": 0})
     doors: dict[str, int] = field(default_factory=dict)
+    host: Callable[[], dict[str, Any]] | None = None
     close: Callable[[], Awaitable[None]] | None = None
     reader: Reader = field(init=False)
 

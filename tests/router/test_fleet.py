@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import Future
+from types import SimpleNamespace
+
 import pytest
 
 from contracts.operations import OPERATIONS, Workload
+from contracts.settings import Settings
 from contracts.work import Device, State
-from router.fleet import PREPARING_FACTOR, Action, Member, decide, frozen_limit_s
+from router.fleet import PREPARING_FACTOR, WAITS_S, Action, Fleet, Member, decide, frozen_limit_s
+from router.health import degraded
+from router.table import Bus, RouteTable
 
 NE, GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
 NOW = 1000.0
@@ -84,3 +91,20 @@ def test_an_actor_moves_to_a_device_that_came_when_the_nodes_settled_and_it_is_i
     assert act(ready(devices=())) is Action.MOVE
     assert act(ready(devices=()), settled=False) is Action.LEAVE
     assert act(ready(devices=(), ping={"pid": 1, "idle": False})) is Action.LEAVE
+
+
+def test_an_actor_that_waits_to_start_is_told_of_with_what_may_hold_it_up(tmp_path):
+    fleet = Fleet(Settings(run_dir=tmp_path), {Workload.SIZE_FACTOR.value: "nowhere:Nothing"}, {}, lambda: None)
+    (waiting,) = fleet.members.values()
+    never = SimpleNamespace(future=Future)
+    waiting.handle = SimpleNamespace(ping=SimpleNamespace(remote=lambda: never))
+    waiting.asked_at = time.monotonic() - WAITS_S - 1.0
+    fleet._collect_pings()
+    table = RouteTable(1, "e", {}, Bus(True, 0.0), None)
+    (row,) = degraded([waiting], table, bus_wanted=True)
+    assert row["component"] == "actor:size_factor"
+    assert "waits for more than 10 s to start: " in row["reason"]
+    # One that is on its way is not yet a fault.
+    waiting.waits, waiting.asked_at = 0, time.monotonic()
+    fleet._collect_pings()
+    assert degraded([waiting], table, bus_wanted=True) == []
