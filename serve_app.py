@@ -14,7 +14,7 @@ from ray import serve
 
 from contracts.errors import first_line
 from contracts.settings import settings
-from engine.cluster import MAX_ONGOING_REQUESTS, keep_replica_on_loopback
+from engine.cluster import MAX_ONGOING_REQUESTS, keep_replica_on_loopback, ray_socket
 from engine.conditions import Conditions
 from web.app import make_app
 from web.services import Services
@@ -66,7 +66,8 @@ def build() -> Any:
     """Make the replica's application; called in the replica's own process."""
     keep_replica_on_loopback()
     services = Services(settings())
-    services.host = Conditions(settings(), serve.get_replica_context().replica_id.unique_id).look
+    replica = serve.get_replica_context().replica_id.unique_id
+    services.host = Conditions(settings(), replica, ray_socket()).look
     return make_app(services, _connect)
 
 

@@ -179,6 +179,13 @@ def keep_replica_on_loopback() -> None:
     replica.add_port_to_grpc_server = add_on_loopback
 
 
+def ray_socket() -> Path | None:
+    """Give the socket by which processes of this node reach Ray; None where this process is not connected to it."""
+    worker: Any = importlib.import_module("ray._private.worker")
+    node = worker._global_node  # noqa: SLF001  # Ray tells it nowhere else
+    return Path(node.raylet_socket_name) if node is not None else None
+
+
 def until_http_answers(url: str, own: str, timeout_s: float) -> None:
     """Wait until the HTTP face takes requests: Serve calls an application ready before its proxy listens.
 

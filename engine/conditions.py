@@ -19,9 +19,12 @@ class Conditions:
         Says where the run's files lie.
     replica
         The id of Serve's replica that looks; None outside of Serve.
+    ray_socket
+        The socket by which Ray's processes of this node find each other.
     """
 
-    def __init__(self, current: Settings, replica: str | None = None) -> None:
+    def __init__(self, current: Settings, replica: str | None = None, ray_socket: Path | None = None) -> None:
+        self._ray_socket = ray_socket
         self._low_mb = current.disk_low_mb
         self._places: dict[str, Path] = {"run_directory": current.run_dir.resolve(), "store": current.store_path}
         if current.nats_url is None and current.messagebus_enabled:
@@ -39,6 +42,10 @@ class Conditions:
         degraded = low(self._places, self._low_mb)
         if self._proxy is not None:
             degraded |= self._proxy.look()
+        if self._ray_socket is not None and not self._ray_socket.exists():
+            degraded["ray_sockets"] = (
+                f"somebody removed {self._ray_socket}: what runs goes on, but Ray can start no process; start again"
+            )
         rooms = {name: room(path) for name, path in self._places.items()}
         return {
             "degraded": degraded,

@@ -18,13 +18,15 @@ SOCKET_PATH_LIMIT = 97
 NODE_ID_LENGTH = 56
 """Serve puts the files of each node into a folder named by the node's id."""
 SOCKET = "admin.sock"
+LINK = "ha"
+"""In the run's short temporary folder."""
 
 
 def short_way(folder: Path, temp: Path) -> Path:
     """Give a path to the folder that leaves room for its sockets: itself, or a link in the short temporary folder."""
     if len(str(folder)) + NODE_ID_LENGTH + len(SOCKET) + 2 <= SOCKET_PATH_LIMIT:
         return folder
-    link = temp / "ha"
+    link = temp / LINK
     mend_link(link, folder)
     return link
 

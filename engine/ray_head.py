@@ -21,6 +21,8 @@ from engine.node import device_resources
 ADDRESS_FILE = "ray_current_cluster"
 """In Ray's temporary folder, where Ray itself looks for it: the address of the control store, once Ray is up."""
 LOOK_S = 0.5
+SHARED_MEMORY = Path("/dev/shm" if sys.platform == "linux" else "/")  # noqa: S108
+"""A container may have none; Ray's objects are files of the temporary folder then."""
 
 
 def command(options: dict[str, Any]) -> list[str]:
@@ -60,6 +62,7 @@ def main(options: dict[str, Any]) -> int:
         dashboard_port=options["dashboard_port"],
         dashboard_agent_listen_port=0,
         temp_dir=options["temp_dir"],
+        plasma_directory=None if SHARED_MEMORY.is_dir() else options["temp_dir"],
         no_monitor=True,
     )
     node = Node(params, head=True, shutdown_at_exit=False, spawn_reaper=True)

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent
@@ -98,5 +98,25 @@ def _library() -> None:
     drive.ready()
 
 
+def can_keep() -> bool:
+    """Say whether there is a folder for what is compiled: numba loads no kernel without one."""
+    folder = marker().parent
+    if not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Warm up, or say why not."""
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    if can_keep():
+        warm(say, again="--time" in arguments)
+    else:
+        say("the sources' folder cannot be written: a run keeps its kernels in its own directory")
+
+
 if __name__ == "__main__":
-    warm(lambda line: print(line, file=sys.stderr, flush=True), again="--time" in sys.argv[1:])  # noqa: T201
+    main(sys.argv[1:])

@@ -8,6 +8,7 @@ They end with it by the kernel's hand where it does so, else by the record; what
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from contracts.errors import EngineError
 from contracts.settings import Settings, environment_of, settings
-from engine import cluster, descriptors, ray_head
+from engine import cluster, descriptors, haproxy, kernel_cache, ray_head
 from engine.children import last_line, reap, spawn
 from engine.errors import StartError
 from engine.nats_server import NatsServer
@@ -87,6 +88,7 @@ class Supervisor:
         self.nats: NatsKeeper | None = None
         self.place = Place(None, None, {}, time.time())
         self._recorded_at = 0.0
+        self._temp_lock: int | None = None
 
     # -- start
 
@@ -103,19 +105,25 @@ class Supervisor:
         if less is not None:
             self._tell(less)
         os.environ.update(environment_of(self.current))
+        if kernel_cache.prepare(self.run_dir.path):
+            self._until_done([sys.executable, "-m", "factors.warm"])
         ports = cluster.prepare_environment(self.current, self.run_dir)
         self.place = self.place._replace(ports=ports)
         if "RAY_ADDRESS" not in os.environ:
             self._start_ray()
         self._start_nats()
         command = [sys.executable, "-m", "launch.foreground", self.place.packed(), *self.arguments]
+        return self._until_done(command)
+
+    def _until_done(self, command: Sequence[str]) -> int:
+        """Let a step of the start be done by a child; gives its exit code."""
         self.starter = spawn(command)
         while (code := self.starter.poll()) is None:
             self._look()
             self.signals.wait(TICK_S)
         self.starter = None
         if code < 0:
-            raise StartError(f"the process that starts the engine was ended by {signal.Signals(-code).name}")
+            raise StartError(f"{' '.join(command[1:3])} was ended by {signal.Signals(-code).name}")
         return code
 
     @property
@@ -124,6 +132,10 @@ class Supervisor:
 
     def _start_ray(self) -> None:
         temp = self.run_dir.short_temp()
+        # Cleaners of temporary folders (systemd-tmpfiles) leave alone what is locked.
+        self._temp_lock = os.open(temp, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._temp_lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         (temp / ray_head.ADDRESS_FILE).unlink(missing_ok=True)
         port = free_port()
         options = {
@@ -158,8 +170,18 @@ class Supervisor:
             raise StartError(f"{why}; Ray's logs are in {self.place.temp}/session_latest/logs")
         if self.nats is not None:
             self.nats.look()
+        if self.place.temp is not None:
+            self._look_at_temp(Path(self.place.temp))
         if time.monotonic() - self._recorded_at > RECORD_S:
             self._remember()
+
+    def _look_at_temp(self, temp: Path) -> None:
+        """Mend the short way to HAProxy's sockets, which a cleaner of temporary folders may remove."""
+        if not temp.exists() or not os.environ.get("RAY_SERVE_HAPROXY_SOCKET_PATH", "").startswith(f"{temp}/"):
+            return
+        with contextlib.suppress(OSError):
+            if haproxy.mend_link(temp / haproxy.LINK, self.run_dir.path / "haproxy"):
+                self._tell(f"somebody removed {temp / haproxy.LINK}; it is there again")
 
     def _remember(self) -> None:
         """Keep the list of our processes, for the end of this run and, were it killed, for the next.

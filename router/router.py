@@ -183,6 +183,7 @@ class Router:
             "state": (State.DEGRADED if faults else State.STARTING if starting else State.READY).value,
             "degraded": faults,
             "starting": starting,
+            "starting_because": {m.workload.value: m.reason for m in members if m.state is State.STARTING},
             "actors": [report.describe(member, stats) for member, stats in zip(members, said, strict=True)],
             "bus": self._table.bus._asdict(),
             "default_model": self._default_model,

@@ -28,6 +28,7 @@ from running_engine import ROOT, START_S, STOP_S, Run, running, small_market, un
 
 from engine.ports import free_port, is_free
 
+DEAD = "http://127.0.0.1:9"
 READY_S = 120.0
 """The table is shown after so long even when an actor is not READY yet, which it says."""
 
@@ -48,7 +49,10 @@ def market(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, market):
-    with running(tmp_path_factory.mktemp("engine") / "run", market) as started:
+    # As odd as any: a proxy that is not there, no home, a clock a day ahead, letters of another alphabet.
+    odd = {"HTTP_PROXY": DEAD, "http_proxy": DEAD, "HTTPS_PROXY": DEAD, "HOME": "/nonexistent"}
+    odd |= {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8"}
+    with running(tmp_path_factory.mktemp("engine") / "run", market, **odd) as started:
         started.until_ready()
         yield started
 

@@ -122,6 +122,7 @@ class Health:
             },
             "degraded": degraded,
             "starting": router.get("starting", []),
+            "starting_because": router.get("starting_because", {}),
             "default_model": router.get("default_model"),
             "models": models,
             "actors": actors,

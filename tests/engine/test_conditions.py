@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from running_engine import until
+from running_engine import ROOT, until
 
 from contracts.settings import Settings
 from engine import haproxy, proxy_view
@@ -151,3 +151,36 @@ def test_few_descriptors_are_told_of_and_haproxy_asks_for_no_more(hard, told, so
     assert told in first
     assert last == f"{soft} {connections}"
     assert HAPROXY_CONNECTIONS * 2 < 20_000
+
+
+def test_rays_sockets_that_somebody_removed_are_told_of(tmp_path):
+    socket = tmp_path / "raylet"
+    socket.touch()
+    conditions = Conditions(Settings(run_dir=tmp_path), ray_socket=socket)
+    assert "ray_sockets" not in conditions.look()["degraded"]
+    socket.unlink()
+    assert "start again" in conditions.look()["degraded"]["ray_sockets"]
+
+
+READ_ONLY = """
+import os, subprocess, sys
+from pathlib import Path
+from engine import kernel_cache
+from factors import warm
+assert not warm.can_keep()
+assert kernel_cache.prepare(Path(sys.argv[1]))
+assert warm.can_keep()
+from factors.numeric.kernels import *
+print(os.environ["NUMBA_CACHE_DIR"])
+"""
+
+
+@mounts
+def test_a_checkout_that_cannot_be_written_keeps_its_kernels_in_the_run_directory(tmp_path):
+    script = f'mount --bind {ROOT} {ROOT} && mount -o remount,ro,bind {ROOT} && cd {ROOT} && exec "$@"'
+    environment = {**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", READ_ONLY, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "kernels")

@@ -1,0 +1,92 @@
+"""Two engines of one user on one machine, started at the same time: neither sees anything of the other's requests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+
+import httpx
+import pytest
+from running_engine import START_S, running, small_market, until
+
+from contracts.identity import ENGINE_HEADER, engine_id
+
+pytestmark = pytest.mark.timeout(900)
+CREATES = 8
+DAYS = [f"2024-01-{day:02d}" for day in range(2, 30)]
+
+
+def table() -> dict:
+    names = [f"N{i}" for i in range(12)]
+    rows = [(day, name) for day in DAYS for name in names]
+    return {
+        "date": [day for day, _ in rows],
+        "symbol": [name for _, name in rows],
+        "asset_returns": [((i * 7919) % 200 - 100) / 1e4 for i in range(len(rows))],
+        "market_cap": [1e9 + i for i in range(len(rows))],
+        "sector": ["a" if int(name[1:]) % 2 else "b" for _, name in rows],
+    }
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    market = small_market(folder)
+    with running(folder / "first", market) as first, running(folder / "second", market) as second:
+        until(lambda: "Ready after" in first.log or first.process.poll() is not None, "the first is ready", START_S)
+        until(lambda: "Ready after" in second.log or second.process.poll() is not None, "the second is ready", START_S)
+        assert first.process.poll() is None, first.log
+        assert second.process.poll() is None, second.log
+        yield first, second
+
+
+def models(run) -> set[str]:
+    return {row["model_id"] for row in run.ask("GET", "/factor-models/list").json()["models"]}
+
+
+def test_each_says_who_it_is_and_refuses_what_is_for_the_other(engines):
+    first, second = engines
+    for run, other in ((first, second), (second, first)):
+        assert run.ask("GET", "/health").headers[ENGINE_HEADER] == engine_id(run.run_dir)
+        answer = run.ask("DELETE", "/factor-model/main", headers={ENGINE_HEADER: engine_id(other.run_dir)})
+        assert answer.status_code == 421
+        assert "main" in models(run)
+
+
+def test_while_the_replica_of_one_is_killed_under_load_nothing_of_it_comes_to_the_other(engines):
+    first, second = engines
+    before = models(second)
+    pid = first.health()["http"]["pid"]
+    answers: list[tuple[str, int, str | None]] = []
+
+    def create(number: int) -> None:
+        body = {"model_id": f"only-first-{number}", "feature_data": table()}
+        try:
+            answer = first.ask("POST", "/factor-model/create", json=body, timeout=120.0)
+        except httpx.HTTPError as error:
+            answers.append((str(body["model_id"]), 0, type(error).__name__))
+            return
+        answers.append((str(body["model_id"]), answer.status_code, answer.headers.get(ENGINE_HEADER)))
+
+    writers = [threading.Thread(target=create, args=(number,)) for number in range(CREATES)]
+    os.kill(pid, signal.SIGKILL)
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    own = engine_id(first.run_dir)
+    assert {engine for _, status, engine in answers if status == 200} <= {own}, answers
+    assert models(second) == before
+    until(lambda: first.health()["status"] == "healthy", "the first is healthy again", 120.0)
+    assert {name for name, status, _ in answers if status == 200} <= models(first)
+    assert models(second) == before
+
+
+def test_both_take_jobs(engines):
+    for run in engines:
+        line = next(line.strip() for line in run.log.splitlines() if " job submit " in line)
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=240, check=False)
+        assert '"model_version"' in done.stdout, done.stdout + done.stderr
+        assert run.ask("GET", "/factor-models/main/status").json()["operation"] == "recompute"
