@@ -4,6 +4,7 @@ DATA ?=
 SETTINGS ?=
 T ?=
 BENCH ?= latency
+MINUTES ?=
 WHERE ?=
 
 BIN := .venv/bin
@@ -18,7 +19,7 @@ WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lifecycle lint bench oracles validate clean setup
+.PHONY: help run test lifecycle lint bench soak oracles validate clean setup
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +43,10 @@ lint: .venv/.test ## check style and types
 
 bench: .venv/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|model|day|library|start|faults
 	@$(BIN)/python benchmarks/$(BENCH).py
+
+soak: .venv/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2
+	@$(BIN)/python -m factors.warm
+	@$(BIN)/python benchmarks/soak.py $(if $(MINUTES),--minutes $(MINUTES))
 
 oracles: .venv-oracles/.ready ## install other people's implementations, which tests compare with, apart from the engine
 

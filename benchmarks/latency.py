@@ -124,7 +124,9 @@ def start_echo(engine: dict[str, Any]) -> list[Any]:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(run_dir / "ray" / "token")
     from contracts.access import read_access
     from contracts.settings import settings
-    from engine.cluster import uses_haproxy
+    from engine.cluster import LOOPBACK_ONLY, uses_haproxy
+
+    os.environ[LOOPBACK_ONLY] = "0"  # the engine's Ray is one of this machine only
 
     os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1" if uses_haproxy(settings()) else "0"
     import ray

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from contracts.access import nats_access
 from contracts.errors import EngineError
 from contracts.settings import Settings, environment_of, settings
 from engine import cluster, descriptors, haproxy, kernel_cache, ray_head
@@ -113,7 +114,24 @@ class Supervisor:
             self._start_ray()
         self._start_nats()
         command = [sys.executable, "-m", "launch.foreground", self.place.packed(), *self.arguments]
-        return self._until_done(command)
+        code = self._until_done(command)
+        if code == 0:
+            self._note_all()
+        return code
+
+    def _note_all(self) -> None:
+        """Note where everything listens, for tools: what notes it is ready."""
+        access = nats_access(self.current) if self.current.messagebus_enabled else None
+        if self.place.temp is None:
+            ray = os.environ.get("RAY_ADDRESS")
+        else:
+            ray = Path(self.place.temp, ray_head.ADDRESS_FILE).read_text()
+        self.run_dir.note(
+            http=self.current.http_url,
+            dashboard=self.place.dashboard,
+            nats=access.public_url if access is not None else None,
+            ray=ray,
+        )
 
     def _until_done(self, command: Sequence[str]) -> int:
         """Let a step of the start be done by a child; gives its exit code."""

@@ -1,0 +1,196 @@
+"""The engine under an even load for minutes: no error, flat memory, and latencies that do not grow.
+
+Starts an engine of its own (a 3,000-asset model) and sends, on a timetable that waits for no answer (open loop), 200
+requests a second mixed over HTTP and NATS, and a bar every two seconds. A late answer counts from when its request was
+due. Prints what was met and missed, and ends with 1 when something was missed:
+
+* no error;
+* memory of the whole tree in the last minute within 5 % of what it was after the first two minutes;
+* p50 and p99 of the last minute within 1.2 x of the third's (of the first full minute's, when there are fewer).
+
+    python benchmarks/soak.py [--minutes 10] [--rate 200]
+"""
+
+import argparse
+import asyncio
+import datetime as dt
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nats
+import numpy as np
+import orjson
+import polars as pl
+import psutil
+from latency import MODEL, make_market, running_engine
+
+from contracts.access import read_access
+
+BAR_EVERY_S = 2.0
+MEMORY_EVERY_S = 5.0
+SETTLED_S = 120.0
+"""From then on memory has to be flat."""
+MEMORY_GROWTH, LATENCY_GROWTH = 1.05, 1.2
+TIMEOUT_S = 10.0
+MINUTE_S = 60.0
+QUESTIONS = (
+    ("/factor-exposures/calculate", "risk.factor_request.factor_exposures", True, 6),
+    ("/portfolio-risk/calculate", "risk.factor_request.portfolio_risk", True, 2),
+    ("/portfolio-attribution/calculate", "portfolio.factor_exposure.attribution", True, 1),
+    ("/individual-factors/size", "strategy.factor_analysis.size", False, 1),
+)
+"""Route, subject, whether it takes a portfolio, and its share of the load."""
+
+
+class Soak:
+    """The load and what became of it."""
+
+    def __init__(self, engine: dict[str, Any], market: Path, portfolios: list[dict[str, float]]) -> None:
+        self._engine = engine
+        self._url = engine["http"]
+        frame = pl.read_parquet(market)
+        self._last = frame.filter(pl.col("date") == frame["date"].max())
+        self._bodies = [orjson.dumps({"portfolio_weights": portfolio}) for portfolio in portfolios]
+        self.errors: Counter[str] = Counter()
+        self.took: list[tuple[float, str, float]] = []
+        """When it was due (seconds from the beginning), over what, and how long it took."""
+        self.memory: list[tuple[float, int]] = []
+        self.bars = 0
+        self.began = 0.0
+
+    async def run(self, seconds: float, rate: float) -> None:
+        """Keep the load up for so long."""
+        access = read_access(self._engine["run_dir"])
+        assert access is not None
+        nc = await nats.connect(**access.options())
+        limits = httpx.Limits(max_connections=256)
+        async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_S, trust_env=False) as http:
+            self.began = time.monotonic()
+            beside = [asyncio.create_task(work) for work in (self._send_bars(nc), self._weigh())]
+            asked: set[asyncio.Task[None]] = set()
+            for number in range(int(seconds * rate)):
+                due = self.began + number / rate
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                task = asyncio.create_task(self._ask(http, nc, due))
+                asked.add(task)
+                task.add_done_callback(asked.discard)
+            if asked:
+                await asyncio.wait(asked)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+        await nc.close()
+
+    async def _ask(self, http: httpx.AsyncClient, nc: Any, due: float) -> None:
+        route, subject, takes_portfolio, _ = random.choices(QUESTIONS, [share for *_, share in QUESTIONS])[0]
+        body = random.choice(self._bodies) if takes_portfolio else b"{}"
+        over = random.choice(("HTTP", "NATS"))
+        try:
+            if over == "HTTP":
+                headers = {"content-type": "application/json"}
+                content = (await http.post(self._url + route, content=body, headers=headers)).content
+            else:
+                content = (await nc.request(subject, body, timeout=TIMEOUT_S)).data
+            answer = orjson.loads(content)
+            if answer.get("success") is not True:
+                self.errors[f"{over} {route}: {answer.get('code', 'no success')}"] += 1
+        except (httpx.HTTPError, nats.errors.Error, TimeoutError, ValueError) as error:
+            self.errors[f"{over} {route}: {type(error).__name__}"] += 1
+        self.took.append((due - self.began, over, time.monotonic() - due))
+
+    async def _send_bars(self, nc: Any) -> None:
+        """Send a bar every two seconds, each a day after the one before it."""
+        day = self._last["date"][0]
+        rng = np.random.default_rng(2)
+        js = nc.jetstream()
+        while True:
+            await asyncio.sleep(max(0.0, self.began + (self.bars + 1) * BAR_EVERY_S - time.monotonic()))
+            day += dt.timedelta(days=1)
+            moved = pl.Series(rng.standard_normal(self._last.height) * 0.01)
+            rows = self._last.with_columns(date=pl.lit(str(day)), asset_returns=moved).to_dict(as_series=False)
+            try:
+                await js.publish(
+                    "market_data.bar.all", orjson.dumps({"model_id": MODEL, "rows": rows}), timeout=TIMEOUT_S
+                )
+            except (nats.errors.Error, TimeoutError) as error:
+                self.errors[f"bar: {type(error).__name__}"] += 1
+            self.bars += 1
+
+    async def _weigh(self) -> None:
+        while True:
+            self.memory.append(
+                (time.monotonic() - self.began, await asyncio.to_thread(memory_of, self._engine["process"].pid))
+            )
+            await asyncio.sleep(MEMORY_EVERY_S)
+
+
+def memory_of(pid: int) -> int:
+    """Give the memory of a process and all below it, bytes; what several share counts in parts (PSS)."""
+    total = 0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        try:
+            total += process.memory_full_info().pss or process.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
+def minute(soak: Soak, number: int) -> list[float]:
+    """Give the times of one minute's requests, in ms; -1: the last one."""
+    end = max((due for due, _, _ in soak.took), default=0.0)
+    begin = end - MINUTE_S if number < 0 else number * MINUTE_S
+    return sorted(took * 1e3 for due, _, took in soak.took if begin <= due <= begin + MINUTE_S)
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Give a quantile of sorted values; NaN of none."""
+    return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
+
+
+def judge(soak: Soak, lag: dict[str, Any]) -> bool:
+    """Print what was met and missed."""
+    whole_minutes = int(max((due for due, _, _ in soak.took), default=0.0) // MINUTE_S)
+    early = minute(soak, 2 if whole_minutes >= 4 else 0)
+    last = minute(soak, -1)
+    settled = [size for at, size in soak.memory if at >= min(SETTLED_S, soak.memory[-1][0] / 2)]
+    first_memory, last_memory = np.median(settled[:6]), np.median(settled[-6:])
+    rows = [("errors", f"{sum(soak.errors.values())} {dict(soak.errors) or ''}", not soak.errors)]
+    growth = last_memory / first_memory
+    text = f"{first_memory / 2**20:,.0f} to {last_memory / 2**20:,.0f} MiB, x {growth:.3f} (limit {MEMORY_GROWTH})"
+    rows.append(("memory", text, growth <= MEMORY_GROWTH))
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        before, after = quantile(early, share), quantile(last, share)
+        text = f"{before:.1f} to {after:.1f} ms, x {after / before:.2f} (limit {LATENCY_GROWTH})"
+        rows.append((f"latency {name}", text, after <= before * LATENCY_GROWTH))
+    rows.append(("bars", f"{soak.bars} sent, the model's last day is {lag['last_date']}", True))
+    print(f"{len(soak.took)} requests in {whole_minutes} whole minutes")
+    for name, text, met in rows:
+        print(f"  {name:<12} {'met   ' if met else 'MISSED'}  {text}")
+    return all(met for _, _, met in rows)
+
+
+def main() -> int:
+    """Soak the engine and print what was met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, default=200.0)
+    options = parser.parse_args()
+    random.seed(0)
+    with tempfile.TemporaryDirectory(prefix="factor-engine-soak-") as folder:
+        market, portfolios = make_market(Path(folder))
+        with running_engine(Path(folder), market) as engine:
+            soak = Soak(engine, market, portfolios)
+            asyncio.run(soak.run(options.minutes * MINUTE_S, options.rate))
+            status = json.loads(httpx.get(f"{engine['http']}/factor-models/{MODEL}/status", trust_env=False).content)
+    return 0 if judge(soak, status) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
