@@ -230,7 +230,7 @@ class Bridge:
         await self.bars.run_bars(nc, nc.jetstream())
 
     async def _probe_streams(self, nc: Client) -> None:
-        await self.probe.run(nc.jetstream())
+        await self.probe.run(nc)
 
     async def _on_error(self, error: Exception) -> None:
         self._note(error)

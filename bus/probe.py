@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
@@ -72,13 +73,13 @@ class StreamProbe:
         """The streams that take no writes: name: ``reason`` and ``since`` (seconds since the epoch)."""
         return dict(self._faults)
 
-    async def run(self, js: JetStreamContext) -> None:
+    async def run(self, nc: Client) -> None:
         """Probe when something looks wrong, and now and then, until cancelled."""
         calm_until = time.monotonic() + CALM_S
         while True:
             await asyncio.sleep(min(TROUBLED_S, CALM_S))
             if self._faults or self._looks_wrong() or time.monotonic() >= calm_until:
-                await self.look(js)
+                await self.look(nc)
                 calm_until = time.monotonic() + CALM_S
 
     def _looks_wrong(self) -> bool:
@@ -86,9 +87,15 @@ class StreamProbe:
         more, self._failures_seen = failures > self._failures_seen, failures
         return more or (free is not None and free < ROOM_BYTES)
 
-    async def look(self, js: JetStreamContext) -> None:
-        """Probe every stream once, and ask for a new start of a server that cannot mend itself."""
+    async def look(self, nc: Client) -> None:
+        """Probe every stream once, and ask for a new start of a server that cannot mend itself.
+
+        A server that answers nothing at all is none of it: the connection's own pings find that.
+        """
+        js = nc.jetstream()
         reasons = await asyncio.gather(*(self._probe(js, name) for name in self._names))
+        if any(reasons) and not await _answers(nc):
+            return
         for name, reason in zip(self._names, reasons, strict=True):
             if reason is None:
                 if self._faults.pop(name, None) is not None:
@@ -134,3 +141,11 @@ class StreamProbe:
         except (NatsError, TimeoutError) as error:
             log.debug("the probe stays in %s: %s", name, first_line(error))
         return None
+
+
+async def _answers(nc: Client) -> bool:
+    try:
+        await nc.flush(timeout=1)
+    except (NatsError, TimeoutError, OSError):
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 
@@ -83,7 +84,7 @@ def test_probes_leave_nothing_in_the_streams(own_server):
     async def run():
         async with bridge_over(own_server, ClientDouble()) as bridge, peer_of(own_server) as nc:
             js = nc.jetstream()
-            await bridge.probe.look(js)
+            await bridge.probe.look(nc)
             assert bridge.probe.faults == {}
             for name in streams.NAMES:
                 assert (await js.stream_info(name)).state.messages == 0
@@ -97,7 +98,7 @@ def test_a_stream_that_is_gone_is_named_and_the_server_is_asked_to_start_again(o
             js = nc.jetstream()
             await js.delete_stream(streams.MARKET_DATA)
             for _ in range(probe.RESTART_AFTER):
-                await bridge.probe.look(js)
+                await bridge.probe.look(nc)
             assert set(bridge.probe.faults) == {streams.MARKET_DATA}
             assert restart_wanted(own_server.run_dir, take=True)
 
@@ -116,5 +117,20 @@ def test_streams_never_get_smaller_than_what_they_hold(own_server):
             assert limits[streams.MARKET_DATA] >= held
             assert (await js.stream_info(streams.MARKET_DATA)).state.messages == 40
             assert limits[streams.INBOUND] < held
+
+    asyncio.run(run())
+
+
+def test_a_server_that_answers_nothing_is_not_taken_for_one_whose_streams_are_broken(own_server):
+    async def run():
+        async with bridge_over(own_server, ClientDouble()) as bridge, peer_of(own_server) as nc:
+            os.kill(own_server.pid, signal.SIGSTOP)
+            try:
+                for _ in range(probe.RESTART_AFTER):
+                    await bridge.probe.look(nc)
+            finally:
+                os.kill(own_server.pid, signal.SIGCONT)
+            assert bridge.probe.faults == {}
+            assert not restart_wanted(own_server.run_dir, take=False)
 
     asyncio.run(run())
