@@ -27,11 +27,3 @@ def panel_of(payload: bytes, field: str, required: Sequence[str]) -> Panel:
         return Panel.from_frame(frame, required=required)
     except FactorError as error:
         raise within(field, error) from None
-
-
-def last_scores(panel: Panel, scores: object) -> dict[str, float]:
-    """Give the last date's scores by symbol; names without one are left out."""
-    import numpy as np
-
-    row = np.asarray(scores)[-1]
-    return {panel.symbols[i]: float(row[i]) for i in np.flatnonzero(np.isfinite(row))}

@@ -29,21 +29,7 @@ from factors.setting import (
     read_settings,
     settings_class,
 )
-
-STYLE_NAMES = (
-    "beta",
-    "momentum",
-    "size",
-    "value",
-    "residual_volatility",
-    "nonlinear_size",
-    "liquidity",
-    "earnings_yield",
-    "growth",
-    "leverage",
-    "dividend_yield",
-    "short_term_reversal",
-)
+from factors.style.table import STYLE_NAMES
 
 OF_THE_REGRESSION = ("winsor_factor", "residualize_styles")
 OF_THE_INTAKE = {"asset_returns_col": "returns_col"} | {n: n for n in ("symbol_col", "date_col", "mkt_cap_col")}

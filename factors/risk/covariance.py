@@ -107,12 +107,6 @@ class FactorCovariance(Carried):
         return self._covariance
 
     @property
-    def volatility_(self) -> FloatArray:
-        """`[K]` daily volatilities."""
-        volatility: FloatArray = np.sqrt(np.diag(self.covariance_))
-        return volatility
-
-    @property
     def n_observations_(self) -> int:
         """Days seen."""
         return int(self._fitted()["counts"][0])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from factors.errors import MissingColumnError
-from factors.factor_model.settings import STYLE_NAMES, StyleSettings
+from factors.factor_model.settings import StyleSettings
 from factors.numeric.kernels import add_part, clip_deviations, mean_of_parts, score_rows, standardize_rows
 from factors.numeric.threads import spread
 from factors.numeric.window import Window
@@ -20,48 +19,11 @@ from factors.style.custom_styles import CustomStyles
 from factors.style.descriptor_kernels import month_sums
 from factors.style.descriptors import DESCRIPTORS, MONTHS_OF_ROWS, SUMS, YEAR, Inputs, market_fit, momentum
 from factors.style.series import Series, derived
-from factors.style.single_styles import cut_between
+from factors.style.table import STYLE_NAMES, STYLES
 
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a style is made of descriptors.
-
-    Attributes
-    ----------
-    parts : tuple of (descriptor, weight)
-        The weights of the descriptors that an asset has are scaled to sum to 1.
-    least : tuple of descriptors
-        One of these must be available, or the style is off.
-    orthogonal_to : tuple of styles
-        Each must come earlier in STYLE_NAMES; those that the model lacks are left out.
-    """
-
-    parts: tuple[tuple[str, float], ...]
-    least: tuple[str, ...]
-    orthogonal_to: tuple[str, ...] = ()
-
-
-STYLES: dict[str, Style] = {
-    "beta": Style((("beta", 1.0),), ("beta",)),
-    "momentum": Style((("momentum", 1.0),), ("momentum",)),
-    "size": Style((("size", 1.0),), ("size",)),
-    "value": Style(
-        (("book_price", 1.0), ("sales_price", 1.0), ("cf_price", 1.0)), ("book_price", "sales_price", "cf_price")
-    ),
-    "residual_volatility": Style((("dastd", 0.74), ("cmra", 0.16), ("hsigma", 0.10)), ("dastd",), ("beta", "size")),
-    "nonlinear_size": Style((), ("size",), ("size",)),
-    "liquidity": Style((("stom", 0.35), ("stoq", 0.35), ("stoa", 0.30)), ("stom",), ("size",)),
-    "earnings_yield": Style((("epfwd", 0.68), ("cetop", 0.21), ("etop", 0.11)), ("etop", "epfwd")),
-    "growth": Style(
-        (("egrlf", 0.18), ("egrsf", 0.11), ("egro", 0.24), ("sgro", 0.47)), ("egrlf", "egrsf", "egro", "sgro")
-    ),
-    "leverage": Style((("mlev", 0.38), ("dtoa", 0.35), ("blev", 0.27)), ("mlev", "dtoa", "blev")),
-    "dividend_yield": Style((("dtop", 1.0),), ("dtop",)),
-    "short_term_reversal": Style((("strev", 1.0),), ("strev",)),
-}
 ROWS_A_THREAD = 64
 FITTED = ("beta", "hsigma", "dastd")
 
@@ -361,3 +323,12 @@ def _orthogonalize(raw: Array, bases: Array, caps: Array, mask: Mask) -> None:
             for k in range(n_bases):
                 total += f[1 + k] * bases[k, t, j]
             raw[t, j] -= total
+
+
+def cut_between(scores: Array, lower: float, upper: float, mask: NDArray[np.bool_] | None = None) -> None:
+    """Set scores strictly between two (nearest) quantiles of their date to 0, in place, as toraniko does."""
+    for t, row in enumerate(scores):
+        inside = np.sort(row[~np.isnan(row) if mask is None else ~np.isnan(row) & mask[t]])
+        if len(inside):
+            low, high = (inside[int(np.floor(q * (len(inside) - 1) + 0.5))] for q in (lower, upper))
+            row[(row > low) & (row < high)] = 0.0

@@ -116,28 +116,6 @@ def rank_correlation(x: Array, y: Array, min_names: int = MIN_NAMES) -> float:
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def unusable(values: Array, listed: NDArray[np.bool_]) -> str | None:
-    """Say why a factor does not count on a panel, or None where it does.
-
-    A counted factor has a value for more than half of the listed names on some date, and on some such date not the
-    same value for all.
-
-    Parameters
-    ----------
-    values : float64 [n_dates, n_assets]
-    listed : bool [n_dates, n_assets]
-        Names that trade on the date.
-    """
-    defined = np.isfinite(values)
-    covered = defined.sum(axis=1) > MIN_COVERAGE * np.maximum(listed.sum(axis=1), 1)
-    if not covered.any():
-        return f"no date with more than {MIN_COVERAGE:.0%} of the names"
-    rows = values[covered]
-    if not (np.nanmax(rows, axis=1) > np.nanmin(rows, axis=1)).any():
-        return "the same for all names"
-    return None
-
-
 def average_ranks(values: Array) -> Array:
     """Ranks 1..n of a vector without NaN, ties averaged."""
     order = np.argsort(values, kind="stable")

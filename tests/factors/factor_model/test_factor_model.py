@@ -10,8 +10,9 @@ import pytest
 from factors import FactorError, FactorModel, ModelSettings, Panel, sample_market
 from factors.errors import EmptyFrameError, MissingColumnError, SettingsError, StageError, UnknownDateError
 from factors.factor_model.settings import RegressionSettings, StyleSettings
+from factors.numeric.kernels import standardize_rows, winsorize_rows
 from factors.panel.panel import Categories
-from factors.style.single_styles import momentum_scores
+from factors.style.descriptors import Inputs, momentum
 
 N_DATES, SPLIT = 330, 322
 
@@ -222,7 +223,11 @@ def test_toranikos_conventions_give_toranikos_momentum(panel):
     settings = ModelSettings.toraniko()
     model = FactorModel(replace(settings, smooth_features={}, top_n_by_mkt_cap=None)).fit(panel)
     ours = model.scores_[:, model.style_names_.index("momentum")]
-    plain = momentum_scores(panel, settings.style_factors.mom)
+    mom = settings.style_factors.mom
+    plain = momentum(Inputs({"returns": panel.fields["returns"]}, np.empty(0), panel.n_dates, settings.style_factors))
+    everything = np.ones(plain.shape, dtype=np.bool_)
+    winsorize_rows(plain, everything, mom.winsor_factor)
+    standardize_rows(plain, plain, everything, True, True, False)
     listed = np.isfinite(panel.fields["market_cap"])
     alike = (np.isfinite(plain) == np.isfinite(ours))[listed]
     assert alike.mean() > 0.999
