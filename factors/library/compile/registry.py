@@ -8,10 +8,10 @@ in language/operators.py, and kernels of its own only where no node does what it
 from __future__ import annotations
 
 import pkgutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factors.library.compile.graph import Ref
@@ -38,8 +38,8 @@ def builds(*names: str) -> Callable[[Builder], Builder]:
 @cache
 def builders() -> dict[str, Builder]:
     """Give every builder by its operator's name, with those of every file of this folder."""
-    package = __name__.rpartition(".")[0]
-    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
+    package = sys.modules[__name__.rpartition(".")[0]]
+    for found in pkgutil.iter_modules(package.__path__):
         if found.name.startswith("builders"):
-            import_module(f"{package}.{found.name}")
+            import_module(f"{package.__name__}.{found.name}")
     return BUILDERS
