@@ -6,8 +6,13 @@ T ?=
 BENCH ?= latency
 MINUTES ?=
 WHERE ?=
+# The environment that a target works in, and which of the tests: pytest's -m, such as ONLY='not ray'.
+VENV ?= .venv
+ONLY ?=
+# The Pythons that are promised; `make test-pythons` takes those that are there.
+PYTHONS ?= python3.11 python3.12 python3.13
 
-BIN := .venv/bin
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ORACLE_PIP := .venv-oracles/bin/python -m pip --disable-pip-version-check --no-input
 # py-alpha-lib needs Python 3.12: the first of these that runs makes the oracles; without one they do without it.
@@ -17,47 +22,59 @@ ORACLES_PYTHON ?= $(firstword $(foreach p,$(PYTHON) python3.12 python3.13,$(shel
 # stays together.
 WORKERS ?= 3
 
+ITS_VERSION = import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lifecycle lint bench soak oracles validate clean setup
+.PHONY: help run test test-pythons lifecycle lint bench soak oracles validate clean setup
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-run: .venv/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample, SETTINGS=model.toml says how
+run: $(VENV)/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample, SETTINGS=model.toml says how
 	@$(BIN)/python -m factors.warm
 	@exec $(BIN)/python -m launch $(if $(DATA),--data '$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
 
-test: .venv/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
+test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
 	@$(BIN)/python -m factors.warm
-	@$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15)
+	@$(BIN)/python -m pytest $(if $(ONLY),-m '$(ONLY)') \
+	$(if $(T),$(T),-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15)
 
-lifecycle: .venv/.test ## interrupt 30 starts and fail 10 at random moments; nothing may be left of any
+lifecycle: $(VENV)/.test ## interrupt 30 starts and fail 10 at random moments; nothing may be left of any
 	@$(BIN)/python -m factors.warm
 	@FACTOR_ENGINE_TEST_INTERRUPTS=30 FACTOR_ENGINE_TEST_FAILURES=10 $(BIN)/python -m pytest tests/launch/test_supervisor.py
 
-lint: .venv/.test ## check style and types
+# pyenv's commands ask PYENV_VERSION which Python they stand for; to others it says nothing.
+test-pythons: $(BIN)/python ## check types and run what needs no Ray on each other promised Python that is there, in .venv-3.x
+	@own=$$($(BIN)/python -c '$(ITS_VERSION)'); set -e; for python in $(PYTHONS); do \
+	version=$$(PYENV_VERSION=$${python#python} $$python -c '$(ITS_VERSION)' 2>/dev/null) || version=; \
+	if [ -z "$$version" ]; then echo "$$python is skipped: it is not here"; \
+	elif [ "$$version" = "$$own" ]; then echo "$$python is skipped: make test runs on Python $$own"; \
+	else echo "Python $$version"; \
+	PYENV_VERSION=$${python#python} $(MAKE) lint test VENV=.venv-$$version PYTHON=$$python ONLY='not ray'; fi; done
+
+lint: $(VENV)/.test ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: .venv/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|model|day|library|start|faults
+bench: $(VENV)/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|model|day|library|start|faults
 	@$(BIN)/python benchmarks/$(BENCH).py
 
-soak: .venv/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2
+soak: $(VENV)/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2
 	@$(BIN)/python -m factors.warm
 	@$(BIN)/python benchmarks/soak.py $(if $(MINUTES),--minutes $(MINUTES))
 
 oracles: .venv-oracles/.ready ## install other people's implementations, which tests compare with, apart from the engine
 
-validate: .venv/.test ## write the risk model's validation report; DATA=file.parquet, WHERE=folder
+validate: $(VENV)/.test ## write the risk model's validation report; DATA=file.parquet, WHERE=folder
 	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)') $(if $(WHERE),--out '$(WHERE)')
 
 clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
-	rm -rf .venv .venv-oracles build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-setup: .venv/.run
+setup: $(VENV)/.run
 
 # A virtual environment of the Python $(1) in $@'s folder, or the reason why there can be none.
 define make-venv
@@ -67,17 +84,17 @@ define make-venv
 	$(1) -m venv $(patsubst %/bin/python,%,$@)
 endef
 
-.venv/bin/python:
+$(VENV)/bin/python:
 	$(call make-venv,$(PYTHON))
 
-.venv/.run: requirements.lock pyproject.toml | .venv/bin/python
-	@echo "installing the engine's dependencies into .venv (some minutes the first time)"
+$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the engine's dependencies into $(VENV) (some minutes the first time)"
 	@$(PIP) install --quiet --require-hashes -r requirements.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.test: requirements-test.lock .venv/.run
-	@echo "installing what the tests need into .venv"
+$(VENV)/.test: requirements-test.lock $(VENV)/.run
+	@echo "installing what the tests need into $(VENV)"
 	@$(PIP) install --quiet --require-hashes -r requirements-test.lock
 	@touch $@
 

@@ -33,6 +33,8 @@ GROUPS = {
 """Files and folders that run in the same process, named after the session fixture that costs them seconds; else each
 file is a group of its own. Those that are named here take longest and start first.
 """
+RAY = {"ray_cluster", "echo_router"}
+"""Fixtures that start Ray: their tests get the mark `ray`."""
 END_S = 15.0
 """How long what tests started may take to end after the last of them."""
 
@@ -79,6 +81,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name in set(groups) & set(getattr(item, "fixturenames", ())):
             if group_of(item.nodeid) != name:
                 raise pytest.UsageError(f"{item.nodeid} uses {name}; say so in GROUPS of tests/conftest.py")
+    for item in items:
+        if RAY & set(getattr(item, "fixturenames", ())):
+            item.add_marker("ray")
     rank = {name: number for number, name in enumerate(groups)}
     items.sort(key=lambda item: rank.get(group_of(item.nodeid), len(rank)))
 

@@ -32,7 +32,7 @@ DEAD = "http://127.0.0.1:9"
 READY_S = 120.0
 """The table is shown after so long even when an actor is not READY yet, which it says."""
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 def finished(*arguments: str, run_dir: Path, port: int) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,8 @@ SCENARIO = Path(__file__).parent / "cluster_scenario.py"
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 170
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
