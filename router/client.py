@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ BACKOFF_S = (0.05, 0.1, 0.2, 0.5)
 CONTROL_S = 5.0
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class RouterClient:
@@ -191,6 +194,10 @@ class RouterClient:
                         await self._from_router(method, value, timeout_s=CONTROL_S)
             except (RayError, TimeoutError):
                 await self._find_again()
+                await _pause(attempt)
+                attempt += 1
+            except Exception:  # noqa: BLE001  a table that cannot be read, for one: the next one may be readable
+                _log.exception("following the route table failed; it is tried again")
                 await _pause(attempt)
                 attempt += 1
 

@@ -6,11 +6,12 @@ What to do with one actor is a pure function of what was seen of it (`decide`), 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,12 +214,14 @@ class Fleet:
         self._thread.join(STOP_S)  # or it might create an actor behind us
         for member in self.members.values():
             if member.handle is not None:
-                ray.kill(member.handle, no_restart=True)
+                with self._alone(member):
+                    ray.kill(member.handle, no_restart=True)
                 member.state, member.reason = State.STOPPED, "stopped"
 
     def _run(self) -> None:
         for member in self.members.values():
-            self._adopt(member)
+            with self._alone(member):
+                self._adopt(member)
         self._changed()
         while not self._stopped:
             try:
@@ -244,24 +247,38 @@ class Fleet:
         for workload, member in self.members.items():
             if self._stopped:
                 return
-            if not self._due(workload):
-                continue
-            offer = self._offer(member)
-            settled = time.monotonic() - self._nodes_since > SETTLED_S
-            action, reason = decide(
-                member,
-                offer,
-                time.monotonic(),
-                timeout_s=self._current.actor_ready_timeout_s,
-                settled=settled,
-                frozen_after_s=self._current.frozen_after_s,
-            )
-            if action is Action.CREATE:
-                self._create(member, offer, reason)
-            elif action is Action.MOVE:
-                self._move(member, reason)
+            if self._due(workload):
+                with self._alone(member):
+                    self._reconcile(member)
         if self._shape() != before:
             self._changed()
+
+    @contextlib.contextmanager
+    def _alone(self, member: Member) -> Iterator[None]:
+        """Keep what fails with one actor to that actor: the others are pinged, created and moved all the same."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            _log.exception("looking after %s failed", member.workload.value)
+            if member.handle is None:
+                member.reason = f"cannot be created: {first_line(error)}"
+                self._back_off(member)
+
+    def _reconcile(self, member: Member) -> None:
+        offer = self._offer(member)
+        settled = time.monotonic() - self._nodes_since > SETTLED_S
+        action, reason = decide(
+            member,
+            offer,
+            time.monotonic(),
+            timeout_s=self._current.actor_ready_timeout_s,
+            settled=settled,
+            frozen_after_s=self._current.frozen_after_s,
+        )
+        if action is Action.CREATE:
+            self._create(member, offer, reason)
+        elif action is Action.MOVE:
+            self._move(member, reason)
 
     def _shape(self) -> list[tuple[Any, ...]]:
         return [(id(m.handle), m.state, m.generation, m.reason) for m in self.members.values()]
@@ -290,18 +307,20 @@ class Fleet:
         asked = [member for member in self.members.values() if member.handle is not None and not member.gone]
         for member in asked:
             if member.pending is None:
-                member.pending = member.handle.ping.remote().future()
+                with self._alone(member):
+                    member.pending = member.handle.ping.remote().future()
         wait([member.pending for member in asked if member.pending is not None], timeout=PING_S)
         for member in asked:
             if member.pending is None or not member.pending.done():
                 self._look_at_silent(member)
                 continue
             done, member.pending = member.pending, None
-            error = done.exception()
-            if error is None:
-                self._seen(member, done.result())
-            else:
-                self._missed(member, error)
+            with self._alone(member):
+                error = done.exception()
+                if error is None:
+                    self._seen(member, done.result())
+                else:
+                    self._missed(member, error)
 
     def _seen(self, member: Member, ping: dict[str, Any]) -> None:
         now = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 from actors.runtime.meter import Meter
 from contracts.errors import DeadlineExceeded, InternalError, QueueFull, first_line
 from contracts.settings import Settings
+from contracts.unexpected import unexpected
 from contracts.work import Lane, WorkItem, WorkResult
 from router.wire import pack_items, unpack_results
 
@@ -30,6 +32,9 @@ OVERTAKING_IN_FLIGHT = 4
 """Calls in flight when an item of a higher priority than all of them comes: it need not wait for their answers."""
 HEAVY_IN_FLIGHT = 8
 """Heavy items travel alone, and the actor's queue orders them."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class ActorGone(Exception):
@@ -155,31 +160,46 @@ class ActorLink:
         self._in_flight[number] = _Call(max(entry.item.priority for entry in batch), len(batch))
         try:
             answer: Future[bytes] = self._method.remote(pack_items([entry.item for entry in batch])).future()
-        except RayError as error:
-            self._landed(number, batch, None, error)
+        except Exception as error:  # noqa: BLE001  an item that cannot be packed, for one: it may not hold up the lane
+            self._unsent(number, batch, error)
             return
         answer.add_done_callback(lambda done: self._hand_over(number, batch, done))
 
+    def _unsent(self, number: int, batch: list[_Entry], error: Exception) -> None:
+        """Settle a call that could not be made; what is wrong with one item is not told to the others."""
+        self._in_flight.pop(number, None)
+        if isinstance(error, RayError):
+            self._landed(number, batch, _meaning(error))
+        elif len(batch) == 1:
+            self._landed(number, batch, unexpected(error, _log))
+        else:
+            for entry in batch:
+                self._send([entry])
+
     def _hand_over(self, number: int, batch: list[_Entry], done: Future[bytes]) -> None:
         """Bring the outcome to the event loop; runs on Ray's callback thread."""
-        error = done.exception()
-        results = None if error is not None else unpack_results(done.result())
+        outcome: Sequence[WorkResult] | Exception
+        try:
+            error = done.exception()
+            outcome = unpack_results(done.result()) if error is None else _meaning(error)
+            assert isinstance(outcome, Exception) or len(outcome) == len(batch), "as many results as items"
+        except Exception as unreadable:  # noqa: BLE001  whatever came, those who wait are told
+            outcome = unexpected(unreadable, _log)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._landed, number, batch, results, error)
+            self._loop.call_soon_threadsafe(self._landed, number, batch, outcome)
 
-    def _landed(
-        self, number: int, batch: list[_Entry], results: Sequence[WorkResult] | None, error: BaseException | None
-    ) -> None:
+    def _landed(self, number: int, batch: list[_Entry], outcome: Sequence[WorkResult] | Exception) -> None:
         self._in_flight.pop(number, None)
-        if results is None:
-            lost = _meaning(error)
-            for entry in batch:
-                self._finish(entry, lost)
-        else:
-            self._learn(batch, results)
-            for entry, result in zip(batch, results, strict=True):
-                self._finish(entry, result)
-        self._pump()
+        try:
+            if isinstance(outcome, Exception):
+                for entry in batch:
+                    self._finish(entry, outcome)
+            else:
+                self._learn(batch, outcome)
+                for entry, result in zip(batch, outcome, strict=True):
+                    self._finish(entry, result)
+        finally:
+            self._pump()
 
     @staticmethod
     def _finish(entry: _Entry, outcome: WorkResult | Exception) -> None:
@@ -224,8 +244,8 @@ class Links:
         return link
 
 
-def _meaning(error: BaseException | None) -> Exception:
+def _meaning(error: BaseException) -> Exception:
     """Tell a lost actor from a defect inside it."""
     if isinstance(error, RayTaskError):
         return InternalError(f"the actor failed outside of a computation: {type(error.cause).__name__}")
-    return ActorGone(first_line(error) if error is not None else "no answer")
+    return ActorGone(first_line(error))

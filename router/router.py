@@ -26,7 +26,7 @@ from router.fleet import Fleet
 from router.link import ActorGone, Links
 from router.order import Order
 from router.placement import CLASS_PATHS, service
-from router.table import Bus, Route, RouteTable
+from router.table import Bus, Published, Route, RouteTable
 from router.wire import pack_table
 
 RETRY_S = (0.02, 0.05, 0.1, 0.25)
@@ -64,22 +64,30 @@ class Router:
         self._default_model = _remembered(self._memory)
         self._order = Order(self._settings.queue_limit)
         # Versions grow over restarts too, since time does.
-        self._table = RouteTable(int(self._started * 1e3), self._epoch, {}, self._bus, self._default_model)
+        first = RouteTable(int(self._started * 1e3), self._epoch, {}, self._bus, self._default_model)
+        self._published = Published(first)
+        self._remembering = asyncio.Lock()
         self._fleet = Fleet(self._settings, paths, extra, self._publish, hold_rest=hold_rest)
         self._fleet.start()
 
+    @property
+    def _table(self) -> RouteTable:
+        return self._published.table
+
     def _publish(self) -> None:
-        """Make a new table from the fleet; on any thread."""
+        """Make a new table of what is true now; on any thread."""
+        self._published.change(self._current)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._announce)
+
+    def _current(self, former: RouteTable) -> RouteTable:
         routes = {
             member.workload.value: Route(
                 member.workload.value, member.handle, member.state.value, member.generation, member.reason
             )
             for member in self._fleet.members.values()
         }
-        version = self._table.version + 1
-        self._table = RouteTable(version, self._epoch, routes, self._bus, self._default_model)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._announce)
+        return former._replace(routes=routes, bus=self._bus, default_model=self._default_model)
 
     def _announce(self) -> None:
         if self._change is not None:
@@ -168,8 +176,9 @@ class Router:
         self._here()
         if model_id != self._default_model:
             self._default_model = model_id
-            await asyncio.to_thread(_remember, self._memory, model_id)
             self._publish()
+            async with self._remembering:  # the file ends with the last of several, too
+                await asyncio.to_thread(_remember, self._memory, self._default_model)
 
     async def health(self) -> dict[str, Any]:
         """Describe every actor and name what is degraded."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from contracts.work import State
@@ -37,3 +39,32 @@ class RouteTable(NamedTuple):
     routes: dict[str, Route]
     bus: Bus
     default_model: str | None
+
+
+class Published:
+    """The one table that holds now. It changes on the fleet's thread and on the router's loop, one change at a time.
+
+    Parameters
+    ----------
+    first
+        What holds until the first change.
+    """
+
+    def __init__(self, first: RouteTable) -> None:
+        self._lock = threading.Lock()
+        self._table = first
+
+    @property
+    def table(self) -> RouteTable:
+        """The table that holds now."""
+        return self._table
+
+    def change(self, make: Callable[[RouteTable], RouteTable]) -> None:
+        """Put what `make` gives in place of the table, under a version that no table had before.
+
+        `make` reads the state that the table tells of while no other change runs, so that of two changes the one with
+        the higher version knows both. Two tables of one version would hide the second from who has the first.
+        """
+        with self._lock:
+            version = self._table.version + 1
+            self._table = make(self._table)._replace(version=version)

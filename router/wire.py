@@ -7,15 +7,20 @@ processes pickle is as trusted as Ray itself, which uses it.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
 from ray import cloudpickle
 
+from contracts.unexpected import unexpected
 from contracts.work import WorkItem, WorkResult
 from router.table import RouteTable
 
 PROTOCOL = 5
+
+_log = logging.getLogger(__name__)
 
 
 def pack_items(items: Sequence[WorkItem]) -> bytes:
@@ -36,8 +41,20 @@ def unpack_items(packed: bytes) -> list[WorkItem]:
 
 
 def pack_results(results: Sequence[WorkResult]) -> bytes:
-    """Pack results."""
-    return pickle.dumps([tuple(result) for result in results], PROTOCOL)
+    """Pack results; one that cannot be packed becomes the problem that it is, and the others stay what they are."""
+    try:
+        return pickle.dumps([tuple(result) for result in results], PROTOCOL)
+    except Exception:  # noqa: BLE001  one value that does not pickle is no reason to lose the answers beside it
+        return pickle.dumps([_packable(result) for result in results], PROTOCOL)
+
+
+def _packable(result: WorkResult) -> tuple[Any, ...]:
+    try:
+        pickle.dumps(tuple(result), PROTOCOL)
+    except Exception as error:  # noqa: BLE001
+        problem = unexpected(error, _log).to_problem(result.request_id)
+        result = WorkResult(result.request_id, None, problem, result.device, result.timings_ms)
+    return tuple(result)
 
 
 def unpack_results(packed: bytes) -> list[WorkResult]:

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from contracts.operations import OPERATIONS, Workload
+from contracts.operations import OPERATIONS, PLACEMENTS, Workload
 from contracts.settings import Settings
 from contracts.work import Device, State
+from router import fleet, placement
 from router.fleet import PREPARING_FACTOR, WAITS_S, Action, Fleet, Member, decide, frozen_limit_s
 from router.health import degraded
 from router.table import Bus, RouteTable
@@ -108,3 +109,54 @@ def test_an_actor_that_waits_to_start_is_told_of_with_what_may_hold_it_up(tmp_pa
     waiting.waits, waiting.asked_at = 0, time.monotonic()
     fleet._collect_pings()
     assert degraded([waiting], table, bus_wanted=True) == []
+
+
+class Pinged:
+    """A handle whose ping never answers; it counts how often it was asked."""
+
+    def __init__(self):
+        self.ping, self.asked = self, 0
+
+    def remote(self):
+        self.asked += 1
+        return self
+
+    def future(self):
+        return Future()
+
+
+class Broken:
+    @property
+    def ping(self):
+        raise RuntimeError("this handle is broken")
+
+
+def test_an_actor_that_cannot_be_created_or_pinged_keeps_no_other_from_it(monkeypatch, tmp_path, caplog):
+    names = [workload.value for workload, placed in PLACEMENTS.items() if placed.first]
+    bad, good = names[:2]
+    made: dict[str, list[object]] = {bad: [], good: []}
+
+    def create(workload, *_):
+        if workload.value == bad and not made[bad]:
+            made[bad].append(Broken())
+            raise OSError("no room for its environment\nand more")
+        made[workload.value].append(Broken() if workload.value == bad else Pinged())
+        return made[workload.value][-1]
+
+    monkeypatch.setattr(placement, "create", create)
+    monkeypatch.setattr(placement, "living_nodes", list)
+    monkeypatch.setattr(fleet, "PING_S", 0.0)
+    monkeypatch.setattr(fleet, "BACKOFF_S", (0.0,))
+    changes = []
+    kept = fleet.Fleet(Settings(run_dir=tmp_path), dict.fromkeys((bad, good), "x:X"), {}, lambda: changes.append(1))
+    first, second = kept.members.values()
+    kept._round()
+    assert first.handle is None
+    assert first.reason == "cannot be created: no room for its environment"
+    assert second.handle is made[good][0], "the one after it was created all the same"
+    kept._round()
+    assert isinstance(first.handle, Broken)
+    kept._round()
+    assert second.handle.asked == 1, "it was pinged beside a broken one"
+    assert len(changes) == 2
+    assert "looking after" in caplog.text

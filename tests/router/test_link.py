@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import ActorUnavailableError
 
 from contracts.answers import Calculation
-from contracts.errors import DeadlineExceeded, QueueFull
+from contracts.errors import DeadlineExceeded, InternalError, QueueFull
 from contracts.requests import Empty
 from contracts.settings import Settings
 from contracts.work import Lane, Priority, WorkResult, work_item
@@ -194,5 +194,56 @@ def test_a_new_table_that_names_the_same_actor_keeps_its_link_and_another_actor_
         assert links.to("size_factor", Lane.LIGHT, Recorder("a")) is first
         assert links.to("size_factor", Lane.HEAVY, Recorder("a")) is not first
         assert links.to("size_factor", Lane.LIGHT, Recorder("b")) is not first
+
+    asyncio.run(scenario())
+
+
+class Unpackable:
+    """Something that a request should never hold."""
+
+    def __reduce__(self):
+        raise RuntimeError("cannot be packed")
+
+
+def test_a_request_that_cannot_be_packed_fails_alone_and_the_lane_goes_on():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        first = link.submit(item("first"))
+        bad = item("bad")
+        bad.request.__dict__["more"] = Unpackable()
+        beside = [link.submit(item("a")), link.submit(bad), link.submit(item("b"))]
+        actor.answer(0)
+        assert await value(first) == "first"
+        assert actor.names() == [["first"], ["a"], ["b"]]
+        for call in (1, 2):
+            actor.answer(call)
+        assert await value(beside[0]) == "a"
+        assert await value(beside[2]) == "b"
+        with pytest.raises(InternalError, match="logged as"):
+            await value(beside[1])
+        last = link.submit(item("last"))
+        actor.answer(3)
+        assert await value(last) == "last"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("answer", [b"no pickle", pack_results([]), None], ids=["unreadable", "too few", "cancelled"])
+def test_an_answer_that_makes_no_sense_is_told_to_all_who_wait_and_the_lane_goes_on(answer):
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        waiting = link.submit(item("a"))
+        if answer is None:
+            actor.calls[0][1].cancel()
+            actor.calls[0][1].set_running_or_notify_cancel()
+        else:
+            actor.calls[0][1].set_result(answer)
+        with pytest.raises((InternalError, ActorGone)):
+            await value(waiting)
+        later = link.submit(item("b"))
+        actor.answer(1)
+        assert await value(later) == "b"
 
     asyncio.run(scenario())

@@ -45,3 +45,17 @@ def test_results_come_out_as_they_went_in_with_arrays():
     np.testing.assert_array_equal(first.value.values, [0.0, 1.0, 2.0])
     assert tuple(getattr(first.value, field.name) for field in fields(Calculation))[1:] == given
     assert (second, third) == (results[1], results[2])
+
+
+def test_a_result_that_cannot_be_packed_becomes_a_problem_and_those_beside_it_arrive():
+    good = Calculation({"A": 1.0}, "", 1.0)
+    results = [
+        WorkResult("a", good, None, "cpu", {}),
+        WorkResult("b", Calculation(lambda: None, "", 1.0), None, "cpu", {}),
+        WorkResult("c", good, None, "cpu", {}),
+    ]
+    first, broken, last = unpack_results(pack_results(results))
+    assert [first, last] == [results[0], results[2]]
+    assert broken.value is None
+    assert broken.problem["code"] == "internal"
+    assert broken.problem["instance"] == broken.request_id == "b"
