@@ -111,7 +111,7 @@ class Bridge:
         """Begin connecting; returns at once, and NATS may come and go from then on."""
         await asyncio.to_thread(self.reader.start)
         self._tasks = [
-            asyncio.create_task(work(), name=f"bridge {work.__name__}")
+            asyncio.create_task(self._always(work), name=f"bridge {work.__name__}")
             for work in (self._stay_connected, self._report, self._tell_health)
         ]
 
@@ -122,6 +122,16 @@ class Bridge:
         self.reader.close()
         self._outbox.close()
         self._own_outbox.close()
+
+    async def _always(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin a work again that ended by an error nobody foresaw; a bridge may not go silent."""
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                log.exception("the bridge's %s failed and is started again", work.__name__)
+                self.errors[type(error).__name__] += 1
+            await asyncio.sleep(RETRY_S)
 
     # -- the connection
 

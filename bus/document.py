@@ -113,6 +113,7 @@ def subjects_page() -> str:
     for row in OPERATIONS.values():
         lines += [f"| `{subject}` | {row.message_type} | {row.name} |" for subject in row.events]
     lines += [
+        "| `factor.model_created.{model_id}` | FACTOR_MODEL_UPDATED | the job `jobs.recompute` |",
         f"| `{HEALTH}` | HEALTH_METRICS | every 10 s, from the bridge |",
         f"| `{REJECTED}{{subject}}` | FACTOR_REQUEST_REJECTED | a durable request that cannot be computed |",
         f"| `{TEST}` | TEST_BROADCAST | a test broadcast |",

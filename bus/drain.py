@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from bus.feed import Feed
 from bus.outbox import Outbox
 from bus.wire import hpub, publish_all
+from contracts.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,11 @@ class Drainer:
             if len(event.data) + HEADER_ALLOWANCE > nc.max_payload:
                 self._give_up(stored.seq, f"event {event.id} on {event.subject} is over the server's largest message")
                 continue
-            commands.append(hpub(event, stored.seq, f"{inbox}.{stored.seq}"))
+            try:
+                commands.append(hpub(event, stored.seq, f"{inbox}.{stored.seq}"))
+            except Exception as error:  # noqa: BLE001  it would fail again for ever, and everything waits behind it
+                self._give_up(stored.seq, f"event {event.id} on {event.subject!r} cannot be sent: {first_line(error)}")
+                continue
             self._in_flight[stored.seq] = now
         if commands:
             await publish_all(nc, commands)
@@ -149,7 +154,7 @@ class Drainer:
         if msg.headers is not None and msg.headers.get("Status") == "503":
             self._failed(seq, "no stream takes this subject")
         elif b'"error"' in msg.data:
-            self._failed(seq, str(orjson.loads(msg.data)["error"].get("description")))
+            self._failed(seq, _reason(msg.data))
         elif sent_at is not None:
             self.acknowledged += 1
             self.duplicates += b'"duplicate"' in msg.data
@@ -220,3 +225,11 @@ class Drainer:
     def in_flight(self) -> int:
         """Events sent and not yet acknowledged."""
         return len(self._in_flight)
+
+
+def _reason(answer: bytes) -> str:
+    """Say why the stream did not take an event; its answer may be anything."""
+    try:
+        return str(orjson.loads(answer)["error"]["description"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return answer[:200].decode(errors="replace")

@@ -148,20 +148,40 @@ class Face:
         if isinstance(made, Page):
             return {**made.body, "ignored_fields": list(ignored)} if ignored else dict(made.body)
         identity = calculation_id or _calculation_id(operation, request, request_id)
-        calculation = _calculation(operation, made, identity, result.timings_ms)
+        left_s = (operation.timeout_s if timeout_s is None else timeout_s) - (time.monotonic() - began)
+        wait_s = min(HOLD_S, max(0.0, left_s))
+        calculation = await self.announce(operation, request, made, identity, result.timings_ms, priority, wait_s)
         response = {"success": True, "message": made.message, "calculation_result": calculation}
         if ignored:
             response["ignored_fields"] = list(ignored)
         if operation.result is ModelAnswer:
             response["model_id"] = _model_of(request)
             response["model_version"] = made.model_version
-        if made.event:
-            left_s = (operation.timeout_s if timeout_s is None else timeout_s) - (time.monotonic() - began)
-            await self._publish(operation, request, calculation, priority, made.tables, min(HOLD_S, max(0.0, left_s)))
         timings = calculation["timings_ms"]
         stages = {name: timings[name] / 1e3 for name in ("dispatch", "publish") if name in timings}
         self.meter.answered(operation.name, made.device.value, **stages)
         return response
+
+    async def announce(
+        self,
+        operation: Operation,
+        request: Request,
+        made: Calculation,
+        calculation_id: str,
+        timings_ms: Mapping[str, float],
+        priority: Priority,
+        wait_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Put the events of what was made into the outbox; gives the `calculation_result`, which is their data too.
+
+        A job, which makes something without a request of a caller's, tells of it by this alone. The same
+        `calculation_id` makes the same events. `wait_s` is for how long an outbox that is locked is waited for, before
+        they are held in memory: a process that ends then has none, so by default it waits.
+        """
+        calculation = _calculation(operation, made, calculation_id, timings_ms)
+        if made.event:
+            await self._publish(operation, request, calculation, priority, made.tables, wait_s)
+        return calculation
 
     async def _publish(
         self,
@@ -170,7 +190,7 @@ class Face:
         calculation: dict[str, Any],
         priority: Priority,
         tables: Sequence[bytes],
-        wait_s: float,
+        wait_s: float | None,
     ) -> None:
         if self._outbox is None or not operation.events:
             return

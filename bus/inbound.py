@@ -33,7 +33,7 @@ from bus.requests import (
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
 from contracts.backoff import backoff_s
-from contracts.errors import EngineError, UnknownOperation
+from contracts.errors import BodyTooLarge, EngineError, UnknownOperation
 from contracts.events import event, token
 from contracts.operations import OPERATIONS
 from contracts.unexpected import unexpected
@@ -101,8 +101,16 @@ class Inbound:
                 for msg in messages:
                     await places.acquire()
                     line = await line_of(msg)
-                    task = group.create_task(self._in_line(msg, line, work))
+                    task = group.create_task(self._alone(msg, line, work))
                     task.add_done_callback(lambda _: places.release())
+
+    async def _alone(self, msg: Msg, line: str | None, work: Work) -> None:
+        """Settle one message; what fails with it ends neither the others in work nor the taking of more."""
+        try:
+            await self._in_line(msg, line, work)
+        except Exception:
+            log.exception("a message on %s could not be settled; it comes again", msg.subject)
+            self._held.pop(msg.reply, None)
 
     async def _in_line(self, msg: Msg, line: str | None, work: Work) -> None:
         """Do the work when it is the message's turn; behind one that has to come again, it comes again too."""
@@ -145,13 +153,13 @@ class Inbound:
         """Do the work and tell the stream; False when the message comes again later."""
         self.taken += 1
         try:
-            answer = await work(msg)
+            answer = to_json(await work(msg))
         except EngineError as error:
             return await self._refuse(msg, error)
         except Exception as error:  # noqa: BLE001  a defect of ours: the message is told of, not lost
             return await self._refuse(msg, unexpected(error, log))
         self.done += 1
-        await self._reply(msg, to_json(answer), None)
+        await self._reply(msg, answer, None)
         self._held.pop(msg.reply, None)
         with contextlib.suppress(NatsError):
             await msg.ack()
@@ -187,6 +195,10 @@ class Inbound:
         """Answer to the subject that the sender named in a header, if it did: `reply` is the stream's own."""
         target = (msg.headers or {}).get(REPLY_HEADER)
         if target and self._nc is not None:
+            limit = self._nc.max_payload
+            if len(body) > limit:  # what was asked is done; that the answer does not fit must not look like silence
+                told = BodyTooLarge(f"the answer has {len(body)} bytes, NATS takes {limit}; ask over HTTP or for less")
+                body, headers = to_json(told.to_problem()), problem_headers(told)
             with contextlib.suppress(NatsError):
                 await self._nc.publish(target, body, headers=headers)
 

@@ -7,6 +7,7 @@ one text the same bytes cost a few. They go through nats-py's own send buffer, s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from nats.aio.client import Client
@@ -14,9 +15,19 @@ from nats.errors import ConnectionClosedError
 
 from contracts.events import Event
 
+_SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
+
 
 def hpub(event: Event, sequence: int, reply: str) -> bytes:
-    """Encode one publication with the headers of `Event.headers`."""
+    """Encode one publication with the headers of `Event.headers`.
+
+    Raises
+    ------
+    ValueError
+        The subject is none that can be published on. The server would end the connection for it.
+    """
+    if _SUBJECT.fullmatch(event.subject) is None:
+        raise ValueError(f"{event.subject!r} is not a subject")
     headers = event.headers(sequence)
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers):

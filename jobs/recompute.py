@@ -2,29 +2,37 @@
 
 Each model is read from the store, fitted on all its days in a Ray task of its own, beside the live actors, and
 committed as a new version on top of the one it was read from. When somebody else commits meanwhile (a new day was
-appended), it starts again from there. The live actors answer for the new version as soon as it is durable.
+appended), it starts again from there. The live actors answer for the new version as soon as it is durable, and peers
+are told by the event that every change of a model has. A job repeated under its request id makes neither again.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import hashlib
 import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
 from bus.actor import outbox_for_face
-from contracts.errors import EngineError, VersionConflict, first_line
-from contracts.events import event, token
+from bus.face import Face
+from contracts.answers import Calculation
+from contracts.errors import EngineError, UnknownModel, VersionConflict, first_line
+from contracts.operations import OPERATIONS
+from contracts.requests import ModelRef
 from contracts.settings import NAMESPACE, settings
-from contracts.work import new_id
+from contracts.work import Priority, new_id
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
+from router.client import RouterClient
+from store import ModelStore, Version
 
 OPERATION = "recompute"
 ATTEMPTS = 5
@@ -37,10 +45,32 @@ STAGES: tuple[tuple[str, Callable[[FactorModel], Any]], ...] = (
     ("specific risk", FactorModel.estimate_specific_risk),
 )
 
+CONNECT_S = 10.0
+"""How long the job looks for the router before it takes NATS for not connected."""
+
 Say = Callable[[str], None]
 
 
-def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> dict[str, Any]:
+class Recomputed(NamedTuple):
+    """What came of one model: the version, what peers are told of it, and the id that a repeated job has again."""
+
+    model_id: str
+    calculation_id: str
+    made: Calculation
+    timings_ms: dict[str, float]
+
+    def line(self) -> dict[str, Any]:
+        """Give what the job prints of it."""
+        told = ("n_dates", "n_assets", "first_date", "last_date")
+        return {
+            "model_id": self.model_id,
+            "model_version": self.made.model_version,
+            **{name: self.made.values[name] for name in told},
+            "seconds": round(self.timings_ms["compute"] / 1e3, 3),
+        }
+
+
+def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Recomputed:
     """Fit a model's whole history and commit it.
 
     Parameters
@@ -54,11 +84,6 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
     say
         Told what is done: one line per stage.
 
-    Returns
-    -------
-    dict
-        model_id, model_version, n_dates, n_assets, first_date, last_date, seconds.
-
     Raises
     ------
     EngineError
@@ -66,35 +91,46 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
     FactorError
         Settings that do not exist, or a panel that cannot be fitted.
     """
-    from actors.reading.states import model_of, state_of
-    from store import ModelStore
+    from actors.workloads.factor_model_creation import describe
 
     store = ModelStore(settings().store_path, settings().keep_versions)
     began = time.monotonic()
-    for attempt in range(ATTEMPTS):
+    made = _known(store, model_id, request_id)
+    if made is not None:
+        say(f"{model_id}: this job made version {made.manifest.version} before")
+    else:
+        made = _make(store, model_id, changes, request_id, say)
+        say(f"{model_id}: committed version {made.manifest.version}")
+    identity = hashlib.blake2b(f"{OPERATION}:{model_id}:{request_id}".encode(), digest_size=16).hexdigest()
+    return Recomputed(model_id, identity, describe(made), {"compute": (time.monotonic() - began) * 1e3})
+
+
+def _known(store: ModelStore, model_id: str, request_id: str) -> Version | None:
+    """Find the version that a former run of this job made, if it is still kept."""
+    number = store.made_by(model_id, request_id)
+    if number is None:
+        return None
+    try:
+        return store.version(model_id, number)
+    except UnknownModel:
+        return None
+
+
+def _make(store: ModelStore, model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Version:
+    """Fit and commit, again from the newest version whenever somebody else committed meanwhile."""
+    from actors.reading.states import model_of, state_of
+
+    for _ in range(ATTEMPTS):
         version = store.head(model_id)
         base = version.manifest.version
         say(f"{model_id}: version {base}, {version.manifest.n_dates} dates, {version.manifest.n_assets} assets")
         fitted = _fit(model_of(version), changes, model_id, say)
         try:
-            made = store.commit(model_id, state_of(fitted), base=base, request_id=request_id, operation=OPERATION)
+            return store.commit(model_id, state_of(fitted), base=base, request_id=request_id, operation=OPERATION)
         except VersionConflict as conflict:
-            if attempt == ATTEMPTS - 1:
-                raise
             say(f"{model_id}: {conflict.detail}; starting again")
-            continue
-        break
-    manifest = made.manifest
-    say(f"{model_id}: committed version {manifest.version}")
-    return {
-        "model_id": model_id,
-        "model_version": manifest.version,
-        "n_dates": manifest.n_dates,
-        "n_assets": manifest.n_assets,
-        "first_date": manifest.blocks[0].first_date,
-        "last_date": manifest.blocks[-1].last_date,
-        "seconds": round(time.monotonic() - began, 3),
-    }
+            told = conflict
+    raise told
 
 
 def _fit(model: FactorModel, changes: dict[str, Any], model_id: str, say: Say) -> FactorModel:
@@ -120,14 +156,30 @@ def _merged(kept: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-async def _publish(rows: Sequence[dict[str, Any]]) -> None:
-    """Tell peers of the new versions, as the faces do: by the outbox."""
+async def publish(one: Recomputed, client: RouterClient, *, connected: bool) -> dict[str, Any]:
+    """Tell peers of the new version, as the faces do: by the outbox. Gives the `calculation_result` that they get."""
     outbox = outbox_for_face(settings())
-    if outbox is None:
-        return
-    subjects = [f"factor.model_created.{token(row['model_id'])}" for row in rows]
-    await outbox.put([event(subject, "FACTOR_MODEL_UPDATED", row) for subject, row in zip(subjects, rows, strict=True)])
-    outbox.close()
+    try:
+        face = Face(client, outbox, connected=lambda: connected)
+        # What a new version of a model tells: FACTOR_MODEL_UPDATED on the model's subject.
+        row, request = OPERATIONS["append_day"], ModelRef(model_id=one.model_id)
+        priority = Priority[request.messagebus_priority.upper()]
+        return await face.announce(row, request, one.made, one.calculation_id, one.timings_ms, priority)
+    finally:
+        if outbox is not None:
+            outbox.close()
+
+
+async def _tell(one: Recomputed) -> None:
+    client, connected = RouterClient(), False
+    with contextlib.suppress(EngineError):  # without a router the event waits in the outbox for whoever comes
+        connected = (await client.start(CONNECT_S)).table.bus.connected
+    try:
+        told = await publish(one, client, connected=connected)
+    finally:
+        await client.close()
+    if settings().messagebus_enabled and not (told["messagebus_published"] or told.get("messagebus_queued")):
+        _say(f"{one.model_id}: version {told['model_version']} is not announced: the outbox cannot be written")
 
 
 def _say(line: str) -> None:
@@ -147,19 +199,22 @@ def main(arguments: Sequence[str]) -> int:
     request_id = options.request_id or new_id()
     # One CPU each, so that as many run at once as the cluster has; the live actors ask for none.
     task = ray.remote(num_cpus=1, max_retries=2)(recompute)
-    running = {task.remote(name, options.settings, f"{request_id}-{name}", _say): name for name in options.models}
-    done, failed = [], 0
+    running = {
+        task.remote(name, options.settings, f"{request_id}-{name}", _say): name
+        for name in dict.fromkeys(options.models)
+    }
+    failed = 0
     while running:
         (finished,), _ = ray.wait(list(running), num_returns=1)
         name = running.pop(finished)
         try:
-            done.append(ray.get(finished))
-            _say(json.dumps(done[-1]))
+            one = ray.get(finished)
+            _say(json.dumps(one.line()))
+            # At once: a job that is ended now must not leave a version that nobody heard of.
+            asyncio.run(_tell(one))
         except (EngineError, FactorError, ray.exceptions.RayError) as error:
             failed += 1
             _say(f"{name}: failed: {_reason(error)}")
-    if done:
-        asyncio.run(_publish(done))
     return failed
 
 

@@ -202,7 +202,7 @@ class FactorModelCreation(WorkloadActor):
         )
         committed = time.perf_counter() - began
         self._models.put(model_id, (version.manifest.version, model.forget()))
-        return replace(_made(version), stages_s={"commit": committed})
+        return replace(describe(version), stages_s={"commit": committed})
 
     def _again(self, model_id: str, made: int) -> Calculation:
         """Answer a repeated write: by the version that it made, or by its number when that is retired or a deletion."""
@@ -210,7 +210,7 @@ class FactorModelCreation(WorkloadActor):
             version = self.store.version(model_id, made)
         except EngineError:
             return _deleted(model_id, made)
-        return _deleted(model_id, made) if version.manifest.deleted else _made(version)
+        return _deleted(model_id, made) if version.manifest.deleted else describe(version)
 
 
 def _refitted(model: FactorModel, settings: ModelSettings) -> FactorModel:
@@ -223,7 +223,8 @@ def _refitted(model: FactorModel, settings: ModelSettings) -> FactorModel:
     return other.fit()
 
 
-def _made(version: Version) -> Calculation:
+def describe(version: Version) -> Calculation:
+    """Give what is told of a new version of a model: its size, its factors, and the returns of its last day."""
     manifest = version.manifest
     names = tuple(manifest.meta["factor_names"])
     last = manifest.n_dates - 1

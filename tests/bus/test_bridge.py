@@ -110,6 +110,40 @@ def test_wrong_credentials_are_tried_again_with_those_that_are_there_then(own_se
     asyncio.run(run())
 
 
+def test_a_defect_while_connecting_or_telling_does_not_silence_the_bridge_for_good(own_server, monkeypatch):
+    class Forgetful(ClientDouble):
+        failures = 0
+
+        async def report_bus(self, connected):
+            if self.failures < 3:
+                self.failures += 1
+                raise KeyError("a defect")
+            await super().report_bus(connected)
+
+    access, broken = bridge_module.nats_access, iter([KeyError("another defect")])
+
+    def sometimes(current):
+        for error in broken:
+            raise error
+        return access(current)
+
+    monkeypatch.setattr(bridge_module, "nats_access", sometimes)
+    monkeypatch.setattr(bridge_module, "RETRY_S", 0.02)
+    monkeypatch.setattr(bridge_module, "REPORT_S", 0.02)
+
+    async def run():
+        client = Forgetful()
+        bridge = Bridge(Settings(run_dir=own_server.run_dir), client)
+        await bridge.start()
+        try:
+            await until(lambda: client.reported == [True], "it connected, and the router heard of it")
+            assert bridge.errors["KeyError"] >= 2
+        finally:
+            await bridge.stop()
+
+    asyncio.run(run())
+
+
 def test_a_server_without_jetstream_still_carries_requests(tmp_path, monkeypatch):
     monkeypatch.setattr("engine.nats_server.CONFIG", PLAIN)
     server = NatsServer(tmp_path, port=0)

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import orjson
+import pytest
 from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
 from nats.js.api import StreamConfig
 
@@ -201,6 +202,25 @@ def test_an_event_over_the_servers_limit_is_counted_and_holds_up_nobody(own_serv
             await until(drained(bridge), "the outbox is empty")
             assert await ids_in(nc) == ["a0", "a1", "b0", "b1"]
             assert bridge.status()["outbox"]["undeliverable"] == 1
+        box.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"subject": "factor.a b"}, {"subject": "factor..x"}, {"subject": ""}, {"subject": "factor.*"}, {"priority": 77}],
+    ids=str,
+)
+def test_an_event_that_cannot_be_sent_is_counted_and_holds_up_nobody(own_server, change):
+    async def run():
+        box = outbox_of(own_server)
+        async with bridge_over(own_server, ClientDouble()) as bridge, peer_of(own_server) as nc:
+            await box.put([*made("a", 2), made("bad", 1)[0]._replace(**change), *made("b", 2)])
+            await until(drained(bridge), "the outbox is empty")
+            assert await ids_in(nc) == ["a0", "a1", "b0", "b1"]
+            assert bridge.status()["outbox"]["undeliverable"] == 1
+            assert bridge.connections == 1
         box.close()
 
     asyncio.run(run())

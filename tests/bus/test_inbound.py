@@ -103,6 +103,51 @@ def test_the_sender_may_name_where_the_answer_goes(own_server):
     with_bridge(own_server, ClientDouble(), test)
 
 
+def test_an_answer_that_does_not_fit_is_told_instead_of_kept(own_server):
+    async def test(bridge, nc, js):
+        answers = asyncio.Queue()
+
+        async def take(msg):
+            await answers.put(msg)
+
+        await nc.subscribe("my.answers", cb=take)
+        await js.publish(REQUEST, BODY, headers={"factor-reply-to": "my.answers"})
+        told = await asyncio.wait_for(answers.get(), 30)
+        assert told.headers["status"] == "413"
+        assert bridge.durable.done == 1
+
+    values = {f"N{i}": 1.0 for i in range(800_000)}
+    with_bridge(own_server, ClientDouble(lambda *_: values), test)
+
+
+def test_a_message_that_cannot_be_settled_ends_neither_the_others_nor_the_taking_of_more(own_server, monkeypatch):
+    settle, at_work = inbound.Inbound._settle, asyncio.Event()
+
+    async def sometimes(self, msg, work):
+        if msg.headers and "poison" in msg.headers:
+            await at_work.wait()
+            raise KeyError("a defect of ours")
+        return await settle(self, msg, work)
+
+    monkeypatch.setattr(inbound.Inbound, "_settle", sometimes)
+
+    async def slow():
+        at_work.set()
+        await asyncio.sleep(0.2)
+        return {"market": 1.0}
+
+    async def test(bridge, nc, js):
+        await js.publish(REQUEST, BODY, headers={"poison": "yes"})
+        await js.publish(REQUEST, BODY)
+        await until(lambda: bridge.durable.done == 1, "the one that was computed meanwhile was answered")
+        await js.publish(REQUEST, BODY)
+        await until(lambda: bridge.durable.done == 2, "one that came later was, too")
+        assert bridge.durable.taken == 2, "none was begun a second time"
+        assert not bridge.errors
+
+    with_bridge(own_server, ClientDouble(lambda *_: slow()), test)
+
+
 def test_requests_sent_while_the_bridge_was_away_are_done_when_it_comes(own_server):
     client = ClientDouble()
 

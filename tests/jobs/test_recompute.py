@@ -1,13 +1,21 @@
+import asyncio
+import json
+
 import numpy as np
+import orjson
 import pytest
 
 from actors.reading.states import state_of
+from bus.outbox import Outbox
 from contracts.errors import UnknownModel, VersionConflict
+from contracts.operations import OPERATIONS
+from contracts.results import CalculationResult
 from contracts.settings import settings
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.sample.market import sample_market
-from jobs.recompute import recompute
+from jobs.recompute import publish, recompute
+from router.client import RouterClient
 from store import ModelStore
 
 
@@ -28,9 +36,8 @@ def store(tmp_path, monkeypatch, fitted):
 
 def test_recomputing_under_the_same_settings_gives_the_same_model_as_a_new_version(store, fitted):
     said = []
-    made = recompute("m", {}, "again", said.append)
-    assert made["model_version"] == 2
-    assert made["n_dates"] == 160
+    line = recompute("m", {}, "again", said.append).line()
+    assert (line["model_id"], line["model_version"], line["n_dates"]) == ("m", 2, 160)
     assert [line for line in said if "of 4" in line] == said[1:5]
     head = store.head("m")
     assert head.manifest.operation == "recompute"
@@ -43,9 +50,40 @@ def test_changed_settings_are_taken_and_kept_with_the_version(store):
 
 
 def test_repeating_a_job_makes_no_second_version(store):
-    assert recompute("m", {}, "once", print)["model_version"] == 2
-    assert recompute("m", {}, "once", print)["model_version"] == 2
+    said = []
+    first = recompute("m", {}, "once", said.append)
+    assert len(said) == 6
+    again = recompute("m", {}, "once", said.append)
+    assert again.made == first.made
+    assert again.calculation_id == first.calculation_id
+    assert said[6:] == ["m: this job made version 2 before"], "and fits nothing"
     assert store.head("m").manifest.version == 2
+
+
+def test_the_event_of_a_job_is_the_calculation_result_of_any_change_of_a_model(store):
+    made = recompute("m", {}, "told", print)
+    told = asyncio.run(publish(made, RouterClient(), connected=True))
+    box = Outbox.of(settings())
+    (event,) = [stored.event for stored in box.read(0, 10)]
+    box.close()
+    assert (event.subject, event.type) == ("factor.model_created.m", "FACTOR_MODEL_UPDATED")
+    data = orjson.loads(event.data)
+    assert CalculationResult.model_validate(data)
+    assert {name: data[name] for name in told if name != "timings_ms"} == json.loads(
+        orjson.dumps({name: value for name, value in told.items() if name != "timings_ms"}, default=str)
+    )
+    assert (data["model_id"], data["model_version"], data["messagebus_published"]) == ("m", 2, True)
+    assert data["factor_type"] == OPERATIONS["append_day"].factor_type
+    assert data["factor_values"]["n_dates"] == 160
+
+
+def test_a_repeated_job_gives_its_event_the_same_id_and_another_job_another(store):
+    for request_id in ("once", "once", "twice"):
+        asyncio.run(publish(recompute("m", {}, request_id, print), RouterClient(), connected=False))
+    box = Outbox.of(settings())
+    ids = [stored.event.id for stored in box.read(0, 10)]
+    box.close()
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_a_commit_in_between_makes_the_job_start_again_from_there(store, fitted):
@@ -56,7 +94,7 @@ def test_a_commit_in_between_makes_the_job_start_again_from_there(store, fitted)
         if name:
             store.commit("m", state_of(fitted), base=1, request_id=name, operation="append_day")
 
-    assert recompute("m", {}, "patient", interfere)["model_version"] == 3
+    assert recompute("m", {}, "patient", interfere).made.model_version == 3
 
 
 def test_a_model_that_never_rests_ends_the_job_with_the_conflict(store, fitted):
