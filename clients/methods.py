@@ -32,6 +32,7 @@ from contracts.requests import (
     AppendDay,
     CalculateFactors,
     CleanFeatures,
+    CorrectDays,
     Covariance,
     CreateModel,
     Definitions,
@@ -64,6 +65,7 @@ from contracts.results import (
     DefinitionList,
     ModelAnswer,
     ModelList,
+    ModelQuality,
     ModelStatus,
     PortfolioList,
     PortfolioPage,
@@ -89,6 +91,10 @@ class Surface(Connection):
         """Add one or more new days to a model."""
         return await self.ask(OPERATIONS["append_day"], request, ModelAnswer, how)
 
+    async def correct_days(self, request: CorrectDays, how: How = ANYHOW) -> ModelAnswer:
+        """Replace rows of past days; what follows from them is estimated again, and the answer says from which date on."""
+        return await self.ask(OPERATIONS["correct_days"], request, ModelAnswer, how)
+
     async def estimate_style_scores(self, request: EstimateStyles, how: How = ANYHOW) -> ModelAnswer:
         """Estimate the model's style scores again with these settings and commit them as a new version."""
         return await self.ask(OPERATIONS["estimate_style_scores"], request, ModelAnswer, how)
@@ -108,6 +114,10 @@ class Surface(Connection):
     async def model_status(self, model_id: str, how: How = ANYHOW) -> ModelStatus:
         """Describe a model at its newest version, with its largest names."""
         return await self.ask(OPERATIONS["model_status"], ModelRef(model_id=model_id), ModelStatus, how)
+
+    async def model_quality(self, model_id: str, how: How = ANYHOW) -> ModelQuality:
+        """Tell what looked wrong in the data of a model: kinds, rows, effects and remedies."""
+        return await self.ask(OPERATIONS["model_quality"], ModelRef(model_id=model_id), ModelQuality, how)
 
     async def style_factors(self, request: StyleFactors, how: How = ANYHOW) -> CalculationAnswer:
         """Style scores of a model, or of posted frames."""

@@ -124,6 +124,16 @@ class AppendDay(ModelRef):
     messagebus_priority: PriorityName = "high"
 
 
+class CorrectDays(ModelRef):
+    """Replace rows of past days; what follows from them is estimated again, and the answer says from which date on."""
+
+    feature_data: Frame = Field(
+        description="Rows of dates and symbols that the model has, under the names of creation. A null is a missing "
+        "value; columns that the table does not have stay as they are."
+    )
+    messagebus_priority: PriorityName = "high"
+
+
 class StyleFactors(Request):
     """Style scores of a model, or of posted frames."""
 

@@ -61,6 +61,33 @@ class ModelAnswer(Result):
     calculation_result: CalculationResult
 
 
+class QualityFinding(Result):
+    """One kind of thing that looked wrong in a model's data."""
+
+    kind: str
+    severity: str = Field(description="error, warning or info.")
+    title: str
+    field: str | None = Field(description="The column.")
+    note: str
+    n_rows: int
+    names: list[str]
+    dates: list[str]
+    rows: list[list[str | None]] = Field(description="Date and symbol, at most 1000; n_rows counts all.")
+    effect: str = Field(description="What it does to which numbers.")
+    remedy: str = Field(description="What to do.")
+
+
+class ModelQuality(Result):
+    """What looked wrong in the data of a model's newest version."""
+
+    model_id: str
+    model_version: int
+    policy: str
+    first_date: str
+    last_date: str
+    findings: list[QualityFinding]
+
+
 class UnreadableModel(Result):
     """A model whose files are damaged or of another release; the others are not touched by it."""
 

@@ -159,8 +159,9 @@ class ModelStore:
     # -- writing
 
     def commit(
-        self, model_id: str, state: StateLike, *, base: int, request_id: str, operation: str, append: bool = False
-    ) -> Version:
+        self, model_id: str, state: StateLike, *, base: int, request_id: str, operation: str, append: bool = False,
+        onto: int | None = None,
+    ) -> Version:  # fmt: skip
         """Make a new version durable and newest.
 
         Parameters
@@ -171,11 +172,16 @@ class ModelStore:
             A repeated id makes nothing and gives the version that it made.
         append
             `state` holds only new days, to be put behind those of `base`; `latest` and `meta` replace.
+        onto
+            With `append`, a kept version whose days are gone on from, instead of those of `base`: the later ones are
+            replaced.
 
         Raises
         ------
         VersionConflict
             Another request committed since `base`.
+        UnknownModel
+            The version to go on from was retired.
         """
         folder = self._folder(model_id)
         (folder / "versions").mkdir(parents=True, exist_ok=True)
@@ -191,11 +197,12 @@ class ModelStore:
                 self.counters["conflicts"] += 1
                 raise VersionConflict(f"model {model_id!r} is at version {at}, the change was made from {base}")
             number = (current.version if current else 0) + 1
-            grows = append and current is not None
-            blocks = (*current.blocks, block) if grows and current else (block,)
+            kept = current if onto is None else self.version(model_id, onto).manifest
+            grows = append and kept is not None
+            blocks = (*kept.blocks, block) if grows and kept else (block,)
             manifest = Manifest(
                 model_id, number, request_id, operation, _now(), self._merged(folder, blocks), latest,
-                dict(state.meta), since=current.since if grows and current else number,
+                dict(state.meta), since=kept.since if grows and kept and onto is None else number,
             )  # fmt: skip
             self._publish(folder, manifest.remembering(current))
         self._retire(folder, model_id)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from actors.reading.grid import check_features
 from contracts.errors import InvalidInput
 from contracts.frames import decode
-from contracts.requests import AppendDay, CreateModel
+from contracts.requests import AppendDay, CorrectDays, CreateModel
 from factors.errors import FactorError
+from factors.panel.corrections import ROW
 from factors.panel.intake import Intake
 from factors.panel.panel import Panel
 
@@ -64,6 +65,32 @@ def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tu
         own = {name: column for column, name in intake.names.items()}.get(str(error.field), error.field)
         text = str(error).replace(f"'{error.field}'", f"'{own}'")
         raise within("feature_data", error, own, text) from None
+
+
+def rows_panel(request: CorrectDays, intake: Intake) -> Panel:
+    """Read the rows of a correction; the field `corrections.ROW` marks those that the table has.
+
+    Raises
+    ------
+    InvalidInput
+        Names the column and the rows; the table has no column besides date and symbol, or a day of release.
+    """
+    import polars as pl
+
+    frame = decode(request.feature_data)
+    if intake.available_at_col in frame.columns:
+        raise InvalidInput(
+            f"feature_data: a correction has values of days, and no column {intake.available_at_col!r}",
+            field=f"feature_data.{intake.available_at_col}",
+        )
+    if set(frame.columns) <= {intake.date_col, intake.symbol_col}:
+        raise InvalidInput("feature_data has no column to correct", field="feature_data")
+    check_features(frame, intake, 0)
+    try:
+        return Panel.from_frame(frame.with_columns(pl.lit(1.0).alias(ROW)), required=(), intake=intake)
+    except FactorError as error:
+        own = {name: column for column, name in intake.names.items()}.get(str(error.field), error.field)
+        raise within("feature_data", error, own) from None
 
 
 def within(part: str, error: FactorError, field: str | None = None, text: str | None = None) -> InvalidInput:

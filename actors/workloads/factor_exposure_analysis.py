@@ -10,7 +10,8 @@ import numpy as np
 
 from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
-from actors.reading.slices import Slice, Slices, by_name, caps_name
+from actors.reading.quality import quality_of
+from actors.reading.slices import Slice, Slices, by_name, caps_name, settings_of
 from actors.runtime.base import WorkloadActor, batched
 from actors.runtime.queue import Outcome
 from contracts import requests as rq
@@ -161,6 +162,16 @@ class FactorExposureAnalysis(WorkloadActor):
     def model_status(self, request: rq.ModelRef) -> Page:
         """A model at its newest version, with its largest names."""
         return Page({**self._status(request.model_id), "largest_symbols": self._largest(request.model_id)})
+
+    def model_quality(self, request: rq.ModelRef) -> Page:
+        """What looked wrong in the data of a model."""
+        version = self.slices.head(request.model_id)
+        about = {
+            "model_id": request.model_id,
+            "model_version": version.manifest.version,
+            "policy": settings_of(version).intake.policy,
+        }
+        return Page({**about, **quality_of(version).to_dict()})
 
     def _largest(self, model_id: str) -> list[str]:
         version = self.slices.head(model_id)

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from actors.reading.confidence import confidence_score
-from actors.reading.features import features_panel, intake_of, within
+from actors.reading.features import features_panel, intake_of, rows_panel, within
 from actors.reading.grid import check_model
-from actors.reading.slices import Slices, by_name
+from actors.reading.lineage import CONTINUES, version_before
+from actors.reading.panels import whole_panel
+from actors.reading.slices import Slices, by_name, settings_of
 from actors.reading.states import growing_model_of, model_of, state_of
 from actors.runtime.base import WorkloadActor
 from actors.runtime.memory import give_back
@@ -23,6 +25,8 @@ from contracts.work import new_id
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
+from factors.panel.corrections import as_given, corrected
+from factors.panel.panel import Panel
 from factors.sample.market import sample_market
 from store import LRU, Version
 
@@ -78,6 +82,10 @@ class FactorModelCreation(WorkloadActor):
     def append_day(self, request: rq.AppendDay) -> Calculation:
         """Add days: one incremental step each."""
         return self._once(request, self._append)
+
+    def correct_days(self, request: rq.CorrectDays) -> Calculation:
+        """Replace rows of past days, and estimate again what follows from them."""
+        return self._fit(request, self._correct)
 
     def delete_model(self, request: rq.ModelRef) -> Calculation:
         """Delete models; their version numbers go on."""
@@ -156,6 +164,34 @@ class FactorModelCreation(WorkloadActor):
         answer = self._commit(request.model_id, model, number, request_id, "append_day", new_days=days.n_dates)
         return replace(answer, stages_s={**answer.stages_s, "decode": decoded})
 
+    def _correct(self, request: rq.CorrectDays, request_id: str) -> Calculation:
+        """Take a kept version that ends before the first corrected day and add the days since; else fit anew."""
+        head = self.store.head(request.model_id)
+        number, n_dates = head.manifest.version, head.manifest.n_dates
+        rows = rows_panel(request, settings_of(head).read_as)
+        first = str(rows.dates[0])
+        kept = version_before(self.store, head, first)
+        had = kept.manifest.n_dates if kept else 0
+        try:
+            panel, changed = corrected(as_given(whole_panel(head, n_dates - had)), rows)
+        except FactorError as error:
+            raise within("feature_data", error) from None
+        about = {"history_changed_from": first, "n_rows_changed": changed}
+        if not changed:
+            made = _made(head)
+            said = f"nothing changed: the rows are those of version {number} of {request.model_id}"
+            return replace(made, values={**made.values, **about}, message=said, event=False)
+        try:
+            model = _refitted(model_of(head), settings_of(head), panel) if kept is None else growing_model_of(kept)
+            if kept is not None:
+                model.update(panel)
+        except FactorError as error:
+            raise within("feature_data", error) from None
+        self._models.pop(request.model_id)
+        new_days, onto = (None, None) if kept is None else (n_dates - had, kept.manifest.version)
+        answer = self._commit(request.model_id, model, number, request_id, "correct_days", new_days, onto)
+        return replace(answer, values={**answer.values, **about, "refitted": kept is None})
+
     def _delete(self, request: rq.ModelRef, request_id: str) -> Calculation:
         number = self.store.delete(request.model_id, request_id=request_id)
         self._models.pop(request.model_id)
@@ -187,10 +223,14 @@ class FactorModelCreation(WorkloadActor):
         return number, growing_model_of(version)
 
     def _commit(
-        self, model_id: str, model: FactorModel, base: int, request_id: str, operation: str, new_days: int | None = None
-    ) -> Calculation:
+        self, model_id: str, model: FactorModel, base: int, request_id: str, operation: str,
+        new_days: int | None = None, onto: int | None = None,
+    ) -> Calculation:  # fmt: skip
         """Make the version durable; the answer tells how long that took beside the computation."""
         state = state_of(model, new_days)
+        if new_days is not None:
+            before = onto if onto is not None else self.store.head(model_id).manifest.meta.get(CONTINUES)
+            state = replace(state, meta={**state.meta, CONTINUES: before})
         began = time.perf_counter()
         version = self.store.commit(
             model_id,
@@ -199,6 +239,7 @@ class FactorModelCreation(WorkloadActor):
             request_id=request_id,
             operation=operation,
             append=new_days is not None,
+            onto=onto,
         )
         committed = time.perf_counter() - began
         self._models.put(model_id, (version.manifest.version, model.forget()))
@@ -213,9 +254,9 @@ class FactorModelCreation(WorkloadActor):
         return _deleted(model_id, made) if version.manifest.deleted else describe(version)
 
 
-def _refitted(model: FactorModel, settings: ModelSettings) -> FactorModel:
-    """Fit the same panel and recipe with other settings."""
-    other = FactorModel(settings).set_panel(model.panel_)
+def _refitted(model: FactorModel, settings: ModelSettings, panel: Panel | None = None) -> FactorModel:
+    """Fit the same panel, or another, and the same recipe with other settings."""
+    other = FactorModel(settings).set_panel(panel or model.panel_)
     recipe = model.recipe_
     other.clean_features(recipe.to_winsorize, recipe.to_fill, recipe.to_smooth)
     if recipe.top_n is not None:
