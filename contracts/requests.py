@@ -64,7 +64,7 @@ class Request(BaseModel):
         _set(made, "__dict__", fields)
         _set(made, "__pydantic_fields_set__", set(fields))
         _set(made, "__pydantic_extra__", None)
-        _set(made, "__pydantic_private__", None)
+        _set(made, "__pydantic_private__", {"_ignored": ()})
         return made
 
 

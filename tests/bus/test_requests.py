@@ -31,16 +31,9 @@ def with_bridge(server, client, test, **changes):
 
 
 def body_for(operation):
-    frame = {"date": ["2024-01-02"], "symbol": ["A"], "x": [1.0]}
-    known = {
-        "model_id": "m",
-        "portfolio_weights": {"A": 1.0},
-        "feature_data": frame,
-        "to_fill": ["x"],
-        "symbol": "A",
-        "factors": ["f"],
-    }
-    return orjson.dumps({name: value for name, value in known.items() if name in operation.request.model_fields})
+    """The row's own example, of a model that is named."""
+    named = {"model_id": "m"} if "model_id" in operation.request.model_fields else {}
+    return orjson.dumps({**operation.example, **named})
 
 
 def test_every_request_subject_is_answered_and_its_result_published(own_server):

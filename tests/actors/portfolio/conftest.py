@@ -17,7 +17,7 @@ from factors.panel.panel import Categories
 N_DAYS, LATE = 220, 60
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def market():
     panel = sample_market(n_assets=40, n_days=N_DAYS, seed=11).panel
     fields = {name: values.copy() for name, values in panel.fields.items()}
@@ -41,25 +41,25 @@ def market():
     return Panel.from_frame(frame), frame, [panel.symbols[i] for i in (late, gone, first, second)]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def fitted(market):
     return FactorModel().fit(market[0])
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def names(market):
     """Symbols: listed late, without a cap on the last date, and the two of one issuer."""
     return market[2]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def steady(fitted, names):
     """Names that are covered on every date."""
     whole = fitted.coverage_universe_.all(axis=0) & np.isfinite(fitted.panel_.fields["returns"][1:]).all(axis=0)
     return [s for s, ok in zip(fitted.symbols_, whole, strict=True) if ok and s not in names][:8]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def store_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("store")
     patch = pytest.MonkeyPatch()
@@ -70,23 +70,23 @@ def store_dir(tmp_path_factory):
     settings.cache_clear()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def stored(store_dir, market):
     writer = start(FactorModelCreation)
     ask(writer.create_model, rq.CreateModel(model_id="m", feature_data=encode(market[1]), request_id="c1"))
     return "m"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def risks(stored):
     return start(RiskModelConstruction)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def books(stored):
     return start(PortfolioFactorAttribution)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def exposures(stored):
     return start(FactorExposureAnalysis)
