@@ -178,7 +178,7 @@ class FactorModelCreation(WorkloadActor):
             raise within("feature_data", error) from None
         about = {"history_changed_from": first, "n_rows_changed": changed}
         if not changed:
-            made = _made(head)
+            made = describe(head)
             said = f"nothing changed: the rows are those of version {number} of {request.model_id}"
             return replace(made, values={**made.values, **about}, message=said, event=False)
         try:
