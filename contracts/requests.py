@@ -435,6 +435,11 @@ class EvaluateFormula(Request):
     symbols: list[Symbol] | None = None
     date_requested: dt.date | None = None
     register_as: FormulaId | None = Field(None, description="Keep it under this id.")
+    conventions: dict[str, Any] | str = Field(
+        "paper",
+        description="A preset (paper, alpha101v, kunquant, qlib), or a table {base, key: value} of "
+        'docs/formula-language.md: {"min_periods": "one"} lets a window speak before it is full.',
+    )
 
 
 class RemoveFormula(Request):

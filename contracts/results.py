@@ -67,6 +67,7 @@ class QualityFinding(Result):
     kind: str
     severity: str = Field(description="error, warning or info.")
     title: str
+    line: str = Field(description="The finding in a line, with its first rows.")
     field: str | None = Field(description="The column.")
     note: str
     n_rows: int

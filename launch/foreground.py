@@ -211,6 +211,9 @@ class Start:
         self.console.print()
         for part in parts:
             self.console.print(part)
+        wrong = self.loop.run(_quality(self.connection, self.market.model_id)) if self.market is not None else []
+        if wrong:
+            show.commands(self.console, "What looked wrong in the data", wrong)
         for title, lines in (("Try", self._examples()), ("Recompute history as a Ray job", self._job())):
             show.commands(self.console, title, lines)
         took = time.time() - self.place.began
@@ -291,6 +294,14 @@ def _actor_row(actor: dict[str, Any]) -> dict[str, Any]:
         # Why an actor that works is where it is, /health says; here it would only fill the screen.
         "reason": "" if actor["state"] == State.READY.value else actor["reason"],
     }
+
+
+async def _quality(connection: Any, model_id: str) -> list[str]:
+    """Give a line for each kind of thing that looked wrong in a model's data."""
+    from contracts.operations import OPERATIONS
+
+    answer = await connection.face.answer(OPERATIONS["model_quality"], {"model_id": model_id})
+    return [f"{found['severity']}: {found['line']}" for found in answer["findings"]]
 
 
 async def _models(connection: Any) -> list[dict[str, Any]]:

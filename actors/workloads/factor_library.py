@@ -23,7 +23,17 @@ from contracts import requests as rq
 from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor
 from contracts.work import WorkItem, WorkResult, new_id
-from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
+from factors.library import (
+    PAPER,
+    Catalogue,
+    Conventions,
+    Expression,
+    FormulaError,
+    Library,
+    compile_library,
+    conventions,
+    parse,
+)
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import cross_section, rank_correlations
 from store import LRU, Version
@@ -308,7 +318,7 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
 
     def evaluate_formula(self, request: rq.EvaluateFormula) -> Calculation:
         """Values of a formula on a date, by symbol."""
-        expression, library = self._parsed(request.formula)
+        expression, library = self._parsed(request.formula, _conventions(request))
         version = self.slices.head(request.model_id)
         row = version.manifest.n_dates - 1
         if request.date_requested is not None:
@@ -325,14 +335,15 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
             "warmup": library.warmup["formula"],
             "inputs": list(library.inputs["formula"]),
             "registered_as": request.register_as,
+            "conventions": expression.conventions.name,
         }
         message = f"{len(defined)} of {len(columns)} names on {version.dates[row]}"
         score = confidence_score(len(defined) / max(len(columns), 1), len(defined), 1)
         return Calculation(values, message, score, version.manifest.version, details=details)
 
-    def _parsed(self, formula: str) -> tuple[Expression, Library]:
+    def _parsed(self, formula: str, chosen: Conventions = PAPER) -> tuple[Expression, Library]:
         try:
-            expression = parse(formula, definitions=self.formulas.catalogue.definitions)
+            expression = parse(formula, chosen, definitions=self.formulas.catalogue.definitions)
             return expression, compile_library({"formula": expression})
         except FormulaError as error:
             raise _explained(error) from None
@@ -429,3 +440,13 @@ def _refuse_missing(ids: tuple[str, ...], missing: dict[str, str]) -> None:
 
 def _number(value: float) -> float | None:
     return value if value == value else None
+
+
+def _conventions(request: rq.EvaluateFormula) -> Conventions:
+    try:
+        chosen = conventions(request.conventions)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(str(error), field="conventions") from None
+    if chosen != PAPER and request.register_as is not None:
+        raise InvalidInput("a formula is registered under the conventions of the paper alone", field="conventions")
+    return chosen

@@ -80,12 +80,26 @@ def page(figures: dict[str, Any], charts: list[tuple[str, str]]) -> str:
         *(_horizon(horizon) for horizon in figures["horizons"]),
         f"<h2>Factors</h2><p>Mean R-squared of the daily regressions {_shown(figures['mean_r2'])}.</p>",
         _factor_table(figures["factors"]),
+        _quality(figures["quality"]["findings"]),
         "<h2>What the words mean</h2><dl>",
         *(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in GLOSSARY.items()),
         *(f"<dt>{html.escape(name)}</dt><dd>{text}</dd>" for name, text in LAYERS.items()),
         f"</dl><h2>Settings</h2>{_settings(figures['settings'])}</body></html>",
     ]
     return "\n".join(parts)
+
+
+def _quality(findings: list[dict[str, Any]]) -> str:
+    """What looked wrong in the data, and what it does to which numbers."""
+    if not findings:
+        return "<h2>Data</h2><p>Nothing looked wrong in the data.</p>"
+    rows = "".join(
+        f"<tr><td>{html.escape(found['severity'])}: {html.escape(found['line'])}</td>"
+        f"<td>{found['n_rows']}</td><td>{html.escape(found['effect'])}</td><td>{html.escape(found['remedy'])}</td></tr>"
+        for found in findings
+    )
+    head = "<tr><th></th><th>rows</th><th>what it does</th><th>what to do</th></tr>"
+    return f"<h2>Data</h2><table><caption>What looked wrong in the data</caption>{head}{rows}</table>"
 
 
 def _verdict(criterion: dict[str, Any]) -> str:

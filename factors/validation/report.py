@@ -95,6 +95,7 @@ def report_figures(model: FactorModel, settings: BacktestSettings, horizons: lis
             "first_date": str(panel.dates[0]),
             "last_date": str(panel.dates[-1]),
         },
+        "quality": model.quality_.to_dict(),
         "settings": {
             "backtest": asdict(settings),
             "factor_covariance": _plain(asdict(model.settings.factor_covariance)),

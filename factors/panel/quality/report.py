@@ -96,6 +96,7 @@ class Finding:
             "kind": self.kind,
             "severity": self.severity,
             "title": kind.title,
+            "line": self.line,
             "field": self.field,
             "note": self.note,
             "n_rows": self.n_rows,

@@ -105,6 +105,22 @@ def test_a_formula_of_the_callers_own_is_evaluated(library, market):
     assert answer.details["warmup"] == 5
 
 
+def test_a_formula_follows_the_conventions_that_it_is_asked_under(library):
+    def names(**more):
+        return set(ask(library.evaluate_formula, rq.EvaluateFormula(formula=text, model_id="m", **more)).values)
+
+    # The first value of a window that is longer than the history needs min_periods = one.
+    text = "mean(close, 200)"
+    assert not names()
+    assert names(conventions={"min_periods": "one"}) == names(conventions="qlib") != set()
+    for wrong in ({"min_periods": "two"}, {"nonsense": 1}, "nobody"):
+        with pytest.raises(InvalidInput) as caught:
+            names(conventions=wrong)
+        assert caught.value.field == "conventions"
+    with pytest.raises(InvalidInput, match="registered"):
+        names(conventions="qlib", register_as="not_kept")
+
+
 def test_a_malformed_formula_says_where(library):
     with pytest.raises(InvalidInput) as caught:
         ask(library.evaluate_formula, rq.EvaluateFormula(formula="rank(close,,)", model_id="m"))
