@@ -35,6 +35,7 @@ from contracts.access import nats_access, want_restart
 from contracts.backoff import backoff_s
 from contracts.errors import EngineError, first_line
 from contracts.events import event
+from contracts.identity import engine_id
 from contracts.settings import Settings
 from contracts.work import Priority, State
 
@@ -80,7 +81,9 @@ class Bridge:
         self._own_outbox = Outbox.of(current)
         self.face = Face(client, self._outbox, lambda: self.connected)
         self.reader = Reader(current)
-        self.desk = RequestDesk(self.face, self.reader, current.bridge_limit, current.subscribe_to_engines)
+        self.desk = RequestDesk(
+            self.face, self.reader, current.bridge_limit, current.subscribe_to_engines, engine_id(current.run_dir)
+        )
         self._feed = Feed()
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT)

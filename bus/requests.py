@@ -17,7 +17,8 @@ from bus.face import Face
 from bus.micro import endpoints
 from bus.reader import Reader
 from bus.subjects import QUEUE_GROUP, groups, resolve
-from contracts.errors import BodyTooLarge, EngineError, InvalidInput, QueueFull
+from contracts.errors import BodyTooLarge, EngineError, InvalidInput, QueueFull, WrongEngine
+from contracts.identity import ENGINE_HEADER
 from contracts.unexpected import unexpected
 from contracts.work import Priority
 
@@ -43,9 +44,14 @@ class RequestDesk:
         Requests in work at once; a further one is refused at once with a `QueueFull` problem.
     engines : sequence of str
         The peer engines whose groups are answered.
+    own_id : str, optional
+        This engine's id; a request that names another engine is refused.
     """
 
-    def __init__(self, face: Face, reader: Reader, limit: int, engines: tuple[str, ...]) -> None:
+    def __init__(
+        self, face: Face, reader: Reader, limit: int, engines: tuple[str, ...], own_id: str | None = None
+    ) -> None:
+        self._own_id = own_id
         self._face = face
         self._reader = reader
         self._limit = limit
@@ -104,6 +110,8 @@ class RequestDesk:
     async def _answer(self, msg: Msg) -> dict[str, Any]:
         operation, named = resolve(msg.subject)
         priority, timeout_s, request_id = read_headers(msg.headers) if msg.headers else (None, None, None)
+        if msg.headers:
+            require_own(msg.headers, self._own_id)
         began = time.monotonic()
         request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, timeout_s)
         if timeout_s is not None:
@@ -173,6 +181,19 @@ def read_headers(headers: dict[str, str]) -> tuple[Priority | None, float | None
     if request_id is not None and len(request_id) > MAX_REQUEST_ID:
         raise InvalidInput(f"{REQUEST_ID_HEADER} has more than {MAX_REQUEST_ID} characters", field=REQUEST_ID_HEADER)
     return priority, timeout_s, request_id
+
+
+def require_own(headers: dict[str, str], own_id: str | None) -> None:
+    """Refuse a request that names another engine: on a server that several share, any of them may get it.
+
+    Raises
+    ------
+    WrongEngine
+        Nothing of it was done.
+    """
+    meant = headers.get(ENGINE_HEADER)
+    if meant is not None and own_id is not None and meant != own_id:
+        raise WrongEngine(f"this request is for engine {meant[:64]}, and this is engine {own_id}", retry_after_s=1.0)
 
 
 def problem_headers(problem: EngineError) -> dict[str, str]:

@@ -20,6 +20,7 @@ from clients.methods import Surface
 from clients.surface import ANYHOW, How, body_of, wait_s
 from contracts.access import NatsAccess, read_access
 from contracts.errors import DeadlineExceeded, EngineError, InvalidInput, Unavailable, UnknownOperation
+from contracts.identity import ENGINE_HEADER, engine_id
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.work import new_id
@@ -47,11 +48,14 @@ class NatsEngine(Surface):
     ----------
     access : NatsAccess
         The server, such as ``NatsAccess("nats://user:password@host:4222")``.
+    engine_id : str, optional
+        The only engine that may do the requests, where several share a server; others refuse them (`WrongEngine`).
     options
         Further options of ``nats.connect``.
     """
 
-    def __init__(self, access: NatsAccess, **options: Any) -> None:
+    def __init__(self, access: NatsAccess, engine_id: str | None = None, **options: Any) -> None:
+        self.engine_id = engine_id
         self._access = access
         self._options = options
         self._nc: Client | None = None
@@ -68,7 +72,7 @@ class NatsEngine(Surface):
         access = read_access(run_dir)
         if access is None:
             raise Unavailable(f"no NATS server was started in {run_dir}")
-        return NatsEngine(access, **options)
+        return NatsEngine(access, engine_id(run_dir), **options)
 
     async def __aenter__(self) -> Self:
         defaults = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.25, "name": "factor-engine client"}
@@ -104,7 +108,7 @@ class NatsEngine(Surface):
         subject = _subject(operation)
         try:
             reply = await self.connection.request(
-                subject, orjson.dumps(body), timeout=wait_s(how), headers=_headers(how)
+                subject, orjson.dumps(body), timeout=wait_s(how), headers=self._headers(how)
             )
         except NoRespondersError:
             raise Unavailable(f"no factor engine answers {subject}", retry_after_s=1.0) from None
@@ -116,6 +120,18 @@ class NatsEngine(Surface):
         if reply.headers and ERROR_HEADER in reply.headers:
             raise EngineError.from_problem(answer)
         return answer
+
+    def _headers(self, how: How) -> dict[str, str] | None:
+        out = {} if self.engine_id is None else {ENGINE_HEADER: self.engine_id}
+        if how.timeout_s is not None:
+            if how.timeout_s <= 0:
+                raise InvalidInput("timeout_s must be above 0", field="timeout_s")
+            out["factor-timeout-ms"] = f"{how.timeout_s * 1e3:.3f}"
+        if how.request_id is not None:
+            out["factor-request-id"] = how.request_id
+        if how.priority is not None:
+            out["factor-priority"] = how.priority
+        return out or None
 
     async def send_durably(self, name: str, request: Request, how: How = ANYHOW) -> str:
         """Hand a request to the stream that keeps it until it is done; gives its id.
@@ -129,7 +145,7 @@ class NatsEngine(Surface):
         """
         subject = _subject(OPERATIONS[name])
         identity = how.request_id or request.request_id or new_id()
-        headers = {**(_headers(how) or {}), "Nats-Msg-Id": identity, "factor-request-id": identity}
+        headers = {**(self._headers(how) or {}), "Nats-Msg-Id": identity, "factor-request-id": identity}
         try:
             await self.connection.jetstream().publish(
                 DURABLE_PREFIX + subject, orjson.dumps(body_of(request)), headers=headers
@@ -184,16 +200,3 @@ async def _decoded(queue: asyncio.Queue[Msg]) -> AsyncIterator[Received]:
             data,
             dict(headers),
         )
-
-
-def _headers(how: How) -> dict[str, str] | None:
-    out = {}
-    if how.timeout_s is not None:
-        if how.timeout_s <= 0:
-            raise InvalidInput("timeout_s must be above 0", field="timeout_s")
-        out["factor-timeout-ms"] = f"{how.timeout_s * 1e3:.3f}"
-    if how.request_id is not None:
-        out["factor-request-id"] = how.request_id
-    if how.priority is not None:
-        out["factor-priority"] = how.priority
-    return out or None

@@ -6,8 +6,9 @@ from fixtures_nats import ClientDouble, bridge_over, until
 from clients.nats import NatsEngine
 from clients.surface import How
 from contracts.access import NatsAccess
-from contracts.errors import DeadlineExceeded, InvalidInput, Unavailable, UnknownOperation, UnknownSymbol
-from contracts.requests import AppendDay, EvaluateFormula, FactorExposures
+from contracts.errors import DeadlineExceeded, InvalidInput, Unavailable, UnknownOperation, UnknownSymbol, WrongEngine
+from contracts.identity import engine_id
+from contracts.requests import AppendDay, EvaluateFormula, FactorExposures, ReduceUniverse
 from contracts.work import Priority
 
 WEIGHTS = FactorExposures(portfolio_weights={"A": 1.0}, portfolio_id="p")
@@ -110,3 +111,19 @@ def test_events_are_followed_as_they_come(own_server):
             assert event.data["calculation_id"] == got.calculation_result.calculation_id
 
     with_engine(own_server, ClientDouble(), test)
+
+
+def test_on_a_server_that_engines_share_a_request_is_done_by_the_one_that_it_is_for(nats_server):
+    async def run():
+        client = ClientDouble()
+        async with bridge_over(nats_server, client):
+            async with NatsEngine(nats_server.access, "0" * 32) as other:
+                with pytest.raises(WrongEngine, match="0" * 32):
+                    await other.reduce_universe(ReduceUniverse(model_id="m", top_n=7))
+            assert client.calls == []
+            async with NatsEngine.of_run(nats_server.run_dir) as ours:
+                assert ours.engine_id == engine_id(nats_server.run_dir)
+                await ours.reduce_universe(ReduceUniverse(model_id="m", top_n=7))
+        assert len(client.calls) == 1
+
+    asyncio.run(run())
