@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import hostile_bodies
 import nats
 import orjson
 import polars as pl
@@ -148,6 +149,35 @@ def test_prometheus_reads_the_metrics_page(run):
     ready = families["factor_engine_actor_ready"].samples
     assert {sample.labels["workload"]: sample.value for sample in ready}["factor_exposure_analysis"] == 1.0
     assert families["factor_engine_calls"].samples
+
+
+def test_bodies_that_stand_for_gigabytes_are_refused_and_end_nothing(run):
+    def processes() -> set[int]:
+        health = run.health()
+        return {health["http"]["pid"], health["router"]["pid"], *(actor["pid"] for actor in health["actors"])}
+
+    def memory_mb() -> dict[int, float]:
+        return {pid: psutil.Process(pid).memory_info().rss / 1e6 for pid in processes()}
+
+    before = memory_mb()
+    for method, path, kind, body, right in hostile_bodies.bodies():
+        answer = run.ask(method, path, content=body, headers={"content-type": kind}, timeout=120.0)
+        told = f"{method} {path}, {len(body)} bytes: {answer.status_code} {answer.text[:300]}"
+        assert answer.status_code in right, told
+        assert answer.headers["content-type"] == "application/problem+json", told
+        assert exposures(run), told
+    assert run.ask("GET", "/factor-models/hostile/status").status_code == 404
+    after = memory_mb()
+    assert set(after) == set(before)
+    assert all(after[pid] - before[pid] < 300.0 for pid in after), (before, after)
+    limits = run.health()["limits"]
+    assert limits["model_grid_limit_mb"] == 8000
+    assert run.health()["http"]["reader"]["tables"]["refused"] >= 2
+
+
+def test_a_name_that_was_pointed_at_loopback_is_refused_through_the_proxy_too(run):
+    answer = run.ask("GET", "/health", headers={"host": "attacker.example"})
+    assert (answer.status_code, answer.json()["code"]) == (421, "unknown_host")
 
 
 def documented() -> dict[str, str]:

@@ -1,0 +1,73 @@
+"""Bodies of some kilobytes that would take gigabytes, or seconds of everybody's, if they were believed."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import orjson
+import polars as pl
+
+from contracts.frames import ARROW_STREAM, END_OF_STREAM, PARQUET
+
+N = 12_000
+JSON = "application/json"
+WHAT = (
+    "sparse features", "sparse returns for momentum", "sparse returns for styles", "equal rows in Parquet",
+    "zeros in compressed Arrow", "millions of empty lists", "deep lists", "a key twice", "weights without a sum",
+)  # fmt: skip
+"""What the bodies are, in their order."""
+
+
+def _days() -> list[str]:
+    last = pl.date(1990, 1, 1) + pl.duration(days=N - 1)
+    return pl.date_range(pl.date(1990, 1, 1), last, "1d", eager=True).cast(pl.String).to_list()
+
+
+def sparse_table() -> dict[str, list]:
+    """Make 12,000 dates x 12,000 names, one row each."""
+    table = {"date": _days(), "symbol": [f"S{i:05d}" for i in range(N)]}
+    return {**table, "asset_returns": [0.01] * N, "market_cap": [1e9] * N}
+
+
+def parquet_of_equal_rows(n_rows: int = 60_000_000) -> bytes:
+    """Make rows that are all the same; written group by group, so that this takes no memory either."""
+    import tempfile
+    from pathlib import Path
+
+    group = pl.LazyFrame({"date": ["2024-01-02"], "symbol": ["A"], "asset_returns": [0.01], "market_cap": [1e9]})
+    with tempfile.TemporaryDirectory() as temp:
+        path = Path(temp) / "rows.parquet"
+        many = pl.concat([group.select(pl.all().repeat_by(n_rows // 60)).explode(pl.all()) for _ in range(60)])
+        many.sink_parquet(path, compression="zstd")
+        return path.read_bytes()
+
+
+def arrow_of_zeros(n_batches: int = 200, n_rows: int = 1_000_000) -> bytes:
+    """Make a compressed stream of one batch of zeros, again and again."""
+    sink = io.BytesIO()
+    frame = pl.select(asset_returns=pl.repeat(0.0, n_rows), market_cap=pl.repeat(0.0, n_rows))
+    frame.write_ipc_stream(sink, compression="zstd")
+    whole = sink.getvalue()
+    (size,) = struct.unpack_from("<i", whole, 4)
+    schema, batch = whole[: 8 + size], whole[8 + size :].removesuffix(END_OF_STREAM)
+    return schema + batch * n_batches + END_OF_STREAM
+
+
+def bodies() -> list[tuple[str, str, str, bytes, tuple[int, ...]]]:
+    """Give each: method, path, content type, body, and the statuses that are right answers."""
+    sparse = sparse_table()
+    create = orjson.dumps({"model_id": "hostile", "feature_data": sparse})
+    momentum = orjson.dumps({"returns_data": {name: sparse[name] for name in ("date", "symbol", "asset_returns")}})
+    bulk = "/factor-model/hostile/data"
+    return [
+        ("POST", "/factor-model/create", JSON, create, (413,)),
+        ("POST", "/individual-factors/momentum", JSON, momentum, (413,)),
+        ("POST", "/style-factors/calculate", JSON, momentum, (413,)),
+        ("PUT", bulk, PARQUET, parquet_of_equal_rows(), (413, 422)),
+        ("PUT", bulk, ARROW_STREAM, arrow_of_zeros(400), (413,)),
+        ("POST", "/factor-model/create", JSON, b'{"x": [' + b"[]," * 9_000_000 + b"[]]}", (413,)),
+        ("POST", "/factor-exposures/calculate", JSON, b"[" * 100_000, (400,)),
+        ("POST", "/factor-exposures/calculate", JSON, b'{"portfolio_weights": {"A": 1, "A": 2}}', (400,)),
+        ("POST", "/factor-exposures/calculate", JSON, b'{"portfolio_weights": {"A": 1e308, "B": 1e308}}', (422,)),
+    ]
