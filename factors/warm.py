@@ -57,10 +57,13 @@ def warm(say: Callable[[str], None], *, again: bool = False) -> None:
 def _model() -> None:
     """Fit a tiny market with every style, add a day, and ask for its risk."""
     from factors.factor_model.model import FactorModel
+    from factors.factor_model.settings import ModelSettings
     from factors.portfolio.risk import portfolio_risk
     from factors.sample.market import sample_market
 
     panel = sample_market(n_assets=40, n_days=80).panel
+    # One half-life, and then several.
+    FactorModel(ModelSettings.use4()).fit(panel)
     model = FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))
     found = model.latest()
     portfolio_risk(

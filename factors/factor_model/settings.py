@@ -206,8 +206,8 @@ class ModelSettings:
     intake: Intake = field(default_factory=Intake)
     regression: RegressionSettings = field(default_factory=RegressionSettings)
     style_factors: StyleSettings = field(default_factory=StyleSettings)
-    factor_covariance: FactorCovarianceSettings = field(default_factory=FactorCovarianceSettings)
-    specific_risk: SpecificRiskSettings = field(default_factory=SpecificRiskSettings)
+    factor_covariance: FactorCovarianceSettings = field(default_factory=FactorCovarianceSettings.adaptive)
+    specific_risk: SpecificRiskSettings = field(default_factory=SpecificRiskSettings.adaptive)
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.columns) - set(COLUMNS))
@@ -250,10 +250,17 @@ class ModelSettings:
     def use4(cls) -> ModelSettings:
         """Give USE4's conventions where the defaults are toraniko's: RSTR momentum (504 days, half-life 126, lag 21).
 
+        Risk has the half-lives of its short horizon.
+
         Descriptors are clipped at three deviations throughout, and caps are not smoothed.
         """
         momentum = MomentumSettings(trailing_days=504, half_life=126, lag=21, winsor_factor=None, formula="log_sum")
-        return cls(smooth_features={}, style_factors=StyleSettings(mom=momentum))
+        return cls(
+            smooth_features={},
+            style_factors=StyleSettings(mom=momentum),
+            factor_covariance=FactorCovarianceSettings.use4("S"),
+            specific_risk=SpecificRiskSettings.use4("S"),
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSettings:
@@ -268,7 +275,7 @@ class ModelSettings:
             _check(isinstance(regression, Mapping), "regression", "must be a table")
             rest = {name: value for name, value in values.items() if name not in moved}
             values = {**rest, "regression": {**moved, **regression}}
-        return read_settings(cls, values)
+        return read_settings(cls, {**values, **_with_half_lives(values)})
 
     def to_dict(self) -> dict[str, Any]:
         """Give nested JSON-able values that `from_dict` reads back."""
@@ -350,3 +357,21 @@ def _ini_value(text: str) -> Any:
         return json.loads(text.replace("'", '"'))
     except json.JSONDecodeError:
         return text
+
+
+def _with_half_lives(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the tables of risk that are not silent, with the model's own half-lives and lags where they name none.
+
+    A table that names a half-life has the published values beside it, and so has one of another method.
+    """
+    found: dict[str, Any] = {}
+    for name, half_life, kind in (
+        ("factor_covariance", "volatility_half_life", FactorCovarianceSettings),
+        ("specific_risk", "half_life", SpecificRiskSettings),
+    ):
+        table = values.get(name)
+        if isinstance(table, Mapping) and half_life not in table and table.get("method", "ewma") == "ewma":
+            own = kind.adaptive()
+            kept = (half_life, "volatility_lags", "newey_west_lags")
+            found[name] = {**{item: getattr(own, item) for item in kept if hasattr(own, item)}, **table}
+    return found

@@ -10,8 +10,8 @@ from factors.risk.arrays import FloatArray, as_matrix, pad_last_axes
 from factors.risk.carried import Carried
 from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
 from factors.risk.ewma import decay, ewma_update, window_update
-from factors.risk.factor_experts import experts_update, mixed_second_moments
-from factors.risk.newey_west import newey_west_covariance, newey_west_variances
+from factors.risk.factor_experts import excess_kurtosis, experts_update, mixed_second_moments
+from factors.risk.newey_west import lag_inflation, newey_west_covariance, newey_west_variances
 from factors.risk.psd import from_spectrum, nearest_psd, symmetrize
 from factors.risk.settings import FactorCovarianceSettings
 from factors.risk.shrinkage import shrunk_covariance
@@ -113,11 +113,17 @@ class FactorCovariance(Carried):
 
     @property
     def effective_observations_(self) -> float:
-        """Days of equal weight that carry as much information on correlations as the weighted ones."""
+        """Days of equal weight that carry as much information on correlations as the weighted ones.
+
+        With adaptive half-lives, days of normal returns without lags: lags and fat tails take from what a day tells.
+        """
         if self.settings.method != "ewma":
             return float(min(self.n_observations_, self.settings.window))
         total, squares = self._fitted()["squared_weights"]
-        return float(total * total / squares) if squares > 0.0 else 0.0
+        days = float(total * total / squares) if squares > 0.0 else 0.0
+        if self._experts:
+            days /= lag_inflation(self.settings.correlation_lags) * (1.0 + excess_kurtosis(self._fitted()))
+        return days
 
     @property
     def observed_(self) -> FloatArray:
@@ -137,6 +143,7 @@ class FactorCovariance(Carried):
                 slots = max(slots, settings.horizon_days)
                 state["regime"] = np.zeros((n_half_lives, 3))
                 state["losses"] = np.zeros(n_experts)
+                state["fourth_sums"] = np.zeros(0)
                 state["pending"] = np.full((settings.horizon_days, n_experts, 0), np.nan)
             state["correlation_sums"] = np.zeros((settings.correlation_lags + 1, 0, 0))
             state["correlation_weights"] = np.zeros((0, 0))
@@ -169,6 +176,7 @@ class FactorCovariance(Carried):
             state["volatility_sums"] = pad_last_axes(state["volatility_sums"], n_factors, 0.0)
             state["volatility_weights"] = pad_last_axes(state["volatility_weights"], n_factors, 0.0)
             if "pending" in state:
+                state["fourth_sums"] = pad_last_axes(state["fourth_sums"], n_factors, 0.0)
                 state["pending"] = pad_last_axes(state["pending"], n_factors, np.nan)
             state["correlation_sums"] = pad_last_axes(state["correlation_sums"], n_factors, 0.0, n_axes=2)
             state["correlation_weights"] = pad_last_axes(state["correlation_weights"], n_factors, 0.0, n_axes=2)
@@ -191,6 +199,7 @@ class FactorCovariance(Carried):
                 state["correlation_sums"],
                 state["correlation_weights"],
                 state["squared_weights"],
+                state["fourth_sums"],
                 state["regime"],
                 state["pending"],
                 state["losses"],

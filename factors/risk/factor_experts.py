@@ -109,6 +109,7 @@ def experts_update(
     correlation_sums: FloatArray,
     correlation_weights: FloatArray,
     squared_weights: FloatArray,
+    fourth_sums: FloatArray,
     regime: FloatArray,
     pending: FloatArray,
     losses: FloatArray,
@@ -124,6 +125,8 @@ def experts_update(
 
     Parameters
     ----------
+    fourth_sums
+        `[K]` of fourth powers, decayed as the correlations are.
     pending
         `[horizon, E, K]`, see `judge`. Expert `h * kinds + kind` has half-life `h`; kind 1 is regime-adjusted.
     losses
@@ -154,6 +157,8 @@ def experts_update(
         for h in range(volatility_decays.size):
             add_volatilities(row, recent, slot, volatility_sums[h], volatility_weights[h], volatility_decays[h])
         add_correlations(row, recent, slot, correlation_sums, correlation_weights, squared_weights, decays[0])
+        for k in range(row.size):
+            fourth_sums[k] = fourth_sums[k] * decays[0] + (0.0 if np.isnan(row[k]) else row[k] ** 4)
         count_day(row, counts)
         forecast_portfolios(
             volatility_sums,
@@ -165,6 +170,21 @@ def experts_update(
             bounds[2],
             pending[day % pending.shape[0]],
         )
+
+
+def excess_kurtosis(state: dict[str, FloatArray]) -> float:
+    """Return by how many times, less one, tails raise the sampling variance of a covariance; 0 for normal returns.
+
+    For elliptical returns it is a third of the excess kurtosis (Muirhead 1982, section 1.6); here the median over
+    factors, and never below 0.
+    """
+    weights = np.diag(state["correlation_weights"])
+    squares = np.diag(state["correlation_sums"][0])
+    known = squares > 0.0
+    if not known.any():
+        return 0.0
+    ratios = state["fourth_sums"][known] * weights[known] / squares[known] ** 2
+    return max(float(np.median(ratios)) / 3.0 - 1.0, 0.0)
 
 
 def mixed_second_moments(state: dict[str, FloatArray], scales: FloatArray) -> FloatArray:

@@ -10,6 +10,16 @@ def bartlett_weights(lags: int) -> FloatArray:
     return 1.0 - np.arange(lags + 1) / (lags + 1.0)
 
 
+def lag_inflation(lags: int) -> float:
+    """Return by how many times lags raise the sampling variance of a covariance: `1 + 2 sum_l k_l^2`.
+
+    Priestley (1981), section 6.2; Andrews (1991), for white noise. So many times fewer days of plain products would
+    carry as much information.
+    """
+    kernel = bartlett_weights(lags)
+    return float(1.0 + 2.0 * (kernel[1:] @ kernel[1:]))
+
+
 def newey_west_variances(sums: FloatArray, weights: FloatArray) -> FloatArray:
     """Return `[K]` variances per day over a long horizon from lagged sums.
 

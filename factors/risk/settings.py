@@ -36,6 +36,22 @@ def _check_experts(own: "FactorCovarianceSettings | SpecificRiskSettings", half_
         )
 
 
+# Half-lives of the experts, and lags of their variances, by days ahead. Over one day serial correlation has no time to
+# work; over a month, days of a month ago say as much as those of last week.
+HORIZONS: dict[int, tuple[tuple[float, ...], int]] = {
+    1: ((21.0, 42.0, 84.0, 168.0), 0),
+    5: ((21.0, 42.0, 84.0, 168.0), 2),
+    21: ((42.0, 84.0, 168.0, 336.0), 5),
+    63: ((84.0, 168.0, 336.0, 504.0), 5),
+}
+
+
+def _horizon(days: int) -> tuple[tuple[float, ...], int]:
+    if days not in HORIZONS:
+        raise SettingsError(f"horizon_days must be one of {list(HORIZONS)}, got {days}", field="horizon_days")
+    return HORIZONS[days]
+
+
 @settings_class
 class FactorCovarianceSettings:
     """How the factor covariance is estimated.
@@ -99,6 +115,28 @@ class FactorCovarianceSettings:
     def __post_init__(self) -> None:
         _check_experts(self, self.volatility_half_life)
 
+    @classmethod
+    def adaptive(cls, horizon_days: int = 1) -> "FactorCovarianceSettings":
+        """Give experts and lags for forecasts over 1, 5, 21 or 63 days.
+
+        Raises
+        ------
+        SettingsError
+            For another horizon.
+        """
+        half_lives, lags = _horizon(horizon_days)
+        return cls(
+            volatility_half_life="adaptive",
+            horizon_days=horizon_days,
+            expert_half_lives=half_lives,
+            volatility_lags=lags,
+        )
+
+    @classmethod
+    def use4(cls, horizon: Literal["S", "L"] = "S") -> "FactorCovarianceSettings":
+        """Give the published values of the short or the long horizon (USE4 Methodology Notes)."""
+        return cls() if horizon == "S" else cls(volatility_half_life=252.0, regime_half_life=168.0)
+
 
 @settings_class
 class SpecificRiskSettings:
@@ -161,3 +199,20 @@ class SpecificRiskSettings:
                 field="regime_half_life",
             )
         _check_experts(self, self.half_life)
+
+    @classmethod
+    def adaptive(cls, horizon_days: int = 1) -> "SpecificRiskSettings":
+        """Give experts and lags for forecasts over 1, 5, 21 or 63 days.
+
+        Raises
+        ------
+        SettingsError
+            For another horizon.
+        """
+        half_lives, lags = _horizon(horizon_days)
+        return cls(half_life="adaptive", horizon_days=horizon_days, expert_half_lives=half_lives, newey_west_lags=lags)
+
+    @classmethod
+    def use4(cls, horizon: Literal["S", "L"] = "S") -> "SpecificRiskSettings":
+        """Give the published values of the short or the long horizon (USE4 Methodology Notes)."""
+        return cls() if horizon == "S" else cls(half_life=252.0, regime_half_life=168.0)

@@ -12,6 +12,7 @@ from factors.factor_model.frames import features_panel
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
 from factors.panel.panel import Panel
+from factors.risk.settings import ADAPTIVE, FactorCovarianceSettings, SpecificRiskSettings
 from factors.sample.market import sample_market
 from factors.validation.backtest import BacktestSettings, backtest
 from factors.validation.charts import charts
@@ -22,14 +23,36 @@ from factors.validation.report import horizon_figures, report_figures
 HORIZONS = (1, 21)
 
 
+def at_horizon(settings: ModelSettings, days: int) -> tuple[FactorCovarianceSettings, SpecificRiskSettings]:
+    """Return settings of risk whose experts and lags, where half-lives are adaptive, are those for so many days."""
+    covariance, specific = settings.factor_covariance, settings.specific_risk
+    if covariance.volatility_half_life == ADAPTIVE and covariance.horizon_days != days:
+        ahead = FactorCovarianceSettings.adaptive(days)
+        covariance = replace(
+            covariance,
+            horizon_days=days,
+            expert_half_lives=ahead.expert_half_lives,
+            volatility_lags=ahead.volatility_lags,
+        )
+    if specific.half_life == ADAPTIVE and specific.horizon_days != days:
+        later = SpecificRiskSettings.adaptive(days)
+        specific = replace(
+            specific,
+            horizon_days=days,
+            expert_half_lives=later.expert_half_lives,
+            newey_west_lags=later.newey_west_lags,
+        )
+    return covariance, specific
+
+
 def validate(panel: Panel, model_settings: ModelSettings, settings: BacktestSettings, out: Path) -> dict[str, Any]:
     """Validate on a panel, write `validation.html` and `validation.json` into `out`, and return the figures."""
     model = FactorModel(model_settings).set_panel(panel)
     model.estimate_style_scores().estimate_factor_returns()
-    chosen = layers(model_settings.factor_covariance, model_settings.specific_risk, settings.window)
     horizons, drawn = [], []
     for horizon in HORIZONS:
         held = replace(settings, horizon=horizon)
+        chosen = layers(*at_horizon(model_settings, horizon), settings.window)
         rows, outcomes = backtest(model, chosen, held)
         horizons.append(horizon_figures(model, held, rows, outcomes))
         if horizon == HORIZONS[0]:

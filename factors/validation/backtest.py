@@ -60,6 +60,9 @@ class LayerOutcome:
         By family of portfolios, `[n_periods, P]`: predicted over the horizon, and realised.
     regime, specific_regime
         `[n_periods]` multipliers of the factor covariance and of specific risk.
+    factor_weights, specific_weights
+        `[n_periods, E]` weights of the experts that `factor_experts` and `specific_experts` name, where half-lives are
+        adaptive.
     """
 
     name: str
@@ -67,6 +70,10 @@ class LayerOutcome:
     returns: dict[str, FloatArray] = field(default_factory=dict)
     regime: FloatArray = field(default_factory=lambda: np.empty(0))
     specific_regime: FloatArray = field(default_factory=lambda: np.empty(0))
+    factor_weights: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+    specific_weights: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+    factor_experts: tuple[str, ...] = ()
+    specific_experts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,7 @@ class _Runner:
         self.specific = SpecificRisk(layer.specific)
         self.rows: dict[str, list[tuple[FloatArray, FloatArray]]] = {family: [] for family in FAMILIES}
         self.multipliers: list[tuple[float, float]] = []
+        self.weights: list[tuple[FloatArray, FloatArray]] = []
 
     def forecast(
         self, X: FloatArray, fixed: dict[str, FloatArray], alive: BoolArray, following: FloatArray, factors: FloatArray
@@ -145,6 +153,7 @@ class _Runner:
         moved = np.where(np.isnan(factors), 0.0, factors).sum(axis=0)
         self.rows["eigenfactor"].append((volatility, eigenvectors.T @ moved))
         self.multipliers.append((self.covariance.regime_multiplier_, self.specific.regime_multiplier_))
+        self.weights.append((self.covariance.expert_weights_, self.specific.expert_weights_))
 
     def finish(self) -> LayerOutcome:
         """Return what was collected, as arrays."""
@@ -152,6 +161,10 @@ class _Runner:
             self.outcome.volatility[family] = np.array([volatility for volatility, _ in pairs])
             self.outcome.returns[family] = np.array([made for _, made in pairs])
         self.outcome.regime, self.outcome.specific_regime = np.array(self.multipliers).T
+        self.outcome.factor_weights = np.array([factor for factor, _ in self.weights])
+        self.outcome.specific_weights = np.array([specific for _, specific in self.weights])
+        self.outcome.factor_experts = tuple(str(expert) for expert in self.covariance.experts_)
+        self.outcome.specific_experts = tuple(str(expert) for expert in self.specific.experts_)
         return self.outcome
 
 

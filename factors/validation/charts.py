@@ -7,7 +7,7 @@ import numpy as np
 
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
-from factors.risk.arrays import IntArray
+from factors.risk.arrays import FloatArray, IntArray
 from factors.validation.backtest import LayerOutcome
 from factors.validation.statistics import (
     bias_interval,
@@ -40,14 +40,19 @@ def charts(model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> 
     # A fixed salt, so that the same figures give the same bytes.
     with rc_context({"svg.hashsalt": "factor-engine", "font.size": 9, "axes.spines.top": False}):
         drawn = []
-        for caption, draw in (
+        pictures = [
             ("Mean bias statistic by layer", _bias_by_layer),
             ("Bias statistic over the last 252 days, cap-weighted portfolio", _rolling),
             ("Bias statistic of the random portfolios", _histogram),
             ("Annual volatility of the cap-weighted portfolio: full model and realised over 21 days", _volatility),
             ("Volatility regime multipliers of the full model", _regime),
             ("Bias statistic of each factor, full model, with the 95 % interval", _by_factor),
-        ):
+        ]
+        if outcomes[-1].factor_experts:
+            pictures.append(("Weights of the experts on factor volatilities", _factor_weights))
+        if outcomes[-1].specific_experts:
+            pictures.append(("Weights of the experts on specific variances", _specific_weights))
+        for caption, draw in pictures:
             figure = Figure(figsize=(7.2, 3.6), layout="constrained")
             axes = figure.subplots()
             draw(axes, model, rows, outcomes)
@@ -130,3 +135,17 @@ def _by_factor(axes: "Axes", model: FactorModel, _: IntArray, outcomes: list[Lay
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.plot(np.arange(known.size), bias[known], "o", markersize=4)
     axes.set_xticks(np.arange(known.size), [model.factor_names_[k] for k in known], rotation=60, ha="right", fontsize=7)
+
+
+def _factor_weights(axes: "Axes", model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> None:
+    _stacked(axes, model, rows, outcomes[-1].factor_experts, outcomes[-1].factor_weights)
+
+
+def _specific_weights(axes: "Axes", model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> None:
+    _stacked(axes, model, rows, outcomes[-1].specific_experts, outcomes[-1].specific_weights)
+
+
+def _stacked(axes: "Axes", model: FactorModel, rows: IntArray, names: tuple[str, ...], weights: FloatArray) -> None:
+    axes.stackplot(model.dates_[rows], weights.T, labels=names, alpha=0.85)
+    axes.set_ylim(0.0, 1.6)  # room for the legend
+    axes.set_yticks([0.0, 0.5, 1.0])

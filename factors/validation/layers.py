@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
+from factors.risk.settings import ADAPTIVE, FactorCovarianceSettings, SpecificRiskSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,24 @@ def layers(full_covariance: FactorCovarianceSettings, full_specific: SpecificRis
     Parameters
     ----------
     full_covariance, full_specific
-        Settings of the full model; their method must be `ewma`.
+        Settings of the full model; their method must be `ewma`. Where half-lives are adaptive, the layers before have
+        USE4's half-lives and lags (short horizon), and the last layer makes both adaptive.
     window
         Days behind the sample covariance.
     """
+    given = full_covariance, full_specific
+    short_covariance, short_specific = FactorCovarianceSettings.use4("S"), SpecificRiskSettings.use4("S")
+    if full_covariance.volatility_half_life == ADAPTIVE:
+        full_covariance = replace(
+            full_covariance,
+            volatility_half_life=short_covariance.volatility_half_life,
+            volatility_lags=short_covariance.volatility_lags,
+            correlation_lags=short_covariance.correlation_lags,
+        )
+    if full_specific.half_life == ADAPTIVE:
+        full_specific = replace(
+            full_specific, half_life=short_specific.half_life, newey_west_lags=short_specific.newey_west_lags
+        )
     ewma_covariance = replace(
         full_covariance, volatility_lags=0, correlation_lags=0, eigenfactor_simulations=0, regime_half_life=0.0
     )
@@ -51,7 +65,7 @@ def layers(full_covariance: FactorCovarianceSettings, full_specific: SpecificRis
     lagged_specific = replace(ewma_specific, newey_west_lags=full_specific.newey_west_lags)
     eigen = replace(lagged_covariance, eigenfactor_simulations=full_covariance.eigenfactor_simulations)
     regime_specific = replace(lagged_specific, regime_half_life=full_specific.regime_half_life)
-    return [
+    found = [
         Layer(
             "sample",
             replace(ewma_covariance, method="sample", window=window),
@@ -61,5 +75,8 @@ def layers(full_covariance: FactorCovarianceSettings, full_specific: SpecificRis
         Layer("+ Newey-West", lagged_covariance, lagged_specific),
         Layer("+ eigenfactor", eigen, lagged_specific),
         Layer("+ regime", full_covariance, regime_specific),
-        Layer("+ Bayes (full model)", full_covariance, full_specific),
+        Layer("+ Bayes", full_covariance, full_specific),
     ]
+    if given == (full_covariance, full_specific):
+        return [*found[:-1], replace(found[-1], name="+ Bayes (full model)")]
+    return [*found, Layer("+ adaptive (full model)", *given)]

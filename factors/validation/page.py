@@ -58,7 +58,8 @@ LAYERS = {
     "+ Newey-West": "serial correlation of daily returns",
     "+ eigenfactor": "simulated bias of optimised factor portfolios",
     "+ regime": "the level of volatility now",
-    "+ Bayes (full model)": "specific risk shrunk by size group, structural model for short histories",
+    "+ Bayes": "specific risk shrunk by size group, structural model for short histories",
+    "+ adaptive": "half-lives mixed by their own past loss",
 }
 PERCENT = ("share_inside", "breaches_95", "breaches_99")
 

@@ -17,7 +17,7 @@ from factors.errors import SettingsError
 from factors.factor_model.recipe import Recipe
 from factors.factor_model.settings import ModelSettings, MomentumSettings, RegressionSettings, StyleSettings
 from factors.portfolio.margin import MarginSettings
-from factors.risk.settings import HalfLife
+from factors.risk.settings import FactorCovarianceSettings, HalfLife, SpecificRiskSettings
 from factors.validation.backtest import BacktestSettings
 
 INI = """
@@ -86,6 +86,26 @@ def test_a_half_life_is_a_number_or_adaptive():
     for wrong in ("fast", True, None):
         with pytest.raises(SettingsError, match="half_life"):
             ModelSettings.from_dict({"specific_risk": {"half_life": wrong}})
+
+
+def test_what_a_table_of_risk_leaves_out_is_the_models_own():
+    own = ModelSettings()
+    assert own.factor_covariance == FactorCovarianceSettings.adaptive()
+    assert own.specific_risk == SpecificRiskSettings.adaptive()
+    told = ModelSettings.from_dict({"factor_covariance": {"regime_half_life": 10.0}, "specific_risk": {}})
+    assert told.factor_covariance == replace(own.factor_covariance, regime_half_life=10.0)
+    assert told.specific_risk == own.specific_risk
+    window = ModelSettings.from_dict({"factor_covariance": {"method": "oas"}})
+    assert window.factor_covariance == FactorCovarianceSettings(method="oas")
+
+
+def test_settings_stored_before_there_were_experts_are_read_as_they_were():
+    stored = ModelSettings.use4().to_dict()
+    new = ("horizon_days", "expert_half_lives", "expert_discount_half_life", "expert_learning_rate")
+    for table in ("factor_covariance", "specific_risk"):
+        stored[table] = {name: value for name, value in stored[table].items() if name not in new}
+    assert ModelSettings.from_dict(stored) == ModelSettings.use4()
+    assert ModelSettings.from_dict(stored).factor_covariance.volatility_half_life == 84.0
 
 
 def other(value, hint):

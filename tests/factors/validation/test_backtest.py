@@ -12,6 +12,7 @@ from factors.validation.portfolios import minimum_variance, random_portfolios, r
 from factors.validation.statistics import bias_statistic, standardized_outcomes
 
 CHOSEN = layers(FactorCovarianceSettings(), SpecificRiskSettings(), 100)
+FULL = layers(FactorCovarianceSettings.adaptive(), SpecificRiskSettings.adaptive(), 100)[-1:]
 SMALL = BacktestSettings(burn_in=330, n_random=15, random_size=20)
 
 
@@ -28,8 +29,16 @@ def test_the_last_layer_is_the_full_model_and_each_differs_from_the_one_before()
     assert len(pairs) == len(set(pairs)) == 6
 
 
+def test_the_adaptive_layer_comes_after_those_with_published_half_lives():
+    full = FactorCovarianceSettings.adaptive(), SpecificRiskSettings.adaptive()
+    found = layers(*full, 100)
+    assert [layer.name for layer in found[:-2]] == [layer.name for layer in CHOSEN[:-1]]
+    assert (found[-2].covariance.volatility_half_life, found[-2].specific.half_life) == (84.0, 84.0)
+    assert (found[-1].covariance, found[-1].specific) == full
+
+
 def test_forecasts_do_not_see_the_future(model):
-    rows, plain = backtest(model, CHOSEN[-1:], SMALL)
+    rows, plain = backtest(model, FULL, SMALL)
     panel = model.panel_
     cut = int(rows[40]) + 1
     rng = np.random.default_rng(0)
@@ -37,27 +46,27 @@ def test_forecasts_do_not_see_the_future(model):
     for name in ("returns", "market_cap"):
         changed[name][cut:] *= 1.0 + 0.5 * rng.random(changed[name][cut:].shape)
     perturbed = FactorModel().set_panel(panel.with_fields(**changed)).estimate_style_scores().estimate_factor_returns()
-    _, other = backtest(perturbed, CHOSEN[-1:], SMALL)
+    _, other = backtest(perturbed, FULL, SMALL)
     for family, volatility in plain[0].volatility.items():
         np.testing.assert_array_equal(volatility[:41], other[0].volatility[family][:41], err_msg=family)
     assert not np.array_equal(plain[0].returns["random"][40], other[0].returns["random"][40])
 
 
 def test_on_a_market_of_the_model_the_bias_of_random_portfolios_is_near_one(model):
-    _, outcomes = backtest(model, CHOSEN[-1:], SMALL)
+    _, outcomes = backtest(model, FULL, SMALL)
     b = standardized_outcomes(outcomes[0].returns["random"], outcomes[0].volatility["random"])
     assert bias_statistic(b).mean() == pytest.approx(1.0, abs=0.2)
 
 
 def test_a_run_is_repeated_to_the_bit(model):
-    first, second = (backtest(model, CHOSEN[-1:], SMALL)[1][0] for _ in range(2))
+    first, second = (backtest(model, FULL, SMALL)[1][0] for _ in range(2))
     for family in first.volatility:
         assert np.array_equal(first.volatility[family], second.volatility[family], equal_nan=True)
 
 
 def test_longer_horizons_scale_the_forecast_and_add_the_returns(model):
-    _, daily = backtest(model, CHOSEN[-1:], SMALL)
-    rows, weekly = backtest(model, CHOSEN[-1:], BacktestSettings(burn_in=330, n_random=15, random_size=20, horizon=5))
+    _, daily = backtest(model, FULL, SMALL)
+    rows, weekly = backtest(model, FULL, BacktestSettings(burn_in=330, n_random=15, random_size=20, horizon=5))
     np.testing.assert_allclose(
         weekly[0].volatility["cap-weighted"][0], np.sqrt(5) * daily[0].volatility["cap-weighted"][0], rtol=1e-12
     )

@@ -36,14 +36,22 @@ def test_the_command_writes_a_page_with_charts_and_the_figures_as_json(data, tmp
     assert Path(place) == tmp_path / "validation.html"
     assert [horizon["horizon_days"] for horizon in figures["horizons"]] == [1, 21]
     names = [layer["name"] for layer in figures["horizons"][0]["layers"]]
-    assert names == ["sample", "EWMA", "+ Newey-West", "+ eigenfactor", "+ regime", "+ Bayes (full model)"]
+    assert names == [
+        "sample",
+        "EWMA",
+        "+ Newey-West",
+        "+ eigenfactor",
+        "+ regime",
+        "+ Bayes",
+        "+ adaptive (full model)",
+    ]
     full = figures["horizons"][0]["layers"][-1]["families"]
     assert full["random"]["n_portfolios"] == 10
     assert f"{full['random']['mean_bias']:.3f}" in page
     assert "Criterion met" in page or "Criterion not met" in page
     assert all(0.0 <= full[family][name] <= 0.3 for family in full for name in ("breaches_95", "breaches_99"))
     pieces = page.split("<svg")[1:]
-    assert len(pieces) == 6
+    assert len(pieces) == 8
     for piece in pieces:
         ET.fromstring("<svg" + piece[: piece.index("</svg>")] + "</svg>")
 
@@ -51,7 +59,7 @@ def test_the_command_writes_a_page_with_charts_and_the_figures_as_json(data, tmp
 def test_the_same_figures_give_the_same_charts(data):
     model = FactorModel().set_panel(Panel.from_frame(pl.read_parquet(data)))
     model.estimate_style_scores().estimate_factor_returns()
-    chosen = layers(FactorCovarianceSettings(), SpecificRiskSettings(), 100)[-2:]
+    chosen = layers(FactorCovarianceSettings.adaptive(), SpecificRiskSettings.adaptive(), 100)[-2:]
     rows, outcomes = backtest(model, chosen, BacktestSettings(burn_in=370, n_random=5, random_size=10))
     assert charts(model, rows, outcomes) == charts(model, rows, outcomes)
 
@@ -72,7 +80,7 @@ def test_input_that_cannot_be_used_is_said_in_a_sentence(data, tmp_path, capsys,
 def test_on_real_prices_the_full_model_is_unbiased_for_random_and_cap_weighted_portfolios():
     panel = Panel.from_frame(pl.read_parquet(REAL))
     model = FactorModel().set_panel(panel).estimate_style_scores().estimate_factor_returns()
-    full = layers(FactorCovarianceSettings(), SpecificRiskSettings(), 252)[-1:]
+    full = layers(FactorCovarianceSettings.adaptive(), SpecificRiskSettings.adaptive(), 252)[-1:]
     _, outcomes = backtest(model, full, BacktestSettings())
     for family in ("random", "cap-weighted"):
         b = standardized_outcomes(outcomes[0].returns[family], outcomes[0].volatility[family])
