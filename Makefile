@@ -68,7 +68,8 @@ soak: $(VENV)/.test ## ten minutes of 200 requests a second and a bar every two:
 oracles: .venv-oracles/.ready ## install other people's implementations, which tests compare with, apart from the engine
 
 validate: $(VENV)/.test ## write the risk model's validation report; DATA=file.parquet, WHERE=folder
-	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)') $(if $(WHERE),--out '$(WHERE)')
+	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)') $(if $(WHERE),--out '$(WHERE)') \
+		$(if $(wildcard .venv-oracles/bin/python),--peer .venv-oracles/bin/python)
 
 clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
 	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from contracts.answers import Calculation
 from contracts.errors import InvalidInput
 from factors.portfolio.margin import margin
 from factors.risk.covariance import FactorCovariance
+from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
 from factors.risk.specific import SpecificRisk
 from store import Version
 
@@ -32,8 +33,8 @@ class RiskModelConstruction(BookRisk, WorkloadActor):
         self.books = BookReader(self.slices)
         rng = np.random.default_rng(0)
         returns, residuals = rng.standard_normal((60, 4)) * 0.01, rng.standard_normal((60, 20)) * 0.02
-        specific = SpecificRisk().fit(residuals, np.ones((60, 20))).specific_variance_
-        covariance = FactorCovariance().fit(returns).covariance_
+        specific = SpecificRisk(SpecificRiskSettings.adaptive()).fit(residuals, np.ones((60, 20))).specific_variance_
+        covariance = FactorCovariance(FactorCovarianceSettings.adaptive()).fit(returns).covariance_
         margin(np.full((1, 20), 0.05), rng.standard_normal((20, 4)), covariance, specific, returns)
 
     def risk_model(self, request: rq.RiskModel) -> Calculation:

@@ -1,6 +1,7 @@
 """Margin: value at risk and expected shortfall of factor plus specific profit and loss."""
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Annotated, Literal
 
 import numpy as np
@@ -8,11 +9,13 @@ from pydantic import Field
 
 from factors.errors import FactorError
 from factors.portfolio.risk import UNLINKED, portfolio_risk
+from factors.portfolio.tails import filtered, fitted_degrees_of_freedom, student_tail
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
 from factors.risk.linked import Linked
 from factors.setting import settings_class
 
-MarginMethod = Literal["normal", "student_t", "historical"]
+MarginMethod = Literal["normal", "student_t", "historical", "filtered_historical"]
+FITTED = "fitted"
 # Halving alone brings eighty standard deviations below rounding in sixty steps; Newton needs about ten.
 MOST_STEPS = 80
 
@@ -25,19 +28,24 @@ class MarginSettings:
     ----------
     method
         `normal`; `student_t`, scaled to the predicted variance; or `historical`: past factor returns at today's
-        exposures, each smeared by the portfolio's normal specific return.
+        exposures, each smeared by the portfolio's normal specific return. `filtered_historical` is the same with each
+        day over the volatility that the portfolio's factor part had at that time.
     confidence
         Level of value at risk and expected shortfall.
     horizon_days
         Holding period; daily results are scaled by its square root.
     degrees_of_freedom
-        Of the Student t, above 2.
+        Of the Student t, above 2; or "fitted": by maximum likelihood to the filtered days of each portfolio's factor
+        part, which are past days only.
+    filter_half_life
+        Days, of the volatility that past days are filtered by.
     """
 
     method: MarginMethod = "historical"
     confidence: Annotated[float, Field(strict=True, gt=0.5, lt=1.0)] = 0.99
     horizon_days: Annotated[float, Field(strict=True, gt=0.0, le=10_000.0)] = 1.0
-    degrees_of_freedom: Annotated[float, Field(strict=True, gt=2.0, le=1e6)] = 5.0
+    degrees_of_freedom: Annotated[float, Field(strict=True, gt=2.0, le=1e6)] | Literal["fitted"] = 5.0
+    filter_half_life: Annotated[float, Field(strict=True, gt=0.0, le=1e6)] = 42.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +73,17 @@ def margin(
     :math:`N(-e' f_t, \sigma_s^2)` with `e` today's exposures: the factor part keeps the tails and joint moves of the
     past, the specific part is that of today's holdings. Past factor returns are rescaled to today's factor
     volatilities, as in filtered historical simulation (Barone-Adesi, Giannopoulos and Vosper 1999). Quantile and
-    shortfall of the mixture are exact, there is no sampling.
+    shortfall of the mixture are exact, there is no sampling. `filtered_historical` takes the days of the portfolio's
+    factor part over their own volatility instead, times today's: days of a shock and of a calm year then say as much of
+    the tail.
 
     Parameters
     ----------
     weights, X, F, specific_variance
         As in `portfolio_risk`, daily units.
     factor_returns
-        `[T, K]` past daily factor returns, for `historical`; days with NaN are left out.
+        `[T, K]` past daily factor returns, for the historical methods and fitted degrees of freedom; days with NaN are
+        left out.
     settings
         By default `historical` at 99 % over one day.
     linked
@@ -86,38 +97,47 @@ def margin(
     chosen = settings or MarginSettings()
     risk = portfolio_risk(weights, X, F, specific_variance, by_asset=False, linked=linked)
     if chosen.method == "historical":
-        if factor_returns is None:
-            raise FactorError("historical margin needs factor_returns", field="factor_returns")
-        history = _rescaled(as_matrix("factor_returns", factor_returns, columns=risk.exposures.shape[1]), F)
+        history = _rescaled(_complete(factor_returns, chosen, F), F)
         daily_var, daily_shortfall = mixture_tail(-(risk.exposures @ history.T), risk.specific, chosen.confidence)
+    elif chosen.method == "filtered_historical":
+        past = -(risk.exposures @ _complete(factor_returns, chosen, F).T)
+        losses = filtered(past, chosen.filter_half_life)
+        level = np.sqrt((losses * losses).mean(axis=1, keepdims=True))
+        losses = np.divide(losses, level, out=np.zeros_like(losses), where=level > 0.0) * risk.factor[:, None]
+        daily_var, daily_shortfall = mixture_tail(losses, risk.specific, chosen.confidence)
     else:
-        quantile, shortfall = _parametric_tail(chosen)
+        nu = np.full(risk.total.shape, np.inf)
+        if chosen.method == "student_t" and chosen.degrees_of_freedom == FITTED:
+            past = risk.exposures @ _complete(factor_returns, chosen, F).T
+            nu = fitted_degrees_of_freedom(filtered(past, chosen.filter_half_life))
+        elif chosen.method == "student_t":
+            nu = np.full(risk.total.shape, float(chosen.degrees_of_freedom))
+        quantile, shortfall = student_tail(nu, chosen.confidence) if np.isfinite(nu).all() else normal_tail(chosen)
         daily_var, daily_shortfall = quantile * risk.total, shortfall * risk.total
     root = np.sqrt(chosen.horizon_days)
     return Margin(daily_var * root, daily_shortfall * root, risk.total * root)
 
 
-def _parametric_tail(settings: MarginSettings) -> tuple[float, float]:
-    """Return quantile and expected shortfall of the standardised loss (unit variance)."""
-    # Imported here: scipy.stats is slow to import and most users of this package do not need it.
-    from scipy import stats
-
-    level = settings.confidence
-    if settings.method == "normal":
-        quantile = float(stats.norm.ppf(level))
-        return quantile, float(stats.norm.pdf(quantile) / (1.0 - level))
-    nu = settings.degrees_of_freedom
-    raw = float(stats.t.ppf(level, nu))
-    shortfall = float(stats.t.pdf(raw, nu)) / (1.0 - level) * (nu + raw * raw) / (nu - 1.0)
-    unit = np.sqrt((nu - 2.0) / nu)
-    return raw * unit, shortfall * unit
+def normal_tail(settings: MarginSettings) -> tuple[float, float]:
+    """Return quantile and expected shortfall of the standard normal loss."""
+    quantile = NormalDist().inv_cdf(settings.confidence)
+    return quantile, NormalDist().pdf(quantile) / (1.0 - settings.confidence)
 
 
-def _rescaled(history: FloatArray, F: FloatArray) -> FloatArray:
-    """Return the complete days of `[T, K]`, each factor scaled to its volatility in `F`."""
-    complete = history[~np.isnan(history).any(axis=1)]
+def _complete(factor_returns: FloatArray | None, settings: MarginSettings, F: FloatArray) -> FloatArray:
+    """Return the days of `[T, K]` without missing values."""
+    if factor_returns is None:
+        named = settings.method.replace("_", " ")
+        raise FactorError(f"{named} margin needs factor_returns", field="factor_returns")
+    history = as_matrix("factor_returns", factor_returns, columns=F.shape[0])
+    complete: FloatArray = history[~np.isnan(history).any(axis=1)]
     if complete.shape[0] == 0:
         raise FactorError("factor_returns must have a day without missing values", field="factor_returns")
+    return complete
+
+
+def _rescaled(complete: FloatArray, F: FloatArray) -> FloatArray:
+    """Return days `[T, K]`, each factor scaled to its volatility in `F`."""
     past = np.sqrt((complete * complete).mean(axis=0))
     now = np.sqrt(np.diag(F))
     scaled: FloatArray = complete * np.divide(now, past, out=np.zeros_like(past), where=past > 0.0)

@@ -18,7 +18,8 @@ from factors.validation.backtest import BacktestSettings, backtest
 from factors.validation.charts import charts
 from factors.validation.layers import layers
 from factors.validation.page import page
-from factors.validation.report import horizon_figures, report_figures
+from factors.validation.peer import peer_outcome, skfolio_forecasts
+from factors.validation.report import horizon_figures, peer_figures, report_figures
 
 HORIZONS = (1, 21)
 
@@ -45,16 +46,25 @@ def at_horizon(settings: ModelSettings, days: int) -> tuple[FactorCovarianceSett
     return covariance, specific
 
 
-def validate(panel: Panel, model_settings: ModelSettings, settings: BacktestSettings, out: Path) -> dict[str, Any]:
-    """Validate on a panel, write `validation.html` and `validation.json` into `out`, and return the figures."""
+def validate(
+    panel: Panel, model_settings: ModelSettings, settings: BacktestSettings, out: Path, peer: Path | None = None
+) -> dict[str, Any]:
+    """Validate on a panel, write `validation.html` and `validation.json` into `out`, and return the figures.
+
+    `peer` is a Python that has skfolio, whose model is then held beside ours.
+    """
     model = FactorModel(model_settings).set_panel(panel)
     model.estimate_style_scores().estimate_factor_returns()
+    theirs = None if peer is None else skfolio_forecasts(peer, model, settings.burn_in)
     horizons, drawn = [], []
     for horizon in HORIZONS:
         held = replace(settings, horizon=horizon)
         chosen = layers(*at_horizon(model_settings, horizon), settings.window)
         rows, outcomes = backtest(model, chosen, held)
-        horizons.append(horizon_figures(model, held, rows, outcomes))
+        figures = horizon_figures(model, held, rows, outcomes)
+        if theirs is not None:
+            figures["peer"] = peer_figures(outcomes[-1], peer_outcome(model, theirs, held), held)
+        horizons.append(figures)
         if horizon == HORIZONS[0]:
             drawn = charts(model, rows, outcomes)
     figures = report_figures(model, settings, horizons)
@@ -62,6 +72,32 @@ def validate(panel: Panel, model_settings: ModelSettings, settings: BacktestSett
     (out / "validation.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
     (out / "validation.html").write_text(page(figures, drawn))
     return figures
+
+
+def beside(horizon: dict[str, Any]) -> list[str]:
+    """Return lines that set the full model beside the peer, where there is one, and name what is worse."""
+    peer = horizon.get("peer")
+    if peer is None:
+        return []
+    ours = horizon["layers"][-1]["families"]
+    title = (
+        f"{horizon['horizon_days']} day(s) ahead, ours | {peer['name']}: mean bias, MRAD, QLIKE, "
+        "beyond VaR 99 % (normal, Student)"
+    )
+    lines = [f"{title}; t < 0: our QLIKE is lower (Diebold-Mariano)"]
+    for family, theirs in peer["families"].items():
+        pair = [
+            f"{one['mean_bias']:.3f} {one['mrad'] or float('nan'):.3f} {one['qlike']:.3f} {one['breaches_99']:7.2%} "
+            f"{one['student_breaches_99']:7.2%}"
+            for one in (ours[family], theirs)
+        ]
+        t = float("nan") if theirs["dm_t"] is None else theirs["dm_t"]
+        lines.append(f"  {family:17} {pair[0]} | {pair[1]}  t = {t:.2f}")
+    lines += [
+        f"  worse: {each['measure']} of {each['family']}, {each['ours']:.4g} against {each['peer']:.4g}"
+        for each in peer["worse"]
+    ]
+    return lines
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,6 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--random", type=int, default=defaults.n_random, help="number of random portfolios")
     parser.add_argument("--random-size", type=int, default=defaults.random_size, help="assets in each")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of the random portfolios")
+    parser.add_argument("--peer", type=Path, help="a Python that has skfolio, whose model is then held beside ours")
     given = parser.parse_args(arguments)
     try:
         settings = BacktestSettings(
@@ -92,10 +129,12 @@ def main(arguments: list[str] | None = None) -> int:
         )
         model_settings = ModelSettings.from_toml(given.settings) if given.settings else ModelSettings()
         panel = sample_market().panel if given.data is None else features_panel(given.data, None, model_settings)
-        figures = validate(panel, model_settings, settings, given.out)
+        figures = validate(panel, model_settings, settings, given.out, given.peer)
     except (FactorError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    for horizon in figures["horizons"]:
+        sys.stdout.writelines(f"{line}\n" for line in beside(horizon))
     sys.stdout.write(f"{json.dumps(figures['criterion'])}\n{given.out / 'validation.html'}\n")
     return 0
 

@@ -1,6 +1,6 @@
 """Forecast risk day by day with what was known, and keep forecasts beside outcomes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,6 +120,63 @@ class Market:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """The end of a row at which forecasts are made, and what followed over the horizon of `h` days.
+
+    Attributes
+    ----------
+    row
+        Of the market.
+    exposures
+        `[N, K]`, NaN outside the coverage universe.
+    alive
+        `[N]` assets that portfolios may hold.
+    held
+        By family, the weights `[P, N]` of portfolios that do not depend on forecasts.
+    following, factors
+        `[h, N]` returns of assets and `[h, K]` of factors.
+    """
+
+    row: int
+    exposures: FloatArray
+    alive: BoolArray
+    held: dict[str, FloatArray]
+    following: FloatArray
+    factors: FloatArray
+
+
+def occasions(market: Market, settings: BacktestSettings) -> Iterator[Occasion]:
+    """Give the rows at which forecasts are made, from the burn-in on, a horizon apart.
+
+    Raises
+    ------
+    FactorError
+        When the data end before the first forecast's horizon.
+    """
+    n_dates, n_assets = market.returns.shape
+    made_at = range(settings.burn_in - 1, n_dates - settings.horizon, settings.horizon)
+    if not made_at:
+        raise FactorError(
+            f"{n_dates} dates are too few for a burn-in of {settings.burn_in} and a horizon of {settings.horizon}",
+            field="burn_in",
+        )
+    priorities = random_priorities(settings.n_random, n_assets, settings.seed)
+    drawn_for: BoolArray | None = None
+    for row in made_at:
+        exposures, caps = market.exposures(row), market.caps[row]
+        alive = (exposures[:, 0] == 1.0) & (caps > 0.0) & ~np.isnan(market.returns[row])
+        if drawn_for is None or not np.array_equal(alive, drawn_for):
+            drawn, drawn_for = random_portfolios(priorities, alive, settings.random_size), alive
+        held = {
+            "sector": sector_portfolios(caps, alive, market.sector_codes[row], market.n_sectors),
+            "random": drawn,
+            "cap-weighted": cap_weighted(caps, alive)[None, :],
+        }
+        ahead = slice(row + 1, row + 1 + settings.horizon)
+        yield Occasion(row, exposures, alive, held, market.returns[ahead], market.factor_returns[ahead])
+
+
 class _Runner:
     """One layer's estimators, carried through the dates."""
 
@@ -131,14 +188,14 @@ class _Runner:
         self.multipliers: list[tuple[float, float]] = []
         self.weights: list[tuple[FloatArray, FloatArray]] = []
 
-    def forecast(
-        self, X: FloatArray, fixed: dict[str, FloatArray], alive: BoolArray, following: FloatArray, factors: FloatArray
-    ) -> None:
-        """Forecast one day ahead for every family and note what followed, over `h` days `[h, N]` and `[h, K]`."""
+    def forecast(self, occasion: Occasion) -> None:
+        """Forecast for every family and note what followed."""
+        X = np.nan_to_num(occasion.exposures)  # portfolios hold covered assets only
+        following, factors = occasion.following, occasion.factors
         F, variance = self.covariance.covariance_, self.specific.specific_variance_
         variance = np.where(np.isnan(variance), 0.0, variance)
         root = np.sqrt(following.shape[0])
-        held = fixed | {"minimum-variance": minimum_variance(X, F, variance, alive)[None, :]}
+        held = occasion.held | {"minimum-variance": minimum_variance(X, F, variance, occasion.alive)[None, :]}
         made = np.where(np.isnan(following), 0.0, following).sum(axis=0)
         for family, weights in held.items():
             risk = portfolio_risk(weights, X, F, variance, by_asset=False)
@@ -196,35 +253,15 @@ def backtest(
         When the data end before the first forecast's horizon.
     """
     market = Market.of(model)
-    n_dates, n_assets = market.returns.shape
-    made_at = np.arange(settings.burn_in - 1, n_dates - settings.horizon, settings.horizon)
-    if made_at.size == 0:
-        raise FactorError(
-            f"{n_dates} dates are too few for a burn-in of {settings.burn_in} and a horizon of {settings.horizon}",
-            field="burn_in",
-        )
     runners = [_Runner(layer) for layer in layers]
-    priorities = random_priorities(settings.n_random, n_assets, settings.seed)
     first = 0
-    drawn_for: BoolArray | None = None
-    for row in made_at:
-        structure = market.exposures(int(row))
-        X = np.nan_to_num(structure)  # portfolios hold covered assets only
-        caps = market.caps[row]
-        new = slice(first, row + 1)
+    made_at = []
+    for occasion in occasions(market, settings):
+        new = slice(first, occasion.row + 1)
         for runner in runners:
             runner.covariance.update(market.factor_returns[new])
-            runner.specific.update(market.residuals[new], market.caps[new], structure)
-        first = int(row) + 1
-        alive = (X[:, 0] == 1.0) & (caps > 0.0) & ~np.isnan(market.returns[row])
-        if drawn_for is None or not np.array_equal(alive, drawn_for):
-            drawn, drawn_for = random_portfolios(priorities, alive, settings.random_size), alive
-        fixed = {
-            "sector": sector_portfolios(caps, alive, market.sector_codes[row], market.n_sectors),
-            "random": drawn,
-            "cap-weighted": cap_weighted(caps, alive)[None, :],
-        }
-        ahead = slice(row + 1, row + 1 + settings.horizon)
-        for runner in runners:
-            runner.forecast(X, fixed, alive, market.returns[ahead], market.factor_returns[ahead])
-    return made_at.astype(np.int64), [runner.finish() for runner in runners]
+            runner.specific.update(market.residuals[new], market.caps[new], occasion.exposures)
+            runner.forecast(occasion)
+        first = occasion.row + 1
+        made_at.append(occasion.row)
+    return np.array(made_at, dtype=np.int64), [runner.finish() for runner in runners]

@@ -31,6 +31,7 @@ MEASURES = {
     "qlike": "QLIKE",
     "breaches_95": "Losses beyond the 95 % value at risk",
     "breaches_99": "Losses beyond the 99 % value at risk",
+    "student_breaches_99": "Losses beyond the 99 % value at risk of a fitted Student t",
 }
 NOTES = {
     "mean_bias": "Standard deviation of returns over their forecast: above 1, risk was understated. Green lies in 0.9 "
@@ -42,6 +43,8 @@ NOTES = {
     "normal returns give 1.27. Green is the best layer.",
     "breaches_95": "Share of outcomes worse than the normal value at risk of the forecast; 5 % is right.",
     "breaches_99": "The same at 99 %; 1 % is right for normal returns, and returns have fatter tails.",
+    "student_breaches_99": "The same with the quantile of a Student t whose degrees of freedom are fitted to the "
+    "periods before; 1 % is right.",
 }
 GLOSSARY = {
     "factor": "the factors of the model, each alone",
@@ -61,7 +64,7 @@ LAYERS = {
     "+ Bayes": "specific risk shrunk by size group, structural model for short histories",
     "+ adaptive": "half-lives mixed by their own past loss",
 }
-PERCENT = ("share_inside", "breaches_95", "breaches_99")
+PERCENT = ("share_inside", "breaches_95", "breaches_99", "student_breaches_99")
 
 
 def page(figures: dict[str, Any], charts: list[tuple[str, str]]) -> str:
@@ -143,9 +146,40 @@ def _horizon(horizon: dict[str, Any]) -> str:
         f"overlap, {horizon['first_forecast']} to {horizon['last_forecast']}; the 95 % interval of the bias statistic "
         f"of a right forecast of normal returns is {low:.3f} to {high:.3f}.</p>"
     )
-    return text + "".join(
-        f"{_layer_table(horizon, key, title)}<p class='soft'>{NOTES[key].format(mrad=right)}</p>"
-        for key, title in MEASURES.items()
+    return (
+        text
+        + "".join(
+            f"{_layer_table(horizon, key, title)}<p class='soft'>{NOTES[key].format(mrad=right)}</p>"
+            for key, title in MEASURES.items()
+        )
+        + _peer(horizon)
+    )
+
+
+def _peer(horizon: dict[str, Any]) -> str:
+    """The full model beside a peer, and what is worse in ours."""
+    peer = horizon.get("peer")
+    if peer is None:
+        return ""
+    ours = horizon["layers"][-1]["families"]
+    rows = []
+    for family, theirs in peer["families"].items():
+        cells = "".join(
+            f"<td>{_percent(one[key]) if key in PERCENT else _shown(one[key])}</td>"
+            for key in ("mean_bias", "mrad", "qlike", "breaches_95", "breaches_99", "student_breaches_99")
+            for one in (ours[family], theirs)
+        )
+        rows.append(f"<tr><td>{family}</td>{cells}<td>{_shown(theirs['dm_t'])}</td></tr>")
+    titles = ("mean bias", "MRAD", "QLIKE", "beyond VaR 95", "VaR 99", "Student VaR 99")
+    head = "".join(f"<th>{title}, ours</th><th>theirs</th>" for title in titles)
+    worse = "; ".join(
+        f"{MEASURES[each['measure']]} of {each['family']} ({each['ours']:.4g} against {each['peer']:.4g})"
+        for each in peer["worse"]
+    )
+    return (
+        f"<table><caption>The full model beside {html.escape(peer['name'])}</caption><tr><th></th>{head}<th>t</th></tr>"
+        f"{''.join(rows)}</table><p class='soft'>t is the Diebold-Mariano statistic of QLIKE: below -2, ours is "
+        f"lower by more than chance. Worse in ours: {worse or 'nothing'}.</p>"
     )
 
 

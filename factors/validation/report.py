@@ -12,14 +12,66 @@ from factors.validation.statistics import (
     bias_interval,
     bias_statistic,
     breach_share,
+    diebold_mariano,
     mean_rolling_deviation,
     qlike,
     standardized_outcomes,
+    student_breach_share,
 )
 
 DAYS_PER_YEAR = 252.0
 ROLLING_DAYS = 252
 TARGET = (0.9, 1.1)
+# What a figure should be: the nearer, the better.
+RIGHT = {
+    "mean_bias": 1.0,
+    "mrad": 0.0,
+    "qlike": 0.0,
+    "breaches_95": 0.05,
+    "breaches_99": 0.01,
+    "student_breaches_99": 0.01,
+}
+
+
+def family_figures(outcome: LayerOutcome, families: tuple[str, ...], horizon: int) -> dict[str, dict[str, Any]]:
+    """Return the figures of each family of portfolios."""
+    figures = {}
+    for family in families:
+        b = standardized_outcomes(outcome.returns[family], outcome.volatility[family])
+        low, high = bias_interval(b.shape[0])
+        bias = bias_statistic(b)
+        bias = bias[~np.isnan(bias)]
+        figures[family] = {
+            "n_portfolios": int(bias.size),
+            "mean_bias": _rounded(bias.mean() if bias.size else np.nan),
+            "share_inside": _rounded(((bias >= low) & (bias <= high)).mean() if bias.size else np.nan),
+            "mrad": _rounded(mean_rolling_deviation(b, max(ROLLING_DAYS // horizon, 2))),
+            "qlike": _rounded(qlike(b)),
+            "breaches_95": _rounded(breach_share(b, 0.95)),
+            "breaches_99": _rounded(breach_share(b, 0.99)),
+            "student_breaches_99": _rounded(student_breach_share(b, 0.99)),
+        }
+    return figures
+
+
+def peer_figures(ours: LayerOutcome, peer: LayerOutcome, settings: BacktestSettings) -> dict[str, Any]:
+    """Return a peer's figures beside ours, the Diebold-Mariano statistic of QLIKE, and what is worse in ours.
+
+    A bias is worse that is further from 1, a share of losses that is further from the one that is right.
+    """
+    names = tuple(family for family in peer.returns if family in ours.returns)
+    mine, theirs = (family_figures(outcome, names, settings.horizon) for outcome in (ours, peer))
+    lags = max(int(np.cbrt(ours.returns[names[0]].shape[0])), 1)
+    families, worse = {}, []
+    for family in names:
+        pair = [standardized_outcomes(o.returns[family], o.volatility[family]) for o in (ours, peer)]
+        gap, t = diebold_mariano(pair[0], pair[1], lags)
+        families[family] = theirs[family] | {"qlike_gap": _rounded(gap), "dm_t": _rounded(t)}
+        for measure, right in RIGHT.items():
+            one, other = mine[family][measure], theirs[family][measure]
+            if one is not None and other is not None and abs(one - right) > abs(other - right):
+                worse.append({"family": family, "measure": measure, "ours": one, "peer": other})
+    return {"name": peer.name, "families": families, "worse": worse}
 
 
 def horizon_figures(
@@ -28,23 +80,9 @@ def horizon_figures(
     """Return the figures of one horizon, a row per layer and a column per family of portfolios."""
     window = max(ROLLING_DAYS // settings.horizon, 2)
     low, high = bias_interval(rows.size)
-    layers = []
-    for outcome in outcomes:
-        families = {}
-        for family in FAMILIES:
-            b = standardized_outcomes(outcome.returns[family], outcome.volatility[family])
-            bias = bias_statistic(b)
-            bias = bias[~np.isnan(bias)]
-            families[family] = {
-                "n_portfolios": int(bias.size),
-                "mean_bias": _rounded(bias.mean() if bias.size else np.nan),
-                "share_inside": _rounded(((bias >= low) & (bias <= high)).mean() if bias.size else np.nan),
-                "mrad": _rounded(mean_rolling_deviation(b, window)),
-                "qlike": _rounded(qlike(b)),
-                "breaches_95": _rounded(breach_share(b, 0.95)),
-                "breaches_99": _rounded(breach_share(b, 0.99)),
-            }
-        layers.append({"name": outcome.name, "families": families})
+    layers = [
+        {"name": outcome.name, "families": family_figures(outcome, FAMILIES, settings.horizon)} for outcome in outcomes
+    ]
     dates = model.dates_
     return {
         "horizon_days": settings.horizon,

@@ -4,7 +4,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+from factors.portfolio.tails import fitted_degrees_of_freedom, student_tail
 from factors.risk.arrays import FloatArray
+
+REFIT_PERIODS = 21
 
 
 def standardized_outcomes(returns: FloatArray, volatility: FloatArray) -> FloatArray:
@@ -57,6 +60,37 @@ def qlike(outcomes: FloatArray) -> float:
     return float((squares - np.log(squares) - 1.0).mean()) if squares.size else float("nan")
 
 
+def diebold_mariano(ours: FloatArray, theirs: FloatArray, lags: int) -> tuple[float, float]:
+    """Return the mean difference of QLIKE and its t statistic, negative where ours is better.
+
+    Diebold and Mariano (1995).
+
+    Parameters
+    ----------
+    ours, theirs
+        `[n_periods, P]` standardized outcomes of the same portfolios; a pair counts where both have one. Losses are
+        averaged over the portfolios of a period first, as these move together.
+    lags
+        Of the Newey-West variance of the mean. NaN with fewer than three periods, or where nothing differs.
+    """
+    one, other = ours * ours, theirs * theirs
+    known = (one > 0.0) & (other > 0.0)
+    kept = known.any(axis=1)
+    one, other, known = one[kept], other[kept], known[kept]
+    gap = np.where(known, (one - np.log(np.where(known, one, 1.0))), 0.0)
+    gap -= np.where(known, (other - np.log(np.where(known, other, 1.0))), 0.0)
+    by_period = gap.sum(axis=1) / known.sum(axis=1)
+    n = by_period.size
+    if n < 3:
+        return float("nan"), float("nan")
+    mean = by_period.mean()
+    centred = by_period - mean
+    variance = centred @ centred / n
+    for lag in range(1, min(lags, n - 1) + 1):
+        variance += 2.0 * (1.0 - lag / (lags + 1.0)) * (centred[lag:] @ centred[:-lag]) / n
+    return float(mean), float(mean / np.sqrt(variance / n)) if variance > 0.0 else float("nan")
+
+
 def breach_share(outcomes: FloatArray, confidence: float) -> float:
     """Return how often a loss went beyond the normal value at risk of its forecast, over periods and portfolios.
 
@@ -64,6 +98,24 @@ def breach_share(outcomes: FloatArray, confidence: float) -> float:
     """
     known = outcomes[~np.isnan(outcomes)]
     return float((known < NormalDist().inv_cdf(1.0 - confidence)).mean()) if known.size else float("nan")
+
+
+def student_breach_share(outcomes: FloatArray, confidence: float) -> float:
+    """Return how often a loss went beyond the value at risk of a Student t fitted to the periods before.
+
+    The degrees of freedom are one number for all portfolios, fitted again every 21 periods to the outcomes so far and
+    5 before the first fit, and the t has the variance of the forecast.
+    """
+    breaches, counted = 0, 0
+    nu = np.array([5.0])
+    for start in range(0, outcomes.shape[0], REFIT_PERIODS):
+        if start:
+            nu = fitted_degrees_of_freedom(outcomes[:start].reshape(1, -1))
+        block = outcomes[start : start + REFIT_PERIODS]
+        known = block[~np.isnan(block)]
+        breaches += int((known < -student_tail(nu, confidence)[0][0]).sum())
+        counted += known.size
+    return breaches / counted if counted else float("nan")
 
 
 def bias_interval(n_periods: int) -> tuple[float, float]:

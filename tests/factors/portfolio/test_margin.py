@@ -6,6 +6,7 @@ from scipy import stats
 
 from factors.errors import FactorError
 from factors.portfolio.margin import MarginSettings, margin, mixture_tail
+from factors.portfolio.tails import filtered, fitted_degrees_of_freedom
 
 
 def model(seed: int = 0):
@@ -85,3 +86,52 @@ def test_errors_name_what_is_wrong():
         margin(weights, X, F, variance, np.full((3, 4), np.nan))
     with pytest.raises(FactorError, match="confidence"):
         MarginSettings(confidence=1.0)
+
+
+def moving(n_days, nu, rng):
+    """Student returns whose volatility of 1 % a day falls to a third and rises to three times over two years each."""
+    level = 0.01 * np.exp(1.1 * np.sin(2.0 * np.pi * np.arange(n_days) / 1000.0))
+    return level * rng.standard_t(nu, n_days) * np.sqrt((nu - 2.0) / nu)
+
+
+def test_fitted_degrees_of_freedom_are_those_that_were_drawn():
+    rng = np.random.default_rng(2)
+    drawn = np.array([rng.standard_t(nu, 4000) for nu in (4.0, 10.0)] + [rng.standard_normal(4000)])
+    found = fitted_degrees_of_freedom(7.0 * drawn)
+    assert found[0] in (3.5, 4.0, 5.0)
+    assert found[1] in (8.0, 10.0, 15.0)
+    assert found[2] >= 30.0
+
+
+def test_a_filter_sees_no_later_day_and_takes_the_volatility_out():
+    rng = np.random.default_rng(3)
+    series = moving(3000, 1e6, rng)[None, :]
+    changed = series.copy()
+    changed[:, 2000:] *= 9.0
+    assert np.array_equal(filtered(series, 21.0)[:, : 2000 - 21], filtered(changed, 21.0)[:, : 2000 - 21])
+    assert fitted_degrees_of_freedom(series)[0] < 10.0
+    assert fitted_degrees_of_freedom(filtered(series, 21.0))[0] >= 15.0
+
+
+def test_filtered_margin_breaks_as_often_as_it_says_where_volatility_moves():
+    rng = np.random.default_rng(4)
+    history = moving(20_000, 5.0, rng)[:, None]
+    F = np.array([[0.01**2]])
+    one = np.ones((1, 1))
+    losses = 0.01 * rng.standard_t(5.0, 200_000) * np.sqrt(3.0 / 5.0)
+    for chosen in (MarginSettings("filtered_historical"), MarginSettings("student_t", degrees_of_freedom="fitted")):
+        value = margin(one, one, F, np.zeros(1), history, chosen).value_at_risk[0]
+        assert 0.007 < (losses > value).mean() < 0.013, chosen.method
+    plain = margin(one, one, F, np.zeros(1), history, MarginSettings("normal")).value_at_risk[0]
+    assert (losses > plain).mean() > 0.013
+
+
+@pytest.mark.parametrize(
+    "chosen", [MarginSettings("filtered_historical"), MarginSettings("student_t", degrees_of_freedom="fitted")]
+)
+def test_filtered_methods_say_what_they_need(chosen):
+    weights, X, F, variance, history = model()
+    with pytest.raises(FactorError, match="needs factor_returns"):
+        margin(weights, X, F, variance, settings=chosen)
+    with pytest.raises(FactorError, match="more than 21 complete days"):
+        margin(weights, X, F, variance, history[:21], chosen)
