@@ -163,7 +163,10 @@ class _Layout:
         return gathered
 
     def by_row(self, wide: NDArray[np.float64], rolling: Any) -> NDArray[np.float64]:
-        """Run a rolling kernel so that a symbol's dates without a row do not count as rows."""
+        """Run a rolling kernel so that a symbol's dates without a row neither count as rows nor get a value.
+
+        A lagged window would otherwise speak for a symbol that has left, in the percentiles and the mean of the others.
+        """
         first = self.present.argmax(axis=0)
         last = self.shape[0] - self.present[::-1].argmax(axis=0)
         gapped = np.flatnonzero(self.present.sum(axis=0) < last - first)
@@ -177,6 +180,7 @@ class _Layout:
             for number, column in enumerate(gapped):
                 held = self.present[:, column]
                 out[held, column] = scored[: int(held.sum()), number]
+        out[~self.present] = np.nan
         return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,8 +12,13 @@ import numpy as np
 import polars as pl
 import pytest
 from fixtures_toraniko import DATA, ORACLE
+from oracle_scripts import toraniko_frames
 from oracle_scripts.toraniko_whole import WINSOR, frames, styles_of
 
+import factors.math
+import factors.model
+import factors.styles
+import factors.utils
 from factors.model import estimate_factor_returns
 from factors.styles import factor_mom, factor_sze, factor_val
 
@@ -109,3 +115,34 @@ def test_factor_returns_of_the_whole_file_agree_with_toraniko(toraniko_whole, gi
     late = set(residuals.columns) - set(kept.columns)
     assert late == {name for name in residuals.columns if early[name].is_null().all()}
     assert late
+
+
+@pytest.fixture(scope="module")
+def frames_with_leavers(tmp_path_factory):
+    """Toraniko's answers on names that list late, leave and pause, and ours."""
+    folder = tmp_path_factory.mktemp("leavers")
+    script = Path(toraniko_frames.__file__)
+    where = os.environ | {"PYTHONPATH": str(script.parents[1])}
+    subprocess.run([ORACLE, script, folder], check=True, timeout=170, capture_output=True, env=where)
+    theirs = {path.stem: pl.read_parquet(path) for path in folder.glob("*.parquet")}
+    return toraniko_frames.answers(factors.math, factors.model, factors.styles, factors.utils), theirs
+
+
+CALLS = (
+    "mom 2 2", "mom 5 0", "mom 6 3", "mom 10 8", "mom 3 1", "sze", "sze 3 7", "val", "val clipped", "returns True",
+    "returns False", "residuals True", "residuals False", "winsorize", "centre", "norm", "percentiles", "fill",
+    "smooth", "top", "top marked",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_drop_in_function_agrees_on_names_that_list_late_leave_and_pause(frames_with_leavers, call):
+    ours, theirs = (answers[call] for answers in frames_with_leavers)
+    assert ours.height == theirs.height
+    keys = [name for name in ("date", "symbol") if name in ours.columns]
+    assert_same(ours, theirs, keys)
+
+
+def test_every_call_on_names_that_leave_is_compared(frames_with_leavers):
+    ours, theirs = frames_with_leavers
+    assert set(CALLS) == ours.keys() == theirs.keys()
