@@ -1,12 +1,12 @@
-"""Alpha158 by qlib's own operators, written out with pandas, in the oracle environment.
+"""Alpha158 with whole windows: qlib's operators written out with pandas, in the oracle environment.
 
-    python qlib_alpha158.py one|strict PANEL.npz OUT.npz
+    python qlib_alpha158.py PANEL.npz OUT.npz
 
-qlib itself is not installed (it wants a data folder and a compiled extension). Its operators (qlib/data/ops.py) are
-pandas rolling calls: ``min_periods=1`` for all but Ref, Std with ddof 1, Rank as a share, Quantile by linear
-interpolation, IdxMax and IdxMin counted from 1 at the oldest row, Slope, Rsquare and Resi against 1..N with the rows
-that are there, Corr NaN where a standard deviation is within 2e-5 of zero. ``strict`` sets min_periods to the window.
-``PANEL.npz`` holds ``[n_dates, n_assets]`` arrays open, high, low, close, volume, vwap.
+qlib's own operators (pyqlib_formulas.py) give a value from the first row of a window on, and take a comparison with a
+missing value as false; here windows are whole and such a comparison is undefined. Else they are qlib's: Std with ddof
+1, Rank as a share, Quantile by linear interpolation, IdxMax and IdxMin counted from 1 at the oldest row, Slope,
+Rsquare and Resi against 1..N, Corr NaN where a standard deviation is within 2e-5 of zero. ``PANEL.npz`` holds
+``[n_dates, n_assets]`` arrays open, high, low, close, volume, vwap.
 """
 
 import sys
@@ -19,13 +19,10 @@ CORR_TOLERANCE = 2e-5
 
 
 class Operators:
-    """qlib's rolling operators over frames of dates by assets."""
-
-    def __init__(self, strict):
-        self.strict = strict
+    """Rolling operators over frames of dates by assets."""
 
     def rolling(self, x, n):
-        return x.rolling(n, min_periods=n if self.strict else 1)
+        return x.rolling(n)
 
     def argument(self, x, n, function):
         return self.rolling(x, n).apply(lambda w: function(w) + 1, raw=True)
@@ -38,9 +35,7 @@ class Operators:
 
     def trend(self, x, n, kind):
         def fit(window):
-            steps = np.arange(n - len(window), n, dtype=float) + 1 if self.strict else np.arange(len(window)) + 1.0
-            if len(window) < 2:
-                return np.nan
+            steps = np.arange(n, dtype=float) + 1
             slope, intercept = np.polyfit(steps, window, 1)
             residuals = window - (slope * steps + intercept)
             if kind == "slope":
@@ -98,12 +93,12 @@ def moves(q, c, v, d):
     }  # fmt: skip
 
 
-def main(mode, panel, out):
+def main(panel, out):
     with np.load(panel) as arrays:
         o, h, low, c, v, vwap = (
             pd.DataFrame(arrays[name]) for name in ("open", "high", "low", "close", "volume", "vwap")
         )
-    operators = Operators(strict=mode == "strict")
+    operators = Operators()
     results = candles(o, h, low, c, vwap)
     for d in WINDOWS:
         for name, values in (prices(operators, h, low, c, d) | moves(operators, c, v, d)).items():

@@ -23,13 +23,19 @@ One file an oracle, `factors/library/definitions/agreements/*.toml`:
     share = 0.99                     # least share of equal cells, where rounding breaks ties
     missing = "ours"                 # compare our defined cells only; default "equal": the same cells are missing
     reason = "..."
+
+    [gaps]                           # least share where names list late, leave and pause, where it is not `share`
+    alpha101_007 = 0.98
+
+    [real]                           # the same on real data
+    alpha101_007 = 0.95
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -38,6 +44,7 @@ from typing import Any
 from factors.library.language.errors import LibraryError
 
 VERDICTS = ("equal", "convention", "different")
+PANELS = ("gaps", "real")
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,9 @@ class Agreement:
     formula : str
         What the oracle computes, where that is not the factor's text.
     share : float
-        Least share of cells that are equal.
+        Least share of cells that are equal, on a market of random walks without gaps.
+    gaps, real : float or None
+        The same where names list late, leave and pause, and on real data (481 US large caps, 2014-2018).
     missing : {"equal", "ours"}
         Whether the same cells must be missing, or only our defined cells are compared.
     reason : str
@@ -69,6 +78,14 @@ class Agreement:
     share: float = 1.0
     missing: str = "equal"
     reason: str = ""
+    gaps: float | None = None
+    real: float | None = None
+
+    def on(self, panel: str) -> float:
+        """Give the least share of equal cells on the panel with "gaps" or of "real" data."""
+        found: dict[str, float | None] = {"gaps": self.gaps, "real": self.real}
+        share = found[panel]
+        return self.share if share is None else share
 
 
 @dataclass(frozen=True)
@@ -104,10 +121,15 @@ def _read(path: Traversable) -> Oracle:
         rows = [Agreement(factor, head["id"], "equal", common) for factor in head.get("equal", ())]
         defaults = {"oracle": head["id"], "conventions": common}
         rows += [Agreement(**{**defaults, **entry}) for entry in data.get("agreement", ())]
+        measured = {panel: data.get(panel, {}) for panel in PANELS}
+        rows = [replace(row, **{panel: shares.get(row.factor) for panel, shares in measured.items()}) for row in rows]
         oracle = Oracle(head["id"], head["title"], common, tuple(rows))
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise LibraryError(f"{path.name}: {error}") from error
     names = [row.factor for row in oracle.agreements]
+    unknown = sorted({factor for shares in measured.values() for factor in shares} - set(names))
+    if unknown:
+        raise LibraryError(f"{path.name}: a share of {unknown[0]}, of which nothing is recorded")
     for row in oracle.agreements:
         if row.verdict not in VERDICTS:
             raise LibraryError(f"{path.name}: {row.factor}: verdict {row.verdict!r}; expected {', '.join(VERDICTS)}")

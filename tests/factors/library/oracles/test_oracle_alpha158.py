@@ -1,4 +1,4 @@
-"""Alpha158 against qlib's operators written out with pandas, KunQuant's own, and its aliases against their factors."""
+"""Alpha158 against qlib itself, its operators with whole windows, KunQuant's own, and aliases against their factors."""
 
 import numpy as np
 import pytest
@@ -33,13 +33,14 @@ def few(market):
 
 
 @pytest.fixture(scope="module")
-def with_one_row(few, tmp_path_factory):
-    return run_oracle("qlib_alpha158.py", ["one"], few, tmp_path_factory.mktemp("one"))
+def qlib(few, tmp_path_factory):
+    fields = {**few, "listed": np.isfinite(few["close"])}
+    return run_oracle("pyqlib_formulas.py", ["alpha158"], fields, tmp_path_factory.mktemp("qlib"))
 
 
 @pytest.fixture(scope="module")
 def with_whole_windows(few, tmp_path_factory):
-    return run_oracle("qlib_alpha158.py", ["strict"], few, tmp_path_factory.mktemp("strict"))
+    return run_oracle("qlib_alpha158.py", [], few, tmp_path_factory.mktemp("strict"))
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +62,17 @@ def name_of(row):
 
 
 @pytest.mark.parametrize("row", rows_of("qlib_alpha158"))
-def test_the_preset_qlib_gives_qlibs_values_from_the_first_row(row, ours, with_one_row):
-    assert_agrees(ours["qlib_alpha158"][row.factor][0], with_one_row[name_of(row)], row, rtol=1e-7)
+def test_the_preset_qlib_gives_qlibs_values_from_the_first_row(row, ours, qlib):
+    assert_agrees(ours["qlib_alpha158"][row.factor][0], qlib[name_of(row)], row, rtol=1e-7)
+
+
+def test_a_comparison_with_what_is_not_there_is_false_in_the_preset_qlib_as_in_qlib(few, ours, qlib):
+    """The first day has no day before: neither up nor down."""
+    close = few["close"][:4, 0]
+    up = np.diff(close, prepend=np.nan) > 0
+    for found in (ours["qlib_alpha158"]["alpha158_cntp5"][0], qlib["cntp5"]):
+        np.testing.assert_allclose(found[:4, 0], np.cumsum(up) / np.arange(1, 5))
+        assert found[0, 0] == 0.0
 
 
 @pytest.mark.parametrize("row", rows_of("qlib_alpha158_strict"))
