@@ -431,6 +431,11 @@ class EvaluateFormula(Request):
     """Evaluate a formula of the caller's own on a model's data."""
 
     formula: str = Field(min_length=1, max_length=4000)
+    dialect: Literal["own", "qlib", "brain", "paper"] = Field(
+        "own",
+        description="In which language it is: this library's; qlib's; WorldQuant BRAIN's; Alpha101 with the signs of "
+        "the paper's PDF. The answer shows the translation.",
+    )
     model_id: ModelId | None = None
     symbols: list[Symbol] | None = None
     date_requested: dt.date | None = None

@@ -12,7 +12,7 @@ import orjson
 
 from contracts.errors import UnknownFactor
 from contracts.files import replacing
-from factors.library import Catalogue, Expression, FormulaError, Library, compile_library, parse
+from factors.library import PAPER, Catalogue, Expression, FormulaError, Library, compile_library, conventions, parse
 from factors.warm import marker
 from store import LRU
 
@@ -78,16 +78,17 @@ def read_registered(path: Path, catalogue: Catalogue) -> dict[str, Expression]:
     """
     if not path.exists():
         return {}
-    texts: dict[str, str] = orjson.loads(path.read_bytes())
+    texts: dict[str, str | list[str]] = orjson.loads(path.read_bytes())
     if not isinstance(texts, dict):
         raise ValueError(  # noqa: TRY004  (of the file, not of a caller's argument)
             f"it holds a {type(texts).__name__} instead of formulas by id"
         )
     found = {}
-    for name, text in texts.items():
+    for name, held in texts.items():
+        text, preset = (held, PAPER.name) if isinstance(held, str) else held
         try:
-            found[name] = parse(text, definitions=catalogue.definitions)
-        except FormulaError as error:
+            found[name] = parse(text, conventions(preset), definitions=catalogue.definitions)
+        except (FormulaError, ValueError) as error:
             _log.warning("the registered formula %s is left out: %s", name, error)
     return found
 
@@ -96,4 +97,10 @@ def write_registered(path: Path, registered: dict[str, Expression]) -> None:
     """Make the registered formulas durable in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durable=True) as out:
-        out.write(orjson.dumps({name: expression.text for name, expression in registered.items()}))
+        out.write(orjson.dumps({name: _written(expression) for name, expression in registered.items()}))
+
+
+def _written(expression: Expression) -> str | list[str]:
+    """Give the text, with the preset of its conventions where that is not the paper's."""
+    preset = expression.conventions.name
+    return expression.text if preset == PAPER.name else [expression.text, preset]

@@ -30,9 +30,11 @@ from factors.library import (
     Expression,
     FormulaError,
     Library,
+    Translation,
     compile_library,
     conventions,
     parse,
+    translate,
 )
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import cross_section, rank_correlations
@@ -318,7 +320,7 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
 
     def evaluate_formula(self, request: rq.EvaluateFormula) -> Calculation:
         """Values of a formula on a date, by symbol."""
-        expression, library = self._parsed(request.formula, _conventions(request))
+        expression, library, translation = self._parsed(request.formula, _conventions(request), request.dialect)
         version = self.slices.head(request.model_id)
         row = version.manifest.n_dates - 1
         if request.date_requested is not None:
@@ -337,20 +339,33 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
             "registered_as": request.register_as,
             "conventions": expression.conventions.name,
         }
+        if translation is not None:
+            details["translation"] = {
+                "formula": translation.text,
+                "conventions": translation.conventions.name,
+                "notes": list(translation.notes),
+            }
         message = f"{len(defined)} of {len(columns)} names on {version.dates[row]}"
         score = confidence_score(len(defined) / max(len(columns), 1), len(defined), 1)
         return Calculation(values, message, score, version.manifest.version, details=details)
 
-    def _parsed(self, formula: str, chosen: Conventions = PAPER) -> tuple[Expression, Library]:
+    def _parsed(
+        self, formula: str, chosen: Conventions = PAPER, dialect: str = "own"
+    ) -> tuple[Expression, Library, Translation | None]:
+        """Read a formula, first translated from its dialect, whose conventions hold unless others are asked for."""
+        translation = None
         try:
+            if dialect != "own":
+                translation = translate(formula, dialect)
+                formula, chosen = translation.text, translation.conventions if chosen == PAPER else chosen
             expression = parse(formula, chosen, definitions=self.formulas.catalogue.definitions)
-            return expression, compile_library({"formula": expression})
+            return expression, compile_library({"formula": expression}), translation
         except FormulaError as error:
             raise _explained(error) from None
 
     def _compiled(self, formula: str, model_id: str | None) -> Library:
         """Compile a formula that a model can compute."""
-        _, library = self._parsed(formula)
+        _, library, _ = self._parsed(formula)
         _refuse_lacking(library, self.slices.head(model_id))
         return library
 
@@ -373,7 +388,7 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
         registered, catalogue = self.formulas.registered, self.formulas.catalogue
         if name in catalogue.entries or name in catalogue.aliases:
             raise InvalidInput(f"{name!r} is a factor of the catalogue", field="register_as")
-        if name in registered and registered[name].text != expression.text:
+        if name in registered and not _same(registered[name], expression):
             raise InvalidInput(
                 f"{name!r} is registered with another formula: {registered[name].text}", field="register_as"
             )
@@ -450,3 +465,7 @@ def _conventions(request: rq.EvaluateFormula) -> Conventions:
     if chosen != PAPER and request.register_as is not None:
         raise InvalidInput("a formula is registered under the conventions of the paper alone", field="conventions")
     return chosen
+
+
+def _same(one: Expression, other: Expression) -> bool:
+    return (one.text, one.conventions) == (other.text, other.conventions)
