@@ -112,10 +112,15 @@ class Slow:
 
 @pytest.fixture(scope="session")
 def small_market():
-    """60 names over 1,600 days: late listings, delistings, suspensions, gaps."""
+    """60 names over 1,600 days: late listings that bring a return, delistings, suspensions, gaps."""
     from factors.sample.market import sample_market
 
-    return sample_market(n_assets=60, n_days=1600, seed=11).panel
+    panel = sample_market(n_assets=60, n_days=1600, seed=11).panel
+    returns = panel.fields["returns"]
+    for name, first in enumerate(np.isfinite(panel.fields["close"]).argmax(axis=0)):
+        if first > 0:
+            returns[first, name] = 0.01 * (-1.0) ** name  # it traded elsewhere the day before
+    return panel
 
 
 @pytest.fixture(scope="session")
@@ -144,11 +149,12 @@ def ids_of():
 
 @pytest.fixture(scope="session")
 def calculate(catalogue, small_market):
-    """Give factors' values by id, on the small market or on fields of the caller's."""
+    """Give values by id of a factor, or of an alias by its own formula, on the small market or the caller's fields."""
     from factors.library.compile.compiler import compile_library
 
     def run(ids, fields=None):
-        library = compile_library({name: catalogue.entries[name] for name in ids})
+        texts = {name: alias.formula for name, alias in catalogue.aliases.items()}
+        library = compile_library({name: catalogue.entries.get(name) or texts[name] for name in ids})
         if fields is not None:
             n_dates = len(next(iter(fields.values())))
             return library.run(fields, dates=np.datetime64("2020-01-01") + np.arange(n_dates))

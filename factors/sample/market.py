@@ -82,6 +82,7 @@ def sample_market(
     style_volatility: float = 0.003,
     specific_volatility: float = 0.02,
     tail_df: float = 5.0,
+    quiet_share: float = 0.25,
 ) -> SampleMarket:
     """Generate a market of daily data with planted market, sector and style factors.
 
@@ -90,8 +91,9 @@ def sample_market(
     mostly the market's, so that a regression of the asset on the market finds it. Specific returns are Student t with
     `tail_df` degrees of freedom; volatility falls with size; its root mean square over assets is
     `specific_volatility`. One asset in eight lists late, one in sixteen delists, some are suspended for weeks, and
-    single values are missing. The least liquid quarter has days without a trade (volume and return 0). Shares are
-    issued and bought back; dividends are paid on ex-dates, on which the close falls by them and the return does not.
+    single values are missing. The least liquid `quiet_share` of the names has days without a trade (volume and return
+    0). Shares are issued and bought back; dividends are paid on ex-dates, on which the close falls by them and the
+    return does not.
 
     Parameters
     ----------
@@ -103,6 +105,8 @@ def sample_market(
         Daily standard deviations.
     tail_df : float
         Degrees of freedom of specific returns, above 2.
+    quiet_share : float
+        In [0, 1]; at 0 every listed name trades on every day.
 
     Returns
     -------
@@ -110,6 +114,8 @@ def sample_market(
     """
     if n_assets < 2 * len(SECTORS) or n_days < 30 or tail_df <= 2.0:
         raise SettingsError("a sample market has at least 20 assets, 30 days and tail_df above 2", field="n_assets")
+    if not 0.0 <= quiet_share <= 1.0:
+        raise SettingsError(f"quiet_share is {quiet_share}; expected 0 to 1", field="quiet_share")
     rng = np.random.default_rng(seed)
     dates = np.busday_offset(np.datetime64(start, "D"), np.arange(n_days), roll="forward")
     symbols = tuple(f"S{number:04d}" for number in range(n_assets))
@@ -127,7 +133,7 @@ def sample_market(
     specific = volatility * _tails(rng, (n_days, n_assets), tail_df)
     statements, reports = fundamentals(rng, symbols, dates, log_cap)
     daily = {name: as_of(dates, reports.available_at, values) for name, values in reports.known.items()}
-    quiet = _quiet_days(rng, traits[1], trading)
+    quiet = _quiet_days(rng, traits[1], trading, quiet_share)
     ratios = np.stack([daily[item] for item in ("book", "sales", "cash_flow")], axis=1)
     issued, paid = share_changes(rng, dates, reports), payouts(dates, reports)
     path = _Path(trading & ~quiet, alive, codes, log_cap, traits, ratios, issued, paid)
@@ -175,9 +181,12 @@ def _listings(rng: np.random.Generator, n_days: int, n_assets: int) -> tuple[NDA
     return alive, suspended & alive
 
 
-def _quiet_days(rng: np.random.Generator, liquidity: Array, trading: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Days without a trade: the least liquid quarter has 2 to 15 % of them."""
-    rate = np.where(liquidity <= np.quantile(liquidity, 0.25), rng.uniform(0.02, 0.15, len(liquidity)), 0.0)
+def _quiet_days(
+    rng: np.random.Generator, liquidity: Array, trading: NDArray[np.bool_], share: float
+) -> NDArray[np.bool_]:
+    """Days without a trade: the least liquid have 2 to 15 % of them."""
+    illiquid = (liquidity <= np.quantile(liquidity, share)) & (share > 0.0)
+    rate = np.where(illiquid, rng.uniform(0.02, 0.15, len(liquidity)), 0.0)
     return (rng.random(trading.shape) < rate) & trading
 
 

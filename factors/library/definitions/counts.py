@@ -14,16 +14,17 @@ from factors.library.definitions.distinct import THRESHOLDS
 from factors.panel.panel import Panel
 from factors.sample.market import sample_market
 
-SAMPLE, REAL = "sample market", "real panel"
-# The real panel has no vwap, no true share counts and no benchmark; factors of them do not compute there. (With proxies
-# they would: the typical price makes twins of some, the panel's own market of others.)
-NOT_REAL = ("vwap", "amount", "shares", "benchmark_open", "benchmark_close", "benchmark_return")
+SAMPLE, BUSY, REAL = "sample market", "sample market without quiet days", "real panel"
+# The real panel has no vwap and no benchmark; factors of them do not compute there. (With proxies they would: the
+# typical price makes twins of some, the panel's own market of others.) Its shares are cap over close, its volumes are
+# real.
+NOT_REAL = ("vwap", "amount", "benchmark_open", "benchmark_close", "benchmark_return")
 
 
 def count_panels(
     catalogue: Catalogue, parquet: Path, *, n_names: int | None = None, threads: int = 2
 ) -> dict[str, Census]:
-    """Take the census of the sample market and of a long frame of real data.
+    """Take the census of the sample market, with quiet days and without, and of a long frame of real data.
 
     Parameters
     ----------
@@ -35,6 +36,7 @@ def count_panels(
     real = Panel.from_frame(pl.read_parquet(parquet))
     return {
         SAMPLE: census(catalogue, sample_market().panel, n_names=n_names, threads=threads),
+        BUSY: census(catalogue, sample_market(quiet_share=0.0).panel, n_names=n_names, threads=threads),
         REAL: census(catalogue, real, without=NOT_REAL, n_names=n_names, threads=threads),
     }
 

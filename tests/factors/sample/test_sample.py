@@ -92,3 +92,12 @@ def test_a_statement_counts_from_the_day_it_is_available_and_a_late_one_does_not
 def test_too_small_a_market_is_refused():
     with pytest.raises(SettingsError):
         sample_market(5)
+
+
+def test_without_a_quiet_share_every_listed_name_trades_on_every_day_and_the_rest_of_the_draws_is_the_same():
+    quiet, busy = sample_market(60, 300, seed=5), sample_market(60, 300, seed=5, quiet_share=0.0)
+    assert (quiet.panel.fields["volume"] == 0.0).any()
+    assert not (busy.panel.fields["volume"] == 0.0).any()
+    np.testing.assert_array_equal(busy.truth.specific_volatility, quiet.truth.specific_volatility)
+    with pytest.raises(SettingsError, match="quiet_share"):
+        sample_market(60, 300, quiet_share=1.5)
