@@ -169,7 +169,7 @@ class LiveLibrary:
             new = max(len(version.dates) - self.n_dates, 0)
             fields = library_fields(whole_panel(version, rows=new + 1), self._level)
             for part in self._every():
-                part.stream.grow(len(version.symbols))
+                part.stream.grow(len(version.symbols), fields.shared)
                 for t in range(1, new + 1):
                     part.step(fields, t, version.dates[self.n_dates + t - 1])
             self.steps += new

@@ -68,8 +68,8 @@ class FactorModel:
     """A Barra-style factor model: market, sectors and styles.
 
     `fit` runs the whole workflow on a panel; the stages can also be run one by one. `update` adds days at a cost that
-    does not depend on the history, with the same bits as a fit on the longer panel, because a fit is the same kernels
-    over more rows.
+    does not depend on the history, with the same bits as a fit on the longer panel (its names in the same order: one
+    that joins stands at the end), because a fit is the same kernels over more rows.
 
     Parameters
     ----------

@@ -22,6 +22,7 @@ from factors.returns.stage import ReturnStage
 from factors.risk.linked import LINK_DAYS, Linked, issuer_groups, link
 from factors.style.descriptor_kernels import market_returns
 from factors.style.scores import StyleScores
+from factors.style.series import CAP_OF_THE_DAY
 
 SCORES = ("clean/", "estimation", "scores", "market_return")
 RETURNS = ("factor_returns", "standard_errors", "r2", "n_obs", "status", "vif", "residuals")
@@ -334,7 +335,9 @@ class Steps:
         return f"clean/{name}" if f"clean/{name}" in self.history else f"fields/{name}"
 
     def _clean_tail(self, rows: int) -> dict[str, Array]:
-        return {name: np.array(self._pad(self.history.tail(self._clean_name(name), rows))) for name in self.field_names}
+        names = {name: self._clean_name(name) for name in self.field_names}
+        names[CAP_OF_THE_DAY] = "fields/market_cap"
+        return {name: np.array(self._pad(self.history.tail(held, rows))) for name, held in names.items()}
 
     def _row(self, name: str, row: int) -> NDArray[Any]:
         return self._pad(self.history.tail(name, 1)[0] if row == LAST else self.history.get(name)[row])
@@ -398,7 +401,7 @@ class Steps:
         """Clean, mark the universe and score the last rows."""
         n_new = len(raw["returns"])
         changed = self._cleaner.apply(Panel(self.dates_of(n_new), self.symbols, raw))
-        fields = {**raw, **changed}
+        fields = {**raw, **changed, CAP_OF_THE_DAY: raw["market_cap"]}
         caps = fields["market_cap"]
         mask = estimation_mask(caps, codes.get("sector"), fields.get(ESTIMATION))
         if self.recipe.top_n is not None:

@@ -39,10 +39,15 @@ def _log_return(fields: Fields) -> Array:
     return np.log(growth, out=np.full_like(growth, np.nan), where=growth > 0.0)
 
 
+# The cap as given, beside the smoothed one of `market_cap`.
+CAP_OF_THE_DAY = "market_cap_of_the_day"
+
+
 def _shares(fields: Fields) -> Array:
+    """Shares outstanding of the day: USE4's turnover is volume over shares, so that no mean over days enters it."""
     if "shares" in fields:
         return fields["shares"]
-    return ratio(fields["market_cap"], fields["close"])
+    return ratio(fields.get(CAP_OF_THE_DAY, fields["market_cap"]), fields["close"])
 
 
 def _turnover(fields: Fields) -> Array:

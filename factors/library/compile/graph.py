@@ -9,6 +9,7 @@ from typing import NamedTuple
 from factors.library.kernels.layout import Op
 from factors.library.language import limits
 from factors.library.language.errors import FormulaError
+from factors.library.language.names import GROUPS
 
 
 class Ref(NamedTuple):
@@ -16,6 +17,13 @@ class Ref(NamedTuple):
 
     node: int
     lag: int = 0
+
+
+class Reach(NamedTuple):
+    """Nodes that a value is made of, and the rows that it has to wait for them: none of them, 0 rows."""
+
+    of: frozenset[int] = frozenset()
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,10 @@ class Node:
         Whether the value depends on where the data begin.
     fields : frozenset of str
         Fields below it.
+    own : Reach
+        What of the name itself it reads: of an aggregate over names, nothing.
+    market : Reach
+        What it reads of aggregates over names.
     """
 
     op: Op
@@ -59,12 +71,27 @@ class Node:
     settled: int
     recursive: bool
     fields: frozenset[str]
+    own: Reach
+    market: Reach
 
 
 _COMMUTATIVE = frozenset((Op.ADD, Op.MUL, Op.MAX, Op.MIN, Op.EQ, Op.NE, Op.AND, Op.OR))
 _ALL_RECURSIVE = frozenset(
     (Op.EMA, Op.WILDER_SUM, Op.KAMA, Op.SAR, Op.MAMA, Op.HILBERT, Op.CUMULATE, Op.BARSLAST, Op.LAST_IF)
 )
+_AGGREGATES = frozenset((Op.CS_AGGREGATE, Op.CS_QUANTILE, Op.CS_WEIGHTED, Op.CS_PAIR))
+_GROUP_AGGREGATES = frozenset((Op.GROUP_WEIGHTED, Op.GROUP_MEDIAN))
+_LAST_GROUP_AGGREGATE = 5  # of the modes of GROUP: mean, sum, deviation, count, least, largest
+
+
+def one_for_all(op: Op, ints: tuple[int, ...]) -> bool:
+    """Whether the operation gives one number of a date to all names."""
+    return op in _AGGREGATES or (op == Op.CS_RESIDUAL and ints[0] > 1)
+
+
+def _aggregates(op: Op, ints: tuple[int, ...]) -> bool:
+    """Whether the operation speaks for a name of other names' values, its own or not."""
+    return one_for_all(op, ints) or op in _GROUP_AGGREGATES or (op == Op.GROUP and ints[0] <= _LAST_GROUP_AGGREGATE)
 
 
 class Graph:
@@ -115,13 +142,29 @@ class Graph:
         sources = zip(before, inputs, reads, strict=True)
         settled = max((n.settled + r.lag + more for n, r, more in sources), default=0)
         settled = max(settled, total)
-        self.nodes.append(Node(op, inputs, ints, floats, name, reads, total, first, settled, recursive, fields))
-        self._known[key] = len(self.nodes) - 1
-        return Ref(len(self.nodes) - 1)
+        here = len(self.nodes)
+        if op == Op.FIELD and name not in GROUPS:
+            own, market = Reach(frozenset((here,))), Reach()
+        elif _aggregates(op, ints):
+            own, market = Reach(), Reach(frozenset((here,)))
+        else:
+            own, market = (
+                _over([(getattr(n, kind), r.lag) for n, r in zip(before, inputs, strict=True)], warmup)
+                for kind in ("own", "market")
+            )
+        self.nodes.append(
+            Node(op, inputs, ints, floats, name, reads, total, first, settled, recursive, fields, own, market)
+        )
+        self._known[key] = here
+        return Ref(here)
 
     def constant(self, value: float) -> Ref:
         """A panel of one number."""
         return self.add(Op.CONSTANT, floats=(value + 0.0,))
+
+    def reach(self, refs: tuple[Ref, ...], kind: str) -> Reach:
+        """What the operands together read of the name's own fields ("own") or of aggregates ("market")."""
+        return _over([(getattr(self.nodes[r.node], kind), r.lag) for r in refs], 0)
 
     def warmup(self, ref: Ref) -> int:
         """Rows that the operand has to wait for all that it reads."""
@@ -138,3 +181,12 @@ class Graph:
     def is_nan(self, ref: Ref) -> bool:
         """Whether the operand is the constant NaN."""
         return self.is_constant(ref) and math.isnan(self.nodes[ref.node].floats[0])
+
+
+def _over(parts: list[tuple[Reach, int]], warmup: int) -> Reach:
+    """Join what operands read, each so many rows ago, under an operation that waits for `warmup` rows."""
+    there = [(part, lag) for part, lag in parts if part.of]
+    if not there:
+        return Reach()
+    rows = warmup + max(part.rows + lag for part, lag in there)
+    return Reach(frozenset().union(*(part.of for part, _ in there)), rows)

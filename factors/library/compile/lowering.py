@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -116,21 +117,38 @@ class Lowering:
         return node.floats[0] if node.op == Op.CONSTANT else None
 
     def compare(self, op: Op, x: Ref, y: Ref) -> Ref:
-        """Comparison under the convention on NaN."""
+        """Comparison under the convention on NaN: undefined, or answered from the name's first row on."""
         ref = self.element(op, x, y)
-        if self.conventions.comparison_nan == "false":
-            return self.element(Op.COALESCE, ref, self.number(0.0))
-        return ref
+        if self.conventions.comparison_nan != "false":
+            return ref
+        # As IEEE 754 has it: only "not equal" holds of what is missing.
+        answer = self.number(float(op == Op.NE))
+        own = self.graph.reach((x, y), "own").of
+        if own:
+            spoken = self.element(Op.LE, self.number(0.0), self._age(own))
+            answer = self.element(Op.MUL, answer, spoken)
+        return self.element(Op.COALESCE, ref, answer)
 
     def where(self, c: Ref, x: Ref, y: Ref) -> Ref:
-        """Conditional, silent until its longest branch has its rows, per asset (rule 4)."""
-        need = max(self.graph.warmup(r) for r in (c, x, y))
-        fields = set().union(*(self.graph.nodes[r.node].fields for r in (c, x, y)))
-        if need == 0 or not fields:
+        """Conditional, silent until its longest branch has its rows (rule 4).
+
+        Rows of a name's own fields count from its listing, those of an aggregate over names from that series' own
+        beginning: a name that lists today has a market return of yesterday. Where comparisons with what is missing are
+        false there is always an answer, from the name's first row on.
+        """
+        if self.conventions.comparison_nan == "false":
             return self.graph.add(Op.WHERE, (c, x, y), ints=(0,))
-        leaves = tuple(self.graph.add(Op.FIELD, name=name) for name in sorted(fields - names.GROUPS))
-        age = self.graph.add(Op.AGE, leaves)
-        return self.graph.add(Op.WHERE, (c, x, y, age), ints=(need,))
+        own, market = (self.graph.reach((c, x, y), kind) for kind in ("own", "market"))
+        if market.of and max(self.graph.warmup(r) for r in (c, x, y)) > own.rows:
+            spoken = self.element(Op.LE, self.number(float(market.rows)), self._age(market.of))
+            c = self.graph.add(Op.WHERE, (spoken, c, self.number(math.nan)), ints=(0,))
+        if own.rows == 0:
+            return self.graph.add(Op.WHERE, (c, x, y), ints=(0,))
+        return self.graph.add(Op.WHERE, (c, x, y, self._age(own.of)), ints=(own.rows,))
+
+    def _age(self, of: frozenset[int]) -> Ref:
+        """Rows since all of these nodes have been there on one row."""
+        return self.graph.add(Op.AGE, tuple(Ref(node) for node in sorted(of)))
 
     def power(self, x: Ref, a: Ref) -> Ref:
         """Power; small whole and half exponents by multiplication and root."""

@@ -35,6 +35,11 @@ class LibraryFields:
         """Names of everything that a formula can read."""
         return frozenset(self.fields) | frozenset(self.groups)
 
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of the fields that hold the same for all names, whether a name has a row on the date or not."""
+        return _INDEX & self.proxies.keys()
+
 
 @dataclass(frozen=True)
 class _Proxy:
@@ -49,9 +54,17 @@ def _ratio(a: Array, b: Array) -> Array:
     return np.divide(a, b, out=np.full_like(a, np.nan), where=b > 0.0)
 
 
+def _shares(f: Mapping[str, Array]) -> Array:
+    """Cap over close to 40 binary digits, so that a count that stands still is one number, not the ratio's rounding."""
+    fraction, exponent = np.frexp(_ratio(f["market_cap"], f["close"]))
+    return np.asarray(np.ldexp(np.rint(np.ldexp(fraction, 40)), exponent - 40))
+
+
 def _of_cap(name: str) -> Callable[[Mapping[str, Array]], Array]:
     return lambda f: f[name] * f["market_cap"]
 
+
+_INDEX = frozenset(("benchmark_return", "benchmark_close", "benchmark_open"))
 
 # In this order: later proxies may use earlier ones.
 _PROXIES: dict[str, _Proxy] = {
@@ -59,7 +72,7 @@ _PROXIES: dict[str, _Proxy] = {
         ("high", "low", "close"), "(high + low + close) / 3", lambda f: (f["high"] + f["low"] + f["close"]) / 3.0
     ),
     "amount": _Proxy(("vwap", "volume"), "vwap * volume", lambda f: f["vwap"] * f["volume"]),
-    "shares": _Proxy(("market_cap", "close"), "market_cap / close", lambda f: _ratio(f["market_cap"], f["close"])),
+    "shares": _Proxy(("market_cap", "close"), "market_cap / close", _shares),
     "book": _Proxy(("book_price", "market_cap"), "book_price * market_cap", _of_cap("book_price")),
     "sales": _Proxy(("sales_price", "market_cap"), "sales_price * market_cap", _of_cap("sales_price")),
     "cash_flow": _Proxy(("cf_price", "market_cap"), "cf_price * market_cap", _of_cap("cf_price")),
@@ -88,7 +101,7 @@ def library_fields(panel: Panel, benchmark_level: float | None = None) -> Librar
     if "benchmark_return" not in fields and {"returns", "market_cap"} <= fields.keys():
         fields |= _benchmark(fields, benchmark_level)
         words = "index of the panel's names weighted by the caps of the day before"
-        proxies |= {name: words for name in ("benchmark_return", "benchmark_close", "benchmark_open") if name in fields}
+        proxies |= dict.fromkeys(sorted(_INDEX & fields.keys()), words)
     groups = {name: c.codes for name, c in panel.categories.items() if name in names.GROUPS}
     for finer, coarser in (("industry", "sector"), ("subindustry", "industry")):
         if finer not in groups and coarser in groups:

@@ -22,6 +22,7 @@ TRANSFORMS, PRICES = 27, 67
 SMOOTH = PRICES + BUFFER
 STATE = SMOOTH + BUFFER
 DEGREES = 180.0 / math.pi
+STILL = 1e-13
 IS_MAMA = int(Op.MAMA)
 _ANGLES = [[2.0 * math.pi * i / max(p, 1) for i in range(BUFFER + 1)] for p in range(BUFFER + 2)]
 SINES = np.sin(np.array(_ANGLES))
@@ -64,6 +65,8 @@ def quadrature(A: F8, s: int, bar: int, smoothed: float) -> None:
     odd = bar % 2
     index = int(A[s + 4])
     detrender = transform(A, s, 0, smoothed, odd, index, factor)
+    # Of a price that stands still nothing is left but rounding, whose phase says nothing.
+    detrender = detrender if abs(detrender) > STILL * abs(smoothed) else 0.0
     q1 = transform(A, s, 1, detrender, odd, index, factor)
     mine, other = (10, 12) if odd == 1 else (12, 10)
     i1 = A[s + mine + 1]
@@ -94,11 +97,14 @@ def quadrature(A: F8, s: int, bar: int, smoothed: float) -> None:
 def phase(A: F8, s: int, bar: int) -> None:
     """Phase of the dominant cycle, and sine and lead sine."""
     length = int(A[s + 14] + 0.5)
-    real, imaginary = 0.0, 0.0
+    real, imaginary, size = 0.0, 0.0, 0.0
     for i in range(length):
         price = A[s + SMOOTH + (bar - i) % BUFFER]
         real += SINES[length, i] * price
         imaginary += COSINES[length, i] * price
+        size += abs(price)
+    real = real if abs(real) > STILL * size else 0.0
+    imaginary = imaginary if abs(imaginary) > STILL * size else 0.0
     value = A[s + 15]
     if abs(imaginary) > 0.0:
         value = math.atan(real / imaginary) * DEGREES

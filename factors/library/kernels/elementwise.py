@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from factors.library.kernels.layout import I0, I1, I2, I3, L0, L1, L2, L3, MODE, OP, OUT, OUTR, R0, R1, R2, R3, Op
-from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
+from factors.library.kernels.types import F8, I8, LARGEST, ROUNDING, kernel, row_of
 
 NAN = np.nan
 # numba reads module constants, not members of an enumeration.
@@ -144,7 +144,7 @@ def powers(op: int, x: F8, y: F8, z: F8) -> None:
         if op == POW:
             r = power(x[j], y[j])
         elif x[j] == 0.0:
-            r = 0.0 if y[j] > 0.0 else NAN
+            r = 0.0 if y[j] >= 0.0 else NAN
         else:
             r = power(abs(x[j]), y[j])
             r = -r if x[j] < 0.0 else r
@@ -153,7 +153,7 @@ def powers(op: int, x: F8, y: F8, z: F8) -> None:
 
 @kernel
 def arithmetic(op: int, x: F8, y: F8, z: F8) -> None:
-    """One arithmetic operation on two rows."""
+    """One arithmetic operation on two rows; a sum or difference that is rounding is 0."""
     m = len(z)
     if op == MAX:
         for j in range(m):
@@ -164,10 +164,12 @@ def arithmetic(op: int, x: F8, y: F8, z: F8) -> None:
     elif op == ADD:
         for j in range(m):
             v = x[j] + y[j]
+            v = 0.0 if abs(v) <= ROUNDING * abs(x[j]) + ROUNDING * abs(y[j]) else v
             z[j] = v if abs(v) <= LARGEST else NAN
     elif op == SUB:
         for j in range(m):
             v = x[j] - y[j]
+            v = 0.0 if abs(v) <= ROUNDING * abs(x[j]) + ROUNDING * abs(y[j]) else v
             z[j] = v if abs(v) <= LARGEST else NAN
     elif op == MUL:
         for j in range(m):
@@ -187,20 +189,24 @@ def arithmetic(op: int, x: F8, y: F8, z: F8) -> None:
 
 @kernel
 def logic(op: int, x: F8, y: F8, z: F8) -> None:
-    """One comparison or logical operation on two rows; undefined where an operand is."""
+    """One comparison or logical operation on two rows; undefined where an operand is, equal where rounding differs."""
     m = len(z)
     if op == LT:
         for j in range(m):
-            z[j] = (1.0 if x[j] < y[j] else 0.0) + 0.0 * x[j] + 0.0 * y[j]
+            near = ROUNDING * abs(x[j]) + ROUNDING * abs(y[j])
+            z[j] = (1.0 if y[j] - x[j] > near else 0.0) + 0.0 * near
     elif op == LE:
         for j in range(m):
-            z[j] = (1.0 if x[j] <= y[j] else 0.0) + 0.0 * x[j] + 0.0 * y[j]
+            near = ROUNDING * abs(x[j]) + ROUNDING * abs(y[j])
+            z[j] = (1.0 if x[j] - y[j] <= near else 0.0) + 0.0 * near
     elif op == EQ:
         for j in range(m):
-            z[j] = (1.0 if x[j] == y[j] else 0.0) + 0.0 * x[j] + 0.0 * y[j]
+            near = ROUNDING * abs(x[j]) + ROUNDING * abs(y[j])
+            z[j] = (1.0 if abs(x[j] - y[j]) <= near else 0.0) + 0.0 * near
     elif op == NE:
         for j in range(m):
-            z[j] = (1.0 if x[j] != y[j] else 0.0) + 0.0 * x[j] + 0.0 * y[j]
+            near = ROUNDING * abs(x[j]) + ROUNDING * abs(y[j])
+            z[j] = (1.0 if abs(x[j] - y[j]) > near else 0.0) + 0.0 * near
     elif op == AND:
         for j in range(m):
             z[j] = x[j] * y[j]

@@ -14,6 +14,8 @@ U8 = NDArray[np.uint64]
 U4 = NDArray[np.uint32]
 
 LARGEST = np.finfo(np.float64).max
+# Two numbers that differ by less than this times the sum of their sizes differ by rounding.
+ROUNDING = 5e-15
 
 # Called from Python. Division by zero gives an infinity or NaN, as in numpy.
 entry = njit(cache=True, nogil=True, error_model="numpy")

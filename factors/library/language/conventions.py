@@ -89,10 +89,20 @@ PRESETS: dict[str, Conventions] = {
     "alpha101v": Conventions(
         name="alpha101v", rank_scale="unit", ts_rank_scale="unit", argmax_basis="days_ago", ddof=0
     ),
+    "brain": Conventions(
+        name="brain",
+        rank_scale="unit",
+        ts_rank_scale="unit",
+        argmax_basis="days_ago",
+        ddof=0,
+        minmax_constant="elementwise",
+    ),
     "kunquant": Conventions(
         name="kunquant", window_fraction="round", adv="shares", ts_rank_scale="count", corr_zero_variance="zero"
     ),
-    "qlib": Conventions(name="qlib", min_periods="one", corr_tolerance=2e-5, ema_seed="first"),
+    "qlib": Conventions(
+        name="qlib", version=2, min_periods="one", corr_tolerance=2e-5, ema_seed="first", comparison_nan="false"
+    ),
 }
 
 

@@ -84,5 +84,5 @@ def expansion(name: str, conventions: Conventions) -> str | None:
 
 
 def nearest(name: str, candidates: list[str]) -> tuple[str, ...]:
-    """Up to three known names that look like the unknown one."""
-    return tuple(difflib.get_close_matches(name, candidates, 3, 0.6))
+    """The three known names that look most like the unknown one, the nearest first."""
+    return tuple(difflib.get_close_matches(name, candidates, 3, 0.0))

@@ -346,6 +346,21 @@ def _at(tree: Any) -> tuple[int, int]:
     return (getattr(tree.meta, "line", 1), getattr(tree.meta, "column", 1))
 
 
+def syntax_tree(text: str) -> Tree[Token]:
+    """Read a formula into the tree of the grammar, names as they stand.
+
+    Raises
+    ------
+    FormulaError
+    """
+    if len(text) > limits.MAX_TEXT_CHARS:
+        raise FormulaError(f"the text has {len(text)} characters", 1, 1, (f"at most {limits.MAX_TEXT_CHARS}",))
+    try:
+        return _grammar().parse(text)
+    except UnexpectedInput as error:
+        raise _syntax_error(error, text) from None
+
+
 def parse(
     text: str,
     conventions: Conventions = PAPER,
@@ -371,12 +386,7 @@ def parse(
     FormulaError
         With line, column and what was expected.
     """
-    if len(text) > limits.MAX_TEXT_CHARS:
-        raise FormulaError(f"the text has {len(text)} characters", 1, 1, (f"at most {limits.MAX_TEXT_CHARS}",))
-    try:
-        tree = _grammar().parse(text)
-    except UnexpectedInput as error:
-        raise _syntax_error(error, text) from None
+    tree = syntax_tree(text)
     root = _Reader(conventions, definitions or {}, extra_fields).formula(tree)
     if root.type == GROUP:
         raise FormulaError("the formula is a group", *root.position, ("a panel",))

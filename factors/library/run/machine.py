@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.library.compile.plan import Layout, Plan
+from factors.library.compile.unseen import unseen
 from factors.library.kernels import drive, long, regression
 from factors.library.kernels.layout import Op
 from factors.library.kernels.types import F8, I8
@@ -183,8 +184,11 @@ class Machine:
             "position": np.array([self.t, self.last_day, self.n], np.int64),
         }
 
-    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, saved: Mapping[str, NDArray[Any]], shared: Collection[str] = ()) -> None:
         """Take up a state of the same plan; names may have been added at the end since.
+
+        An added name begins without data, but with the past of what is the same for every name: the market's return,
+        an aggregate, and the `shared` fields.
 
         Raises
         ------
@@ -218,6 +222,27 @@ class Machine:
             else:
                 block.reshape(state.size, self.n)[:, :n] = source
             at += state.size * n
+        if n < self.n:
+            self._begin(n, shared)
+
+    def _begin(self, n: int, shared: Collection[str]) -> None:
+        """Give the names from the n-th on the past that a name without data has."""
+        past = unseen(self.plan.graph, self.plan.used, shared)
+        for i, (off, rows) in self.layout.rings.items():
+            ring = self.arena[off : off + rows * self.n].reshape(rows, self.n)
+            keep = min(self.plan.history[i], self.t)
+            at = (self.t - np.arange(keep, 0, -1)) % rows
+            value = past[i].value
+            if past[i].as_others:
+                ring[at, n:] = ring[at, :1]
+            elif value is not None:
+                ring[at, n:] = value
+        for i, state in self.plan.states.items():
+            if past[i].as_others:
+                off = self.layout.states[i]
+                block = self.arena[off : off + state.size * self.n]
+                wide = block.reshape(self.n, state.size).T if state.by_asset else block.reshape(state.size, self.n)
+                wide[:, n:] = wide[:, :1]
 
 
 GROUP_NAMES = frozenset(("sector", "industry", "subindustry", "exchange", "country"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -137,8 +137,17 @@ class Stream:
                 raise FieldsError(f"field {name!r} is missing")
         return wanted
 
-    def grow(self, n_assets: int) -> None:
-        """Follow more names; the new ones stand at the end and begin without history.
+    def grow(self, n_assets: int, shared: Collection[str] = ()) -> None:
+        """Follow more names; the new ones stand at the end and begin as names of which no row has been seen.
+
+        What is the same for every name, a market's return or an aggregate over names, they take over from the others.
+
+        Parameters
+        ----------
+        n_assets : int
+        shared : collection of str
+            Fields whose rows were the same for all names, the new ones too, though these had no other data: a
+            benchmark that is given for every name.
 
         Raises
         ------
@@ -153,7 +162,7 @@ class Stream:
         saved = old.state()
         old.close()
         self._machine = Machine(old.plan, n_assets, 1, old.threads)
-        self._machine.restore(saved)
+        self._machine.restore(saved, shared)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of everything that the next row depends on."""

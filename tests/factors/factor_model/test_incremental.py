@@ -138,3 +138,16 @@ def test_a_model_that_forgets_goes_on_with_the_same_bits_and_holds_no_history():
     assert forgets.warnings_ == keeps.warnings_
     sizes = {name: len(values) for name, values in forgets.state().day_asset.items()}
     assert set(sizes.values()) == {1}
+
+
+def test_names_in_another_order_change_no_more_than_the_rounding_of_the_sums_over_them():
+    """A name that joins later stands at the end; a panel read anew from a frame has it in the order of the names."""
+    panel = market()
+    order = np.random.default_rng(4).permutation(N_ASSETS)
+    here = FactorModel().fit(panel)
+    there = FactorModel().fit(panel.select(dates=slice(0, N_DATES), symbols=tuple(panel.symbols[i] for i in order)))
+    for name in ("factor_returns_", "factor_covariance_"):
+        np.testing.assert_allclose(getattr(there, name), getattr(here, name), rtol=1e-9, atol=1e-12, err_msg=name)
+    for name in ("residuals_", "specific_variance_"):
+        a, b = getattr(here, name), getattr(there, name)
+        np.testing.assert_allclose(b, a[..., order], rtol=1e-9, atol=1e-12, err_msg=name)

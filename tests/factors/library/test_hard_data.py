@@ -206,3 +206,32 @@ def test_factors_that_look_back_for_years_stream_as_they_batch_and_forget_where_
         if name not in patient.recursive:
             ready = patient.lookback[name]
             assert equal(later[name][ready:], found[25 + ready :]).all(), name
+
+
+# Of a two-row correlation, 1 or -1 up to rounding, a rank is taken; the payout of a name without any is rounding alone.
+ROUNDING_IS_ALL = {"alpha101_045", "jkp_eqnpo_12m"}
+
+
+def test_a_price_that_stands_still_makes_no_factor_of_its_rounding(everything, panel_of):
+    """Prices in a unit larger by 3e-14 are the same prices: what changes by more than that is noise."""
+
+    def of_scale(scale):
+        panel = panel_of(420, 12, seed=21, dirty=False)
+        f = panel.fields
+        for name, since in enumerate((100, 200, 300)):
+            f["returns"][since:, name] = 0.0
+            f["market_cap"][since:, name] = f["market_cap"][since - 1, name]
+            for price in PRICES:
+                f[price][since:, name] = f["close"][since - 1, name]
+        f["volume"][100:, 0] = f["volume"][100, 0]
+        for price in (*PRICES, "market_cap"):
+            f[price][:, :3] *= scale
+        return computed(everything, panel)
+
+    as_they_are, rescaled = of_scale(1.0), of_scale(1.0 + 3e-14)
+    for name in everything.ids:
+        a, b = as_they_are[name][:, :3], rescaled[name][:, :3]
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
+        if name not in ROUNDING_IS_ALL and np.isfinite(a).any():
+            usual = np.nanmedian(np.abs(as_they_are[name]))
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7 * usual, err_msg=name)

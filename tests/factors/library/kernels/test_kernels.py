@@ -267,6 +267,16 @@ def test_ties_are_averaged_in_ranks_and_go_to_the_oldest_or_latest_extreme():
         ("close ^ 0.3", [-1.0, 0.0, 1.0], [NAN, 0.0, 1.0]),
         ("close ^ -2.5", [0.0, 4.0], [NAN, 1 / 32]),
         ("signedpower(close, 3)", [-2.0, 2.0], [-8.0, 8.0]),
+        ("signedpower(close, close)", [0.0, -2.0, 2.0], [0.0, -0.25, 4.0]),
+        ("signedpower(close, 0)", [0.0, -3.0, 3.0], [0.0, -1.0, 1.0]),
+        ("signedpower(close, -1)", [0.0, -2.0], [NAN, -0.5]),
+        ("close ^ close", [0.0, 2.0], [1.0, 4.0]),
+        ("close - 0.3", [0.1 + 0.2, 0.30000001], [0.0, 1e-8]),
+        ("close + -0.3", [0.1 + 0.2, 1.3], [0.0, 1.0]),
+        ("close < 0.30000000000000004", [0.3, 0.29, NAN], [0.0, 1.0, NAN]),
+        ("close >= 0.30000000000000004", [0.3, 0.29], [1.0, 0.0]),
+        ("close == 0.30000000000000004", [0.3, 0.31, NAN], [1.0, 0.0, NAN]),
+        ("close != 0.30000000000000004", [0.3, 0.31], [0.0, 1.0]),
         ("close * close", [1e200, 2.0], [NAN, 4.0]),
         ("exp(close)", [1000.0, 0.0], [NAN, 1.0]),
         ("close + close", [1.7e308, 1.0], [NAN, 2.0]),
@@ -298,8 +308,10 @@ def test_a_lag_reads_one_row_whatever_lies_between():
     np.testing.assert_allclose(one("pct_change(close, 1)", x), [NAN, 1.0, NAN, NAN])
 
 
-def test_a_comparison_with_nothing_is_false_only_on_request():
-    assert one("close < 1", [NAN, 0.0], {"comparison_nan": "false"}).tolist() == [0.0, 1.0]
+def test_a_comparison_with_nothing_is_false_only_on_request_and_from_the_first_row_on():
+    found = one("close < 1", [NAN, 2.0, NAN, 0.0, NAN], {"comparison_nan": "false"})
+    np.testing.assert_array_equal(found, [NAN, 0.0, 0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(one("close < 1", [NAN, 2.0, NAN, 0.0]), [NAN, 0.0, NAN, 1.0])
 
 
 def test_smoothing_starts_from_its_seed_and_holds_over_a_hole():

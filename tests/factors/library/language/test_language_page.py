@@ -98,5 +98,6 @@ DIGESTS = {
     ("paper", 1): "6e972a4cbfd0",
     ("alpha101v", 1): "d81cab28cf07",
     ("kunquant", 1): "4b0d9237cc80",
-    ("qlib", 1): "8f20234789fb",
+    ("qlib", 2): "703bd7bc7ff1",
+    ("brain", 1): "066c6a89238f",
 }

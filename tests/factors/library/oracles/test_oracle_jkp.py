@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from factors.library import Catalogue, compile_library
 from factors.library.definitions.agreement import oracles
 
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
+CATALOGUE = Catalogue.load()
 DATES = (300, 1290, 1599)
 MONTH, YEAR = 21, 252
 
@@ -230,5 +232,27 @@ def test_residual_momentum_compounds_each_days_residual_of_its_own_regression(na
 
 def test_every_price_and_volume_characteristic_has_a_closed_form(ids_of):
     compared = {*CLOSED_FORMS, *RESIDUAL_MOMENTUM}
-    assert compared == set(ids_of("jkp.toml"))
+    assert compared == set(ids_of("jkp.toml")) | {f"jkp_zero_trades_{days}d" for days in (21, 126, 252)}
     assert compared <= {row.factor for row in oracles()["jkp_closed_forms"].agreements}
+
+
+def test_betas_over_falling_or_rising_days_use_the_return_of_a_names_first_day(calculate, small_market):
+    """The market's own look-back is not the name's: a name that lists with a return has it in the regression."""
+    rng = np.random.default_rng(8)
+    n_dates, first = 130, 60
+    returns = rng.normal(0.0, 0.02, (n_dates, 12))
+    caps = np.exp(rng.normal(22.0, 1.0, 12)) * np.cumprod(1.0 + returns, axis=0)
+    returns[:first, 0] = caps[:first, 0] = np.nan
+    market = np.full(n_dates, np.nan)
+    for t in range(1, n_dates):
+        use = np.isfinite(returns[t]) & np.isfinite(caps[t - 1])
+        market[t] = caps[t - 1, use] @ returns[t, use] / caps[t - 1, use].sum()
+    for sign, name in ((-1, "jkp_betadown_252d"), (1, "res_beta_upside_252")):
+        formula = f"reg_slope(mkt_return {'<' if sign < 0 else '>'} 0 ? returns : nan, mkt_return, 252, min_periods=20)"
+        assert f"{formula[:52]}" in CATALOGUE.entries[name].formula
+        library = compile_library({"beta": formula})
+        dates = np.datetime64("2020-01-01") + np.arange(n_dates)
+        found = library.run({"returns": returns, "market_cap": caps}, dates=dates)["beta"]
+        chosen = (sign * market > 0) & (np.arange(n_dates) >= first)
+        expected = slopes(returns[chosen, 0], market[chosen])[0]
+        np.testing.assert_allclose(found[-1, 0], expected, rtol=1e-9)

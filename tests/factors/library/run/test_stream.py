@@ -25,8 +25,12 @@ FORMULAS = {
     "group": "indneutralize(close, industry) + group_rank(volume, sector) + group_wmean(returns, market_cap, sector)",
     "market": "returns - mkt_return + industry_return",
     "benchmark": "reg_residual_std(returns, benchmark_return, 10)",
+    "market_past": "reg_slope(delay(returns, 1), delay(mkt_return, 2), 8, min_periods=4) + cs_mslope(1, close, open)",
+    "market_long": "reg_r2(returns, mkt_return, 70, min_periods=10) - mreg_slope(2, 66, returns, mkt_return, delay(mkt_return, 3), min_periods=9)",  # noqa: E501
+    "market_path": 'close / ema(cs_mean(close), 5) + median(cs_sum(volume), 7) + ts_max(cs_std(returns), 70) + cumsum(mkt_return, reset="year")',  # noqa: E501
+    "filled": "mean(fillna(returns, 0), 6) + delay(isnan(close) ? 1 : 0, 2) - delay(coalesce(volume, 3) * 2, 1)",
 }
-RECURSIVE = {"smooth", "cycle", "path"}
+RECURSIVE = {"smooth", "cycle", "path", "market_path"}
 
 
 def rows(panel, t, names=slice(None)):
@@ -144,7 +148,7 @@ def test_nothing_is_said_before_the_warm_up_of_the_panel_or_of_a_late_listing(li
     for name in library.ids:
         ready = library.warmup[name]
         assert np.isnan(whole[name][:ready]).all(), name
-        if name not in ("across", "group", "market", "masked", "long_fit"):
+        if name not in ("across", "group", "market", "masked", "long_fit", "filled") and "market_" not in name:
             assert np.isnan(whole[name][: listed + ready, 0]).all(), name
 
 
@@ -188,6 +192,55 @@ def test_new_names_join_at_the_end_without_history(library, market):
         expected = full.update(fields, groups, day)
         if t >= 50:
             same(grown.update(*rows(market, t)), expected)
+
+
+def listing(panel, listed, shared=()):
+    """Blank each name's rows before its listing; what is `shared` stands for every name."""
+    unlisted = np.arange(len(panel.dates))[:, None] < listed
+    for name, values in panel.fields.items():
+        if name not in shared:
+            values[unlisted] = np.nan
+    for codes in panel.groups.values():
+        codes[unlisted] = -1
+    return panel
+
+
+def assert_that_a_growing_stream_is_the_batch(library, panel, listed, shared=()):
+    whole = batch(library, panel)
+    stream = library.stream(int((listed <= 0).sum()))
+    for t in range(len(panel.dates)):
+        n = int((listed <= t).sum())
+        stream.grow(n, shared)
+        result = stream.update(*rows(panel, t, slice(0, n)))
+        for k, name in enumerate(library.ids):
+            np.testing.assert_array_equal(result[k], whole[name][t, :n], err_msg=f"{name}, row {t}")
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.integers(0, 110), min_size=8, max_size=8).map(sorted),
+    st.sampled_from([(), ("benchmark_return", "benchmark_close")]),
+)
+def test_a_stream_that_grows_as_names_list_is_the_batch_bit_for_bit(library, panel_of, days, shared):
+    listed = np.array([0, *days])
+    panel = listing(panel_of(130, 9, seed=5, dirty=False), listed, shared)
+    # a first row with a return: the name traded elsewhere the day before
+    panel.fields["returns"][listed, np.arange(9)] = 0.01
+    assert_that_a_growing_stream_is_the_batch(library, panel, listed, shared)
+
+
+def test_a_state_saved_before_names_joined_is_taken_up_by_more_names(library, panel_of):
+    listed = np.array([0] * 6 + [60] * 3)
+    panel = listing(panel_of(130, 9, seed=7, dirty=False), listed)
+    whole, before = batch(library, panel), library.stream(6)
+    for t in range(60):
+        before.update(*rows(panel, t, slice(0, 6)))
+    after = library.stream(9)
+    after.restore(before.state())
+    for t in range(60, 130):
+        result = after.update(*rows(panel, t))
+        for k, name in enumerate(library.ids):
+            same(result[k], whole[name][t])
 
 
 def test_a_permutation_of_the_names_permutes_the_factors(library, market, whole):
@@ -258,3 +311,13 @@ def test_the_whole_catalogue_streams_as_it_batches_and_forgets_where_it_began(ev
         ready = everything.lookback[name]
         if name not in everything.recursive:
             np.testing.assert_array_equal(later[name][ready:, 4:], whole[name][9 + ready :, 4:], err_msg=name)
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 1000))
+def test_the_whole_catalogue_streams_as_it_batches_while_names_join(everything, panel_of, seed):
+    listed = np.sort(np.random.default_rng(seed).integers(-30, 75, 12)).clip(0)
+    shared = ("benchmark_return", "benchmark_close", "benchmark_open")
+    panel = listing(panel_of(90, 12, seed=seed, dirty=False), listed, shared)
+    panel.fields["returns"][listed, np.arange(12)] = -0.02
+    assert_that_a_growing_stream_is_the_batch(everything, panel, listed, shared)
