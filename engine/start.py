@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from bus.actor import BRIDGE, outbox_for_face, start_bridge
 from bus.face import Face
 from bus.outbox import Outbox
-from contracts.errors import EngineError, UnknownModel
+from contracts.errors import EngineError, UnknownModel, WrongEngine
+from contracts.identity import engine_id
 from contracts.operations import OPERATIONS, PLACEMENTS
 from contracts.settings import NAMESPACE, Settings
 from contracts.work import Priority
@@ -185,8 +186,17 @@ async def connect(current: Settings, timeout_s: float = 30.0) -> Connection:
     ------
     Unavailable
         There is no router within `timeout_s`.
+    WrongEngine
+        The cluster's actors are those of another run directory: its models would be taken for ours.
     """
     client = await RouterClient(current).start(timeout_s)
+    found, own = (await client.routing())["engine"], engine_id(current.run_dir)
+    if found != own:
+        await client.close()
+        raise WrongEngine(
+            f"this Ray cluster runs engine {found}, of another run directory, and this one is {own}; a cluster has one "
+            "engine: name its run directory (FACTOR_ENGINE_RUN_DIR), or use another cluster"
+        )
     outbox = outbox_for_face(current)
     return Connection(client, Face(client, outbox), BridgeView() if outbox is not None else None, outbox)
 

@@ -29,9 +29,9 @@ from engine.errors import StartError
 from launch import console as show
 from launch.options import Place, parse
 
-READY_S = 120.0
+READY_S = 180.0
 """How long the actors may take before the table is shown with what there is."""
-HTTP_S = 60.0
+HTTP_S = 180.0
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ from ray.exceptions import RayError
 from contracts.backoff import backoff_s
 from contracts.errors import DeadlineExceeded, EngineError, Unavailable, UnknownOperation
 from contracts.files import replacing
+from contracts.identity import engine_id
 from contracts.operations import OPERATIONS, Operation
 from contracts.settings import Settings, settings
 from contracts.work import Device, State, WorkItem, WorkResult, new_id
@@ -207,7 +208,7 @@ class Router:
     async def routing(self) -> dict[str, Any]:
         """Give the route table as plain values, with the reasons."""
         self._here()
-        return report.routing(self._table)
+        return {"engine": engine_id(self._settings.run_dir), **report.routing(self._table)}
 
     async def release(self) -> None:
         """Let the actors start that were held back."""

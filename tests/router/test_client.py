@@ -23,9 +23,11 @@ from contracts.errors import (
     Unavailable,
     UnknownOperation,
     UnknownSymbol,
+    WrongEngine,
 )
 from contracts.settings import Settings
 from contracts.work import Priority, State, WorkResult
+from engine.start import connect
 from router.client import RouterClient
 from router.table import RouteTable
 from router.wire import unpack_table
@@ -436,3 +438,13 @@ def test_a_request_that_ended_two_actors_is_not_given_to_a_third(echo_router, op
     notes = {path: (path / "request.json").read_text() for path in (echo_router / "refused").iterdir()}
     (kept,) = [path for path, text in notes.items() if f"fatal-{operation}" in text]
     assert kept.name in refused.problem["detail"]
+
+
+def test_a_face_of_another_run_directory_does_not_take_this_clusters_engine_for_its_own(echo_router, tmp_path):
+    async def connected(run_dir: Path) -> None:
+        connection = await connect(Settings(run_dir=run_dir, messagebus_enabled=False), DEADLINE_S)
+        await connection.close()
+
+    asyncio.run(connected(echo_router))
+    with pytest.raises(WrongEngine, match="another run directory"):
+        asyncio.run(connected(tmp_path))
