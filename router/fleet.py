@@ -25,7 +25,7 @@ from contracts.operations import OPERATIONS, PLACEMENTS, Placement, Workload
 from contracts.settings import FROZEN_AFTER_S, Settings
 from contracts.work import Device, State
 from router import placement
-from router.frozen import is_stopped, kill, stack_of, why_no_process
+from router.frozen import is_stopped, kill, stack_of, why_no_process, works
 from router.placement import Node
 
 PERIOD_S = 1.0
@@ -40,7 +40,7 @@ SETTLED_S = 5.0
 PREPARING_FACTOR = 6.0
 """A process that lives may prepare this many times longer than a process may take to appear."""
 SILENT_S = 3.0
-"""An actor that answered no ping for so long is told of as silent: with a round more, within five seconds."""
+"""An actor that does nothing and answered no ping for so long is told of: with a round more, within five seconds."""
 WAITS_S = 10.0
 """An actor whose process is not there after so long is told of, with what may hold it up."""
 STOP_S = 1.0
@@ -84,6 +84,10 @@ class Member:
     """Ray says that the actor is dead for good."""
     waits: int = 0
     """It was asked for, and its process is not there after so many times `WAITS_S`."""
+    pinged_at: float = 0.0
+    """When the ping that is under way was sent; monotonic seconds."""
+    worked_at: float = 0.0
+    """When a thread of the silent process was last seen at work; monotonic seconds."""
     stopped: bool = False
     """The process was seen stopped: it computes nothing, however long one waits."""
     failed_on: frozenset[str] = frozenset()
@@ -308,7 +312,7 @@ class Fleet:
         for member in asked:
             if member.pending is None:
                 with self._alone(member):
-                    member.pending = member.handle.ping.remote().future()
+                    member.pending, member.pinged_at = member.handle.ping.remote().future(), time.monotonic()
         wait([member.pending for member in asked if member.pending is not None], timeout=PING_S)
         for member in asked:
             if member.pending is None or not member.pending.done():
@@ -367,8 +371,15 @@ class Fleet:
                 member.reason = f"waits for more than {periods * WAITS_S:.0f} s to start: {why_no_process()}"
             return
         stopped = self._is_here(member) and is_stopped(member.ping["pid"])
-        if not stopped and silent_s < SILENT_S:
-            return
+        if not stopped:
+            if self._is_here(member) and works(member.ping["pid"]):
+                member.worked_at = time.monotonic()
+            # One that computes, or waits for a processor on a busy machine, is given longer than one that does nothing.
+            worked = time.monotonic() - member.worked_at < SILENT_S
+            # From the ping, not from the last answer: this process may not have had the time to ask.
+            owes_s = time.monotonic() - member.pinged_at
+            if owes_s < (self._current.actor_ready_timeout_s if worked else SILENT_S):
+                return
         member.stopped, member.alive = stopped, False
         if member.state in (State.READY, State.DEGRADED):
             why = "its process is stopped" if stopped else "a long computation may hold the process"

@@ -37,6 +37,21 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
+def works(pid: int) -> bool:
+    """Say whether a thread of a process of this machine computes, or would if it were given a processor."""
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.exists():
+        try:
+            return bool(psutil.Process(pid).status() == psutil.STATUS_RUNNING)
+        except psutil.Error:
+            return False
+    for task in tasks.glob("*/stat"):
+        with contextlib.suppress(OSError):  # the thread ended
+            if task.read_text().rpartition(")")[2].split()[0] in "RD":
+                return True
+    return False
+
+
 def stack_of(pid: int, logs: Path) -> str:
     """Have a process of this machine tell its stacks; gives them, or what there is instead.
 

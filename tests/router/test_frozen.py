@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from router.frozen import is_stopped, kill, stack_of
+from router.frozen import is_stopped, kill, stack_of, works
 
 STUCK = """
 import sys, time
@@ -20,6 +20,15 @@ where_it_hangs()
 """
 
 
+BUSY_BESIDE = """
+import threading
+print(1, flush=True)
+busy = threading.Thread(target=lambda: [0 for _ in iter(int, 1)])
+busy.start()
+busy.join()
+"""
+
+
 def test_a_stuck_and_a_stopped_process_tell_their_stacks_and_can_be_killed(tmp_path):
     part = tmp_path / "part.err"
     with (
@@ -29,6 +38,7 @@ def test_a_stuck_and_a_stopped_process_tell_their_stacks_and_can_be_killed(tmp_p
         assert process.stdout.readline() == b"up\n"
         part.rename(tmp_path / f"worker-x-{process.pid}.err")
         assert not is_stopped(process.pid)
+        assert not works(process.pid)
         assert "where_it_hangs" in stack_of(process.pid, tmp_path)
         process.send_signal(signal.SIGSTOP)
         deadline = time.monotonic() + 10.0
@@ -43,3 +53,12 @@ def test_a_stuck_and_a_stopped_process_tell_their_stacks_and_can_be_killed(tmp_p
 
 def test_a_process_without_a_log_is_told_so(tmp_path):
     assert "no log of process 1 " in stack_of(1, tmp_path)
+
+
+def test_a_process_that_computes_is_seen_at_work_though_its_main_thread_waits():
+    with subprocess.Popen([sys.executable, "-c", BUSY_BESIDE], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"1\n"
+        deadline = time.monotonic() + 20.0
+        while not works(process.pid):
+            assert time.monotonic() < deadline
+        process.kill()
