@@ -1,4 +1,8 @@
-"""Factor returns from long frames, under toraniko's names and conventions."""
+"""Factor returns from long frames, under toraniko's names and conventions: its `toraniko.model`.
+
+This is toraniko's cross-sectional regression under the import path that its users know, no factor model: that one is
+`factors.FactorModel`, in `factors/factor_model/`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 from factors.errors import EmptyFrameError, FactorError
 from factors.math import winsorize
 from factors.numeric.threads import count_threads, spread
-from factors.returns.dates import regress_dates
+from factors.returns.dates import Fits, Observations, Rule, regress_dates
 from factors.returns.kernels import SOLVED
 
 Array = NDArray[np.float64]
@@ -114,7 +118,7 @@ def estimate_factor_returns(
             "`returns_df` must have columns 'date', 'symbol' and 'asset_returns'; "
             "`mkt_cap_df` must have 'date', 'symbol' and 'market_cap' columns"
         ) from error
-    f, residuals = _regress(wide, len(sectors), len(styles), winsor_factor, residualize_styles)
+    f, residuals = _regress(wide, len(sectors), winsor_factor, residualize_styles)
     rows = np.flatnonzero(wide.present.any(axis=1))
     dates = wide.dates.gather(rows)
     factor_frame = pl.DataFrame(f[rows], schema=["market", *sectors, *styles], orient="row")
@@ -248,16 +252,10 @@ def _same_keys(a: pl.DataFrame, b: pl.DataFrame) -> bool:
     return a["date"].equals(b["date"]) and a["symbol"].equals(b["symbol"])
 
 
-def _regress(
-    wide: _Wide, n_sectors: int, n_styles: int, winsor_factor: float | None, residualize: bool
-) -> tuple[Array, Array]:
+def _regress(wide: _Wide, n_sectors: int, winsor_factor: float | None, residualize: bool) -> tuple[Array, Array]:
     y, caps = wide.arrays[0][:, 0], wide.arrays[1][:, 0]
     sectors, styles = wide.arrays[2], wide.arrays[3]
     n_dates = len(y)
-    K = 1 + n_sectors + n_styles
-    f = np.zeros((n_dates, K))
-    residuals = np.full(y.shape, np.nan)
-    status = np.zeros(n_dates, dtype=np.int8)
     codes, one_hot = _codes(sectors, wide.present)
     complete = np.isfinite(y) & np.isfinite(caps) & (caps > 0.0) & np.isfinite(styles).all(axis=1)
     simple = one_hot & (complete | ~wide.present).all(axis=1) & (winsor_factor is None or winsor_factor < 0.5)
@@ -265,15 +263,13 @@ def _regress(
     if winsor_factor is not None:
         shown = np.where(wide.present, y, np.nan)
 
-    def work(begin: int, end: int) -> None:
-        regress_dates(
-            shown, np.sqrt(np.maximum(caps, 0.0)), caps, codes, styles, wide.present & simple[:, None], n_sectors,
-            -1.0 if winsor_factor is None else float(winsor_factor), 1, 2, residualize, 0.0, 0.0, begin, end,
-            f, np.empty((n_dates, K)), np.empty(n_dates), np.empty(n_dates, dtype=np.int64), status,
-            np.empty((n_dates, n_styles)), residuals, np.empty((0, K, K)),
-        )  # fmt: skip
-
-    spread(work, n_dates, count_threads(None), 8)
+    days = Observations(
+        shown, np.sqrt(np.maximum(caps, 0.0)), caps, codes, styles, wide.present & simple[:, None], n_sectors
+    )
+    rule = Rule(-1.0 if winsor_factor is None else float(winsor_factor), stages=2, residualize=bool(residualize))
+    fits = Fits.empty(days)
+    spread(lambda begin, end: regress_dates(days, rule, begin, end, fits), n_dates, count_threads(None), 8)
+    f, residuals, status = fits.factor_returns, fits.residuals, fits.status
     for t in range(n_dates):
         at = np.flatnonzero(wide.present[t])
         if not len(at):

@@ -14,14 +14,14 @@ from factors.panel.intake import DEFAULT, Intake
 from factors.panel.meaning import counts_until_next
 
 Array = NDArray[np.float64]
-Days = NDArray[np.datetime64]
+DateArray = NDArray[np.datetime64]
 
 
 def as_of(
-    dates: Days,
-    available_at: Days,
+    dates: DateArray,
+    available_at: DateArray,
     values: Array,
-    periods: Days | None = None,
+    periods: DateArray | None = None,
     max_age_days: int | None = None,
     lapsed: NDArray[np.bool_] | None = None,
 ) -> Array:
@@ -114,6 +114,6 @@ def delayed(wide: Wide, table: pl.DataFrame, intake: Intake) -> dict[str, Array]
     }
 
 
-def days_of(series: pl.Series) -> Days:
+def days_of(series: pl.Series) -> DateArray:
     """Give a series of dates as days."""
     return series.to_numpy().astype("datetime64[D]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -34,29 +36,108 @@ def gather(y: Array, w: Array, mask: Mask, at: NDArray[np.int64]) -> int:
     return n
 
 
-@njit(cache=True, nogil=True)
-def regress_dates(
-    y: Array, w: Array, caps: Array, codes: Codes, styles: Array, mask: Mask, n_sectors: int, winsor: float,
-    constraint: int, stages: int, residualize: bool, thin: float, huber: float, begin: int, end: int,
-    f: Array, se: Array, r2: Array, n_obs: NDArray[np.int64], status: NDArray[np.int8], vif: Array, residuals: Array,
-    inverses: Array,
-) -> None:  # fmt: skip
-    """Fit dates begin..end-1.
+class Observations(NamedTuple):
+    """What is regressed on what, date by date.
 
-    Parameters
+    Attributes
     ----------
-    y, w, caps : [n_dates, n_assets] returns, regression weights, caps
+    returns, weights, caps : float64 [n_dates, n_assets]
+        The weights are those of the regression.
     codes : int16 [n_dates, n_assets]
-    styles : [n_dates, L, n_assets]; NaN counts as 0
-    mask : [n_dates, n_assets] the estimation universe
-    winsor : fraction clipped at each end of the returns, negative for none
-    constraint : 0 none, 1 unweighted, 2 by cap
-    stages : 1 one regression, 2 toraniko's market + sectors first, then styles
-    residualize : with two stages, whether styles explain the residual of the first stage
-    thin, huber : least effective names of a sector, Huber constant; 0 for off
-    f, se [n_dates, K]; r2, n_obs, status [n_dates]; vif [n_dates, L]; residuals [n_dates, n_assets] of the raw returns;
-    inverses [n_dates or 0, K, K] receives R (R'AR)^-1 R' for factor-mimicking weights
+        Sector of each asset, -1 for none.
+    styles : float64 [n_dates, n_styles, n_assets]
+        NaN counts as 0.
+    mask : bool [n_dates, n_assets]
+        The estimation universe.
+    n_sectors : int
     """
+
+    returns: Array
+    weights: Array
+    caps: Array
+    codes: Codes
+    styles: Array
+    mask: Mask
+    n_sectors: int
+
+
+class Rule(NamedTuple):
+    """How a date is regressed: the settings as numbers, which compiled code takes.
+
+    Attributes
+    ----------
+    winsor : float
+        Fraction clipped at each end of the returns, negative for none.
+    constraint : int
+        0 none, 1 unweighted, 2 by cap.
+    stages : int
+        1 one regression, 2 toraniko's market and sectors first, then styles.
+    residualize : bool
+        With two stages, whether styles explain the residual of the first stage.
+    thin, huber : float
+        Least effective names of a sector, Huber's constant; 0 for off.
+    """
+
+    winsor: float = -1.0
+    constraint: int = 1
+    stages: int = 1
+    residualize: bool = False
+    thin: float = 0.0
+    huber: float = 0.0
+
+
+class Fits(NamedTuple):
+    """What a regression of dates fills in, K = 1 + n_sectors + n_styles.
+
+    Attributes
+    ----------
+    factor_returns, standard_errors : float64 [n_dates, K]
+    r2 : float64 [n_dates]
+    n_obs : int64 [n_dates]
+    status : int8 [n_dates]
+        EMPTY, SOLVED or DEFICIENT.
+    vif : float64 [n_dates, n_styles]
+    residuals : float64 [n_dates, n_assets]
+        Of the returns as they are.
+    """
+
+    factor_returns: Array
+    standard_errors: Array
+    r2: Array
+    n_obs: NDArray[np.int64]
+    status: NDArray[np.int8]
+    vif: Array
+    residuals: Array
+
+    @classmethod
+    def empty(cls, days: Observations) -> Fits:
+        """Make room for the fits of some dates."""
+        (n_dates, n_assets), n_styles = days.returns.shape, days.styles.shape[1]
+        K = 1 + days.n_sectors + n_styles
+        return cls(
+            np.zeros((n_dates, K)),
+            np.full((n_dates, K), np.nan),
+            np.full(n_dates, np.nan),
+            np.zeros(n_dates, dtype=np.int64),
+            np.zeros(n_dates, dtype=np.int8),
+            np.full((n_dates, n_styles), np.nan),
+            np.full((n_dates, n_assets), np.nan),
+        )
+
+
+def regress_dates(days: Observations, rule: Rule, begin: int, end: int, out: Fits) -> None:
+    """Fit dates begin..end-1."""
+    _fit(*days, *rule, *out, begin, end)  # type: ignore[arg-type]  # mypy joins the types of three unpacked tuples
+
+
+# Flat, in the order of the fields above: numba's cache on disk would name the classes, and fail to read when one moved.
+@njit(cache=True, nogil=True)
+def _fit(
+    y: Array, w: Array, caps: Array, codes: Codes, styles: Array, mask: Mask, n_sectors: int,
+    winsor: float, constraint: int, stages: int, residualize: bool, thin: float, huber: float,
+    f: Array, se: Array, r2: Array, n_obs: NDArray[np.int64], status: NDArray[np.int8], vif: Array, residuals: Array,
+    begin: int, end: int,
+) -> None:  # fmt: skip
     n_assets = y.shape[1]
     n_styles = styles.shape[1]
     K = 1 + n_sectors + n_styles
@@ -102,8 +183,6 @@ def regress_dates(
             continue
         status[t] = SOLVED
         _statistics(ys, ws, e, A, V, n_sectors, constraint > 0, t, se, r2, vif)
-        if inverses.shape[0] > 0:
-            inverses[t] = V
         residuals[t] = y[t]
         subtract_fit(f[t], codes[t], styles[t], n_sectors, residuals[t])
 

@@ -11,7 +11,7 @@ from factors.errors import FactorError
 from factors.factor_model.settings import RegressionSettings
 from factors.numeric.threads import count_threads, spread
 from factors.panel.panel import Array
-from factors.returns.dates import gather, regress_dates
+from factors.returns.dates import Fits, Observations, Rule, gather, regress_dates
 from factors.returns.kernels import DEFICIENT, constraint_of, subtract_fit, winsorized
 
 CONSTRAINTS = {"none": 0, "unweighted": 1, "cap_weighted": 2}
@@ -109,35 +109,26 @@ class CrossSectionalRegression:
         # The kernels index by the code without asking.
         if codes.size and (codes.max() >= n_sectors or codes.min() < -1):
             raise FactorError(f"sector codes must be -1 to {n_sectors - 1}", field="codes")
-        n_dates, n_styles = shape[0], styles.shape[1]
-        K = 1 + n_sectors + n_styles
-        out = CrossSections(
-            np.zeros((n_dates, K)),
-            np.full((n_dates, K), np.nan),
-            np.full(n_dates, np.nan),
-            np.zeros(n_dates, dtype=np.int64),
-            np.zeros(n_dates, dtype=np.int8),
-            np.full((n_dates, n_styles), np.nan),
-            np.full(shape, np.nan),
-        )
-        s = self.settings
-        arrays = (returns, weights, caps, codes, styles, mask)
-
-        def work(begin: int, end: int) -> None:
-            regress_dates(
-                *arrays, n_sectors, -1.0 if s.winsor_factor is None else s.winsor_factor,
-                CONSTRAINTS[s.sector_constraint], 2 if s.design == "two_stage" else 1, s.residualize_styles,
-                float(s.thin_sector_names), float(s.huber or 0.0), begin, end,
-                out.factor_returns, out.standard_errors, out.r2, out.n_obs, out.status, out.vif, out.residuals,
-                np.empty((0, K, K)),
-            )  # fmt: skip
-
-        spread(work, n_dates, self.threads, 8)
+        days = Observations(returns, weights, caps, codes, styles, mask, n_sectors)
+        rule, fits = self._rule(), Fits.empty(days)
+        spread(lambda begin, end: regress_dates(days, rule, begin, end, fits), shape[0], self.threads, 8)
+        out = CrossSections(*fits)
         for t in np.flatnonzero(out.status == DEFICIENT):
-            self._minimum_norm(int(t), arrays, n_sectors, out)
+            self._minimum_norm(int(t), days, out)
         if residuals_where is not None:
             out.residuals[~residuals_where] = np.nan
         return out
+
+    def _rule(self) -> Rule:
+        s = self.settings
+        return Rule(
+            winsor=-1.0 if s.winsor_factor is None else s.winsor_factor,
+            constraint=CONSTRAINTS[s.sector_constraint],
+            stages=2 if s.design == "two_stage" else 1,
+            residualize=s.residualize_styles,
+            thin=s.thin_sector_names,
+            huber=s.huber or 0.0,
+        )
 
     def mimicking_weights(
         self,
@@ -216,12 +207,12 @@ class CrossSectionalRegression:
                 rows.append(row)
         return np.array(rows).reshape(-1, K)
 
-    def _minimum_norm(
-        self, t: int, arrays: tuple[Array, Array, Array, NDArray[np.int16], Array, NDArray[np.bool_]],
-        n_sectors: int, out: CrossSections,
-    ) -> None:  # fmt: skip
+    def _minimum_norm(self, t: int, days: Observations, out: CrossSections) -> None:
         """Fill date t with the factor returns of least norm among those that fit best and keep the constraint."""
-        returns, weights, caps, codes, styles, mask = (array[t] for array in arrays)
+        returns, weights, caps, codes, mask = (
+            array[t] for array in (days.returns, days.weights, days.caps, days.codes, days.mask)
+        )
+        styles, n_sectors = days.styles[t], days.n_sectors
         at = np.empty(len(returns), dtype=np.int64)
         at = at[: gather(returns, weights, mask, at)]
         y = returns[at]
