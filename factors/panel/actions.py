@@ -112,7 +112,7 @@ def adjusted(panel: Panel, before: Adjustment, how: str) -> tuple[Panel, Adjustm
             before.price, split * (1.0 + np.divide(dividend, close, out=np.zeros_like(close), where=close > 0))
         )
         after = replace(before, owed=owed)
-    if "shares" not in fields and "market_cap" in fields:
+    if "shares" not in fields and "market_cap" in fields and how != "from_returns":
         fields["shares"] = np.divide(fields["market_cap"], close, out=np.full_like(close, np.nan), where=close > 0.0)
     if "amount" not in fields and "volume" in fields:
         fields |= _amount(fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,16 +53,15 @@ def read_frame(
     sector_encodings : one-hot columns, or None
     required : canonical fields that must be present
     """
-    findings = [Finding.of("not_read", [(None, column)], note=f"{column} may be {name}: columns = "
-                           f"{{{column!r}: {name!r}}}") for column, name in unread(frame.columns).items()]  # fmt: skip
     frame = _canonical(typed(frame, intake), intake, required)
+    findings = [_not_read(unread(frame.columns))]
     dates, rows = _dates(frame, intake)
     symbols, columns = _symbols(frame)
     shape = (len(dates), len(symbols))
     cells = rows.astype(np.int64) * shape[1] + columns
     _refuse_duplicates(frame, cells, shape)
     frame, encoded, several = encoded_sector(frame, sector_encodings)
-    wide = Wide(dates, symbols, findings=[*_joined(findings), *several])
+    wide = Wide(dates, symbols, findings=[*findings, *several])
     if encoded is not None:
         wide.categories["sector"] = (_scatter(encoded[0], cells, shape, -1), encoded[1])
     columns_of = {name: column for column, name in intake.names.items()}
@@ -164,12 +163,9 @@ def _refuse_numbers_with_text(series: pl.Series, frame: pl.DataFrame) -> None:
         numbers_of(series, frame, series.name)
 
 
-def _joined(findings: list[Finding]) -> list[Finding]:
-    """Make one finding of those about columns that are not read."""
-    if not findings:
-        return []
-    rows = [row for finding in findings for row in finding.rows]
-    return [Finding.of("not_read", rows, note="; ".join(finding.note for finding in findings))]
+def _not_read(columns: Mapping[str, str]) -> Finding:
+    note = "; ".join(f"{column} may be {name}: columns = {{{column!r}: {name!r}}}" for column, name in columns.items())
+    return Finding.of("not_read", [(None, column) for column in columns], note=note)
 
 
 def _scatter(values: NDArray[Any], cells: NDArray[np.int64], shape: tuple[int, int], fill: float) -> NDArray[Any]:

@@ -98,7 +98,7 @@ KINDS: dict[str, Kind] = {
         "returns are missing inside a history",
         "the day is left out of the regression; a formula of returns that looks back over it has no value until the "
         "window has passed",
-        "fill the return, or choose the convention min_periods = one",
+        "fill the return, or ask formulas under the convention min_periods = one",
     ),
     "not_positive": Kind(
         "error",
@@ -187,7 +187,8 @@ KINDS: dict[str, Kind] = {
     "missing_row": Kind(
         "info",
         "single rows are missing inside a history",
-        "a formula that looks back over one has no value until the window has passed it",
-        "fill the row, or choose the convention min_periods = one",
+        "of 596 factors of the library 381 have no value for the name for more than a day, 171 for more than 20 days "
+        "and 73 for 60 days or more (convention min_periods = strict)",
+        "fill the row, or ask formulas under the convention min_periods = one",
     ),
 }
