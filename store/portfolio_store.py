@@ -17,7 +17,7 @@ from typing import Literal
 
 import orjson
 
-from contracts.errors import InvalidInput, UnknownPortfolio, VersionConflict
+from contracts.errors import InvalidInput, Unavailable, UnknownPortfolio, VersionConflict
 from contracts.events import token, untoken
 from contracts.work import new_id
 
@@ -110,9 +110,11 @@ class PortfolioStore:
         out = []
         with contextlib.suppress(FileNotFoundError):
             for folder in self.root.iterdir():
-                newest = self._newest(untoken(folder.name))
-                if newest is not None and not newest.deleted:
-                    out.append(newest.portfolio_id)
+                # One damaged portfolio, or something else that lies here, is not the others' fault.
+                with contextlib.suppress(ValueError, OSError, Unavailable):
+                    newest = self._newest(untoken(folder.name))
+                    if newest is not None and not newest.deleted:
+                        out.append(newest.portfolio_id)
         return sorted(out)
 
     def put(self, made: Portfolio, *, request_id: str, base: int | None = None) -> Portfolio:
@@ -226,11 +228,16 @@ class PortfolioStore:
 
 
 def _read(path: Path) -> Portfolio:
-    value = orjson.loads(path.read_bytes())
-    if value.pop("format") != FORMAT:
-        raise ValueError(f"{path.name}: written by another release")
-    holdings = tuple(Holdings(**held) for held in value.pop("holdings"))
-    return Portfolio(**value, holdings=holdings)
+    content = path.read_bytes()
+    try:
+        value = orjson.loads(content)
+        if value.pop("format") != FORMAT:
+            raise ValueError("it is written by another release")
+        holdings = tuple(Holdings(**held) for held in value.pop("holdings"))
+        return Portfolio(**value, holdings=holdings)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        file = f"portfolios/{path.parent.name}/{path.name}"
+        raise Unavailable(f"a portfolio cannot be read: {file}: {type(error).__name__} {error}") from None
 
 
 def _write(path: Path, content: bytes) -> None:

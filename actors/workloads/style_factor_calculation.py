@@ -17,6 +17,7 @@ from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
 from factors.factor_model.settings import StyleSettings
+from factors.panel.axis import positions
 from factors.panel.panel import Panel
 from factors.style.scores import StyleScores
 
@@ -139,7 +140,7 @@ def _positions(panel: Panel, symbols: list[str] | None, frame: str) -> np.ndarra
     """Positions of the symbols asked for in one posted frame; one that this frame lacks is named."""
     if symbols is None:
         return np.arange(len(panel.symbols))
-    column = {symbol: i for i, symbol in enumerate(panel.symbols)}
+    column = positions(panel.symbols)
     wrong = [symbol for symbol in symbols if symbol not in column]
     if wrong:
         raise InvalidInput(f"{frame} has no rows of {', '.join(wrong[:10])}", field="symbols", rows=wrong)

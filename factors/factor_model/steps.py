@@ -16,6 +16,7 @@ from factors.factor_model.state import History, ModelState, fill_of, writable
 from factors.numeric import deadline
 from factors.numeric.kernels import exposure_rows, top_rows
 from factors.numeric.threads import count_threads, spread
+from factors.panel.axis import positions
 from factors.panel.panel import Array, Categories, Panel
 from factors.returns.date_tally import DateTally
 from factors.returns.stage import ReturnStage
@@ -56,7 +57,7 @@ class Steps:
         self.history = History()
         self.risk = RiskStage(settings, self.history)
         self._notes: list[str] = []
-        self._position = {symbol: column for column, symbol in enumerate(panel.symbols)}
+        self._position = positions(panel.symbols)
         self._threads = count_threads(settings.threads)
         self._store(panel.dates, panel.fields, {name: category.codes for name, category in panel.categories.items()})
         self._new_scorer()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from factors.errors import FactorError, UnknownDateError
 from factors.panel.actions import RAW
+from factors.panel.axis import positions
 from factors.panel.panel import Categories, Panel
 
 T = TypeVar("T", bound=np.generic)
@@ -61,7 +62,7 @@ def corrected(panel: Panel, rows: Panel) -> tuple[Panel, int]:
             field="date",
             n_rows=int((~known).sum()),
         )
-    position = {symbol: column for column, symbol in enumerate(panel.symbols)}
+    position = positions(panel.symbols)
     strange = [symbol for symbol in rows.symbols if symbol not in position]
     if strange:
         raise FactorError(f"the model has no symbol {strange[0]!r}", field="symbol", n_rows=len(strange))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from factors.errors import FactorError, MissingColumnError
 from factors.panel.availability import as_of, days_of, known_from
+from factors.panel.axis import positions
 from factors.panel.dates import parse_dates
 from factors.panel.intake import DEFAULT, Intake
 from factors.panel.meaning import is_numeric
@@ -73,7 +74,7 @@ def with_fundamentals(
         .filter(pl.col("symbol").is_in(list(panel.symbols)))
         .sort("symbol", "period", "available")
     )
-    position = {symbol: column for column, symbol in enumerate(panel.symbols)}
+    position = positions(panel.symbols)
     columns = np.array([position[symbol] for symbol in order["symbol"]], dtype=np.intp)
     rank = order.select(pl.int_range(pl.len()).over("symbol")).to_series().to_numpy()
     depth = int(rank.max()) + 1 if len(rank) else 0

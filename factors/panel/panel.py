@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factors.errors import EmptyFrameError, FactorError, UnknownDateError, UnknownSymbolError
+from factors.panel.axis import positions
 from factors.panel.intake import DEFAULT, Intake
 from factors.panel.quality.report import Finding, QualityReport
 
@@ -240,7 +241,7 @@ class Panel:
         if symbols == self.symbols:
             return self
         symbols = tuple(dict.fromkeys((*symbols, *self.symbols)))
-        position = {symbol: column for column, symbol in enumerate(symbols)}
+        position = positions(symbols)
         columns = np.array([position[symbol] for symbol in self.symbols], dtype=np.intp)
 
         def spread(values: NDArray[Any], fill: float) -> NDArray[Any]:
@@ -293,7 +294,7 @@ class Panel:
                     f"the panel that begins {later.dates[0]} does not come after {earlier.dates[-1]}", field="date"
                 )
         symbols = tuple(dict.fromkeys(symbol for panel in panels for symbol in panel.symbols))
-        position = {symbol: column for column, symbol in enumerate(symbols)}
+        position = positions(symbols)
         bounds = np.cumsum([0, *(panel.n_dates for panel in panels)])
         shape = (int(bounds[-1]), len(symbols))
         fields: dict[str, Array] = {}
@@ -330,7 +331,7 @@ class Panel:
     def _columns(self, symbols: Sequence[str] | None) -> NDArray[np.intp] | None:
         if symbols is None:
             return None
-        position = {symbol: column for column, symbol in enumerate(self.symbols)}
+        position = positions(self.symbols)
         missing = [symbol for symbol in symbols if symbol not in position]
         if missing:
             raise UnknownSymbolError(

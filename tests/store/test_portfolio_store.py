@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from contracts.errors import InvalidInput, UnknownPortfolio, VersionConflict
+from contracts.errors import InvalidInput, Unavailable, UnknownPortfolio, VersionConflict
 from store import Holdings, Portfolio, PortfolioStore
 
 
@@ -90,6 +90,19 @@ def test_writers_at_once_lose_nothing(tmp_path):
 def test_names_are_only_names(store):
     store.put(book("../../odd name.v1"), request_id="r1")
     assert store.ids() == ["../../odd name.v1"]
+
+
+@pytest.mark.parametrize("content", [b"{half", b"[1]", b'{"format": 99}', b'{"format": 1}'])
+def test_one_damaged_portfolio_is_named_and_the_others_are_listed(tmp_path, content):
+    store = PortfolioStore(tmp_path)
+    for name in ("good", "torn"):
+        store.put(Portfolio(name, 0, "weights", (Holdings(None, {"A": 1.0}),)), request_id=f"r-{name}")
+    (tmp_path / "portfolios" / "torn" / "head.json").write_bytes(content)
+    (tmp_path / "portfolios" / ".DS_Store").write_bytes(b"x")
+    again = PortfolioStore(tmp_path)
+    assert again.ids() == ["good"]
+    with pytest.raises(Unavailable, match=r"portfolios/torn/head\.json"):
+        again.get("torn")
 
 
 WRITER = """
