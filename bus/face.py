@@ -6,6 +6,7 @@ import hashlib
 import string
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from contracts.operations import Operation
 from contracts.requests import Request
 from contracts.results import ModelAnswer
 from contracts.work import Priority, WorkResult, new_id
+from router.order import Order, Turn
 
 EVENT_LIMIT_BYTES = 900_000
 """A larger event goes out without its values: an external server takes 1 MiB by default, headers included."""
@@ -31,6 +33,8 @@ _VALUES = ("factor_values", "factor_exposures")
 
 class Client(Protocol):
     """What a face needs of the `RouterClient`."""
+
+    order: Order
 
     @property
     def table(self) -> Any:
@@ -44,6 +48,7 @@ class Client(Protocol):
         priority: Priority,
         timeout_s: float | None = None,
         request_id: str | None = None,
+        turn: Turn | None = None,
     ) -> WorkResult:
         """Have one operation done."""
 
@@ -81,6 +86,10 @@ class Face:
         default: str | None = self._client.table.default_model
         return default
 
+    def turn(self, operation: Operation, named: object) -> AbstractAsyncContextManager[Turn]:
+        """Wait for the turn to write what is named and hold it over all that belongs to the write."""
+        return self._client.order.turn(operation.line(named))
+
     def read(self, operation: Operation, payload: Any) -> Request:
         """Check what the caller sent and fill in the default model.
 
@@ -102,6 +111,7 @@ class Face:
         timeout_s: float | None = None,
         request_id: str | None = None,
         calculation_id: str | None = None,
+        turn: Turn | None = None,
     ) -> dict[str, Any]:
         """Do one operation and give the response as a dictionary that orjson can write.
 
@@ -119,6 +129,8 @@ class Face:
             Default: the request's; a repeated one repeats a write safely.
         calculation_id : str, optional
             For work that may be done again after a crash: the same id makes the same event ids.
+        turn : Turn, optional
+            The turn that the caller holds for this write; see `turn`.
 
         Raises
         ------
@@ -143,6 +155,7 @@ class Face:
             priority=priority,
             timeout_s=operation.timeout_s if timeout_s is None else timeout_s,
             request_id=request_id,
+            turn=turn,
         )
         made = result.unwrap()
         if isinstance(made, Page):

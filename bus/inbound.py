@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -35,9 +34,10 @@ from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
 from contracts.backoff import backoff_s
 from contracts.errors import BodyTooLarge, EngineError, UnknownOperation
 from contracts.events import event, token
-from contracts.operations import OPERATIONS
+from contracts.operations import OPERATIONS, Operation
 from contracts.unexpected import unexpected
 from contracts.work import Priority
+from router.order import Turn
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +48,20 @@ FETCH = 64
 FETCH_WAIT_S = 5.0
 REPLY_HEADER = "factor-reply-to"
 
-Work = Callable[[Msg], Awaitable[dict[str, Any]]]
-LineOf = Callable[[Msg], Awaitable[str | None]]
+
+class Write(NamedTuple):
+    """What a message writes, and by which operation."""
+
+    operation: Operation
+    named: Any
+
+
+Work = Callable[[Msg, Turn | None], Awaitable[dict[str, Any]]]
+WriteOf = Callable[[Msg], Awaitable[Write | None]]
 
 
 class Inbound:
-    """Takes messages from one stream and has them computed.
+    """Takes messages from one stream and has them computed; writes in their order, which the face's client holds.
 
     Parameters
     ----------
@@ -71,8 +79,6 @@ class Inbound:
         self._limit = limit
         self._nc: Client | None = None
         self._held: dict[str, Msg] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
-        self._users: Counter[str] = Counter()
         self._behind: dict[str, int] = {}
         self.taken = 0
         self.done = 0
@@ -82,14 +88,14 @@ class Inbound:
     async def run_requests(self, nc: Client, js: JetStreamContext) -> None:
         """Take requests until the connection ends: the writes of a model in their order, all else at the same time."""
         batches = _batches(nc, js, INBOUND, "factor-engine-requests", f"{INBOUND_PREFIX}>")
-        await self._run(nc, batches, self._written_model, self._request)
+        await self._run(nc, batches, self._write_of, self._request)
 
     async def run_bars(self, nc: Client, js: JetStreamContext) -> None:
         """Take bars until the connection ends: those of a model in their order, models at the same time."""
         batches = _batches(nc, js, MARKET_DATA, "factor-engine-bars", BARS)
-        await self._run(nc, batches, self._model_of, self._append)
+        await self._run(nc, batches, self._bar_of, self._append)
 
-    async def _run(self, nc: Client, batches: AsyncIterator[list[Msg]], line_of: LineOf, work: Work) -> None:
+    async def _run(self, nc: Client, batches: AsyncIterator[list[Msg]], write_of: WriteOf, work: Work) -> None:
         self._nc = nc
         self._held.clear()
         self._behind.clear()
@@ -100,39 +106,33 @@ class Inbound:
                 self._held.update((msg.reply, msg) for msg in messages)
                 for msg in messages:
                     await places.acquire()
-                    line = await line_of(msg)
-                    task = group.create_task(self._alone(msg, line, work))
+                    write = await write_of(msg)
+                    task = group.create_task(self._alone(msg, write, work))
                     task.add_done_callback(lambda _: places.release())
 
-    async def _alone(self, msg: Msg, line: str | None, work: Work) -> None:
+    async def _alone(self, msg: Msg, write: Write | None, work: Work) -> None:
         """Settle one message; what fails with it ends neither the others in work nor the taking of more."""
         try:
-            await self._in_line(msg, line, work)
+            await self._in_line(msg, write, work)
         except Exception:
             log.exception("a message on %s could not be settled; it comes again", msg.subject)
             self._held.pop(msg.reply, None)
 
-    async def _in_line(self, msg: Msg, line: str | None, work: Work) -> None:
+    async def _in_line(self, msg: Msg, write: Write | None, work: Work) -> None:
         """Do the work when it is the message's turn; behind one that has to come again, it comes again too."""
-        if line is None:
-            await self._settle(msg, work)
+        if write is None:
+            await self._settle(msg, work, None)
             return
-        self._users[line] += 1
-        try:
-            async with self._turns.setdefault(line, asyncio.Lock()):
-                seq = msg.metadata.sequence.stream
-                # One that never comes again (purged, for one) must not hold the line for ever.
-                patient = msg.metadata.num_delivered < MAX_DELIVER
-                if patient and seq > self._behind.get(line, seq):
-                    await self._nak(msg)
-                elif await self._settle(msg, work):
-                    self._behind.pop(line, None)
-                else:
-                    self._behind[line] = seq
-        finally:
-            self._users[line] -= 1
-            if not self._users[line]:
-                del self._users[line], self._turns[line]
+        async with self._face.turn(write.operation, write.named) as turn:
+            seq = msg.metadata.sequence.stream
+            # One that never comes again (purged, for one) must not hold the line for ever.
+            patient = msg.metadata.num_delivered < MAX_DELIVER
+            if patient and seq > self._behind.get(turn.line, seq):
+                await self._nak(msg)
+            elif await self._settle(msg, work, turn):
+                self._behind.pop(turn.line, None)
+            else:
+                self._behind[turn.line] = seq
 
     async def _keep(self) -> None:
         """Tell the stream that what was taken is being worked on, or it would give it out again."""
@@ -149,11 +149,11 @@ class Inbound:
         with contextlib.suppress(NatsError):
             await msg.nak(delay=delay)
 
-    async def _settle(self, msg: Msg, work: Work) -> bool:
+    async def _settle(self, msg: Msg, work: Work, turn: Turn | None) -> bool:
         """Do the work and tell the stream; False when the message comes again later."""
         self.taken += 1
         try:
-            answer = to_json(await work(msg))
+            answer = to_json(await work(msg, turn))
         except EngineError as error:
             return await self._refuse(msg, error)
         except Exception as error:  # noqa: BLE001  a defect of ours: the message is told of, not lost
@@ -202,22 +202,29 @@ class Inbound:
             with contextlib.suppress(NatsError):
                 await self._nc.publish(target, body, headers=headers)
 
-    async def _model_of(self, msg: Msg) -> str:
-        """Read which model a message is for; one that cannot be read is alone and is refused when its turn comes."""
+    async def _named(self, msg: Msg, field: str) -> Any:
+        """Read what a message's body names; one that cannot be read is alone and is refused when its turn comes."""
         try:
-            return await self._reader.model_of(msg.data)
+            return await self._reader.named(msg.data, field)
         except EngineError:
             return f"unreadable {msg.metadata.sequence.stream}"
 
-    async def _written_model(self, msg: Msg) -> str | None:
-        """Read which model a request writes; None for a read."""
+    async def _write_of(self, msg: Msg) -> Write | None:
+        """Read what a request writes; None for a read."""
         try:
-            operation, _ = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
+            operation, named = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
         except UnknownOperation:
             return None
-        return await self._model_of(msg) if operation.writes else None
+        if not operation.writes:
+            return None
+        return Write(operation, await self._named(msg, operation.written) or named.get(operation.written))
 
-    async def _request(self, msg: Msg) -> dict[str, Any]:
+    async def _bar_of(self, msg: Msg) -> Write:
+        """Read which model a bar is for."""
+        operation = OPERATIONS["append_day"]
+        return Write(operation, await self._named(msg, operation.written) or self._face.default_model)
+
+    async def _request(self, msg: Msg, turn: Turn | None) -> dict[str, Any]:
         operation, named = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
         priority, timeout_s, request_id = read_headers(msg.headers or {})
         request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, timeout_s)
@@ -229,9 +236,10 @@ class Inbound:
             timeout_s=timeout_s,
             request_id=identity,
             calculation_id=_digest(f"{operation.name}:{identity}"),
+            turn=turn,
         )
 
-    async def _append(self, msg: Msg) -> dict[str, Any]:
+    async def _append(self, msg: Msg, turn: Turn | None) -> dict[str, Any]:
         """Append a bar, {model_id, rows: frame}, to its model, and let the library of the model take its step."""
         operation = OPERATIONS["append_day"]
         request = await self._reader.bar(msg.data, self._face.default_model)
@@ -239,7 +247,12 @@ class Inbound:
         name = (msg.headers or {}).get(PRIORITY_HEADER)
         priority = Priority.parse(name) if name else None
         answer = await self._face.answer(
-            operation, request, priority=priority, request_id=identity, calculation_id=_digest(f"bar:{identity}")
+            operation,
+            request,
+            priority=priority,
+            request_id=identity,
+            calculation_id=_digest(f"bar:{identity}"),
+            turn=turn,
         )
         answer["factor_library"] = await self._update_library(answer, priority, identity)
         return answer

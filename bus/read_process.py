@@ -51,10 +51,10 @@ def bar(body: bytes, default_model: str | None) -> Request:
     return request_of(OPERATIONS["append_day"], bar_payload(body, default_model), default_model)
 
 
-def model_of(body: bytes) -> str:
-    """Read which model a message is for; empty when it names none."""
+def named(body: bytes, field: str) -> Any:
+    """Read one field of a body; None when it has none."""
     value = read_json_text(body)
-    return str(value.get("model_id")) if isinstance(value, dict) else ""
+    return value.get(field) if isinstance(value, dict) else None
 
 
 def table(path: str, kind: str, names: dict[str, str], limit_mb: int, inline_bytes: int, plain: str) -> bytes | None:
@@ -77,7 +77,7 @@ def table(path: str, kind: str, names: dict[str, str], limit_mb: int, inline_byt
     return None
 
 
-TASKS: dict[str, Callable[..., Any]] = {"request": request, "bar": bar, "model_of": model_of, "table": table}
+TASKS: dict[str, Callable[..., Any]] = {"request": request, "bar": bar, "named": named, "table": table}
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:

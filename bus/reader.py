@@ -22,11 +22,10 @@ from typing import Any
 
 import psutil
 
-from bus.read_process import HEAD
+from bus.read_process import HEAD, named
 from bus.read_request import bar_payload, read_payload, request_of
 from contracts.errors import DeadlineExceeded, EngineError, TableTooLarge, Unavailable
 from contracts.frames import ARROW_FILE, file_reference
-from contracts.json_text import read_json_text
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.settings import Settings, environment_of
@@ -101,13 +100,11 @@ class Reader:
         read: Request = await self._for(body).ask(("bar", (body, default_model)), None)
         return read
 
-    async def model_of(self, body: bytes) -> str:
-        """Read which model a message is for; raises what is wrong with the body."""
+    async def named(self, body: bytes, field: str) -> Any:
+        """Read what a body names in a field, None when it has none; raises what is wrong with the body."""
         if len(body) <= HERE_BYTES:
-            value = read_json_text(body)
-            return str(value.get("model_id")) if isinstance(value, dict) else ""
-        name: str = await self._for(body).ask(("model_of", (body,)), None)
-        return name
+            return named(body, field)
+        return await self._for(body).ask(("named", (body, field)), None)
 
     async def table(self, path: Path, kind: str, names: dict[str, str], timeout_s: float | None = None) -> bytes:
         """Read a bulk table in a file; gives what stands for it in a request.

@@ -23,7 +23,7 @@ from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority, State, WorkItem, WorkResult, new_id
 from router.link import ActorGone, Links
-from router.order import Order
+from router.order import Order, Turn
 from router.table import RouteTable
 from router.wire import unpack_table
 
@@ -44,6 +44,11 @@ class RouterClient:
     ----------
     current : Settings, optional
         Queue and batch limits; default: the process's settings.
+
+    Attributes
+    ----------
+    order : Order
+        The order of the writes that come in at this process.
     """
 
     def __init__(self, current: Settings | None = None) -> None:
@@ -52,7 +57,7 @@ class RouterClient:
         self._router: Any = None
         self._table: RouteTable | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._order = Order(self._current.queue_limit)
+        self.order = Order(self._current.queue_limit)
         self._dispatching = 0
         self._reported: dict[str, Any] = {}
 
@@ -102,6 +107,7 @@ class RouterClient:
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         request_id: str | None = None,
+        turn: Turn | None = None,
     ) -> WorkResult:
         """Run one operation.
 
@@ -117,6 +123,8 @@ class RouterClient:
             Deadline from now; default: the operation's.
         request_id
             Repeat a write's id to repeat it without making a second version.
+        turn
+            A write's turn, if the caller holds it already.
 
         Returns
         -------
@@ -147,7 +155,10 @@ class RouterClient:
         # than they were sent in, so the next write of a model leaves when the one before it is answered.
         if request.request_id != item.request_id:
             item = item._replace(request=request.model_copy(update={"request_id": item.request_id}))
-        async with self._order.of(str(getattr(request, row.written)), item.remaining_s()):
+        line = row.line(getattr(request, row.written))
+        if turn is not None and turn.line == line:
+            return _timed(await self._dispatch(item), now)
+        async with self.order.turn(line, item.remaining_s()):
             return _timed(await self._dispatch(item), now)
 
     async def _dispatch(self, item: WorkItem) -> WorkResult:

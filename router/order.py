@@ -1,4 +1,10 @@
-"""The order of writes: of one model, one after the other, in the order of their coming."""
+"""The order of writes: one after the other, in the order of their coming, of each thing that is written.
+
+The one place that holds it. The order in which requests come is known only where they come in, so every process with a
+face has one of these, in its `RouterClient`, and all doors of that process take their turns from it: NATS requests,
+stored requests and bars, and HTTP. Between processes there is no order that a caller could know. There the writer's
+heavy lane computes one write at a time, and the store refuses a version whose base is gone and knows a repeated id.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,26 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from contracts.errors import DeadlineExceeded, QueueFull
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Being the first of a line."""
+
+    line: str
+
+
 class Order:
-    """One lock per model that is being written, so that writes of a model follow each other; at most `limit` each."""
+    """A line for each thing that is being written.
+
+    Parameters
+    ----------
+    limit : int
+        Turns of one line that may be waited for or held; a further one that has a deadline is refused.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -19,31 +39,42 @@ class Order:
         self._users: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def of(self, model_id: str, patience_s: float) -> AsyncIterator[None]:
-        """Hold the model's lock.
+    async def turn(self, line: str, patience_s: float | None = None) -> AsyncIterator[Turn]:
+        """Wait for the turn and hold it.
+
+        Parameters
+        ----------
+        line : str
+            What is written; see `Operation.line`.
+        patience_s : float, optional
+            How long to wait at most. Default: for ever, which is for what is stored and comes again.
 
         Raises
         ------
         DeadlineExceeded
-            It is not free within `patience_s`.
+            The turn did not come within `patience_s`.
         QueueFull
-            Too many writes of the model wait already.
+            Too many wait already.
         """
-        if self._users[model_id] >= self._limit:
-            raise QueueFull(f"{self._users[model_id]} writes of model {model_id} are waiting", retry_after_s=1.0)
-        lock = self._locks.setdefault(model_id, asyncio.Lock())
-        self._users[model_id] += 1
+        if patience_s is not None and self._users[line] >= self._limit:
+            raise QueueFull(f"{self._users[line]} writes of {_shown(line)} are waiting", retry_after_s=1.0)
+        lock = self._locks.setdefault(line, asyncio.Lock())
+        self._users[line] += 1
         try:
             try:
                 async with asyncio.timeout(patience_s):
                     await lock.acquire()
             except TimeoutError:
-                raise DeadlineExceeded("the deadline passed behind earlier writes of the model") from None
+                raise DeadlineExceeded(f"the deadline passed behind earlier writes of {_shown(line)}") from None
             try:
-                yield
+                yield Turn(line)
             finally:
                 lock.release()
         finally:
-            self._users[model_id] -= 1
-            if not self._users[model_id]:
-                del self._users[model_id], self._locks[model_id]
+            self._users[line] -= 1
+            if not self._users[line]:
+                del self._users[line], self._locks[line]
+
+
+def _shown(line: str) -> str:
+    return line.partition(":")[2] or line

@@ -25,7 +25,6 @@ from router import health as report
 from router.client import ROUTER
 from router.fleet import Fleet
 from router.link import ActorGone, Links
-from router.order import Order
 from router.placement import CLASS_PATHS, service
 from router.table import Bus, Published, Route, RouteTable
 from router.wire import pack_table
@@ -63,7 +62,6 @@ class Router:
         self._memory = self._settings.run_dir / "router.json"
         self._bus = Bus(False, self._started)
         self._default_model = _remembered(self._memory)
-        self._order = Order(self._settings.queue_limit)
         # Versions grow over restarts too, since time does.
         first = RouteTable(int(self._started * 1e3), self._epoch, {}, self._bus, self._default_model)
         self._published = Published(first)
@@ -122,18 +120,15 @@ class Router:
     async def dispatch(self, item: WorkItem) -> WorkResult:
         """Run one item whatever happens to its actor, within its deadline.
 
-        Writes of one model are done in the order of their coming. An item whose actor died is sent again: a read
-        changes nothing, and a write carries its request id, by which the store knows it.
+        An item whose actor died is sent again: a read changes nothing, and a write carries its request id, by which the
+        store knows it. The order of writes is kept where they come in; see `router.order`.
         """
         self._here()
         row = OPERATIONS.get(item.operation)
         if row is None:
             return _refusal(item, UnknownOperation(f"there is no operation {item.operation!r}"))
         try:
-            if not row.writes:
-                return await self._insist(row, item)
-            async with self._order.of(str(getattr(item.request, row.written)), _patience(item)):
-                return await self._insist(row, item)
+            return await self._insist(row, item)
         except EngineError as error:
             return _refusal(item, error)
 
@@ -252,10 +247,6 @@ async def _stats(handle: Any) -> dict[str, Any] | None:
     except (RayError, TimeoutError):
         return None
     return stats
-
-
-def _patience(item: WorkItem) -> float:
-    return max(0.0, item.remaining_s() - ANSWER_MARGIN_S)
 
 
 def _refusal(item: WorkItem, error: EngineError) -> WorkResult:

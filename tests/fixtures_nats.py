@@ -17,6 +17,7 @@ from contracts.answers import Calculation
 from contracts.settings import Settings
 from contracts.work import WorkResult
 from engine.nats_server import NatsServer
+from router.order import Order
 
 DEADLINE_S = 20.0
 
@@ -46,9 +47,10 @@ class ClientDouble:
         self.table = SimpleNamespace(default_model="main", bus=SimpleNamespace(connected=False, since=0.0))
         self.calls = []
         self.reported = []
+        self.order = Order(1000)
         self._compute = compute or (lambda operation, request: {"market": 1.0})
 
-    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None):
+    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None):
         self.calls.append(SimpleNamespace(operation=operation, request=request, priority=priority,
                                           timeout_s=timeout_s, request_id=request_id))  # fmt: skip
         began = time.perf_counter()

@@ -89,6 +89,10 @@ class Operation:
         """Whether its table is the body of the HTTP request itself."""
         return bool(self.routes) and self.routes[0].method == "PUT" and "feature_data" in self.request.model_fields
 
+    def line(self, named: object) -> str:
+        """Name the line in which a write waits for its turn: the writer, and what is written."""
+        return f"{self.workload}:{named}"
+
     @property
     def writes(self) -> bool:
         """Whether it makes something durable, and must be repeated under its request id only."""

@@ -16,6 +16,7 @@ from bus import inbound
 from bus.streams import EVENTS, INBOUND, MARKET_DATA
 from contracts.errors import InvalidInput, Unavailable
 from contracts.frames import decode
+from contracts.operations import OPERATIONS
 from contracts.work import Priority
 
 REQUEST = "factor.in.risk.factor_request.factor_exposures"
@@ -312,6 +313,36 @@ def test_writes_of_a_model_keep_their_order_and_do_not_hold_up_others(own_server
     with_bridge(own_server, client, test)
     dates = [decode(c.request.feature_data)["date"][0] for c in client.calls if c.request.model_id == "slow"]
     assert dates == [f"2024-01-{n:02}" for n in range(1, 6)]
+
+
+def test_bars_and_stored_requests_of_one_model_take_turns_also_where_the_default_one_is_meant(own_server):
+    go, entered = asyncio.Event(), asyncio.Event()
+
+    async def compute(operation, request):
+        if operation == "append_day":
+            entered.set()
+            await go.wait()
+        return {}
+
+    client = ClientDouble(compute)
+
+    async def test(bridge, nc, js):
+        await js.publish("market_data.bar.A", orjson.dumps({"rows": day(1)}))
+        await until(entered.is_set, "the first bar is being appended")
+        await js.publish("market_data.bar.A", bar("main", 2))
+        await js.publish(APPEND, orjson.dumps({"model_id": "main", "feature_data": day(3)}))
+        await until(lambda: waiting(client, "main") == 3, "the others wait for their turns")
+        assert len(appended(client)) == 1
+        go.set()
+        await until(lambda: bridge.bars.done == 2 and bridge.durable.done == 1, "all were done")
+
+    with_bridge(own_server, client, test)
+    assert sorted(appended(client)) == [("main", f"2024-01-{n:02}") for n in (1, 2, 3)]
+
+
+def waiting(client, model):
+    """How many writes of a model have or wait for their turn."""
+    return client.order._users[OPERATIONS["append_day"].line(model)]
 
 
 def test_a_bad_bar_is_told_of_and_the_next_goes_on(own_server):

@@ -224,6 +224,22 @@ def test_writes_of_one_model_are_done_in_the_order_of_their_coming(echo_router, 
     assert with_client(scenario) == [1, 2, 3, 4, 5, 6]
 
 
+def test_writes_that_come_in_at_two_processes_at_once_are_done_one_at_a_time(echo_router, tmp_path):
+    async def scenario(client: RouterClient) -> list[int]:
+        other = await RouterClient(Settings()).start(DEADLINE_S)
+        try:
+            calls = [
+                one.call("create_model", asked(model_id="m", folder=str(tmp_path), work_s=0.02), request_id=f"{n}{i}")
+                for i in range(4)
+                for n, one in enumerate((client, other))
+            ]
+            return [result.unwrap().model_version for result in await asyncio.gather(*calls)]
+        finally:
+            await other.close()
+
+    assert sorted(with_client(scenario)) == list(range(1, 9))
+
+
 def test_everybody_learns_of_the_bus_and_of_the_default_model(echo_router):
     async def scenario(client: RouterClient) -> None:
         other = await RouterClient(Settings()).start(DEADLINE_S)

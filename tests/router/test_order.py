@@ -13,7 +13,7 @@ def test_writes_of_a_model_follow_each_other_and_those_of_another_do_not_wait():
         order, seen = Order(10), []
 
         async def write(model: str, name: str) -> None:
-            async with order.of(model, 10.0):
+            async with order.turn(model, 10.0):
                 seen.append(f"{name} begins")
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
@@ -32,22 +32,22 @@ def test_writes_of_a_model_follow_each_other_and_those_of_another_do_not_wait():
 def test_a_write_that_waits_too_long_or_behind_too_many_is_told_so():
     async def scenario() -> None:
         order = Order(2)
-        async with order.of("m", 1.0):
+        async with order.turn("m", 1.0):
             with pytest.raises(DeadlineExceeded):
-                async with order.of("m", 0.01):
+                async with order.turn("m", 0.01):
                     pass
             waiting = asyncio.create_task(_take(order))
             await asyncio.sleep(0)
             with pytest.raises(QueueFull):
-                async with order.of("m", 1.0):
+                async with order.turn("m", 1.0):
                     pass
         await waiting
-        async with order.of("m", 1.0):
+        async with order.turn("m", 1.0):
             pass
 
     asyncio.run(scenario())
 
 
 async def _take(order: Order) -> None:
-    async with order.of("m", 10.0):
+    async with order.turn("m", 10.0):
         pass

@@ -41,7 +41,7 @@ class InProcessEngine:
             self._actors[workload] = getattr(importlib.import_module(module), name)()
         return self._actors[workload]
 
-    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None) -> WorkResult:
+    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None) -> WorkResult:
         row = OPERATIONS[operation]
         limit = row.timeout_s if timeout_s is None else timeout_s
         item = work_item(operation, request, priority=priority, timeout_s=limit, request_id=request_id)
