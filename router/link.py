@@ -8,7 +8,6 @@ for it. Everything runs on the event loop that submits; Ray's callback only hand
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import time
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from typing import Any, NamedTuple
 from ray.exceptions import RayError, RayTaskError
 
 from actors.runtime.meter import Meter
-from contracts.errors import DeadlineExceeded, InternalError, QueueFull, first_line
+from actors.runtime.waiting import Waiter, Waiting
+from contracts.errors import DeadlineExceeded, InternalError, first_line
 from contracts.settings import Settings
 from contracts.unexpected import unexpected
 from contracts.work import Lane, WorkItem, WorkResult
@@ -41,17 +41,19 @@ class ActorGone(Exception):
     """The actor did not answer: it died, is restarting, or cannot be reached."""
 
 
-class _Entry:
-    __slots__ = ("future", "item", "key", "timer")
+class _Entry(Waiter):
+    """One waiting item, and the future of whoever waits for it."""
 
-    def __init__(self, key: tuple[float, int], item: WorkItem, future: asyncio.Future[WorkResult]) -> None:
-        self.key = key
-        self.item = item
+    __slots__ = ("future", "timer")
+
+    def __init__(self, item: WorkItem, future: asyncio.Future[WorkResult]) -> None:
+        super().__init__(item)
         self.future = future
         self.timer: asyncio.TimerHandle | None = None
 
-    def __lt__(self, other: _Entry) -> bool:
-        return self.key < other.key
+    def wanted(self, wall: float) -> bool:  # noqa: ARG002  (the deadline's timer ends the future)
+        """Until its future has an end."""
+        return not self.future.done()
 
 
 class _Call(NamedTuple):
@@ -79,11 +81,13 @@ class ActorLink:
         self._method = handle.call_heavy if heavy else handle.call_light
         self._in_flight_limit = HEAVY_IN_FLIGHT if heavy else LIGHT_IN_FLIGHT
         self._batch_limit = 1 if heavy else current.batch_limit
-        self._batch_predicted_s = current.batch_predicted_ms / 1e3
-        self._limit = current.queue_limit
-        self._ages_s = current.low_priority_ages_s
         self._meter = Meter()
-        self._waiting: list[_Entry] = []
+        self._waiting: Waiting[_Entry] = Waiting(
+            self._meter,
+            limit=current.queue_limit,
+            ages_s=current.low_priority_ages_s,
+            batch_predicted_s=current.batch_predicted_ms / 1e3,
+        )
         self._in_flight: dict[int, _Call] = {}
         self._sequence = 0
         self._loop = asyncio.get_running_loop()
@@ -98,21 +102,13 @@ class ActorLink:
         QueueFull
             Too many items wait already.
         """
-        if len(self._waiting) >= self._limit:
-            self._waiting = [entry for entry in self._waiting if not entry.future.done()]
-            heapq.heapify(self._waiting)
-            if len(self._waiting) >= self._limit:
-                retry = round(max(0.05, sum(self._meter.expected_s(e.item.operation) for e in self._waiting)), 3)
-                raise QueueFull(
-                    f"{len(self._waiting)} requests are waiting; ask again in {retry} s", retry_after_s=retry
-                )
-        future: asyncio.Future[WorkResult] = self._loop.create_future()
-        self._sequence += 1
-        entry = _Entry((item.sent_at - item.priority * self._ages_s, self._sequence), item, future)
+        if self._waiting.full:
+            self._waiting.remove(lambda entry: entry.future.done())
+        entry = _Entry(item, self._loop.create_future())
+        self._waiting.put(entry)
         entry.timer = self._loop.call_later(max(0.0, item.remaining_s()), self._expire, entry)
-        heapq.heappush(self._waiting, entry)
         self._pump()
-        return future
+        return entry.future
 
     @staticmethod
     def _expire(entry: _Entry) -> None:
@@ -121,7 +117,7 @@ class ActorLink:
             entry.future.set_exception(DeadlineExceeded(f"no answer to {entry.item.operation} within {waited:.3f} s"))
 
     def _pump(self) -> None:
-        while self._waiting and self._may_send(self._waiting[0].item.priority):
+        while len(self._waiting) and self._may_send(self._waiting.best.item.priority):
             batch = self._take()
             if batch:
                 self._send(batch)
@@ -137,21 +133,11 @@ class ActorLink:
 
     def _take(self) -> list[_Entry]:
         """Take the best waiting items, up to the call's limits; those that nobody waits for any more are dropped."""
-        batch: list[_Entry] = []
-        predicted = 0.0
         limit = self._batch_limit
         if not self._in_flight and len(self._waiting) >= 2 * SECOND_CALL_ITEMS:
             # The second call takes the other half: two calls of like size keep both sides at work.
             limit = min(limit, (len(self._waiting) + 1) // 2)
-        while self._waiting and len(batch) < limit:
-            best = self._waiting[0]
-            if not best.future.done():
-                cost = self._meter.expected_s(best.item.operation)
-                if batch and predicted + cost > self._batch_predicted_s:
-                    break
-                predicted += cost
-                batch.append(best)
-            heapq.heappop(self._waiting)
+        batch, _ = self._waiting.take(limit)
         return batch
 
     def _send(self, batch: list[_Entry]) -> None:

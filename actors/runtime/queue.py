@@ -8,7 +8,6 @@ many callers brought, and items of the same operation reach the method together.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
 import time
@@ -18,13 +17,13 @@ from typing import Any
 
 from actors.runtime.black_box import BlackBox
 from actors.runtime.meter import Meter
+from actors.runtime.waiting import Waiter, Waiting
 from contracts.answers import Answer, Calculation
-from contracts.errors import DeadlineExceeded, EngineError, InternalError, QueueFull
+from contracts.errors import DeadlineExceeded, EngineError, InternalError
 from contracts.work import Device, WorkItem, WorkResult
 
 Outcome = Answer | EngineError
 Compute = Callable[[str, list[WorkItem]], Sequence[Outcome]]
-LEAST_RETRY_S = 0.05
 CPU = Device.CPU.value
 
 _log = logging.getLogger(__name__)
@@ -44,23 +43,20 @@ class _Ticket:
         self.wake: threading.Event | None = None
 
 
-class _Entry:
-    """One waiting item. Ordered by `key`: FIFO inside a priority, and waiting counts as priority."""
+class _Entry(Waiter):
+    """One waiting item, and whose it is."""
 
-    __slots__ = ("arrived", "cost_s", "index", "item", "key", "ticket")
+    __slots__ = ("arrived", "index", "ticket")
 
-    def __init__(
-        self, key: tuple[float, int], cost_s: float, item: WorkItem, ticket: _Ticket, index: int, arrived: float
-    ) -> None:
-        self.key = key
-        self.cost_s = cost_s
-        self.item = item
+    def __init__(self, item: WorkItem, ticket: _Ticket, index: int, arrived: float) -> None:
+        super().__init__(item)
         self.ticket = ticket
         self.index = index
         self.arrived = arrived
 
-    def __lt__(self, other: _Entry) -> bool:
-        return self.key < other.key
+    def wanted(self, wall: float) -> bool:
+        """Until its deadline."""
+        return self.item.deadline > wall
 
 
 class LaneQueue:
@@ -100,25 +96,19 @@ class LaneQueue:
         self.box: BlackBox | None = None
         self._compute = compute
         self._meter = meter
-        self._limit = limit
         self._batch_limit = batch_limit
-        self._batch_predicted_s = batch_predicted_s
-        self._ages_s = ages_s
         self._mutex = threading.Lock()
-        self._heap: list[_Entry] = []
-        self._waiting = 0
-        self._backlog_s = 0.0
-        self._sequence = 0
+        self._waiting: Waiting[_Entry] = Waiting(meter, limit=limit, ages_s=ages_s, batch_predicted_s=batch_predicted_s)
         self._combining = False
         self._running: tuple[str, float] | None = None
 
     def __len__(self) -> int:
-        return self._waiting
+        return len(self._waiting)
 
     @property
     def busy(self) -> bool:
         """Whether something is being computed or waits."""
-        return self._combining or self._waiting > 0
+        return self._combining or len(self._waiting) > 0
 
     @property
     def overdue(self) -> dict[str, Any] | None:
@@ -145,28 +135,17 @@ class LaneQueue:
         return [result for result in ticket.results if result is not None]
 
     def _admit(self, items: Sequence[WorkItem], ticket: _Ticket) -> None:
-        now, wall = time.perf_counter(), time.time()
+        now = time.perf_counter()
         for index, item in enumerate(items):
-            if self._waiting >= self._limit:
-                self._refuse(item, ticket, index)
-                continue
             refusal = self.box.refusal(item) if self.box is not None else None
-            if refusal is not None:
-                self._settle(ticket, index, item, refusal, 0.0, 0.0)
-                continue
-            self._sequence += 1
-            # Priority and age in one number that never changes: a level is worth `ages_s` of waiting. The time of
-            # asking counts, so that waiting at the caller's side is not lost; a clock ahead of ours gains nothing.
-            key = (min(item.sent_at, wall) - item.priority * self._ages_s, self._sequence)
-            cost_s = self._meter.expected_s(item.operation)
-            heapq.heappush(self._heap, _Entry(key, cost_s, item, ticket, index, now))
-            self._waiting += 1
-            self._backlog_s += cost_s
-
-    def _refuse(self, item: WorkItem, ticket: _Ticket, index: int) -> None:
-        retry = round(max(LEAST_RETRY_S, self._backlog_s), 3)
-        error = QueueFull(f"{self._waiting} requests are waiting; ask again in {retry} s", retry_after_s=retry)
-        self._settle(ticket, index, item, error, 0.0, 0.0)
+            try:
+                if refusal is not None:
+                    raise refusal
+                entry = _Entry(item, ticket, index, now)
+                entry.alone = self.box is not None and self.box.is_suspect(item)
+                self._waiting.put(entry)
+            except EngineError as error:
+                self._settle(ticket, index, item, error, 0.0, 0.0)
 
     def _wait(self, ticket: _Ticket, wake: threading.Event, deadline: float) -> bool:
         """Wait until the ticket is answered or made combiner (True); past its last deadline, answer it with that."""
@@ -180,13 +159,8 @@ class LaneQueue:
 
     def _abandon(self, ticket: _Ticket) -> None:
         """Answer what is left of a ticket whose deadlines all passed; a running computation is not waited for."""
-        mine = [entry for entry in self._heap if entry.ticket is ticket]
-        if mine:
-            self._heap = [entry for entry in self._heap if entry.ticket is not ticket]
-            heapq.heapify(self._heap)
-            for entry in mine:
-                self._forget(entry)
-                self._expire(entry)
+        for entry in self._waiting.remove(lambda entry: entry.ticket is ticket):
+            self._expire(entry)
         for index, result in enumerate(ticket.results):
             if result is None:
                 request_id = ticket.items[index].request_id
@@ -201,39 +175,20 @@ class LaneQueue:
                 self._run(self._take())
         finally:
             with self._mutex:
-                self._combining = bool(self._heap)
-                if self._heap:
-                    following = self._heap[0].ticket
+                self._combining = len(self._waiting) > 0
+                if self._combining:
+                    following = self._waiting.best.ticket
                     following.promoted = True
                     if following.wake is not None:
                         following.wake.set()
 
     def _take(self) -> list[_Entry]:
         """Take the best items, up to the batch's limits; those whose deadline passed are answered with that."""
-        batch: list[_Entry] = []
-        predicted = 0.0
         with self._mutex:
-            wall = time.time()
-            while self._heap and len(batch) < self._batch_limit:
-                best = self._heap[0]
-                cost = self._meter.expected_s(best.item.operation)
-                alone = self.box is not None and self.box.is_suspect(best.item)
-                if batch and (alone or predicted + cost > self._batch_predicted_s):
-                    break
-                heapq.heappop(self._heap)
-                self._forget(best)
-                if best.item.deadline <= wall:
-                    self._expire(best)
-                    continue
-                batch.append(best)
-                predicted += cost
-                if alone:
-                    break
+            batch, late = self._waiting.take(self._batch_limit)
+            for entry in late:
+                self._expire(entry)
         return batch
-
-    def _forget(self, entry: _Entry) -> None:
-        self._waiting -= 1
-        self._backlog_s = self._backlog_s - entry.cost_s if self._waiting else 0.0
 
     def _expire(self, entry: _Entry) -> None:
         waited = time.perf_counter() - entry.arrived

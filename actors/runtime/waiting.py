@@ -1,0 +1,132 @@
+"""What waits, in front of an actor's lane and on the way to it: one order, one bound, one prediction.
+
+Priority and age are one number that never changes: a level of priority is worth so many seconds of waiting, so LOW is
+never starved and equals keep their order. A batch is bounded in number and in predicted time. It has no lock: its owner
+has one, or an event loop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from actors.runtime.meter import Meter
+from contracts.errors import QueueFull
+from contracts.work import WorkItem
+
+LEAST_RETRY_S = 0.05
+
+
+class Waiter:
+    """An item that waits; `alone` if it must not share a batch. A subclass says for whom, and whether it is wanted."""
+
+    __slots__ = ("alone", "cost_s", "item", "key")
+
+    def __init__(self, item: WorkItem) -> None:
+        self.item = item
+        self.key = (0.0, 0)
+        self.cost_s = 0.0
+        self.alone = False
+
+    def wanted(self, wall: float) -> bool:
+        """Say whether anybody still waits for it at the time `wall`, seconds since the epoch."""
+        raise NotImplementedError
+
+    def __lt__(self, other: Waiter) -> bool:
+        return self.key < other.key
+
+
+W = TypeVar("W", bound=Waiter)
+
+
+class Waiting(Generic[W]):
+    """A bounded priority queue.
+
+    Parameters
+    ----------
+    meter : Meter
+        Predicts what an item costs.
+    limit : int
+        Items that may wait.
+    ages_s : float
+        Waiting this many seconds is worth one level of priority.
+    batch_predicted_s : float
+        Predicted seconds that one batch may take; a single item may take longer.
+    """
+
+    def __init__(self, meter: Meter, *, limit: int, ages_s: float, batch_predicted_s: float) -> None:
+        self._meter = meter
+        self._limit = limit
+        self._ages_s = ages_s
+        self._batch_predicted_s = batch_predicted_s
+        self._heap: list[W] = []
+        self._sequence = 0
+        self._backlog_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def best(self) -> W:
+        """The one that leaves next; there must be one."""
+        return self._heap[0]
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may wait."""
+        return len(self._heap) >= self._limit
+
+    def put(self, waiter: W) -> None:
+        """Let it wait.
+
+        Raises
+        ------
+        QueueFull
+            As many wait as may; says after how many seconds to ask again, by the predicted cost of those.
+        """
+        if self.full:
+            retry = round(max(LEAST_RETRY_S, self._backlog_s), 3)
+            raise QueueFull(f"{len(self._heap)} requests are waiting; ask again in {retry} s", retry_after_s=retry)
+        item = waiter.item
+        self._sequence += 1
+        # The time of asking counts, so that waiting elsewhere is not lost; a clock ahead of ours gains nothing.
+        waiter.key = (min(item.sent_at, time.time()) - item.priority * self._ages_s, self._sequence)
+        waiter.cost_s = self._meter.expected_s(item.operation)
+        self._backlog_s += waiter.cost_s
+        heapq.heappush(self._heap, waiter)
+
+    def take(self, n_most: int) -> tuple[list[W], list[W]]:
+        """Take the best ones for one batch; gives them, and those on the way that nobody wants any more."""
+        batch: list[W] = []
+        unwanted: list[W] = []
+        predicted = 0.0
+        wall = time.time()
+        while self._heap and len(batch) < n_most:
+            best = self._heap[0]
+            if best.wanted(wall):
+                cost = self._meter.expected_s(best.item.operation)
+                if batch and (best.alone or batch[0].alone or predicted + cost > self._batch_predicted_s):
+                    break
+                predicted += cost
+                batch.append(best)
+            else:
+                unwanted.append(best)
+            heapq.heappop(self._heap)
+            self._forget(best)
+        return batch, unwanted
+
+    def remove(self, which: Callable[[W], bool]) -> list[W]:
+        """Take out all that `which` names, wherever they are."""
+        gone = [waiter for waiter in self._heap if which(waiter)]
+        if gone:
+            self._heap = [waiter for waiter in self._heap if not which(waiter)]
+            heapq.heapify(self._heap)
+            for waiter in gone:
+                self._forget(waiter)
+        return gone
+
+    def _forget(self, waiter: W) -> None:
+        # Rounding does not add up: nothing waits, nothing is to be done.
+        self._backlog_s = self._backlog_s - waiter.cost_s if self._heap else 0.0
