@@ -62,13 +62,18 @@ class Request(BaseModel):
         """
         made = cls.__new__(cls)
         _set(made, "__dict__", fields)
-        _set(made, "__pydantic_fields_set__", set(fields))
+        # Nobody changes the set of a frozen model, and its copies have one of their own, so all may share it.
+        given = _GIVEN.get(cls)
+        if given is None:
+            given = _GIVEN[cls] = set(cls.model_fields)
+        _set(made, "__pydantic_fields_set__", given)
         _set(made, "__pydantic_extra__", None)
         _set(made, "__pydantic_private__", {"_ignored": ()})
         return made
 
 
 _set = object.__setattr__
+_GIVEN: dict[type[Request], set[str]] = {}
 
 
 class Empty(Request):

@@ -18,7 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.runtime.meter import Meter
 from actors.runtime.waiting import Waiter, Waiting
-from contracts.errors import DeadlineExceeded, InternalError, first_line
+from contracts.errors import DeadlineExceeded, InternalError, QueueFull, first_line
 from contracts.settings import Settings
 from contracts.unexpected import unexpected
 from contracts.work import Lane, WorkItem, WorkResult
@@ -47,7 +47,8 @@ class _Entry(Waiter):
     __slots__ = ("future", "timer")
 
     def __init__(self, item: WorkItem, future: asyncio.Future[WorkResult]) -> None:
-        super().__init__(item)
+        self.item = item
+        self.alone = False
         self.future = future
         self.timer: asyncio.TimerHandle | None = None
 
@@ -102,10 +103,13 @@ class ActorLink:
         QueueFull
             Too many items wait already.
         """
-        if self._waiting.full:
-            self._waiting.remove(lambda entry: entry.future.done())
         entry = _Entry(item, self._loop.create_future())
-        self._waiting.put(entry)
+        try:
+            self._waiting.put(entry)
+        except QueueFull:
+            if not self._waiting.remove(lambda entry: entry.future.done()):
+                raise
+            self._waiting.put(entry)
         entry.timer = self._loop.call_later(max(0.0, item.remaining_s()), self._expire, entry)
         self._pump()
         return entry.future

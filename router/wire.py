@@ -14,6 +14,9 @@ from typing import Any
 
 from ray import cloudpickle
 
+from contracts.answers import Calculation
+from contracts.operations import OPERATIONS
+from contracts.requests import Request
 from contracts.unexpected import unexpected
 from contracts.work import WorkItem, WorkResult
 from router.table import RouteTable
@@ -24,10 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 def pack_items(items: Sequence[WorkItem]) -> bytes:
-    """Pack items; as plain tuples and fields, which pickle writes without asking each how it wants to be written."""
+    """Pack items; as plain tuples and fields, which pickle writes without asking each how it wants to be written.
+
+    A request of the row's own model is known by its operation, another kind names itself.
+    """
     flat = [
-        (request_id, operation, type(request), request.__dict__, priority, deadline, sent_at)
-        for request_id, operation, request, priority, deadline, sent_at in items
+        (request_id, operation, None if _kind(operation) is type(request) else type(request), request.__dict__, *rest)
+        for request_id, operation, request, *rest in items
     ]
     return pickle.dumps(flat, PROTOCOL)
 
@@ -35,31 +41,45 @@ def pack_items(items: Sequence[WorkItem]) -> bytes:
 def unpack_items(packed: bytes) -> list[WorkItem]:
     """Unpack what `pack_items` packed."""
     return [
-        WorkItem(request_id, operation, kind.arrived(fields), priority, deadline, sent_at)
-        for request_id, operation, kind, fields, priority, deadline, sent_at in pickle.loads(packed)  # noqa: S301  (ours)
+        WorkItem(request_id, operation, (kind or OPERATIONS[operation].request).arrived(fields), *rest)
+        for request_id, operation, kind, fields, *rest in pickle.loads(packed)  # noqa: S301  (from our own process)
     ]
 
 
+def _kind(operation: str) -> type[Request] | None:
+    row = OPERATIONS.get(operation)
+    return row.request if row is not None else None
+
+
 def pack_results(results: Sequence[WorkResult]) -> bytes:
-    """Pack results; one that cannot be packed becomes the problem that it is, and the others stay what they are."""
+    """Pack results, a calculation as its fields; one that cannot be packed becomes the problem that it is."""
+    flat = [_flat(result) for result in results]
     try:
-        return pickle.dumps([tuple(result) for result in results], PROTOCOL)
+        return pickle.dumps(flat, PROTOCOL)
     except Exception:  # noqa: BLE001  one value that does not pickle is no reason to lose the answers beside it
         return pickle.dumps([_packable(result) for result in results], PROTOCOL)
 
 
+def _flat(result: WorkResult) -> tuple[Any, ...]:
+    request_id, value, *rest = result
+    return (request_id, value.fields() if type(value) is Calculation else value, *rest)
+
+
 def _packable(result: WorkResult) -> tuple[Any, ...]:
     try:
-        pickle.dumps(tuple(result), PROTOCOL)
+        pickle.dumps(_flat(result), PROTOCOL)
     except Exception as error:  # noqa: BLE001
         problem = unexpected(error, _log).to_problem(result.request_id)
         result = WorkResult(result.request_id, None, problem, result.device, result.timings_ms)
-    return tuple(result)
+    return _flat(result)
 
 
 def unpack_results(packed: bytes) -> list[WorkResult]:
     """Unpack what `pack_results` packed."""
-    return [WorkResult._make(fields) for fields in pickle.loads(packed)]  # noqa: S301  (from our own process)
+    return [
+        WorkResult(request_id, Calculation(*value) if type(value) is tuple else value, *rest)
+        for request_id, value, *rest in pickle.loads(packed)  # noqa: S301  (from our own process)
+    ]
 
 
 def pack_table(table: RouteTable) -> bytes:

@@ -49,7 +49,8 @@ class _Entry(Waiter):
     __slots__ = ("arrived", "index", "ticket")
 
     def __init__(self, item: WorkItem, ticket: _Ticket, index: int, arrived: float) -> None:
-        super().__init__(item)
+        self.item = item
+        self.alone = False
         self.ticket = ticket
         self.index = index
         self.arrived = arrived

@@ -24,11 +24,10 @@ class Waiter:
 
     __slots__ = ("alone", "cost_s", "item", "key")
 
-    def __init__(self, item: WorkItem) -> None:
-        self.item = item
-        self.key = (0.0, 0)
-        self.cost_s = 0.0
-        self.alone = False
+    item: WorkItem
+    key: tuple[float, int]
+    cost_s: float
+    alone: bool
 
     def wanted(self, wall: float) -> bool:
         """Say whether anybody still waits for it at the time `wall`, seconds since the epoch."""
@@ -73,11 +72,6 @@ class Waiting(Generic[W]):
         """The one that leaves next; there must be one."""
         return self._heap[0]
 
-    @property
-    def full(self) -> bool:
-        """Whether no more may wait."""
-        return len(self._heap) >= self._limit
-
     def put(self, waiter: W) -> None:
         """Let it wait.
 
@@ -86,15 +80,16 @@ class Waiting(Generic[W]):
         QueueFull
             As many wait as may; says after how many seconds to ask again, by the predicted cost of those.
         """
-        if self.full:
+        if len(self._heap) >= self._limit:
             retry = round(max(LEAST_RETRY_S, self._backlog_s), 3)
             raise QueueFull(f"{len(self._heap)} requests are waiting; ask again in {retry} s", retry_after_s=retry)
         item = waiter.item
         self._sequence += 1
         # The time of asking counts, so that waiting elsewhere is not lost; a clock ahead of ours gains nothing.
-        waiter.key = (min(item.sent_at, time.time()) - item.priority * self._ages_s, self._sequence)
-        waiter.cost_s = self._meter.expected_s(item.operation)
-        self._backlog_s += waiter.cost_s
+        asked, now = item.sent_at, time.time()
+        waiter.key = (min(asked, now) - item.priority * self._ages_s, self._sequence)
+        waiter.cost_s = cost_s = self._meter.expected_s(item.operation)
+        self._backlog_s += cost_s
         heapq.heappush(self._heap, waiter)
 
     def take(self, n_most: int) -> tuple[list[W], list[W]]:
@@ -103,18 +98,21 @@ class Waiting(Generic[W]):
         unwanted: list[W] = []
         predicted = 0.0
         wall = time.time()
-        while self._heap and len(batch) < n_most:
-            best = self._heap[0]
+        heap, expected_s = self._heap, self._meter.expected_s
+        while heap and len(batch) < n_most:
+            best = heap[0]
             if best.wanted(wall):
-                cost = self._meter.expected_s(best.item.operation)
+                cost = expected_s(best.item.operation)
                 if batch and (best.alone or batch[0].alone or predicted + cost > self._batch_predicted_s):
                     break
                 predicted += cost
                 batch.append(best)
             else:
                 unwanted.append(best)
-            heapq.heappop(self._heap)
-            self._forget(best)
+            heapq.heappop(heap)
+            self._backlog_s -= best.cost_s
+        if not heap:
+            self._backlog_s = 0.0  # what rounding left
         return batch, unwanted
 
     def remove(self, which: Callable[[W], bool]) -> list[W]:
@@ -123,10 +121,5 @@ class Waiting(Generic[W]):
         if gone:
             self._heap = [waiter for waiter in self._heap if not which(waiter)]
             heapq.heapify(self._heap)
-            for waiter in gone:
-                self._forget(waiter)
+            self._backlog_s = sum(waiter.cost_s for waiter in self._heap)
         return gone
-
-    def _forget(self, waiter: W) -> None:
-        # Rounding does not add up: nothing waits, nothing is to be done.
-        self._backlog_s = self._backlog_s - waiter.cost_s if self._heap else 0.0

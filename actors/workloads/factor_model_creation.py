@@ -117,7 +117,7 @@ class FactorModelCreation(WorkloadActor):
         decoded = time.perf_counter() - began
         model = FactorModel(settings).fit(panel)
         answer = self._commit(request.model_id, model, self._base(request.model_id), request_id, "create_model")
-        return replace(answer, stages_s={**answer.stages_s, "decode": decoded})
+        return answer.timed(decode=decoded)
 
     def _clean(self, request: rq.CleanFeatures, request_id: str) -> Calculation:
         number, model = self._whole(request.model_id)
@@ -162,7 +162,7 @@ class FactorModelCreation(WorkloadActor):
         except FactorError as error:
             raise within("feature_data", error) from None
         answer = self._commit(request.model_id, model, number, request_id, "append_day", new_days=days.n_dates)
-        return replace(answer, stages_s={**answer.stages_s, "decode": decoded})
+        return answer.timed(decode=decoded)
 
     def _correct(self, request: rq.CorrectDays, request_id: str) -> Calculation:
         """Take a kept version that ends before the first corrected day and add the days since; else fit anew."""
@@ -243,7 +243,7 @@ class FactorModelCreation(WorkloadActor):
         )
         committed = time.perf_counter() - began
         self._models.put(model_id, (version.manifest.version, model.forget()))
-        return replace(describe(version), stages_s={"commit": committed})
+        return describe(version).timed(commit=committed)
 
     def _again(self, model_id: str, made: int) -> Calculation:
         """Answer a repeated write: by the version that it made, or by its number when that is retired or a deletion."""

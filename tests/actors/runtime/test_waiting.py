@@ -19,7 +19,8 @@ class Named(Waiter):
     __slots__ = ("gone", "name")
 
     def __init__(self, name: object, priority: int = 1, age_s: float = 0.0, operation: str = "size") -> None:
-        super().__init__(WorkItem(str(name), operation, Empty(), priority, NOW + 60.0, NOW - age_s))
+        self.item = WorkItem(str(name), operation, Empty(), priority, NOW + 60.0, NOW - age_s)
+        self.alone = False
         self.name = name
         self.gone = False
 
@@ -86,3 +87,10 @@ def test_what_nobody_wants_any_more_takes_no_place_in_a_batch_and_is_told_apart(
     ones[0].gone = ones[2].gone = True
     batch, unwanted = queue.take(2)
     assert (names(batch), names(unwanted)) == ([1, 3], [0, 2])
+
+
+def test_one_that_must_be_alone_shares_no_batch():
+    ones = [Named(i) for i in range(4)]
+    ones[1].alone = True
+    queue = waiting(*ones)
+    assert [names(queue.take(9)[0]) for _ in range(3)] == [[0], [1], [2, 3]]
