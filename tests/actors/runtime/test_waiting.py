@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.meter import Meter
@@ -42,6 +42,7 @@ def names(waiters: list[Named]) -> list[object]:
     return [waiter.name for waiter in waiters]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(list(Priority)), st.integers(0, 8)), max_size=40))
 def test_they_leave_by_priority_and_age_and_equals_in_the_order_of_their_coming(given_ones):
     queue = waiting(*(Named(i, priority, age) for i, (priority, age) in enumerate(given_ones)))
