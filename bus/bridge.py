@@ -21,8 +21,7 @@ from nats.errors import Error as NatsError
 
 from bus import streams
 from bus.drain import Drainer
-from bus.face import Client as FaceClient
-from bus.face import Face
+from bus.face import Face, FaceClient
 from bus.feed import Feed
 from bus.inbound import Inbound
 from bus.micro import Micro

@@ -31,7 +31,7 @@ DEFAULT_PORTFOLIO = "default"
 _VALUES = ("factor_values", "factor_exposures")
 
 
-class Client(Protocol):
+class FaceClient(Protocol):
     """What a face needs of the `RouterClient`."""
 
     order: Order
@@ -71,7 +71,7 @@ class Face:
         The stages of answers that only a face sees: `dispatch` and `publish`.
     """
 
-    def __init__(self, client: Client, outbox: Outbox | None, connected: Callable[[], bool] | None = None) -> None:
+    def __init__(self, client: FaceClient, outbox: Outbox | None, connected: Callable[[], bool] | None = None) -> None:
         self._client = client
         self._outbox = outbox
         self._connected = connected or self._table_connected

@@ -24,8 +24,8 @@ from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority, State, WorkItem, WorkResult, new_id
 from router.link import ActorGone, Links
 from router.order import Order, Turn
+from router.packing import unpack_table
 from router.table import RouteTable
-from router.wire import unpack_table
 
 ROUTER = "router"
 POLL_S = 30.0

@@ -22,7 +22,7 @@ from contracts.errors import DeadlineExceeded, InternalError, QueueFull, first_l
 from contracts.settings import Settings
 from contracts.unexpected import unexpected
 from contracts.work import Lane, WorkItem, WorkResult
-from router.wire import pack_items, unpack_results
+from router.packing import pack_items, unpack_results
 
 LIGHT_IN_FLIGHT = 1
 """Calls in flight before items wait for each other."""

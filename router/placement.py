@@ -12,7 +12,7 @@ from actors.runtime.base import CONCURRENCY_GROUPS, WorkloadActor
 from contracts.operations import PLACEMENTS, Workload
 from contracts.settings import NAMESPACE, Settings, environment_of
 from contracts.work import Device
-from router import wire
+from router import packing
 from router.frozen import tell_stack_on_signal
 
 FRACTION = 0.1
@@ -116,12 +116,12 @@ class WorkloadHost:
     @ray.method(concurrency_group="light")
     def call_light(self, packed: bytes) -> bytes:
         """Answer short items."""
-        return wire.pack_results(self._actor.call_light(wire.unpack_items(packed)))
+        return packing.pack_results(self._actor.call_light(packing.unpack_items(packed)))
 
     @ray.method(concurrency_group="heavy")
     def call_heavy(self, packed: bytes) -> bytes:
         """Answer long items."""
-        return wire.pack_results(self._actor.call_heavy(wire.unpack_items(packed)))
+        return packing.pack_results(self._actor.call_heavy(packing.unpack_items(packed)))
 
     @ray.method(concurrency_group="control")
     def ping(self) -> dict[str, Any]:

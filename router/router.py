@@ -25,9 +25,9 @@ from router import health as report
 from router.client import ROUTER
 from router.fleet import Fleet
 from router.link import ActorGone, Links
+from router.packing import pack_table
 from router.placement import CLASS_PATHS, service
-from router.table import Bus, Published, Route, RouteTable
-from router.wire import pack_table
+from router.table import ActorRoute, Bus, Published, RouteTable
 
 RETRY_S = (0.02, 0.05, 0.1, 0.25)
 ANSWER_MARGIN_S = 0.05
@@ -81,7 +81,7 @@ class Router:
 
     def _current(self, former: RouteTable) -> RouteTable:
         routes = {
-            member.workload.value: Route(
+            member.workload.value: ActorRoute(
                 member.workload.value, member.handle, member.state.value, member.generation, member.reason
             )
             for member in self._fleet.members.values()

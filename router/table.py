@@ -16,7 +16,7 @@ class Bus(NamedTuple):
     since: float
 
 
-class Route(NamedTuple):
+class ActorRoute(NamedTuple):
     """One workload's actor. `handle` is None until it was created."""
 
     workload: str
@@ -36,7 +36,7 @@ class RouteTable(NamedTuple):
 
     version: int
     epoch: str
-    routes: dict[str, Route]
+    routes: dict[str, ActorRoute]
     bus: Bus
     default_model: str | None
 

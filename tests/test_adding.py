@@ -23,7 +23,7 @@ from contracts.errors import InvalidInput
 from contracts.operations import OPERATIONS
 from contracts.settings import Settings
 from contracts.work import WorkResult, work_item
-from router.wire import pack_items, pack_results, unpack_items, unpack_results
+from router.packing import pack_items, pack_results, unpack_items, unpack_results
 from web.app import make_app
 from web.document import page
 from web.openapi import document

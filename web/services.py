@@ -54,7 +54,7 @@ class Face(Protocol):
         ...
 
 
-class Client(Protocol):
+class RouterView(Protocol):
     """The part of `router.client.RouterClient` that presentation reads."""
 
     async def health(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Services:
 
     settings: Settings
     face: Face | None = None
-    client: Client | None = None
+    client: RouterView | None = None
     bridge: Bridge | None = None
     starting_because: str = "the engine is starting"
     started_at: float = field(default_factory=time.time)

@@ -30,7 +30,7 @@ def made_of(version: Version) -> str:
     return f"{version.manifest.request_id} {version.manifest.created_at}"
 
 
-class Part:
+class FactorStream:
     """Some factors of a live library, in one stream.
 
     Attributes
@@ -96,7 +96,7 @@ class LiveLibrary:
         self.steps = 0
         self._threads = threads
         self._formulas = formulas
-        self._registered: list[Part] = []
+        self._registered: list[FactorStream] = []
         self._forgotten: set[str] = set()
         fields = library_fields(whole_panel(version))
         self._catalogue = self._parts(formulas, fields, version, formulas.catalogue.entries)
@@ -113,13 +113,13 @@ class LiveLibrary:
 
     def _parts(
         self, formulas: Formulas, fields: LibraryFields, version: Version, names: Mapping[str, Any]
-    ) -> list[Part]:
+    ) -> list[FactorStream]:
         """Split the ids that the fields can compute into those that look back a year at most, and the others."""
         library = formulas.library
         ids = [name for name in computable(library, fields.available)[0] if name in names]
         short = {name for name in ids if name not in library.recursive and library.lookback[name] < SHORT_ROWS}
         split = (tuple(name for name in ids if (name in short) is wanted) for wanted in (True, False))
-        return [Part(formulas.chosen(chosen), version, self._threads) for chosen in split if chosen]
+        return [FactorStream(formulas.chosen(chosen), version, self._threads) for chosen in split if chosen]
 
     def _take(self, version: Version, fields: LibraryFields) -> None:
         self.number = version.manifest.version
@@ -137,7 +137,7 @@ class LiveLibrary:
         values = np.stack([rows[name] for name in ids]) if ids else np.empty((0, len(version.symbols)))
         self.day = LibraryDay(ids, values, version, len(version.dates) - 1, self._groups)
 
-    def _every(self) -> list[Part]:
+    def _every(self) -> list[FactorStream]:
         return [*self._catalogue, *self._registered]
 
     def register(self, formulas: Formulas, version: Version) -> None:
@@ -194,7 +194,7 @@ class LiveLibrary:
         _close(self._every())
 
 
-def _warm(parts: list[Part], fields: LibraryFields, version: Version, progress: Progress | None) -> None:
+def _warm(parts: list[FactorStream], fields: LibraryFields, version: Version, progress: Progress | None) -> None:
     done, total = 0, sum(part.rows for part in parts)
 
     def count(rows: int) -> None:
@@ -207,6 +207,6 @@ def _warm(parts: list[Part], fields: LibraryFields, version: Version, progress: 
         part.warm(fields, version.dates, count)
 
 
-def _close(parts: list[Part]) -> None:
+def _close(parts: list[FactorStream]) -> None:
     for part in parts:
         part.stream.close()

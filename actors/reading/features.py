@@ -64,7 +64,7 @@ def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tu
         # The caller's own column names, not those inside the panel.
         own = {name: column for column, name in intake.names.items()}.get(str(error.field), error.field)
         text = str(error).replace(f"'{error.field}'", f"'{own}'")
-        raise within("feature_data", error, own, text) from None
+        raise in_request("feature_data", error, own, text) from None
 
 
 def rows_panel(request: CorrectDays, intake: Intake) -> Panel:
@@ -90,10 +90,10 @@ def rows_panel(request: CorrectDays, intake: Intake) -> Panel:
         return Panel.from_frame(frame.with_columns(pl.lit(1.0).alias(ROW)), required=(), intake=intake)
     except FactorError as error:
         own = {name: column for column, name in intake.names.items()}.get(str(error.field), error.field)
-        raise within("feature_data", error, own) from None
+        raise in_request("feature_data", error, own) from None
 
 
-def within(part: str, error: FactorError, field: str | None = None, text: str | None = None) -> InvalidInput:
+def in_request(part: str, error: FactorError, field: str | None = None, text: str | None = None) -> InvalidInput:
     """Make an error of the mathematics one of a part of the request: the part's name stands before the field's."""
     name = error.field if field is None else field
     rows = [[str(part) for part in row] for row in error.rows] or None

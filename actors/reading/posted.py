@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.reading.features import within
+from actors.reading.features import in_request
 from actors.reading.grid import check_posted
 from contracts.frames import decode
 from factors.errors import FactorError
@@ -26,4 +26,4 @@ def panel_of(payload: bytes, field: str, required: Sequence[str]) -> Panel:
         check_posted(frame, field)
         return Panel.from_frame(frame, required=required)
     except FactorError as error:
-        raise within(field, error) from None
+        raise in_request(field, error) from None

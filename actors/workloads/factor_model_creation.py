@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from actors.reading.confidence import confidence_score
-from actors.reading.features import features_panel, intake_of, rows_panel, within
+from actors.reading.features import features_panel, in_request, intake_of, rows_panel
 from actors.reading.grid import check_model
 from actors.reading.lineage import CONTINUES, version_before
 from actors.reading.panels import whole_panel
@@ -110,7 +110,7 @@ class FactorModelCreation(WorkloadActor):
         try:
             settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request.settings})
         except FactorError as error:
-            raise within("settings", error) from None
+            raise in_request("settings", error) from None
         settings = replace(settings, intake=intake_of(request, settings.read_as))
         began = time.perf_counter()
         panel = features_panel(request, settings.read_as)
@@ -160,7 +160,7 @@ class FactorModelCreation(WorkloadActor):
         try:
             model.update(days)
         except FactorError as error:
-            raise within("feature_data", error) from None
+            raise in_request("feature_data", error) from None
         answer = self._commit(request.model_id, model, number, request_id, "append_day", new_days=days.n_dates)
         return answer.timed(decode=decoded)
 
@@ -175,7 +175,7 @@ class FactorModelCreation(WorkloadActor):
         try:
             panel, changed = corrected(as_given(whole_panel(head, n_dates - had)), rows)
         except FactorError as error:
-            raise within("feature_data", error) from None
+            raise in_request("feature_data", error) from None
         about = {"history_changed_from": first, "n_rows_changed": changed}
         if not changed:
             made = describe(head)
@@ -186,7 +186,7 @@ class FactorModelCreation(WorkloadActor):
             if kept is not None:
                 model.update(panel)
         except FactorError as error:
-            raise within("feature_data", error) from None
+            raise in_request("feature_data", error) from None
         self._models.pop(request.model_id)
         new_days, onto = (None, None) if kept is None else (n_dates - had, kept.manifest.version)
         answer = self._commit(request.model_id, model, number, request_id, "correct_days", new_days, onto)

@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.analytics.returns import FactorFigures
 from actors.reading.confidence import confidence_score
-from actors.reading.features import within
+from actors.reading.features import in_request
 from actors.reading.grid import check_posted
 from actors.reading.slices import Slices, by_name, rows_between
 from actors.runtime.base import WorkloadActor
@@ -116,7 +116,7 @@ def _dated(payload: bytes, field: str) -> Any:
                 "the same date and symbol occur more than once", field="symbol", rows=named, n_rows=int(repeated.sum())
             )
     except FactorError as error:
-        raise within(field, error) from None
+        raise in_request(field, error) from None
     return frame
 
 

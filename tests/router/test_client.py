@@ -29,8 +29,8 @@ from contracts.settings import Settings
 from contracts.work import Priority, State, WorkResult
 from engine.start import connect
 from router.client import RouterClient
+from router.packing import unpack_table
 from router.table import RouteTable
-from router.wire import unpack_table
 
 LATE_S = 2.0
 """What a busy machine may add between a call's end and the clock that the test reads."""

@@ -6,13 +6,13 @@ from contracts.operations import Workload
 from contracts.work import Device, State
 from router.fleet import Member
 from router.health import degraded, describe, routing
-from router.table import Bus, Route, RouteTable
+from router.table import ActorRoute, Bus, RouteTable
 
 NE = Device.NEURAL_ENGINE
 
 
 def table(*, connected: bool = True) -> RouteTable:
-    route = Route("size_factor", object(), State.READY.value, 2, "wants cpu")
+    route = ActorRoute("size_factor", object(), State.READY.value, 2, "wants cpu")
     return RouteTable(7, "epoch", {"size_factor": route}, Bus(connected, 1.0), "main")
 
 
@@ -68,7 +68,7 @@ def test_the_route_table_is_told_without_handles():
 
 
 def test_reads_go_straight_only_to_a_ready_actor():
-    ready = Route("size_factor", object(), State.READY.value, 1, "")
+    ready = ActorRoute("size_factor", object(), State.READY.value, 1, "")
     assert ready.direct
     assert not ready._replace(handle=None).direct
     assert not ready._replace(state=State.STARTING.value).direct

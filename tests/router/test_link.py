@@ -13,7 +13,7 @@ from contracts.requests import Empty
 from contracts.settings import Settings
 from contracts.work import Lane, Priority, WorkResult, work_item
 from router.link import OVERTAKING_IN_FLIGHT, SECOND_CALL_ITEMS, ActorGone, ActorLink, Links
-from router.wire import pack_results, unpack_items
+from router.packing import pack_results, unpack_items
 
 DEADLINE_S = 20.0
 

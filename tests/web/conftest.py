@@ -19,8 +19,8 @@ from contracts.settings import Settings, settings
 from contracts.work import State, WorkResult, work_item
 from router import health as report
 from router.fleet import Member
+from router.packing import pack_items, pack_results, unpack_items, unpack_results
 from router.placement import CLASS_PATHS
-from router.wire import pack_items, pack_results, unpack_items, unpack_results
 from web.app import make_app
 from web.services import Services
 

@@ -10,7 +10,7 @@ from contracts.answers import Calculation, Page
 from contracts.operations import OPERATIONS
 from contracts.requests import SizeFactor
 from contracts.work import Device, WorkResult, work_item
-from router.wire import pack_items, pack_results, unpack_items, unpack_results
+from router.packing import pack_items, pack_results, unpack_items, unpack_results
 
 
 def test_every_operations_request_comes_out_as_the_model_that_went_in():
