@@ -31,7 +31,7 @@ def started() -> set[str]:
     """List what `python -m` starts, in pages and in our own code."""
     found: set[str] = set()
     for page in PAGES:
-        found |= set(re.findall(r"python3? -m ([a-z_][\w.]*\w)", page.read_text()))
+        found |= set(re.findall(r"python3? -m ([a-z_][\w.]*\w)(?!\w|\.<|\.\w)", page.read_text()))
     for source in sources():
         found |= set(re.findall(r'"-m",\s*"([a-z_][\w.]*)"', source.read_text()))
     return {name for name in found if name.partition(".")[0] in ROOMS}
