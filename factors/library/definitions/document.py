@@ -48,11 +48,12 @@ these is not counted there, though the service computes some of it with proxies 
 _MARKETS = """Each of the implementations that run on any market is compared on three (`tests/oracle_agreement.py`):
 random walks of 72 names without gaps; 40 of these that list late, leave and pause; the last 380 days of 40 names of
 the real panel. A factor counts as equal where every cell is on the first; shares below one on the others stand with
-it. They have four causes. Values that tie, or nearly, are ranked by rounding; real prices, which move in cents, tie
+it. They have five causes. Values that tie, or nearly, are ranked by rounding; real prices, which move in cents, tie
 far more often than random walks. Where a denominator is 0, or a window constant, a peer has a guard of its own (a
 small number added, 0 for what is undefined) and ours is undefined. A peer's rolling sums add and take away and
-carry rounding on, so that a constant window has a small variance there. And a peer may speak before a window is
-whole, or on a day without a row.
+carry rounding on, so that a constant window has a small variance there. A peer may speak before a window is whole,
+or on a day without a row. And KunQuant, which is made for markets without gaps, carries a missing value on: into
+every later window, and through `scale` into every name.
 """
 
 
