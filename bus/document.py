@@ -16,12 +16,16 @@ from bus.subjects import BARS, HEALTH, INBOUND_PREFIX, NAMED, QUEUE_GROUP, REJEC
 from contracts.events import event
 from contracts.operations import OPERATIONS, Operation, by_subject
 from contracts.results import Problem
+from contracts.version import VERSION
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 REFERENCE = "#/components/schemas/{model}"
 
 INTRO = f"""\
 # NATS subjects
+
+For whoever talks to the engine over NATS. After this page you can ask on a subject, send durably, send a bar, and
+subscribe to results. [clients.md](clients.md) has a whole example, [drawings.md](drawings.md) the way of a bar.
 
 Written by `python -m bus.document` from the operation table; a test compares. The same as a machine reads it:
 [asyncapi.json](asyncapi.json).
@@ -165,7 +169,7 @@ def asyncapi() -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "Factor Engine",
-            "version": "0.1.0",
+            "version": VERSION,
             "description": "See subjects.md for headers and streams.",
         },
         "servers": {"local": {"host": "127.0.0.1:4222", "protocol": "nats"}},

@@ -27,6 +27,9 @@ _DEFAULT = {name: field.default for name, field in Settings.model_fields.items()
 INTRO = f"""\
 # HTTP
 
+For whoever talks to the engine over HTTP. After this page you can ask each operation, send a table, set a deadline, and
+read an error. [clients.md](clients.md) has a whole example.
+
 Written by `python -m web.document` from the operation table; a test compares. As a machine reads it: `GET /openapi.json`;
 to try by hand: `/docs`. The face listens on `http://127.0.0.1:8300` unless told otherwise
 ([operations.md](operations.md)); the same operations over NATS are in [subjects.md](subjects.md).

@@ -1,0 +1,60 @@
+"""The pages for people: whom each is for, links that lead somewhere, and examples that the engine takes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from contracts.operations import OPERATIONS
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+FOR_ITSELF = {"README.md", "CHANGELOG.md"}
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page):
+    linked = [target for target in LINK.findall(page.read_text()) if "://" not in target]
+    assert [target for target in linked if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in FOR_ITSELF], ids=lambda page: page.name)
+def test_a_page_says_first_whom_it_is_for_and_what_he_can_do_after_it(page):
+    first = " ".join(page.read_text().split("\n\n")[1].split())
+    assert first.startswith(("For who", "For the ")), first
+    assert re.search(r"[Aa]fter(?: this page| it|wards)\b", first), first
+
+
+def test_every_page_is_reached_from_readme():
+    seen: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or page.suffix != ".md":
+            continue
+        seen.add(page)
+        waiting += [
+            (page.parent / target).resolve() for target in LINK.findall(page.read_text()) if "://" not in target
+        ]
+    assert {page.name for page in PAGES} - {page.name for page in seen} <= {"CHANGELOG.md"}
+
+
+def test_readme_is_short_and_its_example_is_a_request_of_its_operation():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 85
+    command = text[text.index("$ curl") + 2 : text.index("\n{", text.index("$ curl"))].replace("\\\n", " ")
+    words = shlex.split(command)
+    path = next(word for word in words if word.startswith("http://")).partition(":8300")[2]
+    (row,) = [row for row in OPERATIONS.values() for route in row.routes if route.path == path]
+    row.request.model_validate(json.loads(words[words.index("-d") + 1]))
+
+
+def test_python_examples_are_python():
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            compile(block, page.name, "exec")
