@@ -36,11 +36,11 @@ from contracts.errors import EngineError, first_line
 from contracts.events import event
 from contracts.identity import engine_id
 from contracts.settings import Settings
+from contracts.version import VERSION
 from contracts.work import Priority, State
 
 log = logging.getLogger(__name__)
 
-VERSION = "0.1.0"
 CONNECT_TIMEOUT_S = 2.0
 BACKOFF_S = (0.1, 0.25, 0.5, 1.0)
 PING_INTERVAL_S = 5

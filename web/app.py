@@ -10,11 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import WebSocketRoute
 
 from contracts.identity import engine_id
+from contracts.version import VERSION
 from web.documentation import documentation_routes
 from web.doors import Doors
 from web.feed import FactorFeed
 from web.identity import OwnRequestsOnly
-from web.openapi import VERSION
 from web.problems import http_exception
 from web.routes import operation_routes
 from web.service import service_routes

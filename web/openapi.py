@@ -14,11 +14,11 @@ from contracts import frames
 from contracts.examples import SYMBOLS, with_names
 from contracts.operations import OPERATIONS, Operation, Route, Workload
 from contracts.results import PlainAnswer, Problem
+from contracts.version import VERSION
 from web.payload import TIMEOUT_HEADER
 from web.problems import PROBLEM_JSON
 
 REF = "#/components/schemas/{model}"
-VERSION = "0.1.0"
 _PATH_FIELD = re.compile(r"{(\w+)}")
 
 PROBLEMS = {
