@@ -310,7 +310,7 @@ def test_correlations_are_symmetric_with_ones_on_the_diagonal(library):
     answer = ask(library.factor_correlations, rq.FactorCorrelations(model_id="m", factors=ids, window_days=20))
     rows = answer.values["correlation"]
     for i, name in enumerate(ids):
-        assert rows[i][name] is None or rows[i][name] == pytest.approx(1.0)
+        assert rows[i][name] == pytest.approx(1.0)
         for j, other in enumerate(ids):
             assert rows[i][other] == rows[j][name]
 

@@ -22,6 +22,7 @@ from contracts.errors import DateOutsideModel, EngineError, InvalidInput, Unknow
 from contracts.frames import encode
 from contracts.settings import settings
 from contracts.work import new_id
+from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
 from factors.panel.panel import Panel
@@ -247,7 +248,7 @@ def test_cleaning_makes_a_version_with_a_recipe(writer, market):
 
 
 def test_cleaning_a_field_that_is_not_there_names_it_and_makes_no_version(writer, market, model):
-    with pytest.raises(Exception, match="nonsense") as caught:
+    with pytest.raises(FactorError, match="nonsense") as caught:
         one(writer.clean_features, rq.CleanFeatures(model_id="m", to_fill=["nonsense"]))
     assert caught.value.field == "nonsense"
     assert writer.store.head("m").manifest.version == 1
@@ -415,7 +416,9 @@ def test_a_risk_model_covers_the_universe_asked_for(model):
     assert len(values["symbols"]) == 10
     assert set(values["symbols"]) <= set(symbols)
     assert np.array(values["exposures"]).shape == (10, len(model.factor_names_))
-    assert all(v > 0 for v in values["specific_volatility_annual"].values() if v is not None)
+    specific = [v for v in values["specific_volatility_annual"].values() if v is not None]
+    assert len(specific) >= 9, "one of ten may be too young"
+    assert min(specific) > 0.0
     with pytest.raises(UnknownSymbol) as caught:
         one(actor.risk_model, rq.RiskModel(model_id="m", universe_symbols=["NOPE"]))
     assert caught.value.field == "universe_symbols"

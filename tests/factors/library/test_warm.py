@@ -39,5 +39,7 @@ def test_warming_without_a_field_names_it_and_changes_nothing():
     with pytest.raises(FieldsError, match="close"):
         stream.warm({}, {}, np.array(["2020-01-01"], "datetime64[D]"))
     for t in range(3):
-        last = stream.update({"close": np.array([1.0, 2.0])}, None, np.datetime64("2020-01-02", "D") + t)
+        last = stream.update(
+            {"close": np.array([1.0, 2.0])}, None, np.datetime64("2020-01-02", "D") + np.timedelta64(t, "D")
+        )
     np.testing.assert_array_equal(last[0], [1.0, 2.0])

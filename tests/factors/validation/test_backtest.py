@@ -60,6 +60,7 @@ def test_on_a_market_of_the_model_the_bias_of_random_portfolios_is_near_one(mode
 
 def test_a_run_is_repeated_to_the_bit(model):
     first, second = (backtest(model, FULL, SMALL)[1][0] for _ in range(2))
+    assert first.volatility.keys() == second.volatility.keys() >= {"random", "cap-weighted"}
     for family in first.volatility:
         assert np.array_equal(first.volatility[family], second.volatility[family], equal_nan=True)
 

@@ -48,7 +48,10 @@ def test_the_command_writes_a_page_with_charts_and_the_figures_as_json(data, tmp
     full = figures["horizons"][0]["layers"][-1]["families"]
     assert full["random"]["n_portfolios"] == 10
     assert f"{full['random']['mean_bias']:.3f}" in page
-    assert "Criterion met" in page or "Criterion not met" in page
+    assert ("Criterion met" in page, "Criterion not met" in page) == (
+        figures["criterion"]["met"],
+        not figures["criterion"]["met"],
+    )
     assert all(0.0 <= full[family][name] <= 0.3 for family in full for name in ("breaches_95", "breaches_99"))
     pieces = page.split("<svg")[1:]
     assert len(pieces) == 8
