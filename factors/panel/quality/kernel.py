@@ -127,7 +127,8 @@ def scan_prices(
         now, r = close[t], returns[t]
         for j in range(n):
             fair = before[j] * (1.0 + r[j])
-            odd[j] = ((abs(now[j] - fair) <= PRICE_GAP * fair) & (now[j] > 0.0) & (now[j] != before[j])) ^ True
+            fine = (abs(now[j] - fair) <= PRICE_GAP * fair) & (now[j] > 0.0) & (now[j] != before[j])
+            odd[j] = (fine | ((now[j] != now[j]) & (before[j] != before[j]))) ^ True
         if has_volume:
             v = volume[t]
             for j in range(n):
@@ -211,13 +212,16 @@ def scan_caps(
             s, s_before = shares[t], (start_s if t == 0 else shares[t - 1])
         if has_close:
             c, c_before = close[t], (start_c if t == 0 else close[t - 1])
-        n_present, n_known, n_big = 0, 0, 0
+        n_present, n_known, n_big = np.int32(0), np.int32(0), np.int32(0)
         for j in range(n):
             fair = before[j] * (1.0 + r[j])
-            odd[j] = ((abs(m[j] - fair) <= CAP_GAP * fair) & (r_before[j] == r_before[j])) ^ True
-            n_present += (m[j] == m[j]) | (r[j] == r[j])
-            n_known += r[j] == r[j]
-            n_big += abs(r[j]) > BIG_RETURN
+            fine = (abs(m[j] - fair) <= CAP_GAP * fair) & (r_before[j] == r_before[j])
+            away = (m[j] != m[j]) & (before[j] != before[j]) & (r[j] != r[j]) & (r_before[j] != r_before[j])
+            odd[j] = (fine | away) ^ True
+        for j in range(n):
+            n_present += np.int32((m[j] == m[j]) | (r[j] == r[j]))
+            n_known += np.int32(r[j] == r[j])
+            n_big += np.int32(abs(r[j]) > BIG_RETURN)
         present[t], known[t], big[t] = n_present, n_known, n_big
         if has_shares:
             for j in range(n):

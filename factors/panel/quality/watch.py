@@ -29,7 +29,8 @@ ENDED_ROWS = 5
 MOST_DAYS_APART = 3.0
 """Daily dates are 1.4 calendar days apart, weekly ones 7."""
 ROWS_COMPARED, LEAST_COMPARED = 250, 60
-PRICES = (("open", k.OPEN_0), ("high", k.HIGH_0), ("low", k.LOW_0), ("vwap", k.VWAP_0))
+LOW = ("low", k.LOW_0)
+PRICES = (("open", k.OPEN_0), ("high", k.HIGH_0), ("vwap", k.VWAP_0))
 RANGES = (("open", k.RANGE_OPEN), ("close", k.RANGE_CLOSE), ("vwap", k.RANGE_VWAP))
 NOTHING = np.empty((0, 0))
 NO_SPLITS = Splits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
@@ -203,7 +204,8 @@ class Watch:
         k.scan_caps(
             first, returns, cap, raw_close, raw_shares, given, self._carried, present, big, known, found, counts, most
         )
-        for name, code in PRICES:
+        # Where low is above 0 the day's range tells of the other prices.
+        for name, code in (LOW,) if "low" in taken else PRICES:
             if name in taken:
                 k.scan_one(taken[name], code, 0.0, found, counts, most)
         for name, code in (("volume", k.VOLUME_0), ("shares", k.SHARES_0)):
