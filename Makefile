@@ -42,7 +42,8 @@ test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/fact
 
 lifecycle: $(VENV)/.test ## interrupt 30 starts and fail 10 at random moments; nothing may be left of any
 	@$(BIN)/python -m factors.warm
-	@FACTOR_ENGINE_TEST_INTERRUPTS=30 FACTOR_ENGINE_TEST_FAILURES=10 $(BIN)/python -m pytest tests/launch/test_supervisor.py
+	@FACTOR_ENGINE_TEST_INTERRUPTS=30 FACTOR_ENGINE_TEST_FAILURES=10 FACTOR_ENGINE_TEST_LIFECYCLE=1 \
+		$(BIN)/python -m pytest tests/launch
 
 # pyenv's commands ask PYENV_VERSION which Python they stand for; to others it says nothing.
 test-pythons: $(BIN)/python ## check types and run what needs no Ray on each other promised Python that is there, in .venv-3.x

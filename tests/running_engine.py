@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 from left_behind import processes_of
 
 from engine.ports import free_port
@@ -22,6 +23,9 @@ ROOT = Path(__file__).parent.parent
 START_S = 400.0
 """The first start on a machine compiles; on two busy cores that takes minutes. Timing is the benchmarks' business."""
 STOP_S = 10.0
+lifecycle = pytest.mark.skipif(
+    "FACTOR_ENGINE_TEST_LIFECYCLE" not in os.environ, reason="takes minutes of both processors: make lifecycle"
+)
 
 
 class Run:

@@ -10,12 +10,13 @@ import time
 
 import polars as pl
 import pytest
-from running_engine import START_S, Run, put_away, running, small_market, until
+from running_engine import START_S, Run, lifecycle, put_away, running, small_market, until
 
 from engine.ports import free_port
 
 pytestmark = [
     pytest.mark.timeout(900),
+    lifecycle,
     pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root on Linux"),
 ]
 SIZE = "300m"

@@ -1,6 +1,6 @@
 """However a run ends, and whenever: nothing of it stays.
 
-`make lifecycle` does 30 interrupts and 10 failed starts; the suite does a few of each.
+`make lifecycle` does 30 interrupts and 10 failed starts, and what else takes minutes; the suite does a few of each.
 """
 
 from __future__ import annotations

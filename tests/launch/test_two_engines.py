@@ -9,11 +9,11 @@ import threading
 
 import httpx
 import pytest
-from running_engine import START_S, running, small_market, until
+from running_engine import START_S, lifecycle, running, small_market, until
 
 from contracts.identity import ENGINE_HEADER, engine_id
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), lifecycle]
 CREATES = 8
 DAYS = [f"2024-01-{day:02d}" for day in range(2, 30)]
 
