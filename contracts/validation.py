@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -31,7 +32,7 @@ def validate(model: type[M], payload: Any) -> M:
     """
     if not isinstance(payload, Mapping):
         raise MalformedBody(f"the body must be a JSON object, was {type(payload).__name__}", field="body")
-    strange = payload.keys() - model.model_fields.keys()
+    strange = payload.keys() - _fields(model)
     for name in sorted(map(str, strange)):
         meant = _nearly(name, [known for known in model.model_fields if known not in payload])
         if meant is not None:
@@ -41,6 +42,11 @@ def validate(model: type[M], payload: Any) -> M:
     except ValidationError as error:
         raise _explain(error) from None
     return made.ignoring(map(str, strange)) if strange and isinstance(made, Request) else made
+
+
+@lru_cache(maxsize=256)
+def _fields(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(model.model_fields)
 
 
 def _nearly(name: str, known: list[str]) -> str | None:

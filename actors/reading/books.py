@@ -221,6 +221,10 @@ def _nothing() -> tuple[np.ndarray, np.ndarray]:
 
 def _slips(weights: np.ndarray, cash: Mapping[str, float]) -> tuple[str, ...]:
     """Say when the sums of a book look like percent or money rather than shares of its value."""
+    # The sum of n weights is at most the root of n times their squares: one product says of nearly every book that its
+    # sums are small, and every answer comes by here.
+    if not cash and len(weights) * float(weights @ weights) < PERCENT_FROM**2:
+        return ()
     money = sum(cash.values())
     net, gross = float(weights.sum()) + money, float(np.abs(weights).sum()) + sum(map(abs, cash.values()))
     if gross >= MONEY_FROM:
