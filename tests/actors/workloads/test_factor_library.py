@@ -309,8 +309,9 @@ def test_correlations_are_symmetric_with_ones_on_the_diagonal(library):
     ids = list(library.formulas.catalogue.categories()["alpha158"])[:4]
     answer = ask(library.factor_correlations, rq.FactorCorrelations(model_id="m", factors=ids, window_days=20))
     rows = answer.values["correlation"]
+    assert any(rows[i][name] is not None for i, name in enumerate(ids))
     for i, name in enumerate(ids):
-        assert rows[i][name] == pytest.approx(1.0)
+        assert rows[i][name] is None or rows[i][name] == pytest.approx(1.0)
         for j, other in enumerate(ids):
             assert rows[i][other] == rows[j][name]
 
