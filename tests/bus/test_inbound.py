@@ -124,11 +124,11 @@ def test_an_answer_that_does_not_fit_is_told_instead_of_kept(own_server):
 def test_a_message_that_cannot_be_settled_ends_neither_the_others_nor_the_taking_of_more(own_server, monkeypatch):
     settle, at_work = inbound.Inbound._settle, asyncio.Event()
 
-    async def sometimes(self, msg, work):
+    async def sometimes(self, msg, *rest):
         if msg.headers and "poison" in msg.headers:
             await at_work.wait()
             raise KeyError("a defect of ours")
-        return await settle(self, msg, work)
+        return await settle(self, msg, *rest)
 
     monkeypatch.setattr(inbound.Inbound, "_settle", sometimes)
 

@@ -35,6 +35,10 @@ def bodies(sample, symbols):
             later = day.with_columns(pl.col("date").dt.offset_by(f"{number}d").cast(pl.String))
             yield {name: later[name].to_list() for name in later.columns}
 
+    corrected = {
+        name: day.with_columns(pl.col("date").cast(pl.String), pl.col("market_cap") * 1.01)[name].to_list()
+        for name in day.columns
+    }
     examples = {name: with_names(row.example, symbols) for name, row in OPERATIONS.items()}
     small = rows(sample, "asset_returns", "market_cap", "sector", n_days=130)
     return examples | {
@@ -42,6 +46,7 @@ def bodies(sample, symbols):
         "clean_features": {"model_id": "copy", "to_winsorize": {"book_price": 0.02}},
         "reduce_universe": {"model_id": "copy", "top_n": 30},
         "days": following(),
+        "correct_days": {"feature_data": corrected},
         "estimate_style_scores": {"model_id": "copy", "trailing_days": 100},
         "estimate_factor_returns": {"model_id": "copy", "winsor_factor": 0.05},
         "style_factors": {"model_id": "m", "symbols": symbols},
