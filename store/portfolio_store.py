@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fcntl
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,8 @@ import orjson
 
 from contracts.errors import InvalidInput, Unavailable, UnknownPortfolio, VersionConflict
 from contracts.events import token, untoken
-from contracts.work import new_id
+from contracts.files import replacing
+from store.parts import sync_folder
 
 FORMAT = 1
 REQUESTS_REMEMBERED = 64
@@ -241,15 +241,10 @@ def _read(path: Path) -> Portfolio:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{new_id()}.tmp")
-    try:
-        with temporary.open("xb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Put a file in place whole and durably; its name too."""
+    with replacing(path, durable=True) as out:
+        out.write(content)
+    sync_folder(path.parent)
 
 
 @contextlib.contextmanager
