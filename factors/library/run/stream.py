@@ -85,6 +85,49 @@ class Stream:
         self._machine.run(result[:, None, :], day)
         return result
 
+    def peek(
+        self,
+        fields: Mapping[str, Any],
+        groups: Mapping[str, Any] | None = None,
+        date: Any = None,
+        changed: Any = None,
+    ) -> F8:
+        """Give what `update` of the row would give, to the bit, and leave the state as it is, any number of times.
+
+        Parameters
+        ----------
+        fields : mapping of str to array [n_assets]
+        groups : mapping of str to array of codes [n_assets], below 0 for none
+        date : datetime64 or date
+            Later than the last row taken by `update`; the same or another one at each peek.
+        changed : int array, optional
+            Columns that differ from the row of the peek before. Only these are read, and what is computed along time is
+            computed for them alone; what is computed across names, and what reads that or a benchmark, for all.
+            Without an earlier peek at the date since the last change of the state, everything is computed.
+
+        Returns
+        -------
+        array [n_factors, n_assets]
+            The stream's own, not to be written to; the next `peek` may fill it anew. Copy what is to be kept.
+
+        Raises
+        ------
+        FieldsError
+            For a missing field, a wrong length, a date that is not later, or a column that is none; the next peek
+            then computes everything.
+        """
+        if changed is not None:
+            at = np.asarray(changed)
+            if at.size and (at.min() < 0 or at.max() >= self.n_assets):
+                raise FieldsError(f"a column of those that changed is none of 0 to {self.n_assets - 1}")
+        before = self._machine.state()
+        try:
+            found = self.update(fields, groups, date)
+        finally:
+            self._machine.restore(before)
+        found.flags.writeable = False
+        return found
+
     def warm(
         self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None, dates: Any, block: int = WARM_BLOCK_ROWS
     ) -> F8:
