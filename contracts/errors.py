@@ -145,6 +145,18 @@ class VersionConflict(EngineError):
     code, status, title, retryable = "version_conflict", 409, "Version conflict", True
 
 
+class Unauthenticated(EngineError):
+    """The request has no token, or one that is not known here."""
+
+    code, status, title = "unauthenticated", 401, "Unauthenticated"
+
+
+class Forbidden(EngineError):
+    """The token's scope does not cover this."""
+
+    code, status, title = "forbidden", 403, "Forbidden"
+
+
 class ForeignOrigin(EngineError):
     """A page of another site asks; only pages of this host may write or open a websocket."""
 
@@ -191,6 +203,12 @@ class QueueFull(EngineError):
     """The queue of the workload is full."""
 
     code, status, title, retryable = "queue_full", 429, "Queue full", True
+
+
+class RateExceeded(EngineError):
+    """The caller asks more often than it may."""
+
+    code, status, title, retryable = "rate_exceeded", 429, "Rate exceeded", True
 
 
 class Unavailable(EngineError):

@@ -9,11 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 NAMESPACE = "factor_engine"
 """The Ray namespace of every named actor."""
+TOKENS = "FACTOR_ENGINE_TOKENS"
+"""Not among what `environment_of` gives: it is secret until it was hashed."""
 FROZEN_AFTER_S = 30.0
 
 
@@ -48,6 +50,10 @@ class Settings(BaseSettings):
     )
     allowed_origins: Words = Field(
         (), description="Pages of other hosts that may write and open websockets, as `https://name:port`; `*`: any."
+    )
+    token_file: Path | None = Field(None, description="Tokens of the HTTP face, hashed; default `run_dir`/tokens.json.")
+    tokens: SecretStr | None = Field(
+        None, exclude=True, description="More of them: `name:scope:token[:requests per second]`, with commas between."
     )
     http: Literal["haproxy", "uvicorn"] | None = Field(None, description="Serve's proxy; default haproxy on Linux.")
     http_json_limit_bytes: int = Field(32 * 2**20, ge=1024, description="Largest JSON body.")

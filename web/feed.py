@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+from collections import Counter
 from typing import Any
 
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from web.callers import ANYBODY, CALLER, NOBODY, PROTOCOL
 from web.services import Services, within
 
 WAIT_S = 10.0
 """How long the bridge waits for an event before it answers that there is none."""
 AWAY_S = 1.0
 MAX_SUBSCRIBERS = 64
+MAX_PER_TOKEN = 16
 TRY_AGAIN_LATER = 1013
 
 
@@ -28,6 +31,7 @@ class FactorFeed:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._counts = services.feed
+        self._of: Counter[str] = Counter()
 
     async def serve(self, socket: WebSocket) -> None:
         """Follow the feed for one subscriber until it goes."""
@@ -35,7 +39,13 @@ class FactorFeed:
             self._counts["refused"] += 1
             await socket.close(TRY_AGAIN_LATER, f"{MAX_SUBSCRIBERS} subscribers are served already")
             return
-        await socket.accept()
+        who = socket.scope.get(CALLER, NOBODY)
+        if who is not ANYBODY and self._of[who.name] >= MAX_PER_TOKEN:
+            self._counts["refused"] += 1
+            await socket.close(TRY_AGAIN_LATER, f"token {who.name} has {MAX_PER_TOKEN} subscriptions already")
+            return
+        await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None)
+        self._of[who.name] += 1
         self._counts["subscribers"] += 1
         sender = asyncio.create_task(self._send(socket))
         try:
@@ -43,6 +53,7 @@ class FactorFeed:
                 pass
         finally:
             self._counts["subscribers"] -= 1
+            self._of[who.name] -= 1
             sender.cancel()
             with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await sender

@@ -30,7 +30,7 @@ MAX_REQUEST_ID = 128
 def operation_routes(services: Services) -> Iterator[Route]:
     """Give every HTTP route of the operation table."""
     for operation in OPERATIONS.values():
-        handler = guarded(_handler(operation, services), services, operation.name)
+        handler = guarded(_handler(operation, services), services, operation.name, operation.scope)
         for route in operation.routes:
             yield Route(route.path, handler, methods=[route.method], name=operation.name)
 
