@@ -60,6 +60,12 @@ class BridgeActor:
         """Count what went through the bridge."""
         return {} if self._bridge is None else self._bridge.stats()
 
+    async def tell(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Take what the HTTP face names as degraded, for the health event; see `bus.condition.Condition`."""
+        if self._bridge is not None:
+            self._bridge.condition.told_by_http(rows)
+        return {}
+
     async def feed(self, after: int | None = None, timeout_s: float = 10.0) -> dict[str, Any]:
         """Give the newest events, for websockets; see `bus.feed.Feed.read`."""
         if self._bridge is None:

@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from bus import streams
+from bus.condition import Condition
 from bus.drain import Drainer
 from bus.face import Face, FaceClient
 from bus.feed import Feed
@@ -105,6 +106,7 @@ class Bridge:
             lambda: want_restart(current.run_dir),
             lambda: self.drainer.errors + self.drainer.retries,
         )
+        self.condition = Condition()
         self._closed = asyncio.Event()
         self._reported: bool | None = None
         self._report_now: asyncio.Task[None] | None = None
@@ -297,6 +299,7 @@ class Bridge:
                 data = await self._client.health()
             except EngineError as error:
                 data = {"state": State.DEGRADED.value, "problem": error.to_problem()}
+            data["degraded"] = self.condition.degraded(data.get("degraded", []), self.status())
             if self.connected:
                 await self.face.broadcast(
                     [event(HEALTH, "HEALTH_METRICS", {**data, "bridge": self.stats()}, priority=Priority.LOW)]

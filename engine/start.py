@@ -146,6 +146,10 @@ class BridgeView:
         status, stats = await asyncio.gather(self._call("status"), self._call("stats"))
         return {**stats, **status}
 
+    async def tell(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Tell what the HTTP face names as degraded."""
+        return await self._call("tell", rows)
+
     async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events after a sequence number, or wait for one."""
         return await self._call("feed", after, timeout_s)

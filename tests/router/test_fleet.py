@@ -111,7 +111,7 @@ def test_an_actor_that_waits_to_start_is_told_of_with_what_may_hold_it_up(tmp_pa
     assert degraded([waiting], table, bus_wanted=True) == []
 
 
-def test_an_actor_whose_process_ended_and_does_not_come_again_is_told_of_with_what_may_hold_it_up(tmp_path, monkeypatch):
+def test_an_actor_whose_process_ended_and_does_not_come_again_is_told_of_with_what_may_hold_it(tmp_path, monkeypatch):
     monkeypatch.setattr(placement, "find", lambda _name: HANDLE)
     watched = Fleet(Settings(run_dir=tmp_path), {Workload.SIZE_FACTOR.value: "nowhere:Nothing"}, {}, lambda: None)
     (one,) = watched.members.values()

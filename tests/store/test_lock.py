@@ -31,7 +31,7 @@ def test_a_lock_that_another_program_keeps_is_told_of_after_its_time_and_works_w
     monkeypatch.setattr(lock, "LOCK_S", 0.05)
     with (tmp_path / "lock").open("a") as foreign:
         fcntl.flock(foreign, fcntl.LOCK_EX)
-        with pytest.raises(Unavailable, match="another process has held .*lock for 0.05 s"), lock.locked(tmp_path):
+        with pytest.raises(Unavailable, match="another process has held"), lock.locked(tmp_path):
             pytest.fail("the lock is another's")
     with lock.locked(tmp_path):
         pass
