@@ -73,6 +73,13 @@ class BridgeActor:
             return {"events": [], "last": after, "missed": 0}
         return await self._bridge.feed(after, timeout_s)
 
+    async def watch_value(self, watch_id: str, after: int = 0, timeout_s: float = 10.0) -> dict[str, Any]:
+        """Give the newest value of a watch, for websockets; see `bus.market.Market.value`."""
+        if self._bridge is None:
+            await asyncio.sleep(min(timeout_s, 0.5))
+            return {"number": after, "headers": None, "body": None}
+        return await self._bridge.watch_value(watch_id, after, timeout_s)
+
     async def stop(self) -> None:
         """Finish what is in work and close the connection."""
         self._starting.cancel()

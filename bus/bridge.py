@@ -25,6 +25,7 @@ from bus.drain import Drainer
 from bus.face import Face, FaceClient
 from bus.feed import Feed
 from bus.inbound import Inbound
+from bus.market import Market
 from bus.micro import Micro
 from bus.outbox import Outbox
 from bus.probe import StreamProbe
@@ -36,6 +37,7 @@ from contracts.backoff import backoff_s
 from contracts.errors import EngineError, first_line
 from contracts.events import event
 from contracts.identity import engine_id
+from contracts.operations import OPERATIONS
 from contracts.settings import Settings
 from contracts.version import VERSION
 from contracts.work import Priority, State
@@ -62,6 +64,9 @@ class BridgeClient(FaceClient, Protocol):
     async def health(self) -> dict[str, Any]:
         """Give the state of every actor."""
 
+    async def live(self, packed: bytes) -> bytes:
+        """Hand market data to the actor that holds the running days."""
+
 
 class Bridge:
     """Owns the node's NATS connection.
@@ -87,7 +92,8 @@ class Bridge:
         self._feed = Feed()
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT)
-        self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT)
+        self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
+        self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT, self.market.final_bar)
         self._micro = Micro(self.desk.endpoints, VERSION)
         self._tasks: list[asyncio.Task[None]] = []
         self.connected = False
@@ -199,7 +205,7 @@ class Bridge:
         self._set_connected(True)
         works = [
             asyncio.create_task(self._again(nc, work), name=f"bridge {work.__name__}")
-            for work in (self._drain, self._take_requests, self._take_bars, self._probe_streams)
+            for work in (self._drain, self._take_requests, self._take_bars, self._follow_market, self._probe_streams)
         ]
         try:
             await self._streams(nc)
@@ -242,6 +248,12 @@ class Bridge:
 
     async def _take_bars(self, nc: Client) -> None:
         await self.bars.run_bars(nc, nc.jetstream())
+
+    async def _follow_market(self, nc: Client) -> None:
+        await self.market.run(nc)
+
+    async def _end_watch(self, watch_id: str) -> None:
+        await self.face.answer(OPERATIONS["delete_watch"], {"watch_id": watch_id})
 
     async def _probe_streams(self, nc: Client) -> None:
         await self.probe.run(nc)
@@ -345,6 +357,7 @@ class Bridge:
             "delivery_ms": percentiles(drainer.delays_ms),
             "durable": _inbound(self.durable),
             "bars": _inbound(self.bars),
+            "live": {**self.market.stats(), "lag_ms": percentiles(self.market.lags_ms)},
             "errors": dict(self.errors),
             "problems_by_code": dict(desk.problems_by_code),
             "reader": self.reader.stats(),
@@ -355,6 +368,10 @@ class Bridge:
     async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events after a sequence number, for websockets; see `Feed.read`."""
         return await self._feed.read(after, timeout_s)
+
+    async def watch_value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
+        """Give the newest value of a watch, for websockets; see `Market.value`."""
+        return await self.market.value(watch_id, after, timeout_s)
 
 
 async def end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -127,6 +127,12 @@ class UnknownPortfolio(EngineError):
     code, status, title = "unknown_portfolio", 404, "Unknown portfolio"
 
 
+class UnknownWatch(EngineError):
+    """No watch has this id."""
+
+    code, status, title = "unknown_watch", 404, "Unknown watch"
+
+
 class UnknownFactor(EngineError):
     """No factor or category has this id."""
 

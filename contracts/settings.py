@@ -103,6 +103,18 @@ class Settings(BaseSettings):
     keep_versions: int = Field(16, ge=1, description="Versions of a model kept beside the newest.")
     library_threads: int = Field(1, ge=1, description="Threads of the factor library's kernels.")
     library_models: int = Field(2, ge=1, description="Models whose factor library is kept current in memory.")
+    live_watches: int = Field(64, ge=0, description="Watches of running days that are kept; one more is refused.")
+    live_watch_values: int = Field(
+        4_000_000, ge=1000, description="Numbers in a message of one watch: factors x names; more is refused."
+    )
+    live_pending: int = Field(
+        20_000,
+        ge=100,
+        description="Ticks that wait for the live state; beyond it the newest of a symbol wins, counted.",
+    )
+    live_replay_hours: float = Field(
+        24.0, ge=0, description="How far back the market's journal is read at most, to take up a running day."
+    )
     model_threads: int = Field(1, ge=1, description="Threads of the factor model's kernels.")
     messagebus_enabled: bool = Field(
         True, validation_alias=_switch("MESSAGEBUS_ENABLED"), description="Start the bridge."

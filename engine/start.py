@@ -154,6 +154,10 @@ class BridgeView:
         """Give the events after a sequence number, or wait for one."""
         return await self._call("feed", after, timeout_s)
 
+    async def watch_value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
+        """Give the newest value of a watch behind number `after`, or wait for one."""
+        return await self._call("watch_value", watch_id, after, timeout_s)
+
 
 @dataclass
 class Connection:

@@ -25,7 +25,8 @@ TRY_AGAIN_LATER = 1013
 class FactorFeed:
     """Serves websockets. A subscriber that reads slowly skips events and is told how many it missed.
 
-    The query parameter ``subject`` limits the events to subjects that begin with it.
+    The query parameter ``subject`` limits the events to subjects that begin with it. With ``watch`` come the values of
+    that watch instead, the newest first of all; a slow subscriber gets the newest when it is ready for one.
     """
 
     def __init__(self, services: Services) -> None:
@@ -59,6 +60,10 @@ class FactorFeed:
                 await sender
 
     async def _send(self, socket: WebSocket) -> None:
+        watch_id = socket.query_params.get("watch")
+        if watch_id is not None:
+            await self._values(socket, watch_id)
+            return
         prefix = socket.query_params.get("subject", "")
         after: int | None = None
         told: str | None = None
@@ -80,6 +85,31 @@ class FactorFeed:
             for row in answer["events"]:
                 if row["subject"].startswith(prefix):
                     await _text(socket, _plain(row))
+
+    async def _values(self, socket: WebSocket, watch_id: str) -> None:
+        """Send the values of a watch: JSON as text, a table as bytes behind a text with what is said of it."""
+        number = 0
+        told: str | None = None
+        while True:
+            bridge = self._services.bridge
+            call = bridge.watch_value(watch_id, number, WAIT_S) if bridge is not None else None
+            answer, away = await within(WAIT_S + AWAY_S, call)
+            if answer is None:
+                if away != told:
+                    await _text(socket, {"state": "DEGRADED", "reason": f"the bridge is away: {away}"})
+                    told = away
+                number = 0  # its next life counts anew
+                await asyncio.sleep(AWAY_S)
+                continue
+            told = None
+            number = answer["number"]
+            if answer["body"] is None:
+                continue
+            if answer["headers"]["Content-Type"] == "application/json":
+                await socket.send_text(answer["body"].decode())
+            else:
+                await _text(socket, answer["headers"])
+                await socket.send_bytes(answer["body"])
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,10 @@ class Bridge(Protocol):
         """Give the events behind number `after`, or wait for one."""
         ...
 
+    async def watch_value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
+        """Give the newest value of a watch behind number `after`, or wait for one."""
+        ...
+
 
 @dataclass
 class Services:
