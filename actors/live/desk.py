@@ -36,6 +36,8 @@ from store.watch_store import Watch, WatchStore
 
 LOOK_EVERY_S = 1.0
 """How often the store is looked at for versions that nobody told of."""
+BEHIND_S = 0.02
+"""How soon to call again for a model that is being taken up while market data waits for it."""
 
 _log = logging.getLogger(__name__)
 
@@ -156,6 +158,8 @@ class LiveDesk:
                 due = model.next_due()
                 if due is not None:
                     waits.append(max(due - now, 0.0))
+                if model.behind:
+                    waits.append(BEHIND_S)
         taken = 0 if data.stream != self._stream else self._taken
         busy_s = time.perf_counter() - began
         return Answered(taken, again_from, values, min(waits, default=None), self._idle_s, busy_s, tuple(self._models))

@@ -66,7 +66,9 @@ class LiveModel:
         self._model: FactorModel | None = None
         self._row: LiveRow | None = None
         self._day: LiveDay | None = None
+        self._awaited: NDArray[np.bool_] = np.empty(0, np.bool_)
         self._fresh_plan = True
+        self._caught_up = False
         self._changed: list[NDArray[np.intp]] = []
         self._waiting: deque[Block | RunningBar] = deque(maxlen=WAITING_MOST)
         self._books: tuple[tuple[str, ...], NDArray[np.float64]] = ((), np.empty((0, 0)))
@@ -80,6 +82,8 @@ class LiveModel:
     def stand_at(self, version: Version, model: FactorModel, plan: LiveFactors | None) -> None:
         """Go on from a version: the day that ran is over, and what waited for the next one is taken."""
         self.version, self._model, self.plan = version, model, plan
+        before = model.panel_.last(1).fields
+        self._awaited = np.isfinite(before.get("market_cap", before["returns"])[0])
         self._row = self._day = None
         self._changed = []
         self._fresh_plan = True
@@ -87,11 +91,13 @@ class LiveModel:
         for watching in self.watches.values():
             self.settle(watching)
         waiting, self._waiting = self._waiting, deque(maxlen=WAITING_MOST)
+        self._caught_up = len(waiting) > 0
         for item in waiting:
             self.feed(item)
 
     def take_plan(self, plan: LiveFactors | None) -> None:
         """Go on with another plan; the day that runs goes on."""
+        self._caught_up = True
         self.plan = plan
         self._fresh_plan = True
         for watching in self.watches.values():
@@ -123,6 +129,12 @@ class LiveModel:
         return None if self._row is None else self._row.date
 
     # -- market data
+
+    @property
+    def behind(self) -> bool:
+        """Whether values will change without further market data, when what is under way behind is in place."""
+        under_way = self.building is not None and not self.building.done()
+        return self._caught_up or (under_way and (len(self._waiting) > 0 or self._day is not None))
 
     def feed(self, item: Block | RunningBar) -> None:
         """Take market data; what is of a later day than the one that runs waits."""
@@ -206,6 +218,7 @@ class LiveModel:
 
     def moved(self) -> bool:
         """Bring the day up to the ticks taken; says whether anything changed, for which every watch is then due."""
+        self._caught_up = False
         if self._row is None or self._day is None:
             return False
         columns, values = self._row.changed()
@@ -270,19 +283,17 @@ class LiveModel:
 
     @property
     def seen(self) -> float:
-        """Share of the names awaited that have a return."""
-        if self._day is None or not self.expected:
+        """Share of the awaited names that have a return."""
+        awaited = self._awaited
+        if self._day is None or not awaited.any():
             return 0.0
-        return float(np.isfinite(self._day.fields["returns"]).sum()) / self.expected
+        returns = self._day.fields["returns"][: len(awaited)]
+        return float(np.isfinite(returns[awaited]).mean())
 
     @property
     def expected(self) -> int:
-        """Names that had a cap at the last close."""
-        if self._model is None:
-            return 0
-        before = self._model.panel_.last(1)
-        field = before.fields.get("market_cap", before.fields["returns"])
-        return int(np.isfinite(field[0]).sum())
+        """Names from which a return is awaited: those that had a cap at the last close."""
+        return int(self._awaited.sum())
 
     def _market_time(self) -> int | None:
         return None if self._row is None else self._row.time_us
