@@ -161,7 +161,8 @@ def _websocket() -> str:
 `WS /ws/factors` sends every event of the bus as a JSON object (`seq`, `id`, `subject`, `type`, `time`, `priority`,
 `content_type`, `data`; bytes that are no JSON come in base64 with `encoding`), `?subject=factor.risk_model` those whose
 subject begins so. It needs the scope `read`; a page in a browser, which can set no header here, offers the protocols
-`factor-engine, bearer.<token>`. A reader that is too slow skips events and gets `{"missed": n}`; while the bridge is away it gets
+`factor-engine, bearer.<token>`. `?watch={watch_id}` sends that watch's values instead ([live.md](live.md)): JSON as text, a
+table as bytes behind a text with its headers; a slow reader gets the newest. A reader of events that is too slow skips events and gets `{"missed": n}`; while the bridge is away it gets
 `{"state": "DEGRADED", "reason": ...}`.
 """
 

@@ -67,7 +67,7 @@ ROWS = (
         "live",
         "write",
         Lane.HEAVY,
-        (Route("PUT", "/live/{model_id}"),),
+        (Route("PUT", "/running-day/{model_id}"),),
         ("ml.factor_features.follow_market",),
         timeout_s=60.0,
         example={"model_id": ex.MODEL, "market": "main"},
@@ -78,7 +78,7 @@ ROWS = (
         lq.LiveStatus,
         rs.LivePage,
         "live",
-        routes=get("/live"),
+        routes=get("/running-day"),
         subjects=("ml.factor_features.live_status",),
     ),
 )

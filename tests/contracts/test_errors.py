@@ -18,6 +18,7 @@ CODES = {
     "ends_actors": (422, False),
     "unknown_model": (404, False),
     "unknown_portfolio": (404, False),
+    "unknown_watch": (404, False),
     "infeasible": (422, False),
     "unknown_factor": (404, False),
     "unknown_operation": (404, False),
