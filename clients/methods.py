@@ -8,7 +8,6 @@ Written by `python -m clients.generate` from the operation table; a test compare
 from __future__ import annotations
 
 from clients.surface import ANYHOW, Connection, How
-from contracts.operations import OPERATIONS
 from contracts.live_requests import (
     DeleteWatch,
     FollowMarket,
@@ -17,6 +16,7 @@ from contracts.live_requests import (
     PutWatch,
     WatchRef,
 )
+from contracts.operations import OPERATIONS
 from contracts.portfolio_requests import (
     AppendPortfolio,
     DeletePortfolio,
