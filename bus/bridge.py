@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -44,7 +43,7 @@ from contracts.work import Priority, State
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 2
 BACKOFF_S = (0.1, 0.25, 0.5, 1.0)
 PING_INTERVAL_S = 5
 RETRY_S = 1.0
@@ -152,7 +151,7 @@ class Bridge:
             while True:
                 try:
                     nc = await self._connect()
-                except (OSError, NatsError, TimeoutError) as error:
+                except (OSError, NatsError, TimeoutError, EngineError) as error:
                     self._note(error)
                     await asyncio.sleep(backoff_s(BACKOFF_S, attempt))
                     attempt += 1
@@ -176,18 +175,26 @@ class Bridge:
         if access is None:
             raise ConnectionError("no NATS server was started for this run directory yet")
         self._closed.clear()
-        nc = await nats.connect(
-            **access.options(),
-            name=f"factor-engine bridge {os.getpid()}",
-            allow_reconnect=False,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=2,
-            pending_size=8 * 2**20,
-            error_cb=self._on_error,
-            disconnected_cb=self._on_end,
-            closed_cb=self._on_end,
-        )
+        nc = Client()
+        access.introduce(nc)
+        try:
+            await nc.connect(
+                **access.options(),
+                name=f"factor-engine bridge {os.getpid()}",
+                allow_reconnect=False,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                max_outstanding_pings=2,
+                pending_size=8 * 2**20,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_end,
+                closed_cb=self._on_end,
+            )
+        except BaseException:
+            # nats-py leaves the socket of an attempt that failed.
+            with contextlib.suppress(Exception):
+                await nc.close()
+            raise
         version = nc.connected_server_version
         self._server = {
             "url": access.public_url,

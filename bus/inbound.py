@@ -31,7 +31,7 @@ from bus.requests import (
     to_json,
 )
 from bus.streams import INBOUND, MARKET_DATA
-from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
+from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, may_reply, resolve
 from contracts.backoff import backoff_s
 from contracts.errors import BodyTooLarge, EngineError, UnknownOperation
 from contracts.events import event, token
@@ -199,7 +199,7 @@ class Inbound:
     async def _reply(self, msg: Msg, body: bytes, headers: dict[str, str] | None) -> None:
         """Answer to the subject that the sender named in a header, if it did: `reply` is the stream's own."""
         target = (msg.headers or {}).get(REPLY_HEADER)
-        if target and self._nc is not None:
+        if target and may_reply(target) and self._nc is not None:
             limit = self._nc.max_payload
             if len(body) > limit:  # what was asked is done; that the answer does not fit must not look like silence
                 told = BodyTooLarge(f"the answer has {len(body)} bytes, NATS takes {limit}; ask over HTTP or for less")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from bus.actor import BRIDGE, outbox_for_face, start_bridge
 from bus.face import Face
 from bus.outbox import Outbox
+from contracts.access import keep_external
 from contracts.errors import EngineError, UnknownModel, WrongEngine
 from contracts.identity import engine_id
 from contracts.operations import OPERATIONS, PLACEMENTS
@@ -74,6 +75,7 @@ def start_engine(current: Settings, *, hold_rest: bool = False, with_nats: bool 
         The embedded nats-server cannot be had.
     """
     # Behind a foreground run the server is that run's: started here too, it would be left over when the run ends.
+    keep_external(current)
     if with_nats and not is_held(current.run_dir):
         start_nats(current)
     start_router(current, hold_rest=hold_rest)

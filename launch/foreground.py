@@ -228,7 +228,7 @@ class Start:
         nats = self._nats_url()
         rows.append(("NATS", nats or "switched off"))
         if nats is not None and self.current.nats_url is None:
-            rows.append(("NATS log-in", f"{self.run_dir}/nats/access.json (only you can read it)"))
+            rows.append(("NATS log-ins", f"{self.run_dir}/nats/peers/<role>.json (only you can read them)"))
         if self.cluster.dashboard is not None:
             rows.append(("Ray dashboard, jobs", f"{self.cluster.dashboard} (token in {self._token()})"))
         rows.append(("Ray", self.cluster.address))

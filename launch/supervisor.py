@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from contracts.access import nats_access
+from contracts.access import keep_external, nats_access
 from contracts.errors import EngineError
 from contracts.settings import TOKENS, Settings, environment_of, settings
 from contracts.tokens import known_tokens, of_environment, on_loopback, to_environment
@@ -103,6 +103,9 @@ class Supervisor:
             self._tell(f"ended what a killed run left behind: {', '.join(left)}")
         os.environ[MARK] = str(self.run_dir.path)
         self._require_tokens()
+        keep_external(self.current, forget=True)
+        for name in ("FACTOR_ENGINE_NATS_PASSWORD", "FACTOR_ENGINE_NATS_TOKEN"):
+            os.environ.pop(name, None)
         require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
         less = descriptors.prepare()
         if less is not None:

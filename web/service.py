@@ -17,7 +17,7 @@ from contracts.errors import Unavailable
 from contracts.events import event
 from contracts.operations import V1
 from contracts.requests import TestBroadcast
-from contracts.settings import Settings
+from contracts.settings import Settings, without_login
 from contracts.tokens import Scope
 from contracts.validation import validate
 from contracts.work import Priority
@@ -129,7 +129,5 @@ def public(current: Settings) -> dict[str, Any]:
     """Give the settings without the log-in that a NATS URL may hold."""
     values = current.model_dump(mode="json")
     if current.nats_url is not None:
-        from contracts.access import NatsAccess
-
-        values["nats_url"] = NatsAccess(current.nats_url).public_url
+        values["nats_url"] = without_login(current.nats_url)
     return values
