@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from factors.errors import EmptyFrameError, FactorError, SettingsError, StageError
 from factors.factor_model.frames import factor_returns_frame, features_panel, residuals_frame, scores_frame
+from factors.factor_model.latest import Latest
+from factors.factor_model.peeked import PeekedDay
 from factors.factor_model.recipe import Recipe
 from factors.factor_model.risk_stage import FACTOR_WEIGHTS, SPECIFIC_WEIGHTS
 from factors.factor_model.settings import ModelSettings
@@ -28,40 +30,6 @@ from factors.risk.linked import Linked
 from factors.risk.specific import SpecificRisk
 
 E = TypeVar("E")
-
-
-@dataclass(frozen=True)
-class Latest:
-    """What answers questions about the last date: exposures, covariance and specific risk.
-
-    Attributes
-    ----------
-    date : datetime64[D]
-    symbols, factor_names, style_names, sector_names : tuple of str
-    exposures : float64 [n_assets, K]
-        Rows of assets without a cap on the date are NaN.
-    covered : bool [n_assets]
-    market_cap : float64 [n_assets]
-        As given, not smoothed.
-    factor_covariance : float64 [K, K]
-        Daily.
-    specific_variance : float64 [n_assets]
-        Daily; NaN where nothing is known.
-    linked : Linked
-        Assets of one issuer, whose specific returns are correlated.
-    """
-
-    date: np.datetime64
-    symbols: tuple[str, ...]
-    factor_names: tuple[str, ...]
-    style_names: tuple[str, ...]
-    sector_names: tuple[str, ...]
-    exposures: Array
-    covered: NDArray[np.bool_]
-    market_cap: Array
-    factor_covariance: Array
-    specific_variance: Array
-    linked: Linked = field(default_factory=Linked)
 
 
 class FactorModel:
@@ -235,6 +203,22 @@ class FactorModel:
         self._held.update(day)
         self._door = door
         return self
+
+    def peek(self, day: Panel) -> PeekedDay:
+        """Give what `update` of one day would add, to the bit, and leave the model as it is.
+
+        Parameters
+        ----------
+        day : Panel
+            One date; its asset axis begins with the model's, names that are new stand at the end.
+
+        Raises
+        ------
+        FactorError
+            As `update`; or the model lacks scores or factor returns.
+        """
+        panel, _ = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_))
+        return self._held.peek(panel)
 
     def forget(self, days: int = 1) -> Self:
         """Drop what is kept by day but the last days, so that a model that only grows takes no more memory.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.errors import FactorError, StageError
-from factors.factor_model.model import FactorModel, Latest
-from factors.panel.admission import admitted
+from factors.factor_model.latest import Latest
+from factors.factor_model.model import FactorModel
+from factors.factor_model.peeked import PeekedDay
+from factors.panel.actions import ACTIONS, RAW
 from factors.panel.axis import positions
 from factors.panel.panel import Array, Categories, Panel
 from factors.portfolio.risk import portfolio_risk
 from factors.risk.arrays import as_matrix
 
 MARKET = frozenset(
-    ("returns", "market_cap", "open", "high", "low", "close", "vwap", "volume", "amount", "split_ratio", "dividend")
-) | frozenset(("benchmark_open", "benchmark_close", "benchmark_return", "rf", "adjustment_factor"))
-"""Fields that a day makes itself; all others (fundamentals, universes, classes) stand as they did the day before."""
+    ("returns", "market_cap", "open", "high", "low", "close", "vwap", "volume", "amount", "rf", *ACTIONS)
+)
+"""Fields that a day makes itself, beside those of a benchmark; all others (fundamentals, universes) stand as they did
+the day before."""
+
+
+def of_the_market(name: str) -> bool:
+    """Say whether a day makes the field itself: nothing of it stands from the day before."""
+    return name in MARKET or name.startswith("benchmark_")
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,14 @@ class DayValues:
     symbols, factor_names, style_names : tuple of str
     seen : bool [N]
         Names that have a return today.
-    expected : int
+    awaited : bool [N]
         Names that had a cap at the last close: those from which a return is awaited.
     scores : float64 [n_styles, N]
     exposures : float64 [N, K]
         Of the row now; NaN for a name without a cap today.
     exposures_before : float64 [N, K]
-        As at the last close: what the regression and the portfolios' returns go by.
+        What the regression and the portfolios' returns go by: those of the last close, or, where the model's
+        `exposure_lag` is 0, of the row now.
     estimation : bool [N]
         The estimation universe of the row.
     market_return : float
@@ -59,7 +67,7 @@ class DayValues:
     factor_names: tuple[str, ...]
     style_names: tuple[str, ...]
     seen: NDArray[np.bool_]
-    expected: int
+    awaited: NDArray[np.bool_]
     scores: Array
     exposures: Array
     exposures_before: Array
@@ -75,8 +83,7 @@ class DayValues:
     @property
     def share_seen(self) -> float:
         """Share of the awaited names that have a return; NaN where none is awaited."""
-        awaited = _whole(self.exposures_before)
-        return float(self.seen[awaited].mean()) if awaited.any() else float("nan")
+        return float(self.seen[self.awaited].mean()) if self.awaited.any() else float("nan")
 
 
 @dataclass(frozen=True)
@@ -134,8 +141,8 @@ class LiveDay:
     date : datetime64[D]
         After the model's last.
     carried : sequence of str, optional
-        Fields whose values of the model's last date stand until they are ticked; by default all that are not in
-        `MARKET`. Categories always stand.
+        Fields whose values of the model's last date stand until they are ticked; by default all that are not
+        `of_the_market`. Categories always stand.
 
     Attributes
     ----------
@@ -156,23 +163,36 @@ class LiveDay:
 
     def __init__(self, model: FactorModel, date: Any, carried: Sequence[str] | None = None) -> None:
         self._model = model
-        model.scores_, model.factor_returns_  # noqa: B018  (StageError where a stage is missing)
+        model.factor_returns_  # noqa: B018  (StageError where it is missing)
+        exposures = model.exposures()
         self.date = np.datetime64(date, "D")
         last = model.dates_[-1]
         if self.date <= last:
             raise FactorError(f"the day {self.date} does not come after the model's last, {last}", field="date")
         before = model.panel_.last(1)
         self.symbols = model.symbols_
-        names = [name for name in before.fields if name not in MARKET] if carried is None else list(carried)
-        self.carried = tuple(names)
+        own = [name for name in before.fields if name not in RAW.values()]
+        # What the model's door makes of raw prices where a day does not have it, and what a split would make wrong.
+        made = {name for name in ("amount", "shares") if RAW["close"] in before.fields}
+        if model.settings.read_as.adjust == "from_returns":
+            made.discard("shares")
+        self.carried = tuple(name for name in own if not of_the_market(name)) if carried is None else tuple(carried)
         self.fields = {
-            name: np.array(values[0]) if name in names else np.full(len(self.symbols), np.nan)
-            for name, values in before.fields.items()
+            name: np.array(before.fields[RAW[name] if RAW.get(name) in before.fields else name][0])
+            if name in self.carried
+            else np.full(len(self.symbols), np.nan)
+            for name in own
+            if name not in made
         }
+        self._taken = {*own}
         self.categories = {name: np.array(category.codes[0]) for name, category in before.categories.items()}
         self._words = {name: category.names for name, category in before.categories.items()}
         self._position = positions(self.symbols)
+        self._awaited = _whole(exposures)
+        self._exposures_before = exposures if model.settings.regression.exposure_lag else None
+        self._risk_model = self._latest()
         self._values: DayValues | None = None
+        self._peeked: PeekedDay | None = None
 
     def columns(self, symbols: Sequence[str]) -> NDArray[np.intp]:
         """Give the columns of names. Raises `FactorError` naming those that the row does not have."""
@@ -211,7 +231,7 @@ class LiveDay:
             raise FactorError(f"columns must lie in 0 to {len(self.symbols) - 1}", field="columns")
         taken = {}
         for name, given in values.items():
-            if name in self.fields or name in self.categories:
+            if name in self._taken or name in self.categories:
                 row = np.asarray(given, dtype=np.float64)
                 if row.shape != at.shape:
                     raise FactorError(f"{name!r} has shape {row.shape}; expected {at.shape}", field=name)
@@ -222,8 +242,8 @@ class LiveDay:
                     raise FactorError(f"{name!r} cannot be so", field=name, rows=rows, n_rows=int(bad.sum()))
                 taken[name] = row
         for name, row in taken.items():
-            if name in self.fields:
-                self.fields[name][at] = row
+            if name in self._taken:
+                self.fields.setdefault(name, np.full(len(self.symbols), np.nan))[at] = row
             else:
                 self.categories[name][at] = row.astype(np.int16)
         self._values = None
@@ -239,39 +259,47 @@ class LiveDay:
 
     def adjusted(self) -> dict[str, Array]:
         """Give the row's fields, each [n_assets], adjusted for actions as `model.update` does: what a library reads."""
-        panel, _ = self._model._door.take(admitted(self.close(), self.symbols))  # noqa: SLF001  (as its update does)
-        return {name: values[0] for name, values in panel.fields.items()}
+        self.peek()
+        assert self._peeked is not None
+        return {name: values[0] for name, values in self._peeked.panel.fields.items()}
 
     def peek(self) -> DayValues:
-        """Give what the row gives as it is now; what `model.update(self.close())` would give, to the bit."""
+        """Give what the row gives as it is now; what `model.update(self.close())` would give, to the bit.
+
+        Raises
+        ------
+        QualityError
+            The model's intake is strict, and the row has an error.
+        """
         if self._values is None:
-            self._values = self._compute()
+            self._peeked = self._model.peek(self.close())
+            self._values = self._of(self._peeked)
         return self._values
 
-    def _compute(self) -> DayValues:
-        after = copy.deepcopy(self._model).update(self.close())
-        before = np.full((len(self.symbols), len(after.factor_names_)), np.nan)
-        exposures = self._model.exposures()
-        before[: len(exposures)] = exposures
-        steps = after._held  # noqa: SLF001
+    def _of(self, peeked: PeekedDay) -> DayValues:
+        fits, before = peeked.fits, self._exposures_before
+        if before is None:
+            before = peeked.exposures
+        elif len(before) < len(self.symbols):
+            before = np.pad(before, ((0, len(self.symbols) - len(before)), (0, 0)), constant_values=np.nan)
         return DayValues(
             date=self.date,
             symbols=self.symbols,
-            factor_names=after.factor_names_,
-            style_names=after.style_names_,
+            factor_names=self._model.factor_names_,
+            style_names=self._model.style_names_,
             seen=np.isfinite(self.fields["returns"]),
-            expected=int(_whole(exposures).sum()),
-            scores=after.scores_[-1],
-            exposures=after.exposures(),
+            awaited=np.pad(self._awaited, (0, len(self.symbols) - len(self._awaited))),
+            scores=peeked.scores,
+            exposures=peeked.exposures,
             exposures_before=before,
-            estimation=after.estimation_universe_[-1],
-            market_return=float(steps.tail("market_return")),
-            factor_returns=after.factor_returns_[-1],
-            standard_errors=after.standard_errors_[-1],
-            r2=float(after.r2_[-1]),
-            n_obs=int(after.n_obs_[-1]),
-            status=int(after.status_[-1]),
-            specific_returns=after.residuals_[-1],
+            estimation=peeked.estimation,
+            market_return=peeked.market_return,
+            factor_returns=fits.factor_returns[0],
+            standard_errors=fits.standard_errors[0],
+            r2=float(fits.r2[0]),
+            n_obs=int(fits.n_obs[0]),
+            status=int(fits.status[0]),
+            specific_returns=fits.residuals[0],
         )
 
     def portfolios(self, weights: Any) -> PortfolioValues:
@@ -316,7 +344,7 @@ class LiveDay:
 
     def _risk(self, W: Array, X: Array) -> tuple[Array, Array, Array]:
         """Exposures, weight left out, and predicted volatility."""
-        latest = self._latest()
+        latest = self._risk_model
         variance = None
         known = _whole(X)
         if latest is not None:
