@@ -316,9 +316,11 @@ class LiveDay:
             A wrong shape, or a weight that is not finite.
         """
         values = self.peek()
-        W = as_matrix("weights", np.asarray(weights, dtype=np.float64), columns=len(self.symbols), finite=True)
-        returns, f, X = self.fields["returns"], values.factor_returns, values.exposures_before
-        covered, present = _whole(X), values.seen
+        every = as_matrix("weights", np.asarray(weights, dtype=np.float64), columns=len(self.symbols), finite=True)
+        at = np.flatnonzero((every != 0.0).any(axis=0))
+        W, X = np.ascontiguousarray(every[:, at]), values.exposures_before[at]
+        returns, f = self.fields["returns"][at], values.factor_returns
+        covered, present = _whole(X), values.seen[at]
         r = np.where(present, returns, 0.0)
         held = np.where(present, W, 0.0)
         explained = np.where(covered, held, 0.0)
@@ -326,8 +328,8 @@ class LiveDay:
         factor = (explained @ known) * f
         specific = explained @ (r - known @ f)
         unexplained = (held - explained) @ r
-        now, left, risk = self._risk(W, values.exposures)
-        then, left_then, risk_then = self._risk(W, X)
+        now, left, risk = self._risk(W, values.exposures[at], at)
+        then, left_then, risk_then = self._risk(W, X, at)
         return PortfolioValues(
             total=held @ r,
             factor=factor,
@@ -342,22 +344,19 @@ class LiveDay:
             risk_before=risk_then,
         )
 
-    def _risk(self, W: Array, X: Array) -> tuple[Array, Array, Array]:
-        """Exposures, weight left out, and predicted volatility."""
-        latest = self._risk_model
-        variance = None
-        known = _whole(X)
-        if latest is not None:
-            variance = np.pad(
-                latest.specific_variance, (0, len(X) - len(latest.specific_variance)), constant_values=np.nan
-            )
-            known &= np.isfinite(variance)
-        held = np.where(known, W, 0.0)
-        left = np.abs(W[:, ~known]).sum(axis=1)
-        if latest is None or variance is None:
-            return held @ np.where(known[:, None], X, 0.0), left, np.full(len(W), np.nan)
-        found = portfolio_risk(held, X, latest.factor_covariance, variance, by_asset=False, linked=latest.linked)
-        return found.exposures, left, found.total
+    def _risk(self, W: Array, X: Array, at: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        """Exposures, weight left out, and predicted volatility of weights on some columns."""
+        latest, known = self._risk_model, _whole(X)
+        if latest is None:
+            held = np.where(known, W, 0.0)
+            exposures = held @ np.where(known[:, None], X, 0.0)
+            return exposures, np.abs(W[:, ~known]).sum(axis=1), np.full(len(W), np.nan)
+        new = len(self.symbols) - len(latest.specific_variance)
+        variance = np.pad(latest.specific_variance, (0, new), constant_values=np.nan)[at]
+        known &= np.isfinite(variance)
+        held, linked = np.where(known, W, 0.0), latest.linked.among(at)
+        found = portfolio_risk(held, X, latest.factor_covariance, variance, by_asset=False, linked=linked)
+        return found.exposures, np.abs(W[:, ~known]).sum(axis=1), found.total
 
     def _latest(self) -> Latest | None:
         try:

@@ -43,6 +43,8 @@ class LiveFactors:
         The formulas that the panel's fields can compute, in the order of the rows of the values.
     missing : dict of str to str
         The others, each with the fields that it lacks.
+    needs, categories : tuple of str
+        The panel's own fields and categories that `peek` and `update` read.
     symbols : tuple of str
     date : datetime64[D]
         The last final date.
@@ -66,12 +68,14 @@ class LiveFactors:
         self.library = library
         self.symbols = panel.symbols
         self.date = panel.dates[-1]
+        self._peeked: np.datetime64 | None = None
         self._stream = library.stream(panel.n_assets, threads)
         n = panel.n_dates if library.recursive else min(panel.n_dates, max(library.lookback.values(), default=0) + 1)
         rows = {name: values[-n:] for name, values in fields.fields.items()}
         groups = {name: codes[-n:] for name, codes in fields.groups.items()}
         self._final = self._stream.warm(rows, groups, panel.dates[-n:])
-        self._before = LibraryRow(panel, fields)
+        self._before = LibraryRow(library, panel, fields)
+        self.needs, self.categories = self._before.needs, self._before.categories
 
     @property
     def n_factors(self) -> int:
@@ -90,8 +94,8 @@ class LiveFactors:
         Parameters
         ----------
         fields : mapping of str to float64 [n_assets]
-            The panel's own fields; proxies (vwap, amount, shares, the benchmark, ...) are made of them as for a final
-            row. NaN for names that were not seen.
+            The panel's own fields (those of `needs`), adjusted as the panel's are (`LiveDay.adjusted`); proxies (vwap,
+            amount, shares, the benchmark, ...) are made of them as for a final row. NaN for names that were not seen.
         categories : mapping of str to int16 [n_assets]
             Codes, below 0 for none.
         date : datetime64[D]
@@ -103,12 +107,19 @@ class LiveFactors:
         float64 [n_factors, n_assets]
             Not to be written to, and filled anew by the next `peek`.
         """
-        return self._stream.peek(*self._row(fields, categories, date), changed)
+        day = np.datetime64(date, "D")
+        columns = changed if self._peeked == day else None
+        self._peeked = None
+        row = self._before.row(fields, categories, columns)
+        found = self._stream.peek(*row, day, columns)
+        self._peeked = day
+        return found
 
     def update(self, fields: Mapping[str, Array], categories: Mapping[str, NDArray[np.int16]], date: Any) -> Array:
         """Take a final row and give its values; the next peeks go on from it. Parameters as in `peek`."""
-        found, groups, day = self._row(fields, categories, date)
-        self._final = self._stream.update(found, groups, day)
+        self._peeked = None
+        day = np.datetime64(date, "D")
+        self._final = self._stream.update(*self._before.row(fields, categories), day)
         self._before.keep()
         self.date = day
         return self._final
@@ -125,7 +136,8 @@ class LiveFactors:
         if axis[: len(self.symbols)] != self.symbols:
             raise ValueError("names are only added, at the end")
         self._stream.grow(len(axis), self._before.shared)
-        self._before.grow(axis)
+        self._before.grow(len(axis))
+        self._peeked = None
         self._final = np.pad(self._final, ((0, 0), (0, len(axis) - len(self.symbols))), constant_values=np.nan)
         self.symbols = axis
 
@@ -137,12 +149,6 @@ class LiveFactors:
         """Give the rows of some factors in the values. Raises `KeyError` for one that is not there."""
         position = {name: i for i, name in enumerate(self.ids)}
         return np.array([position[name] for name in ids], dtype=np.intp)
-
-    def _row(
-        self, fields: Mapping[str, Array], categories: Mapping[str, NDArray[np.int16]], date: Any
-    ) -> tuple[dict[str, Array], dict[str, NDArray[np.int16]], np.datetime64]:
-        day = np.datetime64(date, "D")
-        return *self._before.row(fields, categories, day), day
 
     def close(self) -> None:
         """End the threads."""

@@ -164,28 +164,28 @@ class LiveRow:
         columns = self.columns(symbols)
         n = len(columns)
         arrays = {}
-        for name, given in values.items():
-            arrays[name] = np.ascontiguousarray(given, dtype=np.float64)
+        for name, column in values.items():
+            arrays[name] = np.ascontiguousarray(column, dtype=np.float64)
             if arrays[name].shape != (n,):
                 raise FactorError(f"{name!r} has shape {arrays[name].shape}; expected {(n,)}", field=name)
+        if not arrays:
+            raise FactorError("a tick has a price, bid and ask, or a field of the day", field="values")
         times = np.full(n, -1, dtype=np.int64)
         if time_us is not None:
             times[:] = time_us
+        kind = next((own for own in (("price", "size"), ("bid", "ask")) if own[0] in arrays), BAR)
+        given = {name: array for name, array in arrays.items() if name not in kind}
         codes = np.full(n, self._order(source, sequence), dtype=np.int8)
+        _look(given, codes)
         blank = np.full(n, np.nan)
         about = (times, self._first, self._first + DAY_US, self._state, self._times, self._dirty, codes)
-        kind: tuple[str, ...] = BAR
-        if "price" in arrays:
-            kind = ("price", "size")
+        if kind[0] == "price":
             k.take_trades(columns, arrays["price"], arrays.get("size", blank), *about)
-        elif "bid" in arrays and "ask" in arrays:
-            kind = ("bid", "ask")
-            k.take_quotes(columns, arrays["bid"], arrays["ask"], *about)
-        elif arrays:
-            k.take_bars(columns, np.stack([arrays.get(name, blank) for name in BAR]), *about)
+        elif kind[0] == "bid":
+            k.take_quotes(columns, arrays["bid"], arrays.get("ask", blank), *about)
         else:
-            raise FactorError("a tick has a price, bid and ask, or a field of the day", field="values")
-        self._put({name: array for name, array in arrays.items() if name not in kind}, columns, codes)
+            k.take_bars(columns, np.stack([arrays.get(name, blank) for name in BAR]), *about)
+        self._put(given, columns, codes)
         self._count(symbols, codes, times, sequence)
         return codes
 
@@ -213,10 +213,8 @@ class LiveRow:
         return k.DUPLICATE
 
     def _put(self, given: Mapping[str, Array], columns: NDArray[np.int64], codes: NDArray[np.int8]) -> None:
-        """Put other fields into the row, where they are finite and their tick was taken."""
+        """Put other fields into the row, where they are given and their tick was taken."""
         for name, array in given.items():
-            wrong = (codes == k.TAKEN) & np.isinf(array)
-            codes[wrong] = k.NOT_FINITE
             good = (codes == k.TAKEN) & ~np.isnan(array)
             self._given.setdefault(name, np.full(len(self.symbols), np.nan))[columns[good]] = array[good]
 
@@ -269,3 +267,12 @@ class LiveRow:
         columns = np.flatnonzero(self._dirty)
         self._dirty[columns] = False
         return columns, self.values(columns)
+
+
+def _look(given: Mapping[str, Array], codes: NDArray[np.int8]) -> None:
+    """Say of fields that are put into the row as they are what no model takes."""
+    for name, array in given.items():
+        codes[(codes == k.TAKEN) & np.isinf(array)] = k.NOT_FINITE
+        least = {"returns": -1.0, "market_cap": 0.0}.get(name)
+        if least is not None:
+            codes[(codes == k.TAKEN) & (array < least)] = k.NOT_POSITIVE
