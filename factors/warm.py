@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,33 @@ def marker() -> Path:
     return folder / f"compiled-{digest.hexdigest()[:16]}"
 
 
+def seed() -> int:
+    """Copy what is compiled beside the sources into NUMBA_CACHE_DIR, if it is of this version; gives how many files.
+
+    numba reads no folder that it cannot write to, so a checkout that somebody else compiled and owns would be compiled
+    once more for every run directory.
+    """
+    root = os.environ.get("NUMBA_CACHE_DIR")
+    if not root or not (ROOT / "__pycache__" / marker().name).exists():
+        return 0
+    from numba.core.caching import _CacheLocator
+
+    copied = 0
+    for path in ROOT.rglob("__pycache__/**/*.nb[ic]"):
+        inside = path.relative_to(ROOT)
+        place = inside.parts.index("__pycache__")
+        below = inside.parts[place + 1 :]
+        if len(below) == 1:  # numba's own folder for the kernels of one folder of sources
+            source = ROOT.joinpath(*inside.parts[:place], "source.py")
+            below = (_CacheLocator.get_suitable_cache_subpath(str(source)), *below)
+        kept = Path(root, *below)
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, kept)
+            copied += 1
+    return copied
+
+
 def warm(say: Callable[[str], None], *, again: bool = False) -> None:
     """Compile what is not compiled yet; `say` gets a line per stage. `again` goes through them though all is done."""
     done = marker()
@@ -39,6 +67,9 @@ def warm(say: Callable[[str], None], *, again: bool = False) -> None:
         return
     from numba.core import event
 
+    copied = seed()
+    if copied:
+        say(f"{copied} files of kernels are taken from beside the sources")
     say("loading" if done.exists() else "compiling (some minutes, once per version)")
     total = 0.0
     for name, stage in (("model", _model), ("posted frames", _frames), ("factor library", _library)):

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -29,9 +29,21 @@ lifecycle = pytest.mark.skipif(
 
 
 class Run:
-    """One foreground run of the engine."""
+    """One foreground run of the engine.
 
-    def __init__(self, run_dir: Path, port: int, data: Path | None = None, **environment: str) -> None:
+    Parameters
+    ----------
+    run_dir, port, data
+        Where it keeps things, where it listens, and its market.
+    before
+        A command that becomes the run in its turn, such as ``prlimit --nofile=256``.
+    environment
+        On top of this process's.
+    """
+
+    def __init__(
+        self, run_dir: Path, port: int, data: Path | None = None, before: Sequence[str] = (), **environment: str
+    ) -> None:
         self.run_dir, self.port = run_dir, port
         self.log_path = run_dir.parent / f"{run_dir.name}-{time.monotonic_ns()}.log"
         own = {
@@ -41,7 +53,7 @@ class Run:
             "FACTOR_ENGINE_NATS_PORT": str(free_port()),
             **environment,
         }
-        command = [sys.executable, "-m", "launch", *(["--data", str(data)] if data else [])]
+        command = [*before, sys.executable, "-m", "launch", *(["--data", str(data)] if data else [])]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=own, stdout=log, stderr=subprocess.STDOUT)
 
@@ -81,9 +93,9 @@ def until(condition: Callable[[], object], what: str, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def running(run_dir: Path, data: Path | None = None, **environment: str) -> Iterator[Run]:
+def running(run_dir: Path, data: Path | None = None, before: Sequence[str] = (), **environment: str) -> Iterator[Run]:
     """Run the engine until the block ends, and leave nothing of it."""
-    started = Run(run_dir, free_port(), data, **environment)
+    started = Run(run_dir, free_port(), data, before, **environment)
     try:
         yield started
     finally:

@@ -10,6 +10,7 @@ def stages(monkeypatch, tmp_path):
     """The stages replaced by names in a list: compiling is tested by every other test that runs a kernel."""
     ran = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(module, "seed", lambda: 0)
     for name in ("_model", "_frames", "_library"):
         monkeypatch.setattr(module, name, lambda name=name: ran.append(name))
     return ran
@@ -61,3 +62,28 @@ def test_sources_that_were_moved_have_another_marker_as_numba_does_not_find_what
         monkeypatch.setattr(module, "ROOT", tmp_path / name)
         markers.add(module.marker())
     assert len(markers) == 2
+
+
+def test_what_is_compiled_beside_the_sources_is_taken_to_where_numba_looks_for_it(monkeypatch, tmp_path):
+    from numba.core.caching import _CacheLocator
+
+    sources, kept = tmp_path / "sources", tmp_path / "kept"
+    monkeypatch.setattr(module, "ROOT", sources)
+    for name in ("__pycache__", "risk/__pycache__", "library/__pycache__/factor-library-0/kernels_1"):
+        (sources / name).mkdir(parents=True)
+    (sources / "risk" / "a.py").write_text("x = 1")
+    (sources / "risk" / "__pycache__" / "a.f-1.py311.nbi").write_text("index")
+    (sources / "risk" / "__pycache__" / "a.cpython-311.pyc").write_text("no kernel")
+    (sources / "library" / "__pycache__" / "factor-library-0" / "kernels_1" / "drive.nbc").write_text("code")
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    assert module.seed() == 0
+    beside = module.marker()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(kept))
+    # Without the marker it may be of another version.
+    assert module.seed() == 0
+    beside.touch()
+    assert module.seed() == 2
+    folder = _CacheLocator.get_suitable_cache_subpath(str(sources / "risk" / "a.py"))
+    assert (kept / folder / "a.f-1.py311.nbi").read_text() == "index"
+    assert (kept / "factor-library-0" / "kernels_1" / "drive.nbc").read_text() == "code"
+    assert module.seed() == 0
