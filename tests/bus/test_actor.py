@@ -37,7 +37,7 @@ def bridge(echo_router):
 
 async def answered(nc):
     try:
-        return orjson.loads((await nc.request(SUBJECT, BODY, timeout=10)).data)
+        return orjson.loads((await nc.request(SUBJECT, BODY, timeout=30)).data)
     except nats.errors.Error:
         return None
 

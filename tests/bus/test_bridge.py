@@ -16,7 +16,7 @@ BODY = orjson.dumps({"portfolio_weights": {"A": 1.0}})
 
 
 async def ask(nc):
-    return orjson.loads((await nc.request(SUBJECT, BODY, timeout=10)).data)
+    return orjson.loads((await nc.request(SUBJECT, BODY, timeout=30)).data)
 
 
 def test_the_router_is_told_of_every_change(own_server):

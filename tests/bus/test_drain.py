@@ -260,7 +260,7 @@ def test_the_feed_gives_websockets_what_was_published(own_server):
             body = orjson.dumps({"portfolio_weights": {"A": 1.0}, "portfolio_id": "p"})
             waiting = asyncio.create_task(bridge.feed(None, 20.0))
             await asyncio.sleep(0)
-            reply = orjson.loads((await nc.request("risk.factor_request.factor_exposures", body, timeout=5)).data)
+            reply = orjson.loads((await nc.request("risk.factor_request.factor_exposures", body, timeout=30)).data)
             got = await waiting
             assert got["events"][0]["subject"] == "factor.portfolio_exposures.p"
             told = orjson.loads(got["events"][0]["data"])

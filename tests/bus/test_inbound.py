@@ -98,7 +98,7 @@ def test_the_sender_may_name_where_the_answer_goes(own_server):
         await nc.subscribe("my.answers", cb=take)
         await js.publish(REQUEST, BODY, headers={"factor-reply-to": "my.answers"})
         await js.publish(REQUEST, b"{}", headers={"factor-reply-to": "my.answers"})
-        got = [await asyncio.wait_for(answers.get(), 10) for _ in range(2)]
+        got = [await asyncio.wait_for(answers.get(), 30) for _ in range(2)]
         assert sorted((m.headers or {}).get("status", "200") for m in got) == ["200", "422"]
 
     with_bridge(own_server, ClientDouble(), test)

@@ -11,7 +11,7 @@ def test_the_service_can_be_found_described_and_counted(nats_server):
         async with bridge_over(nats_server, ClientDouble()) as bridge, peer_of(nats_server) as nc:
 
             async def control(subject):
-                return orjson.loads((await nc.request(subject, timeout=5)).data)
+                return orjson.loads((await nc.request(subject, timeout=30)).data)
 
             ping = await control("$SRV.PING")
             assert ping["name"] == "factor-engine"
@@ -23,9 +23,9 @@ def test_the_service_can_be_found_described_and_counted(nats_server):
             assert all(e["queue_group"] == "factor-engine" for e in info["endpoints"])
 
             body = orjson.dumps({"portfolio_weights": {"A": 1.0}})
-            await nc.request("risk.factor_request.factor_exposures", body, timeout=5)
-            await nc.request("risk.factor_request.factor_exposures", b"{", timeout=5)
-            await nc.request("risk.factor_request.nope", b"{", timeout=5)
+            await nc.request("risk.factor_request.factor_exposures", body, timeout=30)
+            await nc.request("risk.factor_request.factor_exposures", b"{", timeout=30)
+            await nc.request("risk.factor_request.nope", b"{", timeout=30)
             stats = await control("$SRV.STATS.factor-engine")
             by_name = {e["subject"]: e for e in stats["endpoints"]}
             counted = by_name["risk.factor_request.factor_exposures"]

@@ -130,7 +130,7 @@ def test_a_locked_database_stops_neither_the_event_loop_nor_the_put(box):
         assert not waiting.done()
         assert not box.delete([1]), "the drainer is told to ask again"
         other.execute("COMMIT")
-        await asyncio.wait_for(asyncio.gather(waiting, second), 10)
+        await asyncio.wait_for(asyncio.gather(waiting, second), 30)
 
     asyncio.run(put())
     other.close()

@@ -18,7 +18,7 @@ BODY = orjson.dumps({"portfolio_weights": {"A": 1.0}})
 
 
 async def ask(nc, subject=SUBJECT, body=BODY, headers=None):
-    reply = await nc.request(subject, body, timeout=10, headers=headers)
+    reply = await nc.request(subject, body, timeout=30, headers=headers)
     return SimpleNamespace(headers=reply.headers, **orjson.loads(reply.data))
 
 
@@ -227,7 +227,7 @@ def test_only_the_engines_in_the_settings_are_answered(nats_server):
         assert (await ask(nc)).success
         await until(lambda: bridge.desk.requests == 1, "the request was counted")
         sub = await nc.subscribe("ml.factor_features.features", cb=answer_as_other)
-        got = await nc.request("ml.factor_features.features", BODY, timeout=5)
+        got = await nc.request("ml.factor_features.features", BODY, timeout=30)
         assert got.data == b"other"
         await sub.unsubscribe()
         assert bridge.desk.requests == 1

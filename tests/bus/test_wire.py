@@ -23,7 +23,7 @@ def carried(server, events):
             await nc.subscribe("wire.*", cb=take)
             await nc.flush()
             await publish_all(nc, [hpub(made, i, f"inbox.{i}") for i, made in enumerate(events)])
-            await asyncio.wait_for(done, 10)
+            await asyncio.wait_for(done, 30)
             return got
 
     return asyncio.run(run())

@@ -104,7 +104,7 @@ def test_events_are_followed_as_they_come(own_server):
     async def test(bridge, engine):
         async with engine.events() as events:
             got = await engine.factor_exposures(WEIGHTS)
-            event = await asyncio.wait_for(anext(events), 10)
+            event = await asyncio.wait_for(anext(events), 30)
             assert event.subject == "factor.portfolio_exposures.p"
             assert event.type == "FACTOR_EXPOSURE"
             assert event.sequence == 1

@@ -232,7 +232,7 @@ def test_the_same_bad_input_over_nats_is_the_same_problem_as_an_error_reply(http
                 assert reply.headers["Nats-Service-Error-Code"] == str(case.status), case.what
                 assert reply.headers["Content-Type"] == "application/problem+json"
             with pytest.raises(nats.errors.MaxPayloadError):
-                await peer.request(EXPOSURES[1], b" " * (peer.max_payload + 1), timeout=5.0)
+                await peer.request(EXPOSURES[1], b" " * (peer.max_payload + 1), timeout=30.0)
             status = await peer.request("toraniko.model_request.status", b'{"model_id": "bad"}', timeout=60.0)
             assert json.loads(status.data)["code"] == "unknown_model"
 
