@@ -51,7 +51,8 @@ def seed() -> int:
         below = inside.parts[place + 1 :]
         if len(below) == 1:  # numba's own folder for the kernels of one folder of sources
             source = ROOT.joinpath(*inside.parts[:place], "source.py")
-            below = (_CacheLocator.get_suitable_cache_subpath(str(source)), *below)
+            folder: str = _CacheLocator.get_suitable_cache_subpath(str(source))  # type: ignore[no-untyped-call]
+            below = (folder, *below)
         kept = Path(root, *below)
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
