@@ -1,7 +1,6 @@
 """The whole workflow: from a panel to scores, factor returns, covariance, specific risk."""
 
-from factors.factor_model.latest import Latest
-from factors.factor_model.model import FactorModel
+from factors.factor_model.model import FactorModel, Latest
 
 __all__ = [
     "FactorModel",

@@ -1,1 +1,0 @@
-"""The running day in the actor that holds it: market data read, models fed, watches answered."""
