@@ -14,10 +14,12 @@ from ray import serve
 
 from contracts.errors import first_line
 from contracts.settings import settings
+from engine import haproxy
 from engine.cluster import MAX_ONGOING_REQUESTS, keep_replica_on_loopback, ray_socket
 from engine.conditions import Conditions
 from web.app import make_app
 from web.services import Services
+from web.watch import Watch
 
 NAME = "factor-engine"
 RETRY_S = 1.0
@@ -29,7 +31,8 @@ _connecting: set[asyncio.Task[None]] = set()
 
 async def _connect(services: Services) -> None:
     """Begin connecting to the engine; requests are answered meanwhile, with the reason."""
-    task = asyncio.create_task(_until_connected(services), name="connect")
+    held = contextlib.AsyncExitStack()
+    task = asyncio.create_task(_connect_and_watch(services, held), name="connect, then watch")
     _connecting.add(task)
     task.add_done_callback(_connecting.discard)
 
@@ -37,11 +40,12 @@ async def _connect(services: Services) -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        await held.aclose()
 
     services.close = close
 
 
-async def _until_connected(services: Services) -> None:
+async def _connect_and_watch(services: Services, held: contextlib.AsyncExitStack) -> None:
     from bus.face_process import settle
     from engine import start as engine
 
@@ -56,10 +60,11 @@ async def _until_connected(services: Services) -> None:
             await asyncio.sleep(RETRY_S)
             continue
         services.client, services.bridge = connection.client, connection.bridge
-        services.close = connection.close
+        held.push_async_callback(connection.close)
         await asyncio.to_thread(services.reader.start)
         settle()
         services.face = connection.face
+    await Watch(services).run()
 
 
 def build() -> Any:
@@ -68,6 +73,7 @@ def build() -> Any:
     services = Services(settings())
     replica = serve.get_replica_context().replica_id.unique_id
     services.host = Conditions(settings(), replica, ray_socket()).look
+    services.reload_proxy = haproxy.load_again
     return make_app(services, _connect)
 
 

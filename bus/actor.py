@@ -60,12 +60,25 @@ class BridgeActor:
         """Count what went through the bridge."""
         return {} if self._bridge is None else self._bridge.stats()
 
+    async def tell(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Take what the HTTP face names as degraded, for the health event; see `bus.condition.Condition`."""
+        if self._bridge is not None:
+            self._bridge.condition.told_by_http(rows)
+        return {}
+
     async def feed(self, after: int | None = None, timeout_s: float = 10.0) -> dict[str, Any]:
         """Give the newest events, for websockets; see `bus.feed.Feed.read`."""
         if self._bridge is None:
             await asyncio.sleep(min(timeout_s, 0.5))
             return {"events": [], "last": after, "missed": 0}
         return await self._bridge.feed(after, timeout_s)
+
+    async def watch_value(self, watch_id: str, after: int = 0, timeout_s: float = 10.0) -> dict[str, Any]:
+        """Give the newest value of a watch, for websockets; see `bus.market.Market.value`."""
+        if self._bridge is None:
+            await asyncio.sleep(min(timeout_s, 0.5))
+            return {"number": after, "headers": None, "body": None}
+        return await self._bridge.watch_value(watch_id, after, timeout_s)
 
     async def stop(self) -> None:
         """Finish what is in work and close the connection."""

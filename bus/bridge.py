@@ -15,15 +15,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from bus import streams
+from bus.condition import Condition
 from bus.drain import Drainer
 from bus.face import Face, FaceClient
 from bus.feed import Feed
 from bus.inbound import Inbound
+from bus.market import Market
 from bus.micro import Micro
 from bus.outbox import Outbox
 from bus.probe import StreamProbe
@@ -35,13 +36,14 @@ from contracts.backoff import backoff_s
 from contracts.errors import EngineError, first_line
 from contracts.events import event
 from contracts.identity import engine_id
+from contracts.operations import OPERATIONS
 from contracts.settings import Settings
 from contracts.version import VERSION
 from contracts.work import Priority, State
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 2
 BACKOFF_S = (0.1, 0.25, 0.5, 1.0)
 PING_INTERVAL_S = 5
 RETRY_S = 1.0
@@ -60,6 +62,9 @@ class BridgeClient(FaceClient, Protocol):
 
     async def health(self) -> dict[str, Any]:
         """Give the state of every actor."""
+
+    async def live(self, packed: bytes) -> bytes:
+        """Hand market data to the actor that holds the running days."""
 
 
 class Bridge:
@@ -86,7 +91,8 @@ class Bridge:
         self._feed = Feed()
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT)
-        self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT)
+        self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
+        self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT, self.market.final_bar)
         self._micro = Micro(self.desk.endpoints, VERSION)
         self._tasks: list[asyncio.Task[None]] = []
         self.connected = False
@@ -105,6 +111,7 @@ class Bridge:
             lambda: want_restart(current.run_dir),
             lambda: self.drainer.errors + self.drainer.retries,
         )
+        self.condition = Condition()
         self._closed = asyncio.Event()
         self._reported: bool | None = None
         self._report_now: asyncio.Task[None] | None = None
@@ -144,7 +151,7 @@ class Bridge:
             while True:
                 try:
                     nc = await self._connect()
-                except (OSError, NatsError, TimeoutError) as error:
+                except (OSError, NatsError, TimeoutError, EngineError) as error:
                     self._note(error)
                     await asyncio.sleep(backoff_s(BACKOFF_S, attempt))
                     attempt += 1
@@ -168,18 +175,26 @@ class Bridge:
         if access is None:
             raise ConnectionError("no NATS server was started for this run directory yet")
         self._closed.clear()
-        nc = await nats.connect(
-            **access.options(),
-            name=f"factor-engine bridge {os.getpid()}",
-            allow_reconnect=False,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=2,
-            pending_size=8 * 2**20,
-            error_cb=self._on_error,
-            disconnected_cb=self._on_end,
-            closed_cb=self._on_end,
-        )
+        nc = Client()
+        access.introduce(nc)
+        try:
+            await nc.connect(
+                **access.options(),
+                name=f"factor-engine bridge {os.getpid()}",
+                allow_reconnect=False,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                max_outstanding_pings=2,
+                pending_size=8 * 2**20,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_end,
+                closed_cb=self._on_end,
+            )
+        except BaseException:
+            # nats-py leaves the socket of an attempt that failed.
+            with contextlib.suppress(Exception):
+                await nc.close()
+            raise
         version = nc.connected_server_version
         self._server = {
             "url": access.public_url,
@@ -197,7 +212,7 @@ class Bridge:
         self._set_connected(True)
         works = [
             asyncio.create_task(self._again(nc, work), name=f"bridge {work.__name__}")
-            for work in (self._drain, self._take_requests, self._take_bars, self._probe_streams)
+            for work in (self._drain, self._take_requests, self._take_bars, self._follow_market, self._probe_streams)
         ]
         try:
             await self._streams(nc)
@@ -240,6 +255,12 @@ class Bridge:
 
     async def _take_bars(self, nc: Client) -> None:
         await self.bars.run_bars(nc, nc.jetstream())
+
+    async def _follow_market(self, nc: Client) -> None:
+        await self.market.run(nc)
+
+    async def _end_watch(self, watch_id: str) -> None:
+        await self.face.answer(OPERATIONS["delete_watch"], {"watch_id": watch_id})
 
     async def _probe_streams(self, nc: Client) -> None:
         await self.probe.run(nc)
@@ -297,6 +318,7 @@ class Bridge:
                 data = await self._client.health()
             except EngineError as error:
                 data = {"state": State.DEGRADED.value, "problem": error.to_problem()}
+            data["degraded"] = self.condition.degraded(data.get("degraded", []), self.status())
             if self.connected:
                 await self.face.broadcast(
                     [event(HEALTH, "HEALTH_METRICS", {**data, "bridge": self.stats()}, priority=Priority.LOW)]
@@ -342,6 +364,7 @@ class Bridge:
             "delivery_ms": percentiles(drainer.delays_ms),
             "durable": _inbound(self.durable),
             "bars": _inbound(self.bars),
+            "live": {**self.market.stats(), "lag_ms": percentiles(self.market.lags_ms)},
             "errors": dict(self.errors),
             "problems_by_code": dict(desk.problems_by_code),
             "reader": self.reader.stats(),
@@ -352,6 +375,10 @@ class Bridge:
     async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events after a sequence number, for websockets; see `Feed.read`."""
         return await self._feed.read(after, timeout_s)
+
+    async def watch_value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
+        """Give the newest value of a watch, for websockets; see `Market.value`."""
+        return await self.market.value(watch_id, after, timeout_s)
 
 
 async def end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -11,14 +11,33 @@ from urllib.parse import quote
 from pydantic.json_schema import models_json_schema
 
 from bus import inbound, requests, streams
+from bus.market import BUCKET
 from bus.probe import PROBE_SUBJECT
-from bus.subjects import BARS, HEALTH, INBOUND_PREFIX, NAMED, QUEUE_GROUP, REJECTED, TEST
+from bus.subjects import (
+    BARS,
+    HEALTH,
+    INBOUND_PREFIX,
+    LIVE_PREFIX,
+    NAMED,
+    QUEUE_GROUP,
+    REJECTED,
+    TEST,
+    TICK_PREFIX,
+    TICKS,
+)
 from contracts.events import event
 from contracts.operations import OPERATIONS, Operation, by_subject
 from contracts.results import Problem
 from contracts.version import VERSION
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+TICK, LIVE = f"{TICK_PREFIX}{{symbol}}", f"{LIVE_PREFIX}{{watch_id}}"
+FEEDS = {
+    TICK: ("One name's trade, quote or fields of the day.", "application/json"),
+    TICKS: ("Many rows at once: symbol, time, and a column for each field.", "application/vnd.apache.arrow.stream"),
+    "market_data.bar.{model_id}": ("A model's day: {model_id, rows, final}.", "application/json"),
+}
+"""What the engine takes without a reply."""
 REFERENCE = "#/components/schemas/{model}"
 
 INTRO = f"""\
@@ -77,6 +96,19 @@ factor; `ce-type` FACTOR_LIBRARY_UPDATED_VALUES), and behind them the event FACT
 many names have a value of each factor. The stream `{streams.MARKET_DATA}` keeps bars while the engine is away. The same
 bar again, by its `{requests.REQUEST_ID_HEADER}` or as a redelivery, makes neither a second version nor a second step. A
 bar of an unknown model, or of a day that is not after the model's last, is told on `{REJECTED}<subject as one token>`.
+
+While the market is open, ticks and running bars move the provisional day of the models that are watched
+([live.md](live.md) has the fields, and what is done with bad rows):
+
+| subject | what |
+|---|---|
+| `{TICK}` | JSON: one name's trade, quote or fields of the day |
+| `{TICKS}` | an Arrow IPC stream: `symbol`, `time`, and a column for each field, many rows at once |
+| `{BARS}` with `"final": false` | a model's day so far, which commits nothing; without `final` it is the day's |
+| `{LIVE}` | core NATS, in no stream: a watch's values as they move; the last one is in the bucket `{BUCKET}` |
+
+A message on `{LIVE}` has its `factor-sequence`, `factor-market-time`, `factor-compute-ms`, `factor-provisional`
+and `factor-seen` (the share of the awaited names that have a return) as headers, and in JSON as fields.
 """
 
 ENVELOPE = """\
@@ -165,6 +197,13 @@ def asyncapi() -> dict[str, Any]:
             made = _channel(template, f"{row.name}.result", row)
             channels.setdefault(template, made)["messages"].update(made["messages"])
             operations.setdefault(f"publish {template}", _publish(template))
+    for address, (summary, kind) in FEEDS.items():
+        messages[address] = _message({"type": ["object", "string"]}, kind)
+        channels[address] = {**_channel(address, address), "description": f"{summary} See live.md."}
+        operations[f"take {address}"] = {"action": "receive", "channel": {"$ref": _pointer("channels", address)}}
+    messages[LIVE] = _message({"type": "object"})
+    channels[LIVE] = {**_channel(LIVE, LIVE), "description": "A watch's values, on core NATS. See live.md."}
+    operations[f"publish {LIVE}"] = _publish(LIVE)
     return {
         "asyncapi": "3.0.0",
         "info": {

@@ -21,6 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from bus.face import Face
+from bus.journal import FINAL_WORD
 from bus.reader import Reader
 from bus.requests import (
     PRIORITY_HEADER,
@@ -30,7 +31,7 @@ from bus.requests import (
     to_json,
 )
 from bus.streams import INBOUND, MARKET_DATA
-from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, resolve
+from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, may_reply, resolve
 from contracts.backoff import backoff_s
 from contracts.errors import BodyTooLarge, EngineError, UnknownOperation
 from contracts.events import event, token
@@ -58,6 +59,7 @@ class Write(NamedTuple):
 
 Work = Callable[[Msg, Turn | None], Awaitable[dict[str, Any]]]
 WriteOf = Callable[[Msg], Awaitable[Write | None]]
+Committed = Callable[[str, int], Awaitable[None]]
 
 
 class Inbound:
@@ -71,9 +73,12 @@ class Inbound:
         What reads the messages.
     limit : int
         Messages in work at once.
+    committed : callable of (model, place), optional
+        Told of every final bar that is done, with its place in the stream.
     """
 
-    def __init__(self, face: Face, reader: Reader, limit: int) -> None:
+    def __init__(self, face: Face, reader: Reader, limit: int, committed: Committed | None = None) -> None:
+        self._committed = committed
         self._face = face
         self._reader = reader
         self._limit = limit
@@ -194,7 +199,7 @@ class Inbound:
     async def _reply(self, msg: Msg, body: bytes, headers: dict[str, str] | None) -> None:
         """Answer to the subject that the sender named in a header, if it did: `reply` is the stream's own."""
         target = (msg.headers or {}).get(REPLY_HEADER)
-        if target and self._nc is not None:
+        if target and may_reply(target) and self._nc is not None:
             limit = self._nc.max_payload
             if len(body) > limit:  # what was asked is done; that the answer does not fit must not look like silence
                 told = BodyTooLarge(f"the answer has {len(body)} bytes, NATS takes {limit}; ask over HTTP or for less")
@@ -219,8 +224,10 @@ class Inbound:
             return None
         return Write(operation, await self._named(msg, operation.written) or named.get(operation.written))
 
-    async def _bar_of(self, msg: Msg) -> Write:
-        """Read which model a bar is for."""
+    async def _bar_of(self, msg: Msg) -> Write | None:
+        """Read which model a bar is for; None for a running bar, which commits nothing."""
+        if FINAL_WORD in msg.data and await self._named(msg, "final") is False:
+            return None
         operation = OPERATIONS["append_day"]
         return Write(operation, await self._named(msg, operation.written) or self._face.default_model)
 
@@ -241,6 +248,8 @@ class Inbound:
 
     async def _append(self, msg: Msg, turn: Turn | None) -> dict[str, Any]:
         """Append a bar, {model_id, rows: frame}, to its model, and let the library of the model take its step."""
+        if turn is None:
+            return {"final": False}
         operation = OPERATIONS["append_day"]
         request = await self._reader.bar(msg.data, self._face.default_model)
         identity = (msg.headers or {}).get(REQUEST_ID_HEADER) or identity_of(msg)
@@ -255,6 +264,8 @@ class Inbound:
             turn=turn,
         )
         answer["factor_library"] = await self._update_library(answer, priority, identity)
+        if self._committed is not None:
+            await self._committed(answer["model_id"], msg.metadata.sequence.stream)
         return answer
 
     async def _update_library(self, answer: dict[str, Any], priority: Priority | None, identity: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bus.subjects import QUEUE_GROUP, groups
+from bus.subjects import QUEUE_GROUP, groups, may_reply
 from contracts.operations import by_subject
 from contracts.work import new_id
 
@@ -82,7 +82,7 @@ class Micro:
                 await nc.subscribe(subject, cb=self._answer)
 
     async def _answer(self, msg: Msg) -> None:
-        if msg.reply:
+        if msg.reply and may_reply(msg.reply):
             make: Callable[[], dict[str, Any]] = getattr(self, _KINDS[msg.subject.split(".")[1]])
             await msg.respond(orjson.dumps(make()))
 

@@ -24,7 +24,7 @@ import psutil
 
 from bus.read_process import HEAD, named
 from bus.read_request import bar_payload, read_payload, request_of
-from contracts.errors import DeadlineExceeded, EngineError, TableTooLarge, Unavailable
+from contracts.errors import DeadlineExceeded, EngineError, MalformedBody, TableTooLarge, Unavailable
 from contracts.frames import ARROW_FILE, file_reference
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
@@ -139,6 +139,10 @@ class Reader:
         self._heavy.close()
 
 
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+"""What a library of others does on a body that it was not made for; nobody sends these from outside."""
+
+
 class _Process:
     """One process that reads, one task at a time."""
 
@@ -210,6 +214,9 @@ class _Process:
                 f"reading the body takes more than the {self._memory_mb:,} MB that reading may take", field="body"
             )
         _log.error("the process that reads %s ended with %s", self.name, child.returncode)
+        if -child.returncode in CRASHES:
+            name = signal.Signals(-child.returncode).name
+            return MalformedBody(f"the body cannot be read: it ends the process that reads it ({name})", field="body")
         return Unavailable("the process that reads bodies ended; it is started again", retry_after_s=1.0)
 
     async def _watch(self, child: subprocess.Popen[bytes]) -> None:

@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 from bus.face import Face
 from bus.micro import endpoints
 from bus.reader import Reader
-from bus.subjects import QUEUE_GROUP, groups, resolve
+from bus.subjects import QUEUE_GROUP, groups, kept_subjects, resolve
 from contracts.errors import BodyTooLarge, EngineError, InvalidInput, QueueFull, WrongEngine
 from contracts.identity import ENGINE_HEADER
 from contracts.unexpected import unexpected
@@ -78,6 +78,10 @@ class RequestDesk:
         self.requests += 1
         if not msg.reply:
             self.without_reply += 1
+        elif msg.reply.startswith(kept_subjects()):
+            self.refused += 1
+            self._count(msg.subject, 0, InvalidInput("replies do not go to such a subject", field="reply"))
+            return
         if len(self._tasks) >= self._limit:
             self.refused += 1
             full = QueueFull(f"{self._limit} requests are in work on this bridge", retry_after_s=0.1)

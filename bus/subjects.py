@@ -16,9 +16,15 @@ from contracts.operations import OPERATIONS, Operation, by_subject
 QUEUE_GROUP = "factor-engine"
 INBOUND_PREFIX = "factor.in."
 BARS = "market_data.bar.*"
+BAR_PREFIX = "market_data.bar."
+TICK_PREFIX = "market_data.tick."
+TICKS = "market_data.ticks"
+LIVE_PREFIX = "factor.live."
 HEALTH = "factor.health_metrics"
 TEST = "factor.health_metrics.test"
 REJECTED = "factor.rejected."
+PROBES = "_factor_probe."
+_SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,20 @@ def resolve(subject: str) -> tuple[Operation, dict[str, str]]:
     raise UnknownOperation(
         f"no operation answers {subject}; there are: {known or ', '.join(groups())}", field="subject"
     )
+
+
+@lru_cache(maxsize=1)
+def kept_subjects() -> tuple[str, ...]:
+    """List what the subjects begin with that nobody's reply may go to.
+
+    A reply is published by the engine, which may publish everything: whoever asks would choose what it publishes on.
+    """
+    return ("factor.", "market_data.", "$", PROBES, *(f"{group}." for group in groups()))
+
+
+def may_reply(subject: str) -> bool:
+    """Say whether a reply may go to this subject, which a caller wrote."""
+    return _SUBJECT.fullmatch(subject) is not None and not subject.startswith(kept_subjects())
 
 
 def pattern_of(template: str) -> str:

@@ -8,7 +8,7 @@ one text the same bytes cost a few. They go through nats-py's own send buffer, s
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
@@ -26,17 +26,27 @@ def hpub(event: Event, sequence: int, reply: str) -> bytes:
     ValueError
         The subject is none that can be published on. The server would end the connection for it.
     """
-    if _SUBJECT.fullmatch(event.subject) is None:
-        raise ValueError(f"{event.subject!r} is not a subject")
-    headers = event.headers(sequence)
+    return publication(event.subject, event.headers(sequence), event.data, reply)
+
+
+def publication(subject: str, headers: Mapping[str, str], data: bytes, reply: str = "") -> bytes:
+    """Encode one publication.
+
+    Raises
+    ------
+    ValueError
+        The subject is none that can be published on.
+    """
+    if _SUBJECT.fullmatch(subject) is None:
+        raise ValueError(f"{subject!r} is not a subject")
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers):
         # A line break inside a value would begin another header.
         text = "".join([f"{name}: {' '.join(value.split())}\r\n" for name, value in headers.items()])
     head = f"NATS/1.0\r\n{text}\r\n".encode()
     size = len(head)
-    command = f"HPUB {event.subject} {reply} {size} {size + len(event.data)}\r\n".encode()
-    return b"".join((command, head, event.data, b"\r\n"))
+    command = f"HPUB {subject} {reply} {size} {size + len(data)}\r\n".encode()
+    return b"".join((command, head, data, b"\r\n"))
 
 
 async def publish_all(nc: Client, commands: Sequence[bytes]) -> None:

@@ -22,7 +22,6 @@ Written by `python -m clients.generate` from the operation table; a test compare
 from __future__ import annotations
 
 from clients.surface import ANYHOW, Connection, How
-from contracts.operations import OPERATIONS
 {imports}
 
 
@@ -37,10 +36,12 @@ def source(rows: Iterable[Operation] = tuple(OPERATIONS.values())) -> str:
     kinds: dict[str, set[str]] = {}
     for kind in {kind for row in shown for kind in (row.request, row.result)}:
         kinds.setdefault(kind.__module__, set()).add(kind.__name__)
-    imports = "\n".join(
-        f"from {module} import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
-        for module, names in sorted(kinds.items())
-    )
+    lines = {
+        module: f"from {module} import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
+        for module, names in kinds.items()
+    }
+    lines["contracts.operations"] = "from contracts.operations import OPERATIONS"
+    imports = "\n".join(lines[module] for module in sorted(lines))
     return _HEAD.format(imports=imports) + "".join(map(_method, shown))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -37,6 +38,8 @@ class HttpEngine(Surface):
     engine_id : str, optional
         The only engine that may answer; default: the one that answers first. Behind an address that changed hands
         another engine refuses the requests, and an answer of anybody else is not taken (`WrongEngine`).
+    token : str, optional
+        Sent as the bearer token; default: ``FACTOR_ENGINE_TOKEN`` of the environment, if it is there.
     options
         Further options of ``httpx.AsyncClient``.
 
@@ -46,8 +49,17 @@ class HttpEngine(Surface):
         The engine that this client talks to, once it is known.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8300", engine_id: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8300",
+        engine_id: str | None = None,
+        token: str | None = None,
+        **options: Any,
+    ) -> None:
         self._client = httpx.AsyncClient(base_url=url, **options)
+        token = token or os.environ.get("FACTOR_ENGINE_TOKEN")
+        if token:
+            self._client.headers["authorization"] = f"Bearer {token}"
         self.engine_id = engine_id
 
     async def __aenter__(self) -> Self:
@@ -77,7 +89,7 @@ class HttpEngine(Surface):
         table: bytes,
         content_type: str = ARROW_STREAM,
         how: How = ANYHOW,
-        **fields: Any,
+        **fields: str,
     ) -> ModelAnswer:
         """Create a model from a bulk table.
 
@@ -86,22 +98,19 @@ class HttpEngine(Surface):
         model_id : str
             The model, or the model that gets a new version.
         table : bytes
-            An Arrow IPC stream (see ``contracts.frames.encode``), a Parquet file or a CSV.
+            An Arrow IPC stream (see ``contracts.frames.encode``) or a Parquet file.
         content_type : str
-            Which of them.
+            Which of the two.
         fields
-            Further fields of `contracts.requests.CreateModel`: ``intake``, ``settings``, ``symbol_col``, ...
+            Further fields of `contracts.requests.CreateModel` (``symbol_col``, ``settings`` as JSON text, ...).
         """
-        params = {
-            name: orjson.dumps(value).decode() if isinstance(value, dict) else value for name, value in fields.items()
-        }
         answer = await self._request(
             "PUT",
             f"/factor-model/{quote(model_id, safe='')}/data",
             how,
             content=table,
             headers={"content-type": content_type},
-            params=params,
+            params=fields,
         )
         return ModelAnswer.model_validate(answer)
 

@@ -8,6 +8,14 @@ Written by `python -m clients.generate` from the operation table; a test compare
 from __future__ import annotations
 
 from clients.surface import ANYHOW, Connection, How
+from contracts.live_requests import (
+    DeleteWatch,
+    FollowMarket,
+    ListWatches,
+    LiveStatus,
+    PutWatch,
+    WatchRef,
+)
 from contracts.operations import OPERATIONS
 from contracts.portfolio_requests import (
     AppendPortfolio,
@@ -63,12 +71,15 @@ from contracts.requests import (
 from contracts.results import (
     CalculationAnswer,
     DefinitionList,
+    LivePage,
     ModelAnswer,
     ModelList,
     ModelQuality,
     ModelStatus,
     PortfolioList,
     PortfolioPage,
+    WatchList,
+    WatchPage,
 )
 
 
@@ -270,3 +281,27 @@ class Surface(Connection):
     async def remove_formula(self, request: RemoveFormula, how: How = ANYHOW) -> CalculationAnswer:
         """Remove a formula that was registered; its id is free again."""
         return await self.ask(OPERATIONS["remove_formula"], request, CalculationAnswer, how)
+
+    async def put_watch(self, request: PutWatch, how: How = ANYHOW) -> CalculationAnswer:
+        """Watch values of the running day: they are published as the market moves, newest first, until the watch ends."""
+        return await self.ask(OPERATIONS["put_watch"], request, CalculationAnswer, how)
+
+    async def list_watches(self, request: ListWatches | None = None, how: How = ANYHOW) -> WatchList:
+        """List the watches with their cost."""
+        return await self.ask(OPERATIONS["list_watches"], request or ListWatches(), WatchList, how)
+
+    async def get_watch(self, request: WatchRef, how: How = ANYHOW) -> WatchPage:
+        """Show a watch: what it watches, what it costs, and how far it is."""
+        return await self.ask(OPERATIONS["get_watch"], request, WatchPage, how)
+
+    async def delete_watch(self, request: DeleteWatch, how: How = ANYHOW) -> CalculationAnswer:
+        """End a watch."""
+        return await self.ask(OPERATIONS["delete_watch"], request, CalculationAnswer, how)
+
+    async def follow_market(self, request: FollowMarket, how: How = ANYHOW) -> CalculationAnswer:
+        """Say which market's ticks a model follows; several models may follow one."""
+        return await self.ask(OPERATIONS["follow_market"], request, CalculationAnswer, how)
+
+    async def live_status(self, request: LiveStatus | None = None, how: How = ANYHOW) -> LivePage:
+        """Show a model's running day: its date, rows seen and rejected by kind, watches and lag."""
+        return await self.ask(OPERATIONS["live_status"], request or LiveStatus(), LivePage, how)

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import nats
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -61,24 +60,37 @@ class NatsEngine(Surface):
         self._nc: Client | None = None
 
     @staticmethod
-    def of_run(run_dir: Path, **options: Any) -> NatsEngine:
+    def of_run(run_dir: Path, role: str | None = None, **options: Any) -> NatsEngine:
         """Make a client of the embedded server of a run directory.
+
+        Parameters
+        ----------
+        run_dir : Path
+            The run directory.
+        role : str, optional
+            The peer engine that asks (``risk``, ``ml``, ...), or ``feed``: it may do what its role says. Default: the
+            engine's own log-in, which may do everything.
+        options
+            Further options of ``nats.connect``.
 
         Raises
         ------
         Unavailable
             No server was started there.
         """
-        access = read_access(run_dir)
+        access = read_access(run_dir, role)
         if access is None:
-            raise Unavailable(f"no NATS server was started in {run_dir}")
+            raise Unavailable(f"no NATS server was started in {run_dir}" + (f" for {role}" if role else ""))
         return NatsEngine(access, engine_id(run_dir), **options)
 
     async def __aenter__(self) -> Self:
         defaults = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.25, "name": "factor-engine client"}
+        self._nc = Client()
+        self._access.introduce(self._nc)
         try:
-            self._nc = await nats.connect(**{**defaults, **self._options, **self._access.options()})
+            await self._nc.connect(**{**defaults, **self._options, **self._access.options()})
         except (OSError, NatsError) as error:
+            await self._nc.close()
             raise Unavailable(f"NATS at {self._access.public_url} cannot be reached: {error}") from None
         return self
 

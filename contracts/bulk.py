@@ -28,7 +28,7 @@ def read_bulk(path: Path, content_type: str, limit_mb: int) -> pl.DataFrame:
     Raises
     ------
     TableTooLarge
-        Its own metadata say that it takes more than `limit_mb` decoded; nothing was decoded.
+        It takes more than `limit_mb` decoded. Where its own metadata say so, nothing was decoded.
     InvalidInput
         A column holds lists or structures, there are too many columns, or no rows.
     MalformedBody, UnsupportedMedia
@@ -44,6 +44,8 @@ def read_bulk(path: Path, content_type: str, limit_mb: int) -> pl.DataFrame:
         _check_parquet(path, limit_mb)
     frame = from_bulk(path, kind)
     _check_columns(dict(frame.schema))
+    # Texts may be longer than any metadata tell.
+    check_decoded(frame.height, int(frame.estimated_size()), limit_mb)
     return frame
 
 
@@ -89,7 +91,9 @@ def _check_columns(schema: dict[str, Any]) -> None:
         raise InvalidInput(f"the table has {len(schema):,} columns; at most {MAX_COLUMNS:,} are read", field="body")
     nested = [name for name, kind in schema.items() if kind.is_nested() or kind.is_object()]
     if nested:
-        raise InvalidInput(f"column {nested[0]!r} is {schema[nested[0]]}; tables hold plain values", field=nested[0])
+        # Of a type some thousand levels deep only the outermost can be told.
+        kind = schema[nested[0]].base_type()
+        raise InvalidInput(f"column {nested[0]!r} is of {kind}; tables hold plain values", field=nested[0])
 
 
 def _width(kind: Any) -> int:

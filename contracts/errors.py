@@ -127,6 +127,12 @@ class UnknownPortfolio(EngineError):
     code, status, title = "unknown_portfolio", 404, "Unknown portfolio"
 
 
+class UnknownWatch(EngineError):
+    """No watch has this id."""
+
+    code, status, title = "unknown_watch", 404, "Unknown watch"
+
+
 class UnknownFactor(EngineError):
     """No factor or category has this id."""
 
@@ -143,6 +149,18 @@ class VersionConflict(EngineError):
     """Another writer committed first."""
 
     code, status, title, retryable = "version_conflict", 409, "Version conflict", True
+
+
+class Unauthenticated(EngineError):
+    """The request has no token, or one that is not known here."""
+
+    code, status, title = "unauthenticated", 401, "Unauthenticated"
+
+
+class Forbidden(EngineError):
+    """The token's scope does not cover this."""
+
+    code, status, title = "forbidden", 403, "Forbidden"
 
 
 class ForeignOrigin(EngineError):
@@ -191,6 +209,12 @@ class QueueFull(EngineError):
     """The queue of the workload is full."""
 
     code, status, title, retryable = "queue_full", 429, "Queue full", True
+
+
+class RateExceeded(EngineError):
+    """The caller asks more often than it may."""
+
+    code, status, title, retryable = "rate_exceeded", 429, "Rate exceeded", True
 
 
 class Unavailable(EngineError):

@@ -132,6 +132,45 @@ class PortfolioList(Result):
     count: int
 
 
+class WatchPage(Result):
+    """A watch: what it watches, how far it is, and what it costs."""
+
+    watch_id: str
+    model_id: str
+    subject: str = Field(description="Where its values are published, on core NATS.")
+    state: str = Field(description="warming, live, waiting (for the first tick of a day) or faulted.")
+    reason: str | None = Field(None, description="Why it is not live.")
+    values: int = Field(description="Numbers in a whole message.")
+    sequence: int = Field(description="Messages made since the actor began.")
+    cost_ms: float | None = Field(None, description="Of its own part of a tick, lately: forms and encoding.")
+    plan_ms: float | None = Field(None, description="Of the plan that it shares with the model's other watches.")
+    plan_share: float | None = Field(None, description="Its share of the factors and formulas of that plan.")
+    watch: dict[str, Any] = Field(description="As it was put.")
+
+
+class WatchList(Result):
+    """All watches with their cost."""
+
+    watches: list[WatchPage]
+    count: int
+    limit: int
+
+
+class LivePage(Result):
+    """A model's running day."""
+
+    model_id: str
+    market: str
+    state: str
+    date: str | None = Field(description="The running day; None before its first row.")
+    committed: str = Field(description="The last day that is committed.")
+    seen: int = Field(description="Active names with a row today.")
+    active: int
+    rows: int = Field(description="Rows taken today.")
+    rejected: dict[str, int] = Field(description="Rows that were not computed with, by kind.")
+    watches: list[str]
+
+
 class DefinitionList(Result):
     """Definitions of the factor library and what they can compute on the data at hand."""
 

@@ -8,12 +8,15 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 NAMESPACE = "factor_engine"
 """The Ray namespace of every named actor."""
+TOKENS = "FACTOR_ENGINE_TOKENS"
+"""Not among what `environment_of` gives: it is secret until it was hashed."""
 FROZEN_AFTER_S = 30.0
 
 
@@ -49,6 +52,10 @@ class Settings(BaseSettings):
     allowed_origins: Words = Field(
         (), description="Pages of other hosts that may write and open websockets, as `https://name:port`; `*`: any."
     )
+    token_file: Path | None = Field(None, description="Tokens of the HTTP face, hashed; default `run_dir`/tokens.json.")
+    tokens: SecretStr | None = Field(
+        None, exclude=True, description="More of them: `name:scope:token[:requests per second]`, with commas between."
+    )
     http: Literal["haproxy", "uvicorn"] | None = Field(None, description="Serve's proxy; default haproxy on Linux.")
     http_json_limit_bytes: int = Field(32 * 2**20, ge=1024, description="Largest JSON body.")
     http_bulk_limit_bytes: int = Field(2 * 2**30, ge=1024, description="Largest Arrow or Parquet body.")
@@ -64,6 +71,23 @@ class Settings(BaseSettings):
         12_000, ge=500, description="Most private memory of one workload actor, MB (Linux); beyond it a request fails."
     )
     nats_url: str | None = Field(None, description="An external NATS server; default: start one on loopback.")
+    nats_user: str | None = Field(None, description="Log-in of the external server, by name.")
+    nats_password: SecretStr | None = Field(None, exclude=True, description="The password of `nats_user`.")
+    nats_token: SecretStr | None = Field(
+        None, exclude=True, description="Log-in of the external server, by one secret."
+    )
+    nats_nkey_file: Path | None = Field(None, description="The same by an nkey: a file with its seed.")
+    nats_creds_file: Path | None = Field(None, description="The same by a JWT: a `.creds` file.")
+    nats_ca_file: Path | None = Field(
+        None, description="Authority of the external server's certificate (PEM); insists on TLS, as `tls://` does."
+    )
+    nats_cert_file: Path | None = Field(None, description="The certificate that we show it (PEM).")
+    nats_key_file: Path | None = Field(None, description="The key of `nats_cert_file` (PEM).")
+    nats_inbox: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$",
+        description="What subjects of replies to us begin with there.",
+    )
     nats_port: int = Field(4222, ge=1, le=65535, description="Port wanted for the embedded nats-server.")
     subscribe_to_engines: Words = Field(
         ("risk", "analytics", "strategy", "ml", "portfolio", "toraniko"), description="Peer engines that we answer."
@@ -97,6 +121,18 @@ class Settings(BaseSettings):
     keep_versions: int = Field(16, ge=1, description="Versions of a model kept beside the newest.")
     library_threads: int = Field(1, ge=1, description="Threads of the factor library's kernels.")
     library_models: int = Field(2, ge=1, description="Models whose factor library is kept current in memory.")
+    live_watches: int = Field(64, ge=0, description="Watches of running days that are kept; one more is refused.")
+    live_watch_values: int = Field(
+        4_000_000, ge=1000, description="Numbers in a message of one watch: factors x names; more is refused."
+    )
+    live_pending: int = Field(
+        20_000,
+        ge=100,
+        description="Ticks that wait for the live state; beyond it the newest of a symbol wins, counted.",
+    )
+    live_replay_hours: float = Field(
+        24.0, ge=0, description="How far back the market's journal is read at most, to take up a running day."
+    )
     model_threads: int = Field(1, ge=1, description="Threads of the factor model's kernels.")
     messagebus_enabled: bool = Field(
         True, validation_alias=_switch("MESSAGEBUS_ENABLED"), description="Start the bridge."
@@ -147,14 +183,29 @@ def settings() -> Settings:
 
 
 def environment_of(current: Settings) -> dict[str, str]:
-    """Give the environment variables that make another process read the same settings."""
+    """Give the environment variables that make another process read the same settings, but for secrets.
+
+    Those are in private files of the run directory: environments are shown (Ray's dashboard and logs, `/proc`).
+    """
     out: dict[str, str] = {}
     for name, value in current.model_dump(mode="json").items():
         if value is None:
             continue
-        out[f"FACTOR_ENGINE_{name.upper()}"] = _as_env(value)
-    out["FACTOR_ENGINE_RUN_DIR"] = str(current.run_dir.resolve())
+        given = getattr(current, name)
+        out[f"FACTOR_ENGINE_{name.upper()}"] = str(given.resolve()) if isinstance(given, Path) else _as_env(value)
+    if current.nats_url is not None:
+        out["FACTOR_ENGINE_NATS_URL"] = without_login(current.nats_url)
     return out
+
+
+def without_login(url: str) -> str:
+    """Give a NATS URL, or several with commas between, without user and password."""
+    return ",".join(_without_login(part.strip()) for part in url.split(","))
+
+
+def _without_login(url: str) -> str:
+    parts = urlsplit(url if "//" in url else f"nats://{url}")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _as_env(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import shutil
@@ -76,6 +77,20 @@ def prepare(run_dir: Path, temp: Path) -> dict[str, int]:
     for name, label in (("STATS", "HAProxy statistics"), ("METRICS", "HAProxy metrics")):
         ports[label] = int(set_default(f"RAY_SERVE_HAPROXY_{name}_PORT", str(service_port())))
     return ports
+
+
+async def load_again() -> None:
+    """Have Serve write HAProxy's configuration for this node and load it, from what it knows already.
+
+    Serve does so when something changes, and gives up after three attempts; it offers no call for another one, so its
+    keeper of HAProxy is given again what it has.
+    """
+    import ray
+    from ray.serve._private.constants import SERVE_NAMESPACE, SERVE_PROXY_NAME
+
+    node = ray.get_runtime_context().get_node_id()
+    keeper = await asyncio.to_thread(ray.get_actor, f"{SERVE_PROXY_NAME}-{node}", SERVE_NAMESPACE)
+    await keeper.update_target_groups.remote(await keeper.get_target_groups.remote())
 
 
 def binary() -> str:

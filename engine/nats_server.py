@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from contracts.access import NatsAccess, read_access, write_access
 from contracts.errors import Unavailable
 from engine.children import ends_with_parent
+from engine.nats_roles import Role, roles, users
 from engine.processes import command_of
 
 HOST = "127.0.0.1"
@@ -44,7 +45,7 @@ jetstream {{
   max_file_store: {max_file}
   sync_interval: "{sync_interval}"
 }}
-authorization {{ users: [ {{ user: "{user}", password: "{password}" }} ] }}
+authorization {{ users: [ {{ user: "{user}", password: "{password}" }}{peers} ] }}
 """
 
 
@@ -175,7 +176,8 @@ class NatsServer:
     ) -> NatsAccess | None:
         user = known.user if known and known.user else "factor-engine"
         password = known.password if known and known.password else secrets.token_urlsafe(24)
-        self._write_config(port, user, password)
+        peers = [(role, self._password(role)) for role in roles()]
+        self._write_config(port, user, password, users(peers))
         for stale in self.folder.glob("*.ports"):
             stale.unlink()
         process = subprocess.Popen(
@@ -193,6 +195,10 @@ class NatsServer:
             if actual is not None:
                 access = NatsAccess(f"nats://{HOST}:{actual}", user, password)
                 if _answers(access, 0.5):
+                    for role, secret in peers:
+                        write_access(
+                            self.run_dir, NatsAccess(access.url, role.name, secret, inbox=role.inbox), role.name
+                        )
                     write_access(self.run_dir, access)
                     return access
             time.sleep(0.01)
@@ -200,7 +206,12 @@ class NatsServer:
             self.stop()
         return None
 
-    def _write_config(self, port: int, user: str, password: str) -> None:
+    def _password(self, role: Role) -> str:
+        """Give the role's password: the one before, so that peers connect again, or a new one."""
+        known = read_access(self.run_dir, role.name)
+        return known.password if known is not None and known.password else secrets.token_urlsafe(24)
+
+    def _write_config(self, port: int, user: str, password: str, peers: str) -> None:
         text = CONFIG.format(
             host=HOST,
             port=port,
@@ -212,6 +223,7 @@ class NatsServer:
             sync_interval=SYNC_INTERVAL,
             user=user,
             password=password,
+            peers=peers,
         )
         descriptor = os.open(self.config_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -7,22 +7,59 @@ which has one fixed number per machine otherwise. It ends all of Ray when one pa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import psutil
 
 from engine.node import device_resources
 
 ADDRESS_FILE = "ray_current_cluster"
 """In Ray's temporary folder, where Ray itself looks for it: the address of the control store, once Ray is up."""
 LOOK_S = 0.5
+CORE = frozenset({"gcs_server", "raylet"})
 SHARED_MEMORY = Path("/dev/shm" if sys.platform == "linux" else "/")  # noqa: S108
 """A container may have none; Ray's objects are files of the temporary folder then."""
+
+
+@contextlib.contextmanager
+def dying_with(names: frozenset[str]) -> Iterator[None]:
+    """End this process when a child of one of these names ends within the block.
+
+    While Ray starts, it waits a minute and more for a part of it that has ended.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        seen: dict[int, str] = {}
+        while not over.wait(LOOK_S):
+            alive = {}
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if child.name() in names and child.status() != psutil.STATUS_ZOMBIE:
+                        alive[child.pid] = child.name()
+            ended = [name for pid, name in seen.items() if pid not in alive]
+            if ended and not over.is_set():
+                print(f"Ray ended by itself: {', '.join(ended)}", file=sys.stderr, flush=True)  # noqa: T201  # its log
+                os._exit(1)
+            seen |= alive
+
+    thread = threading.Thread(target=look, name="watch the start", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def command(options: dict[str, Any]) -> list[str]:
@@ -65,7 +102,8 @@ def main(options: dict[str, Any]) -> int:
         plasma_directory=None if SHARED_MEMORY.is_dir() else options["temp_dir"],
         no_monitor=True,
     )
-    node = Node(params, head=True, shutdown_at_exit=False, spawn_reaper=True)
+    with dying_with(CORE):
+        node = Node(params, head=True, shutdown_at_exit=False, spawn_reaper=True)
     try:
         address = Path(options["temp_dir"], ADDRESS_FILE)
         part = address.with_suffix(".part")

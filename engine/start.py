@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from bus.actor import BRIDGE, outbox_for_face, start_bridge
 from bus.face import Face
 from bus.outbox import Outbox
+from contracts.access import keep_external
 from contracts.errors import EngineError, UnknownModel, WrongEngine
 from contracts.identity import engine_id
 from contracts.operations import OPERATIONS, PLACEMENTS
@@ -74,6 +75,7 @@ def start_engine(current: Settings, *, hold_rest: bool = False, with_nats: bool 
         The embedded nats-server cannot be had.
     """
     # Behind a foreground run the server is that run's: started here too, it would be left over when the run ends.
+    keep_external(current)
     if with_nats and not is_held(current.run_dir):
         start_nats(current)
     start_router(current, hold_rest=hold_rest)
@@ -146,9 +148,17 @@ class BridgeView:
         status, stats = await asyncio.gather(self._call("status"), self._call("stats"))
         return {**stats, **status}
 
+    async def tell(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Tell what the HTTP face names as degraded."""
+        return await self._call("tell", rows)
+
     async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events after a sequence number, or wait for one."""
         return await self._call("feed", after, timeout_s)
+
+    async def watch_value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
+        """Give the newest value of a watch behind number `after`, or wait for one."""
+        return await self._call("watch_value", watch_id, after, timeout_s)
 
 
 @dataclass

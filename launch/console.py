@@ -15,6 +15,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from contracts.tokens import Token
+
 FAILED, DONE, RUNNING = "failed", "ready", "..."
 
 
@@ -152,3 +154,11 @@ def commands(console: Console, title: str, lines: Sequence[str]) -> None:
     for line in lines:
         console.print(f"  {line}", soft_wrap=True, markup=False)
     console.print()
+
+
+def tokens(rows: Sequence[Token]) -> Group:
+    """Show the tokens by name; what they are is kept nowhere."""
+    table = _grid("name", "scope", "per second")
+    for row in rows:
+        table.add_row(Text(row.name), row.scope.name.lower(), f"{row.per_second:g}")
+    return _section("Tokens", table)

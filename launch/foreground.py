@@ -22,7 +22,8 @@ from rich.console import Console
 
 from contracts.errors import EngineError, first_line
 from contracts.identity import engine_id
-from contracts.settings import Settings, environment_of, settings
+from contracts.settings import TOKENS, Settings, environment_of, settings
+from contracts.tokens import known_tokens, token_file
 from contracts.work import State
 from engine import market as markets
 from engine.errors import StartError
@@ -151,7 +152,8 @@ class Start:
 
             application = serve_app.app
             if not self.cluster.local:
-                env = {"env_vars": environment_of(self.current)}
+                hashed = {TOKENS: os.environ[TOKENS]} if TOKENS in os.environ else {}
+                env = {"env_vars": {**environment_of(self.current), **hashed}}
                 options = {"num_cpus": 0, "runtime_env": env}
                 application = serve_app.deployment.options(ray_actor_options=options).bind()
             cluster.serve_http(application, self.current, serve_app.NAME)
@@ -221,10 +223,12 @@ class Start:
 
     def _places(self) -> list[tuple[str, str]]:
         rows = [("HTTP", self.http), ("documentation", f"{self.http}/docs"), ("health", f"{self.http}/health")]
+        if known_tokens(self.current) is not None:
+            rows.append(("HTTP tokens", f"{token_file(self.current)} (python -m launch token add NAME makes one)"))
         nats = self._nats_url()
         rows.append(("NATS", nats or "switched off"))
         if nats is not None and self.current.nats_url is None:
-            rows.append(("NATS log-in", f"{self.run_dir}/nats/access.json (only you can read it)"))
+            rows.append(("NATS log-ins", f"{self.run_dir}/nats/peers/<role>.json (only you can read them)"))
         if self.cluster.dashboard is not None:
             rows.append(("Ray dashboard, jobs", f"{self.cluster.dashboard} (token in {self._token()})"))
         rows.append(("Ray", self.cluster.address))
@@ -241,7 +245,8 @@ class Start:
         weights = [0.5, 0.3, 0.2][: len(symbols)]
         portfolio = ", ".join(f'"{symbol}": {weight}' for symbol, weight in zip(symbols, weights, strict=True))
         body = shlex.quote(f'{{"portfolio_weights": {{{portfolio}}}}}')
-        post = "-H 'content-type: application/json' -d"
+        bearer = '-H "authorization: Bearer $FACTOR_ENGINE_TOKEN" ' if known_tokens(self.current) is not None else ""
+        post = f"{bearer}-H 'content-type: application/json' -d"
         return [
             f"curl -s {self.http}/factor-exposures/calculate {post} {body}",
             f"curl -s {self.http}/portfolio-risk/calculate {post} {body}",

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from contracts.access import nats_access
+from contracts.access import keep_external, nats_access
 from contracts.errors import EngineError
-from contracts.settings import Settings, environment_of, settings
+from contracts.settings import TOKENS, Settings, environment_of, settings
+from contracts.tokens import known_tokens, of_environment, on_loopback, to_environment
 from engine import cluster, descriptors, haproxy, kernel_cache, ray_head
 from engine.children import last_line, reap, spawn
 from engine.errors import StartError
@@ -101,6 +102,10 @@ class Supervisor:
         if left:
             self._tell(f"ended what a killed run left behind: {', '.join(left)}")
         os.environ[MARK] = str(self.run_dir.path)
+        self._require_tokens()
+        keep_external(self.current, forget=True)
+        for name in ("FACTOR_ENGINE_NATS_PASSWORD", "FACTOR_ENGINE_NATS_TOKEN"):
+            os.environ.pop(name, None)
         require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
         less = descriptors.prepare()
         if less is not None:
@@ -118,6 +123,17 @@ class Supervisor:
         if code == 0:
             self._note_all()
         return code
+
+    def _require_tokens(self) -> None:
+        """Refuse to listen where others reach us while nobody needs a token; children get hashes of what was given."""
+        known = known_tokens(self.current)
+        if not known and not on_loopback(self.current.http_host):
+            raise StartError(
+                f"{self.current.http_host} can be reached from other machines, and no token is there: "
+                "python -m launch token add NAME --scope admin makes one"
+            )
+        if self.current.tokens is not None:
+            os.environ[TOKENS] = to_environment(of_environment(self.current.tokens.get_secret_value()))
 
     def _note_all(self) -> None:
         """Note where everything listens, for tools: what notes it is ready."""

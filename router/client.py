@@ -14,11 +14,11 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from contracts.backoff import backoff_s
 from contracts.errors import DeadlineExceeded, QueueFull, Unavailable, UnknownOperation, first_line
-from contracts.operations import OPERATIONS
+from contracts.operations import OPERATIONS, Workload
 from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.work import Priority, State, WorkItem, WorkResult, new_id
@@ -31,6 +31,8 @@ ROUTER = "router"
 POLL_S = 30.0
 BACKOFF_S = (0.05, 0.1, 0.2, 0.5)
 CONTROL_S = 5.0
+LIVE_S = 30.0
+"""For market data to be taken in and values made; a bar's step may go before."""
 
 T = TypeVar("T")
 
@@ -160,6 +162,26 @@ class RouterClient:
             return _timed(await self._dispatch(item), now)
         async with self.order.turn(line, item.remaining_s()):
             return _timed(await self._dispatch(item), now)
+
+    async def live(self, packed: bytes, timeout_s: float = LIVE_S) -> bytes:
+        """Hand market data to the actor that holds the running days: one hop, beside both lanes.
+
+        Raises
+        ------
+        Unavailable
+            The actor is away; what was sent may have been taken.
+        """
+        route = self.table.routes.get(Workload.FACTOR_LIBRARY.value)
+        if route is None or not route.direct:
+            raise Unavailable("the actor of the running days is not there", retry_after_s=0.1)
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer: bytes = await route.handle.call_live.remote(packed)
+        except RayTaskError as error:
+            raise Unavailable(f"the running days: {first_line(error.cause)}", retry_after_s=0.5) from None
+        except (RayError, TimeoutError) as error:
+            raise Unavailable(f"the actor of the running days went: {first_line(error)}", retry_after_s=0.1) from None
+        return answer
 
     async def _dispatch(self, item: WorkItem) -> WorkResult:
         """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline."""

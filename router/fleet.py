@@ -82,6 +82,8 @@ class Member:
     """The process answered its last ping."""
     gone: bool = False
     """Ray says that the actor is dead for good."""
+    restarting: bool = False
+    """Its process ended, and the next one has not answered yet."""
     waits: int = 0
     """It was asked for, and its process is not there after so many times `WAITS_S`."""
     pinged_at: float = 0.0
@@ -336,7 +338,7 @@ class Fleet:
             member.asked_at = now
         if not member.ping:
             member.devices = tuple(d for d in member.wanted if d.value in ping["resources"])
-        member.ping, member.alive, member.stopped, member.waits = ping, True, False, 0
+        member.ping, member.alive, member.stopped, member.waits, member.restarting = ping, True, False, 0, False
         state = State(ping["state"])
         if state is State.FAULTED and member.state is not State.FAULTED:
             self._back_off(member)
@@ -355,7 +357,11 @@ class Fleet:
         if member.state is not State.STARTING:
             member.asked_at = time.monotonic()
         member.alive = False
-        member.state, member.reason = State.STARTING, f"restarting: {type(error).__name__}"
+        member.restarting = True
+        member.state = State.STARTING
+        if not member.waits:
+            member.reason = f"restarting: {type(error).__name__}"
+        self._look_at_waiting(member)
         if placement.find(member.workload.value) is None:
             member.gone, member.reason = True, f"dead: {first_line(error)}"
             _log.error("%s is dead: %s", member.workload.value, error)
@@ -363,12 +369,8 @@ class Fleet:
 
     def _look_at_silent(self, member: Member) -> None:
         """Look at an actor that owes an answer to a ping: its process may be stopped, or too busy to answer."""
-        silent_s = time.monotonic() - member.asked_at
-        if not member.ping:
-            periods = int(silent_s // WAITS_S)
-            if periods > member.waits:
-                member.waits = periods
-                member.reason = f"waits for more than {periods * WAITS_S:.0f} s to start: {why_no_process()}"
+        if not member.ping or member.restarting:
+            self._look_at_waiting(member)
             return
         stopped = self._is_here(member) and is_stopped(member.ping["pid"])
         if not stopped:
@@ -386,6 +388,14 @@ class Fleet:
             limit = frozen_limit_s(member, self._current.frozen_after_s)
             member.state = State.DEGRADED
             member.reason = f"no answer to a ping: {why}; it is replaced when it is silent for {limit:g} s"
+
+    @staticmethod
+    def _look_at_waiting(member: Member) -> None:
+        """Say of an actor whose process has not come, the first time or again, how long and what may hold it up."""
+        periods = int((time.monotonic() - member.asked_at) // WAITS_S)
+        if periods > member.waits:
+            member.waits = periods
+            member.reason = f"waits for more than {member.waits * WAITS_S:.0f} s to start: {why_no_process()}"
 
     def _is_here(self, member: Member) -> bool:
         """Say whether the actor's process is one of this machine's."""
@@ -423,6 +433,7 @@ class Fleet:
         member.state, member.reason = State.STARTING, f"starting on {_names(devices)}"
         member.asked_at = time.monotonic()
         member.ping, member.pending, member.alive, member.gone, member.waits = {}, None, False, False, 0
+        member.restarting = False
 
     def _move(self, member: Member, reason: str) -> None:
         """Kill the actor and create it where the cluster offers most, without the nodes that just failed it."""

@@ -123,6 +123,11 @@ class WorkloadHost:
         """Answer long items."""
         return packing.pack_results(self._actor.call_heavy(packing.unpack_items(packed)))
 
+    @ray.method(concurrency_group="live")
+    def call_live(self, packed: bytes) -> bytes:
+        """Take market data and give values, beside both lanes."""
+        return self._actor.live_call(packed)
+
     @ray.method(concurrency_group="control")
     def ping(self) -> dict[str, Any]:
         """Give the actor's state, and the node and resources that Ray granted."""

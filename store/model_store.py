@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ import numpy as np
 from contracts.errors import ModelUnreadable, UnknownModel, VersionConflict
 from contracts.events import token, untoken
 from contracts.files import replacing
+from store.lock import locked
 from store.manifest import Block, Manifest
 from store.parts import sync_folder, write_part
 from store.version import DAY, DAY_ASSET, MANIFEST, StoredState, Version, unreadable
@@ -187,7 +187,7 @@ class ModelStore:
         (folder / "versions").mkdir(parents=True, exist_ok=True)
         block = self._write_block(folder, state)
         latest = write_part(folder / "parts", "latest", state.latest)
-        with self._locked(folder):
+        with locked(folder):
             current = self._newest(folder, model_id)
             if current and request_id in current.requests:
                 self.counters["repeats"] += 1
@@ -214,7 +214,7 @@ class ModelStore:
         A model whose manifest cannot be read can be deleted too: the files of its versions tell the last number.
         """
         folder = self._folder(model_id)
-        with self._locked(folder) if folder.exists() else contextlib.nullcontext():
+        with locked(folder) if folder.exists() else contextlib.nullcontext():
             try:
                 current = self._newest(folder, model_id)
             except ModelUnreadable:
@@ -257,12 +257,6 @@ class ModelStore:
         except UnknownModel:  # retired since; the newest still tells that the request was done
             return Version(folder / "parts", current)
 
-    @contextlib.contextmanager
-    def _locked(self, folder: Path) -> Iterator[None]:
-        with (folder / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
     @staticmethod
     def _write_block(folder: Path, state: StateLike) -> Block:
         dates = np.asarray(state.dates, "datetime64[D]")
@@ -299,7 +293,7 @@ class ModelStore:
     def _retire(self, folder: Path, model_id: str, keep: int | None = None) -> None:
         """Drop versions beyond the retention rule, then parts that no kept manifest names."""
         keep = self.keep_versions if keep is None else keep
-        with self._locked(folder):
+        with locked(folder):
             manifests = sorted((folder / "versions").glob("*.json"))
             n_retired = max(len(manifests) - keep - 1, 0)
             kept = [self._files_of(path, model_id) for path in manifests[n_retired:]]

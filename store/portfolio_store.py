@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,7 @@ import orjson
 from contracts.errors import InvalidInput, Unavailable, UnknownPortfolio, VersionConflict
 from contracts.events import token, untoken
 from contracts.files import replacing
+from store.lock import locked
 from store.parts import sync_folder
 
 FORMAT = 1
@@ -189,7 +189,7 @@ class PortfolioStore:
     ) -> Portfolio:
         folder = self._folder(portfolio_id)
         (folder / "versions").mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(folder):
+        with locked(folder):
             before = self._newest(portfolio_id)
             requests = dict(before.requests) if before else {}
             if before is not None and request_id in requests:
@@ -245,10 +245,3 @@ def _write(path: Path, content: bytes) -> None:
     with replacing(path, durable=True) as out:
         out.write(content)
     sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -14,6 +14,7 @@ import pytest
 
 from bus.bridge import Bridge
 from contracts.answers import Calculation
+from contracts.errors import Unavailable
 from contracts.settings import Settings
 from contracts.work import WorkResult
 from engine.nats_server import NatsServer
@@ -66,6 +67,9 @@ class ClientDouble:
 
     async def health(self):
         return {"state": "READY", "actors": []}
+
+    async def live(self, packed):
+        raise Unavailable("nobody holds a running day here")
 
 
 async def until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:

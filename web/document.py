@@ -54,6 +54,7 @@ called and written is said in `settings.intake` ([model.md](model.md)), for inst
 |---|---|
 | `{payload.TIMEOUT_HEADER}` | deadline, seconds, up to {payload.MAX_TIMEOUT_S:g}; default: the operation's. Below about 0.1 s Serve itself may answer the 408, in plain text |
 | `Idempotency-Key` | repeat it to repeat a write safely: the same key gives the same version; the field `request_id` does the same |
+| `authorization` | `Bearer <token>`, where tokens are required ([security.md](security.md)); the scope of each route stands below |
 | `x-request-id` | taken over into the answer's header; made when missing |
 
 `messagebus_priority` (low, normal, high, urgent, critical) orders requests in the queues and messages on the bus.
@@ -123,14 +124,17 @@ def _routes() -> str:
         "",
         "Each is answered by the actor of its workload. Required fields are **bold**; defaults are in `/docs`.",
         "",
-        "| route | operation | fields | lane | deadline |",
-        "|---|---|---|---|---|",
+        "| route | operation | fields | scope | lane | deadline |",
+        "|---|---|---|---|---|---|",
     ]
     for operation in OPERATIONS.values():
         for number, route in enumerate(operation.routes):
             same = f"as `{operation.routes[0].path}`" if number else _fields(operation, route)
+            scope = operation.scope.name.lower()
             lane, deadline = operation.lane.value, f"{operation.timeout_s:g} s"
-            lines.append(f"| `{route.method} {route.path}` | {operation.name} | {same} | {lane} | {deadline} |")
+            lines.append(
+                f"| `{route.method} {route.path}` | {operation.name} | {same} | {scope} | {lane} | {deadline} |"
+            )
     return "\n".join([*lines, ""])
 
 
@@ -145,8 +149,8 @@ def _fields(operation: Operation, route: Route) -> str:
 
 
 def _service() -> str:
-    lines = ["## Routes about the service", "", "| route | what it gives |", "|---|---|"]
-    lines += [f"| `{row.method} {row.path}` | {row.summary} |" for row in ROUTES]
+    lines = ["## Routes about the service", "", "| route | what it gives | scope |", "|---|---|---|"]
+    lines += [f"| `{row.method} {row.path}` | {row.summary} | {row.scope.name.lower()} |" for row in ROUTES]
     return "\n".join([*lines, ""])
 
 
@@ -156,7 +160,9 @@ def _websocket() -> str:
 
 `WS /ws/factors` sends every event of the bus as a JSON object (`seq`, `id`, `subject`, `type`, `time`, `priority`,
 `content_type`, `data`; bytes that are no JSON come in base64 with `encoding`), `?subject=factor.risk_model` those whose
-subject begins so. A reader that is too slow skips events and gets `{"missed": n}`; while the bridge is away it gets
+subject begins so. It needs the scope `read`; a page in a browser, which can set no header here, offers the protocols
+`factor-engine, bearer.<token>`. `?watch={watch_id}` sends that watch's values instead ([live.md](live.md)): JSON as text, a
+table as bytes behind a text with its headers; a slow reader gets the newest. A reader of events that is too slow skips events and gets `{"missed": n}`; while the bridge is away it gets
 `{"state": "DEGRADED", "reason": ...}`.
 """
 

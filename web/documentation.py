@@ -17,6 +17,8 @@ from starlette.routing import Route
 
 from contracts.examples import SYMBOLS
 from contracts.operations import OPERATIONS
+from contracts.tokens import Scope
+from web.callers import CALLER, NOBODY
 from web.openapi import document
 from web.problems import json_response
 from web.service import ROUTES
@@ -40,8 +42,9 @@ def documentation_routes(services: Services) -> list[Route]:
     """Give ``/``, ``/docs`` with its files, and ``/openapi.json``."""
     described = functools.lru_cache(maxsize=4)(lambda symbols: document(ROUTES, symbols))
 
-    async def openapi(_request: Request) -> Response:
-        return json_response(described(await _symbols(services)))
+    async def openapi(request: Request) -> Response:
+        known = request.scope.get(CALLER, NOBODY).scope >= Scope.READ
+        return json_response(described(await _symbols(services) if known else SYMBOLS))
 
     async def docs(_request: Request) -> Response:
         page = get_swagger_ui_html(

@@ -1,4 +1,4 @@
-"""Who may come in: hosts and origins, looked at before any route.
+"""Who may come in: hosts, origins and tokens, looked at before any route.
 
 A page that a user opens in a browser can send requests to an address on the user's own machine. Two checks stop it:
 
@@ -8,6 +8,8 @@ A page that a user opens in a browser can send requests to an address on the use
   operator lists; another is refused with 403. Programs send no ``Origin``.
 
 A request without ``Host`` passes: every browser sends one, HAProxy's health probes do not.
+
+Then the token is looked at (`web.callers`); what it may do, each route says itself (`web.problems.guarded`).
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from contracts.caller import caller
 from contracts.errors import EngineError, ForeignOrigin, UnknownHost
 from contracts.settings import Settings
+from web.callers import ANYBODY, CALLER, Callers
 from web.problems import problem_response
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -30,14 +34,14 @@ _PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443"}
 
 
 class Doors:
-    """ASGI middleware that refuses foreign hosts and origins.
+    """ASGI middleware that refuses foreign hosts and origins, and callers without a token where one is required.
 
     Parameters
     ----------
     app
         What is behind it.
     current
-        `http_host`, `allowed_hosts` and `allowed_origins` are read.
+        `http_host`, `allowed_hosts`, `allowed_origins`, and where the tokens are.
     counts
         Refusals are counted here, by code.
     """
@@ -47,6 +51,7 @@ class Doors:
         self._hosts = Hosts(current)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in current.allowed_origins)
         self._counts = counts
+        self._callers = Callers(current)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or let it pass."""
@@ -55,6 +60,13 @@ class Doors:
             return
         error = self._refusal(scope)
         if error is None:
+            try:
+                found = self._callers.admit(scope)
+            except EngineError as refused:
+                error = refused
+        if error is None:
+            scope[CALLER] = found
+            caller.set(found.name if found is ANYBODY else f"token:{found.name}")
             await self._app(scope, receive, send)
             return
         self._counts[error.code] = self._counts.get(error.code, 0) + 1

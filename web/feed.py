@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+from collections import Counter
 from typing import Any
 
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from web.callers import ANYBODY, CALLER, NOBODY, PROTOCOL
 from web.services import Services, within
 
 WAIT_S = 10.0
 """How long the bridge waits for an event before it answers that there is none."""
 AWAY_S = 1.0
 MAX_SUBSCRIBERS = 64
+MAX_PER_TOKEN = 16
 TRY_AGAIN_LATER = 1013
 
 
 class FactorFeed:
     """Serves websockets. A subscriber that reads slowly skips events and is told how many it missed.
 
-    The query parameter ``subject`` limits the events to subjects that begin with it.
+    The query parameter ``subject`` limits the events to subjects that begin with it. With ``watch`` come the values of
+    that watch instead, the newest first of all; a slow subscriber gets the newest when it is ready for one.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._counts = services.feed
+        self._of: Counter[str] = Counter()
 
     async def serve(self, socket: WebSocket) -> None:
         """Follow the feed for one subscriber until it goes."""
@@ -35,7 +40,13 @@ class FactorFeed:
             self._counts["refused"] += 1
             await socket.close(TRY_AGAIN_LATER, f"{MAX_SUBSCRIBERS} subscribers are served already")
             return
-        await socket.accept()
+        who = socket.scope.get(CALLER, NOBODY)
+        if who is not ANYBODY and self._of[who.name] >= MAX_PER_TOKEN:
+            self._counts["refused"] += 1
+            await socket.close(TRY_AGAIN_LATER, f"token {who.name} has {MAX_PER_TOKEN} subscriptions already")
+            return
+        await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None)
+        self._of[who.name] += 1
         self._counts["subscribers"] += 1
         sender = asyncio.create_task(self._send(socket))
         try:
@@ -43,11 +54,16 @@ class FactorFeed:
                 pass
         finally:
             self._counts["subscribers"] -= 1
+            self._of[who.name] -= 1
             sender.cancel()
             with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await sender
 
     async def _send(self, socket: WebSocket) -> None:
+        watch_id = socket.query_params.get("watch")
+        if watch_id is not None:
+            await self._values(socket, watch_id)
+            return
         prefix = socket.query_params.get("subject", "")
         after: int | None = None
         told: str | None = None
@@ -69,6 +85,31 @@ class FactorFeed:
             for row in answer["events"]:
                 if row["subject"].startswith(prefix):
                     await _text(socket, _plain(row))
+
+    async def _values(self, socket: WebSocket, watch_id: str) -> None:
+        """Send the values of a watch: JSON as text, a table as bytes behind a text with what is said of it."""
+        number = 0
+        told: str | None = None
+        while True:
+            bridge = self._services.bridge
+            call = bridge.watch_value(watch_id, number, WAIT_S) if bridge is not None else None
+            answer, away = await within(WAIT_S + AWAY_S, call)
+            if answer is None:
+                if away != told:
+                    await _text(socket, {"state": "DEGRADED", "reason": f"the bridge is away: {away}"})
+                    told = away
+                number = 0  # its next life counts anew
+                await asyncio.sleep(AWAY_S)
+                continue
+            told = None
+            number = answer["number"]
+            if answer["body"] is None:
+                continue
+            if answer["headers"]["Content-Type"] == "application/json":
+                await socket.send_text(answer["body"].decode())
+            else:
+                await _text(socket, answer["headers"])
+                await socket.send_bytes(answer["body"])
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

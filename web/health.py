@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+from bus.condition import troubles
 from contracts.operations import OPERATIONS, Workload
 from contracts.settings import Settings
 from contracts.work import Device, Priority, State
@@ -179,27 +180,13 @@ def degraded_parts(parts: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append({"component": part, "state": State.DEGRADED.value, "reason": reason})
     rows += [
         {"component": component, "state": State.DEGRADED.value, "reason": reason}
-        for component, reason in (*_of_the_bridge(parts["bridge"] or {}), *_of_the_host(parts))
+        for component, reason in (*troubles(parts["bridge"] or {}), *_of_the_host(parts))
     ]
     return [*rows, *_damaged(parts)]
 
 
 def _of_the_host(parts: dict[str, Any]) -> list[tuple[str, str]]:
     return list(((parts.get("host") or {}).get("degraded") or {}).items())
-
-
-def _of_the_bridge(bridge: dict[str, Any]) -> list[tuple[str, str]]:
-    """Name the streams that take no writes, and what else the bridge knows of the bus."""
-    rows = [
-        (f"stream:{name}", f"the stream takes no writes: {fault['reason']}")
-        for name, fault in bridge.get("streams_without_writes", {}).items()
-    ]
-    jetstream = str(bridge.get("jetstream", "ready"))
-    if jetstream.startswith("unavailable"):
-        rows.append(("jetstream", f"no streams: {jetstream}"))
-    if bridge.get("outbox_trouble"):
-        rows.append(("outbox:bridge", f"events cannot be put into the outbox: {bridge['outbox_trouble']}"))
-    return rows
 
 
 def _damaged(parts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from contracts import frames
 from contracts.examples import SYMBOLS, with_names
 from contracts.operations import OPERATIONS, Operation, Route, Workload
 from contracts.results import PlainAnswer, Problem
+from contracts.tokens import Scope
 from contracts.version import VERSION
 from web.payload import TIMEOUT_HEADER
 from web.problems import PROBLEM_JSON
@@ -23,7 +24,8 @@ _PATH_FIELD = re.compile(r"{(\w+)}")
 
 PROBLEMS = {
     "400": "The body is not what its content type says.",
-    "403": "A page of another site asks.",
+    "401": "A token is required, or this one is not known.",
+    "403": "The token does not cover this, or a page of another site asks.",
     "404": "No such model, factor or category.",
     "408": "The caller's deadline passed.",
     "409": "Another writer committed first.",
@@ -31,7 +33,7 @@ PROBLEMS = {
     "415": "The content type is none that is read here.",
     "421": "The host that was asked for, or the engine, is another one.",
     "422": "A field or row is not acceptable; it is named.",
-    "429": "A queue is full; Retry-After says when to ask again.",
+    "429": "A queue is full, or the token was used too often; Retry-After says when to ask again.",
     "500": "A defect of the engine; the log has it under the id given.",
     "503": "A component that the answer needs is down; it is named.",
 }
@@ -48,6 +50,7 @@ class ServiceRoute:
     media: str = "application/json"
     request: type[BaseModel] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
+    scope: Scope = Scope.READ
 
 
 def document(service_routes: Iterable[ServiceRoute], symbols: Sequence[str] = SYMBOLS) -> dict[str, Any]:
@@ -80,8 +83,25 @@ def document(service_routes: Iterable[ServiceRoute], symbols: Sequence[str] = SY
         },
         "tags": [{"name": str(workload)} for workload in Workload] + [{"name": "service"}],
         "paths": paths,
-        "components": {"schemas": schemas.definitions},
+        "components": {"schemas": schemas.definitions, "securitySchemes": SECURITY},
     }
+
+
+SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": (
+            "A token of the scope read, write or admin; each covers those before it. `python -m launch token add NAME "
+            "--scope read` makes one. On loopback none is asked for while there are none."
+        ),
+    }
+}
+
+
+def _security(scope: Scope) -> list[dict[str, list[str]]]:
+    """Say which token a route takes; without one it may be asked where none is required."""
+    return [{"token": [scope.name.lower()]}, {}] if scope else []
 
 
 class _Schemas:
@@ -136,6 +156,7 @@ def _operation(
         "summary": operation.summary,
         "description": f"Answered by `{operation.workload}`, lane {operation.lane}, within {operation.timeout_s:g} s.",
         "tags": [str(operation.workload)],
+        "security": _security(operation.scope),
     }
     if route.method == "POST" or (route.method == "PUT" and not operation.bulk):
         schema = schemas.body(operation, path_fields)
@@ -197,6 +218,7 @@ def _service(row: ServiceRoute) -> dict[str, Any]:
         "operationId": row.name,
         "summary": row.summary,
         "tags": ["service"],
+        "security": _security(row.scope),
         "responses": _responses(row.media, schema),
     }
     if row.request is not None:

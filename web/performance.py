@@ -108,7 +108,7 @@ class _Snapshot(Collector):
         for name, count in self._services.feed.items():
             sockets.add_metric([name], count)
         yield sockets
-        doors = GaugeMetricFamily("factor_engine_doors", "Refused for their host or origin.", labels=["code"])
+        doors = GaugeMetricFamily("factor_engine_doors", "Refused for their host, origin or token.", labels=["code"])
         for code, count in self._services.doors.items():
             doors.add_metric([code], count)
         yield doors

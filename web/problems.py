@@ -14,13 +14,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from contracts.errors import EngineError, InternalError
+from contracts.tokens import Scope
 from contracts.unexpected import unexpected
 from contracts.work import Device
+from web.callers import require
 from web.services import Services
 
 PROBLEM_JSON = "application/problem+json"
 CLIENT_CLOSED = 499
 """Nobody reads it: the caller went away. The number is what proxies log for that."""
+
+UNAUTHENTICATED = 401
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -33,6 +37,8 @@ def problem_response(error: EngineError, instance: str | None = None) -> Respons
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if error.status == UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = 'Bearer realm="factor-engine"'
     return Response(
         orjson.dumps(error.to_problem(instance), default=str, option=orjson.OPT_SERIALIZE_NUMPY),
         error.status,
@@ -63,13 +69,17 @@ async def http_exception(request: Request, error: Exception) -> Response:
     return Response(orjson.dumps(body), error.status_code, error.headers, PROBLEM_JSON)
 
 
-def guarded(handler: Handler, services: Services, name: str) -> Handler:
-    """Wrap a handler so that whatever it raises becomes a problem document, and count the answer under `name`."""
+def guarded(handler: Handler, services: Services, name: str, needs: Scope) -> Handler:
+    """Wrap a handler for callers whose token covers `needs`.
+
+    Whatever it raises becomes a problem document, and the answer is counted under `name`.
+    """
 
     async def answer(request: Request) -> Response:
         started = time.perf_counter()
         code: str | None = None
         try:
+            require(request.scope, needs)
             return await handler(request)
         except EngineError as error:
             code = error.code

@@ -30,7 +30,7 @@ MAX_REQUEST_ID = 128
 def operation_routes(services: Services) -> Iterator[Route]:
     """Give every HTTP route of the operation table."""
     for operation in OPERATIONS.values():
-        handler = guarded(_handler(operation, services), services, operation.name)
+        handler = guarded(_handler(operation, services), services, operation.name, operation.scope)
         for route in operation.routes:
             yield Route(route.path, handler, methods=[route.method], name=operation.name)
 
@@ -91,9 +91,7 @@ async def _bulk(
     services.need_face()
     began = time.monotonic()
     kind = frames.bulk_type(media_type(request))
-    read_as = asked.get("intake")
-    read_as = read_as if isinstance(read_as, dict) else {}
-    names = {name: str(asked.get(name) or read_as.get(name) or default) for name, default in KEY_COLUMNS.items()}
+    names = {name: str(asked.get(name) or default) for name, default in KEY_COLUMNS.items()}
     async with bulk_file(request, services.settings.http_bulk_limit_bytes, uploads(services.settings)) as path:
         limit_s = operation.timeout_s if timeout_s is None else timeout_s
         table = await services.reader.table(path, kind, names, _left(limit_s, began))

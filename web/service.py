@@ -17,7 +17,8 @@ from contracts.errors import Unavailable
 from contracts.events import event
 from contracts.operations import V1
 from contracts.requests import TestBroadcast
-from contracts.settings import Settings
+from contracts.settings import Settings, without_login
+from contracts.tokens import Scope
 from contracts.validation import validate
 from contracts.work import Priority
 from web.body import read_body
@@ -32,6 +33,7 @@ TEST_TYPE = "TEST_BROADCAST"
 PROBE_S = 2.0
 
 ROUTES = (
+    ServiceRoute("GET", "/live", "live", "Whether the HTTP face answers at all; needs no token.", scope=Scope.NONE),
     ServiceRoute("GET", "/health", "health", "The state of every part, and the keys of the engine this replaces."),
     ServiceRoute("GET", f"{V1}/health", "health_v1", "As GET /health."),
     ServiceRoute("GET", f"{V1}/status", "status", "The state in short."),
@@ -46,6 +48,7 @@ ROUTES = (
         "test_broadcast",
         "Publish a test event and say what became of it.",
         request=TestBroadcast,
+        scope=Scope.ADMIN,
         example={"message": "hello"},
     ),
 )
@@ -56,13 +59,16 @@ def service_routes(services: Services) -> Iterator[Route]:
     handlers = _Handlers(services)
     for row in ROUTES:
         handler = getattr(handlers, row.name.removesuffix("_v1"))
-        yield Route(row.path, guarded(handler, services, row.name), methods=[row.method], name=row.name)
+        yield Route(row.path, guarded(handler, services, row.name, row.scope), methods=[row.method], name=row.name)
 
 
 class _Handlers:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._health = Health(services)
+
+    async def live(self, _request: Request) -> Response:
+        return json_response({"live": True})
 
     async def health(self, _request: Request) -> Response:
         return json_response(await self._health.report())
@@ -123,7 +129,5 @@ def public(current: Settings) -> dict[str, Any]:
     """Give the settings without the log-in that a NATS URL may hold."""
     values = current.model_dump(mode="json")
     if current.nats_url is not None:
-        from contracts.access import NatsAccess
-
-        values["nats_url"] = NatsAccess(current.nats_url).public_url
+        values["nats_url"] = without_login(current.nats_url)
     return values

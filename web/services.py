@@ -73,8 +73,16 @@ class Bridge(Protocol):
         """Give connection, streams and counters."""
         ...
 
+    async def tell(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Take what is degraded, for the health event."""
+        ...
+
     async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events behind number `after`, or wait for one."""
+        ...
+
+    async def watch_value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
+        """Give the newest value of a watch behind number `after`, or wait for one."""
         ...
 
 
@@ -92,6 +100,8 @@ class Services:
         Websocket subscribers now, those refused at the limit, and events that slow ones missed.
     host
         Looks at the machine: `engine.conditions.Conditions.look`; None where nobody does.
+    reload_proxy
+        Has HAProxy's configuration loaded again; None where there is no HAProxy.
     doors
         Requests and websockets refused for their host or origin, by code.
     reader
@@ -108,6 +118,7 @@ class Services:
     feed: dict[str, int] = field(default_factory=lambda: {"subscribers": 0, "refused": 0, "missed": 0})
     doors: dict[str, int] = field(default_factory=dict)
     host: Callable[[], dict[str, Any]] | None = None
+    reload_proxy: Callable[[], Awaitable[None]] | None = None
     close: Callable[[], Awaitable[None]] | None = None
     reader: Reader = field(init=False)
 

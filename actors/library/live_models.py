@@ -138,14 +138,14 @@ class LiveModels:
         """Take the days that were appended since; False when the newest version is not this one continued."""
         model_id = version.manifest.model_id
         if version.manifest.version != live.number:
-            if not self._continues(version, live.number):
+            if not self.continues(version, live.number):
                 return False
             live.follow(version)
             self._save_soon(model_id, live)
         live.register(formulas, version)
         return True
 
-    def _continues(self, version: Version, number: int) -> bool:
+    def continues(self, version: Version, number: int) -> bool:
         """Say whether every version since `number` only added days."""
         model_id = version.manifest.model_id
         if number >= version.manifest.version:
@@ -188,7 +188,7 @@ class LiveModels:
         if saved is None:
             return None
         number = int(saved["version"])
-        if not self._continues(version, number):
+        if not self.continues(version, number):
             return None
         try:
             at = version if number == version.manifest.version else self._store.version(model_id, number)

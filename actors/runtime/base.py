@@ -36,7 +36,7 @@ from factors.numeric import deadline
 LIGHT_THREADS = 8
 HEAVY_THREADS = 16
 DISK_RETRY_S = 30.0
-CONCURRENCY_GROUPS = {"light": LIGHT_THREADS, "heavy": HEAVY_THREADS, "control": 2}
+CONCURRENCY_GROUPS = {"light": LIGHT_THREADS, "heavy": HEAVY_THREADS, "control": 2, "live": 1}
 """Threads of the actor. Those of a lane bound the calls whose items are ordered by priority here; more wait in Ray."""
 
 B = TypeVar("B", bound=Callable[..., Sequence[Outcome]])
@@ -153,6 +153,10 @@ class WorkloadActor:
     def call_heavy(self, items: list[WorkItem]) -> list[WorkResult]:
         """Answer long items, in their order; short ones do not wait behind them."""
         return self._lanes[Lane.HEAVY].call(items)
+
+    def live_call(self, packed: bytes) -> bytes:
+        """Take market data and give values; only the actor that holds the running days can."""
+        raise UnknownOperation(f"{type(self).__name__} holds no running day ({len(packed)} bytes came)")
 
     def ping(self) -> dict[str, Any]:
         """Say that the process lives, and in which state it is."""

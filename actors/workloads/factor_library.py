@@ -14,6 +14,7 @@ from actors.library.formulas import Formulas, read_registered, write_registered
 from actors.library.live_models import LiveModels
 from actors.library.tables import value_tables
 from actors.library.values import last_row, library_day, window_values
+from actors.live.operations import LiveOperations
 from actors.reading.confidence import confidence_score
 from actors.reading.panels import whole_panel
 from actors.reading.slices import Slices, by_name, row_of, unknown_symbols
@@ -50,7 +51,7 @@ WAIT_S = 90.0
 _log = logging.getLogger(__name__)
 
 
-class FactorLibrary(ScoreFigures, WorkloadActor):
+class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
     """Keeps the library of the models that were asked for current; one step per appended day."""
 
     def prepare(self) -> None:
@@ -69,6 +70,7 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
         folder = current.store_path / "library"
         self.live = LiveModels(self.slices.store, folder, current.library_threads, current.library_models)
         self.live.recover(self.formulas)
+        self.open_desk(self.live.continues)
 
     def _registered(self, catalogue: Catalogue) -> dict[str, Expression]:
         """Read the registered formulas. Where their file is damaged the catalogue goes on without them."""
@@ -91,6 +93,7 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
             "aliases": len(catalogue.aliases),
             "registered": len(self.formulas.registered),
             "live_models": self.live.states(),
+            "running_days": self.desk.notes() if hasattr(self, "desk") else {},
         }
 
     def call_heavy(self, items: list[WorkItem]) -> list[WorkResult]:
@@ -184,6 +187,7 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
             message = f"the library of {model_id} is {state['state']}"
             return Calculation({}, message, 0.0, state.get("model_version"), details=state, event=False)
         live = self.live.current(model_id, self.formulas, WAIT_S)
+        self.desk.committed(model_id)
         day = live.day
         defined = np.isfinite(day.values).sum(axis=1)
         tables = value_tables(day) if request.values else []
@@ -219,18 +223,10 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
         if wanted is not None:
             _refuse_missing(wanted, missing)
         live = self.live.known(model_id)
-        strict = request.min_periods == "strict"  # the conventions of what is kept current
-        if (
-            strict
-            and row == last
-            and (wanted is None or (live is not None and live.number == version.manifest.version))
-        ):
+        if row == last and (wanted is None or (live is not None and live.number == version.manifest.version)):
             day = self.live.current(model_id, self.formulas, WAIT_S).day
             return day, day.ids if wanted is None else wanted
         ids = able if wanted is None else wanted
-        if not strict:
-            formulas = self.formulas.under(request.min_periods)
-            return library_day(formulas, ids, version, row, self.settings.library_threads), ids
         return self._day(model_id, version, row, ids), ids
 
     def _day(self, model_id: str, version: Version, row: int, ids: tuple[str, ...]) -> LibraryDay:
@@ -309,9 +305,7 @@ class FactorLibrary(ScoreFigures, WorkloadActor):
         if request.date_requested is not None:
             end = row_of(version, request.date_requested, version.manifest.model_id)
         n_days = min(request.window_days, end + 1)
-        stacked, groups = window_values(
-            self.formulas.under(request.min_periods), ids, version, end, n_days, self.settings.library_threads
-        )
+        stacked, groups = window_values(self.formulas, ids, version, end, n_days, self.settings.library_threads)
         if request.form != "raw":
             day = LibraryDay(ids, stacked[:, -1], version, end, {name: codes[-1] for name, codes in groups.items()})
             level = day.level(request.neutralise_by)

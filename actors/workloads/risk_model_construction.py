@@ -20,6 +20,7 @@ from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
 from factors.risk.specific import SpecificRisk
 from store import Version
 
+TRADING_DAYS = 252
 LEAST_DAYS = 20
 
 
@@ -47,7 +48,7 @@ class RiskModelConstruction(BookRisk, WorkloadActor):
         columns = _universe(found, version, days.stop - 1, request)
         whole = n_days == version.manifest.n_dates
         covariance, specific = _carried(version) if whole else estimated(version, days, found.exposures)
-        specific, year = specific[columns], found.periods_per_year
+        specific = specific[columns]
         names, symbols = list(found.factor_names), version.names_of(columns)
         asked = len(request.universe_symbols) or len(columns)
         return Calculation(
@@ -55,8 +56,10 @@ class RiskModelConstruction(BookRisk, WorkloadActor):
                 "factors": names,
                 "symbols": symbols,
                 "factor_covariance": covariance.tolist(),
-                "factor_volatility_annual": dict(zip(names, np.sqrt(np.diag(covariance) * year).tolist(), strict=True)),
-                "specific_volatility_annual": Named(symbols, np.sqrt(specific * year)),
+                "factor_volatility_annual": dict(
+                    zip(names, np.sqrt(np.diag(covariance) * TRADING_DAYS).tolist(), strict=True)
+                ),
+                "specific_volatility_annual": Named(symbols, np.sqrt(specific * TRADING_DAYS)),
                 "exposures": Rows(found.exposures_of(columns)),
             },
             message=f"risk model of {len(columns)} names and {len(names)} factors over {n_days} days",
@@ -67,7 +70,6 @@ class RiskModelConstruction(BookRisk, WorkloadActor):
                 "end_date": str(version.date(days.stop - 1)),
                 "n_days": n_days,
                 "stored": whole,
-                "periods_per_year": year,
                 "units": "daily variance; exposures are [symbols][factors]",
             },
         )

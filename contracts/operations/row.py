@@ -9,6 +9,7 @@ from typing import Any, Literal
 from contracts.operations.workloads import Workload
 from contracts.requests import Request
 from contracts.results import Result
+from contracts.tokens import Scope
 from contracts.work import Lane
 
 V1 = "/api/v1/factor-engine"
@@ -50,6 +51,8 @@ class Operation:
         The field of `calculation_result` that has the values.
     written
         The field of the request that names what a write changes: writes of one are done in the order of their coming.
+    operator
+        Whether it is a thing of the operator's, for tokens of the scope `admin` only.
     summary
         What it does, in one sentence; default: the first line of the request model's docstring.
     """
@@ -70,6 +73,7 @@ class Operation:
     values: Literal["factor_values", "factor_exposures"] = "factor_values"
     written: str = "model_id"
     summary: str = ""
+    operator: bool = False
 
     def __post_init__(self) -> None:
         """Take the summary from the request model where the row gives none."""
@@ -92,6 +96,13 @@ class Operation:
     def line(self, named: object) -> str:
         """Name the line in which a write waits for its turn: the writer, and what is written."""
         return f"{self.workload}:{named}"
+
+    @property
+    def scope(self) -> Scope:
+        """What a caller's token must cover."""
+        if self.operator:
+            return Scope.ADMIN
+        return Scope.WRITE if self.writes else Scope.READ
 
     @property
     def writes(self) -> bool:

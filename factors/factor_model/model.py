@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from factors.errors import EmptyFrameError, FactorError, SettingsError, StageError
 from factors.factor_model.frames import factor_returns_frame, features_panel, residuals_frame, scores_frame
+from factors.factor_model.latest import Latest
+from factors.factor_model.peeked import PeekedDay
 from factors.factor_model.recipe import Recipe
 from factors.factor_model.risk_stage import FACTOR_WEIGHTS, SPECIFIC_WEIGHTS
 from factors.factor_model.settings import ModelSettings
@@ -20,7 +22,6 @@ from factors.factor_model.state import ModelState
 from factors.factor_model.steps import LAST, Steps
 from factors.panel.admission import admitted, blank_fields
 from factors.panel.door import Door
-from factors.panel.intake import Policy
 from factors.panel.panel import Array, Panel, position_of
 from factors.panel.quality.report import QualityReport
 from factors.risk.covariance import FactorCovariance
@@ -29,40 +30,6 @@ from factors.risk.linked import Linked
 from factors.risk.specific import SpecificRisk
 
 E = TypeVar("E")
-
-
-@dataclass(frozen=True)
-class Latest:
-    """What answers questions about the last date: exposures, covariance and specific risk.
-
-    Attributes
-    ----------
-    date : datetime64[D]
-    symbols, factor_names, style_names, sector_names : tuple of str
-    exposures : float64 [n_assets, K]
-        Rows of assets without a cap on the date are NaN.
-    covered : bool [n_assets]
-    market_cap : float64 [n_assets]
-        As given, not smoothed.
-    factor_covariance : float64 [K, K]
-        Daily.
-    specific_variance : float64 [n_assets]
-        Daily; NaN where nothing is known.
-    linked : Linked
-        Assets of one issuer, whose specific returns are correlated.
-    """
-
-    date: np.datetime64
-    symbols: tuple[str, ...]
-    factor_names: tuple[str, ...]
-    style_names: tuple[str, ...]
-    sector_names: tuple[str, ...]
-    exposures: Array
-    covered: NDArray[np.bool_]
-    market_cap: Array
-    factor_covariance: Array
-    specific_variance: Array
-    linked: Linked = field(default_factory=Linked)
 
 
 class FactorModel:
@@ -111,8 +78,8 @@ class FactorModel:
         self._steps: Steps | None = None
         self._door = Door(self.settings.read_as)
 
-    def set_panel(self, panel: Panel, policy: Policy | None = None) -> Self:
-        """Hold a panel, forget what was estimated; the stages then run on it. `policy` goes before that of the intake.
+    def set_panel(self, panel: Panel) -> Self:
+        """Hold a panel and forget what was estimated; the stages then run on it.
 
         Raises
         ------
@@ -122,7 +89,7 @@ class FactorModel:
         """
         if panel.n_dates == 0 or panel.n_assets == 0:
             raise EmptyFrameError("the panel has no dates or no assets", field="panel")
-        panel, door = Door(self.settings.read_as).take(admitted(panel), policy)
+        panel, door = Door(self.settings.read_as).take(admitted(panel))
         self._steps, self._door = Steps(self.settings, self.recipe_, panel), door
         for name in blank_fields(panel):
             self._steps.note(f"'{name}' holds no value from {panel.dates[0]} to {panel.dates[-1]}")
@@ -218,11 +185,11 @@ class FactorModel:
             self.estimate_specific_risk()
         return self.latest()
 
-    def update(self, day: Any, policy: Policy | None = None) -> Self:
+    def update(self, day: Any) -> Self:
         """Add one or more new days: a panel, or a long table that is read as the first one was.
 
         Assets new to the model are appended; an asset of the model that the day lacks is missing that day. A sector
-        that the model does not know puts the asset outside every sector, with a warning. `policy` as in `set_panel`.
+        that the model does not know puts the asset outside every sector, with a warning.
 
         Raises
         ------
@@ -232,10 +199,26 @@ class FactorModel:
         """
         if not isinstance(day, Panel):
             day = features_panel(day, None, self.settings)
-        day, door = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_), policy)
+        day, door = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_))
         self._held.update(day)
         self._door = door
         return self
+
+    def peek(self, day: Panel) -> PeekedDay:
+        """Give what `update` of one day would add, to the bit, and leave the model as it is.
+
+        Parameters
+        ----------
+        day : Panel
+            One date; its asset axis begins with the model's, names that are new stand at the end.
+
+        Raises
+        ------
+        FactorError
+            As `update`; or the model lacks scores or factor returns.
+        """
+        panel, _ = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_))
+        return self._held.peek(panel)
 
     def forget(self, days: int = 1) -> Self:
         """Drop what is kept by day but the last days, so that a model that only grows takes no more memory.

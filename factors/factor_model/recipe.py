@@ -69,15 +69,15 @@ class Cleaner:
         self._last: dict[str, Array] = {}
         self._windows: dict[str, Window] = {}
 
-    def apply(self, panel: Panel) -> dict[str, Array]:
-        """Give the changed fields of the next days, [n_new, n_assets]."""
+    def apply(self, panel: Panel, *, keep: bool = True) -> dict[str, Array]:
+        """Give the changed fields of the next days, [n_new, n_assets]; where they are not kept, nothing is carried."""
         changed: dict[str, Array] = {}
         for name in self.recipe.fields:
             if name not in panel.fields:
                 if name in self.optional:
                     continue
                 raise MissingColumnError(f"the panel has no field {name!r} to clean", field=name)
-            changed[name] = self._clean(name, np.array(panel.fields[name], dtype=np.float64))
+            changed[name] = self._clean(name, np.array(panel.fields[name], dtype=np.float64), keep=keep)
         return changed
 
     def state(self) -> dict[str, Array]:
@@ -95,7 +95,7 @@ class Cleaner:
                 self._windows[name] = Window(self.recipe.to_smooth[name])
                 self._windows[name].push(np.ascontiguousarray(values.T))
 
-    def _clean(self, name: str, values: Array) -> Array:
+    def _clean(self, name: str, values: Array, *, keep: bool) -> Array:
         n_new, n_assets = values.shape
         if name in self.recipe.to_winsorize:
             winsorize_rows(values, np.ones(values.shape, dtype=np.bool_), self.recipe.to_winsorize[name])
@@ -103,10 +103,12 @@ class Cleaner:
             last = self._last.get(name, np.empty(0))
             last = np.concatenate([last, np.full(n_assets - len(last), np.nan)])
             forward_fill(values, last)
-            self._last[name] = last
+            if keep:
+                self._last[name] = last
         if name in self.recipe.to_smooth:
             window = self.recipe.to_smooth[name]
-            joined = self._windows.setdefault(name, Window(window)).push(values)
+            held = self._windows.setdefault(name, Window(window))
+            joined = held.push(values) if keep else held.peek(values)
             smooth = np.empty_like(values)
             rolling_sum(joined, np.ones(window), 0, 1, True, len(joined) - n_new, 0, n_assets, smooth)
             # A name that has left has no mean of what it was.

@@ -96,15 +96,6 @@ class ModelState:
         )
 
 
-def padded(values: NDArray[Any], width: int) -> NDArray[Any]:
-    """Give an array with its last axis as long as the asset axis: assets that are new since are missing."""
-    if values.shape[-1] == width:
-        return values
-    wide = np.full((*values.shape[:-1], width), fill_of(values), dtype=values.dtype)
-    wide[..., : values.shape[-1]] = values
-    return wide
-
-
 def fill_of(array: NDArray[Any]) -> float | int | bool:
     """Give the value that stands for an asset that was not there yet."""
     if array.dtype.kind == "f":
@@ -166,7 +157,7 @@ class History:
         if len(blocks) > 1:
             if name in self._by_asset:
                 width = max(block.shape[-1] for block in blocks)
-                blocks = [_wide(block, width) for block in blocks]
+                blocks = [wide(block, width) for block in blocks]
             blocks = [np.concatenate(blocks)]
             self._blocks[name] = blocks
         return blocks[0]
@@ -182,7 +173,7 @@ class History:
                 break
         if name in self._by_asset:
             width = max(block.shape[-1] for block in taken)
-            taken = [_wide(block, width) for block in taken]
+            taken = [wide(block, width) for block in taken]
         return writable(taken[0]) if len(taken) == 1 else np.concatenate(taken)
 
 
@@ -191,9 +182,10 @@ def writable(values: NDArray[Any]) -> NDArray[Any]:
     return values if values.flags.writeable else np.array(values)
 
 
-def _wide(block: NDArray[Any], width: int) -> NDArray[Any]:
+def wide(block: NDArray[Any], width: int) -> NDArray[Any]:
+    """Give an array with room for more assets, which have its fill."""
     if block.shape[-1] == width:
         return block
-    wide = np.full((*block.shape[:-1], width), fill_of(block), dtype=block.dtype)
-    wide[..., : block.shape[-1]] = block
-    return wide
+    out = np.full((*block.shape[:-1], width), fill_of(block), dtype=block.dtype)
+    out[..., : block.shape[-1]] = block
+    return out

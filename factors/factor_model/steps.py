@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factors.errors import FactorError, MissingColumnError, StageError
-from factors.factor_model.recipe import Cleaner, Recipe, covered, estimation_mask
+from factors.factor_model.peeked import PeekedDay
+from factors.factor_model.recipe import Recipe, covered, estimation_mask
 from factors.factor_model.risk_stage import RiskStage
+from factors.factor_model.score_stage import ScoreStage
 from factors.factor_model.settings import ModelSettings
-from factors.factor_model.state import History, ModelState, fill_of, padded, writable
+from factors.factor_model.state import History, ModelState, fill_of, wide, writable
 from factors.numeric import deadline
-from factors.numeric.kernels import exposure_rows, top_rows
+from factors.numeric.kernels import exposure_rows
 from factors.numeric.threads import count_threads, spread
 from factors.panel.axis import positions
-from factors.panel.memberships import NO_SHARES, SHARES, joined_codes, known_labels, shares_table
 from factors.panel.panel import Array, Categories, Panel
 from factors.returns.date_tally import DateTally
 from factors.returns.stage import ReturnStage
 from factors.risk.linked import LINK_DAYS, Linked, issuer_groups, link
-from factors.style.descriptor_kernels import market_returns
-from factors.style.scores import StyleScores
 from factors.style.series import CAP_OF_THE_DAY
 
 SCORES = ("clean/", "estimation", "scores", "market_return")
 RETURNS = ("factor_returns", "standard_errors", "r2", "n_obs", "status", "vif", "residuals")
 VARIANCES = "variance_before"
-# Fields of a panel that are 1 where an asset is in the universe; 0 or missing where it is not.
-ESTIMATION, INVESTMENT, ISSUER = "estimation_universe", "investment_universe", "issuer"
+# A field that is 1 where an asset is in the universe, 0 or missing where it is not; and a category.
+INVESTMENT, ISSUER = "investment_universe", "issuer"
 MAX_WARNINGS = 100
 LAST = -1
 
@@ -64,10 +63,8 @@ class Steps:
         self._new_scorer()
 
     def _new_scorer(self) -> None:
-        defaults = (*self.settings.smooth_features, *self.settings.fill_features)
-        self._cleaner = Cleaner(self.recipe, optional=defaults)
-        self._scorer = StyleScores(
-            self.settings.style_factors, set(self.field_names), groups=set(self.category_names), threads=self._threads
+        self._scoring = ScoreStage(
+            self.settings, self.recipe, set(self.field_names), set(self.category_names), self._threads
         )
         self._new_returns()
 
@@ -89,7 +86,7 @@ class Steps:
     @property
     def style_names(self) -> tuple[str, ...]:
         """The styles of the model."""
-        return self._scorer.names
+        return self._scoring.scorer.names
 
     @property
     def sector_names(self) -> tuple[str, ...]:
@@ -178,12 +175,7 @@ class Steps:
         """Run every stage that has been run on the new days."""
         if days.n_dates == 0:
             return
-        last = self.history.tail("dates", 1)[0]
-        if days.dates[0] <= last:
-            raise FactorError(f"the day {days.dates[0]} does not come after the model's last, {last}", field="date")
-        missing = [name for name in self.field_names if name not in days.fields]
-        if missing:
-            raise MissingColumnError(f"the new day has no field {missing[0]!r}", field=missing[0])
+        self._check_next(days)
         self._append_symbols(days.symbols)
         fields, codes = self._aligned(days)
         self._store(days.dates, fields, codes)
@@ -197,6 +189,19 @@ class Steps:
             residuals = self.history.tail("residuals", days.n_dates)
             self.risk.update_specific(residuals, self.history.tail(self._caps_name, days.n_dates), self.exposures())
 
+    def _check_next(self, days: Panel) -> None:
+        """Refuse days that do not come after the last, or lack what the model reads."""
+        last = self.history.tail("dates", 1)[0]
+        if days.dates[0] <= last:
+            raise FactorError(f"the day {days.dates[0]} does not come after the model's last, {last}", field="date")
+        for kind, names, given in (
+            ("field", self.field_names, days.fields),
+            ("category", tuple(self.category_names), days.categories),
+        ):
+            missing = [name for name in names if name not in given]
+            if missing:
+                raise MissingColumnError(f"the new day has no {kind} {missing[0]!r}", field=missing[0])
+
     def forget(self, days: int) -> None:
         """Drop what is kept by day but the last days; later days need no more than `exposure_lag` of them."""
         self.history.forget(max(days, self.settings.regression.exposure_lag, 1))
@@ -205,7 +210,7 @@ class Steps:
         """Give exposures [n_assets, K] of one date, NaN outside the coverage universe."""
         scores = self._row("scores", row)
         out = np.zeros((len(self.symbols), 1 + len(self.sector_names) + len(scores)))
-        exposure_rows(scores, self._row(self._caps_name, row), self._sector_row(row), self._shares, out)
+        exposure_rows(scores, self._row(self._caps_name, row), self._sector_row(row), out)
         return out
 
     def linked(self, row: int = LAST) -> Linked:
@@ -238,7 +243,7 @@ class Steps:
                 mask &= self._row(f"fields/{INVESTMENT}", row) > 0.0
         return self._returns.regression.mimicking_weights(
             self._weights_after(row, caps), caps, self._sector_row(row), self._row("scores", row),
-            mask, len(self.sector_names), self._shares,
+            mask, len(self.sector_names),
         )  # fmt: skip
 
     def condition_numbers(self) -> Array:
@@ -248,10 +253,10 @@ class Steps:
         for row in range(lag, len(self.dates)):
             caps = self._row(self._caps_name, row - lag)
             weights = self._returns.weights(caps, self._row(VARIANCES, row) if VARIANCES in self.history else None)
-            scores, mask = self._row("scores", row - lag), self._row("estimation", row - lag)
             numbers[row] = self._returns.regression.condition_number(
-                weights, caps, self._sector_row(row - lag), scores, mask, len(self.sector_names), self._shares
-            )
+                weights, caps, self._sector_row(row - lag),
+                self._row("scores", row - lag), self._row("estimation", row - lag), len(self.sector_names),
+            )  # fmt: skip
         return numbers
 
     def note(self, sentence: str) -> None:
@@ -274,9 +279,7 @@ class Steps:
             by_asset = self.history.by_asset(name)
             whole = self.array(name, "") if last is None else self.history.tail(name, last)
             (day_asset if by_asset else day)[name] = self._pad(whole) if by_asset else whole
-        latest: dict[str, NDArray[Any]] = {f"cleaner/{name}": values for name, values in self._cleaner.state().items()}
-        if self._scorer.custom is not None:
-            latest |= {f"custom/{name}": values for name, values in self._scorer.custom.state().items()}
+        latest: dict[str, NDArray[Any]] = self._scoring.state()
         if self.has_factor_returns:
             latest |= {f"regression/{name}": values for name, values in self._returns.state().items()}
             latest |= {f"tally/{name}": values for name, values in self._tally.state().items()}
@@ -316,16 +319,14 @@ class Steps:
             group_name, _, rest = name.partition("/")
             if rest:
                 groups.setdefault(group_name, {})[rest] = values
-        steps._cleaner.restore(groups.get("cleaner", {}))
-        if steps._scorer.custom is not None:
-            steps._scorer.custom.restore(groups.get("custom", {}), len(steps.symbols))
+        steps._scoring.restore(groups, len(steps.symbols))
         steps._returns.restore(groups.get("regression", {}))
         if "tally" in groups:
             steps._tally.restore(groups["tally"])
         if steps.has_scores:
-            rows = steps._scorer.lookback
+            rows = steps._scoring.scorer.lookback
             market = np.array(steps.history.tail("market_return", rows))
-            steps._scorer.replay(steps._clean_tail(rows), market, steps.dates_of(rows))
+            steps._scoring.scorer.replay(steps._clean_tail(rows), market, steps.dates_of(rows))
         steps.risk.restore(groups)
         return steps
 
@@ -344,21 +345,10 @@ class Steps:
     def _row(self, name: str, row: int) -> NDArray[Any]:
         return self._pad(self.history.tail(name, 1)[0] if row == LAST else self.history.get(name)[row])
 
-    @property
-    def _shares(self) -> Array:
-        """Shares in sectors of names that are in several, [n_memberships, n_sectors]."""
-        labels = self.category_names.get(SHARES, ())
-        return shares_table(labels, self.sector_names) if labels else NO_SHARES
-
     def _sector_row(self, row: int) -> NDArray[np.int16]:
-        return self._sector_codes(lambda name: self._row(name, row), (len(self.symbols),))
-
-    def _sector_codes(self, take: Callable[[str], NDArray[Any]], shape: tuple[int, ...]) -> NDArray[np.int16]:
-        """Codes as kernels take them: of a sector, or above them of a membership in several."""
-        if not self.sector_names:
-            return np.full(shape, -1, dtype=np.int16)
-        several = take(f"category/{SHARES}") if SHARES in self.category_names else None
-        return joined_codes(take("category/sector"), several, len(self.sector_names))
+        if self.sector_names:
+            return self._row("category/sector", row)
+        return np.full(len(self.symbols), -1, dtype=np.int16)
 
     def _store(
         self, dates: NDArray[np.datetime64], fields: Mapping[str, Array], codes: Mapping[str, NDArray[np.int16]]
@@ -394,15 +384,10 @@ class Steps:
         fields = {name: spread_out(days.fields[name]) for name in self.field_names}
         codes: dict[str, NDArray[np.int16]] = {}
         for name in [*self.category_names]:
-            if name not in days.categories and name != SHARES:
-                raise MissingColumnError(f"the new day has no category {name!r}", field=name)
-            # Without it no name of the days is in several sectors.
-            category = days.categories.get(name, Categories(np.full(days.shape, -1, np.int16), ()))
+            category = days.categories[name]
             unknown = [word for word in category.names if word not in self.category_names[name]]
             if name == ISSUER:  # no factor hangs on it, so it may grow
                 self.category_names[name] += tuple(unknown)
-            elif name == SHARES:  # a factor hangs on each sector, and none on a mixture of known ones
-                self.category_names[name] += known_labels(unknown, self.sector_names)
             renamed = category.renamed(self.category_names[name])
             lost = int(((category.codes >= 0) & (renamed < 0)).sum())
             if lost:
@@ -416,41 +401,51 @@ class Steps:
     def _score(self, raw: Mapping[str, Array], codes: Mapping[str, NDArray[np.int16]]) -> None:
         """Clean, mark the universe and score the last rows."""
         n_new = len(raw["returns"])
-        changed = self._cleaner.apply(Panel(self.dates_of(n_new), self.symbols, raw))
-        fields = {**raw, **changed, CAP_OF_THE_DAY: raw["market_cap"]}
-        caps = fields["market_cap"]
-        mask = estimation_mask(caps, codes.get("sector"), fields.get(ESTIMATION))
-        if self.recipe.top_n is not None:
-            top = np.empty_like(mask)
-            top_rows(caps, mask, self.recipe.top_n, top)
-            mask = top
-        market = self._market(raw["returns"], caps, mask)
-        scores = self._scorer.compute(fields, market, caps, mask, self.dates_of(n_new), codes)
-        for name, values in changed.items():
+        # Caps as given are stored with the new days already, cleaned ones are not.
+        stored = 0 if self._caps_name.startswith("clean/") else n_new
+        days = Panel(self.dates_of(n_new), self.symbols, raw)
+        scored = self._scoring.run(days, codes, self._before(stored, len(self.symbols)))
+        for name, values in scored.changed.items():
             self.history.append(f"clean/{name}", values, by_asset=True)
-        self.history.append("estimation", mask, by_asset=True)
-        self.history.append("scores", scores, by_asset=True)
-        self.history.append("market_return", market, by_asset=False)
+        self.history.append("estimation", scored.estimation, by_asset=True)
+        self.history.append("scores", scored.scores, by_asset=True)
+        self.history.append("market_return", scored.market_return, by_asset=False)
+
+    def _before(self, stored: int, n_assets: int) -> tuple[Array, NDArray[np.bool_]] | None:
+        """Caps and estimation universe of the day before, whose caps stand before `stored` newer ones."""
+        if "estimation" not in self.history:
+            return None
+        caps = wide(self.history.tail(self._caps_name, 1 + stored)[:1], n_assets)
+        return caps, wide(self.history.tail("estimation", 1), n_assets)
+
+    def peek(self, day: Panel) -> PeekedDay:
+        """Give what `update` of one day would add; new names stand at the end of the day's axis."""
+        if not self.has_factor_returns:
+            raise StageError("call estimate_factor_returns first", field="estimate_factor_returns")
+        self._check_next(day)
+        n = len(day.symbols)
+        codes = {name: day.categories[name].renamed(self.category_names[name]) for name in self.category_names}
+        scored = self._scoring.run(day, codes, self._before(0, n), keep=False)
+        caps = scored.changed.get("market_cap", day.fields["market_cap"])
+        scores, mask = scored.scores, scored.estimation
+        none = np.full((1, n), -1, dtype=np.int16)
+        sectors = codes["sector"] if self.sector_names else none
+        exposures = np.zeros((n, len(self.factor_names)))
+        exposure_rows(scores[0], caps[0], sectors[0], exposures)
+        if self.settings.regression.exposure_lag:
+            held = (self._caps_name, "scores", "estimation")
+            caps, scores, mask = (wide(self.history.tail(name, 1), n) for name in held)
+            sectors = wide(self.history.tail("category/sector", 1), n) if self.sector_names else none
+        returns, n_sectors = day.fields["returns"], len(self.sector_names)
+        fits, _ = self._returns.estimate(returns, caps, sectors, scores, mask, n_sectors, keep=False)
+        return PeekedDay(day, scored.scores[0], scored.estimation[0], float(scored.market_return[0]), exposures, fits)
 
     def dates_of(self, n_last: int) -> NDArray[np.datetime64]:
         """Give the last dates."""
         return self.history.tail("dates", n_last)
 
-    def _market(self, returns: Array, caps: Array, mask: NDArray[np.bool_]) -> Array:
-        """Return of the cap-weighted estimation universe of the day before, [n_new]."""
-        out = np.empty(len(returns))
-        if "estimation" in self.history:
-            # Caps as given are stored with the new days already, cleaned ones are not.
-            stored = 0 if self._caps_name.startswith("clean/") else len(returns)
-            before = self._pad(self.history.tail(self._caps_name, 1 + stored)[:1])
-            market_returns(returns[:1], before, self._pad(self.history.tail("estimation", 1)), out[:1])
-        else:
-            out[0] = np.nan
-        market_returns(returns[1:], caps[:-1], mask[:-1], out[1:])
-        return out
-
     def _pad(self, values: NDArray[Any]) -> NDArray[Any]:
-        return padded(values, len(self.symbols))
+        return wide(values, len(self.symbols))
 
     def _regress(self, n_new: int) -> None:
         """Regress the last `n_new` dates on exposures known before (or on the same date without a lag)."""
@@ -463,11 +458,15 @@ class Steps:
             for name in (self._caps_name, "scores", "estimation", "fields/returns")
         }
         caps, scores, mask = take[self._caps_name], take["scores"], take["estimation"]
-        codes = self._sector_codes(lambda name: self._pad(self.history.tail(name, rows)), caps.shape)
+        codes = (
+            self._pad(self.history.tail("category/sector", rows))
+            if self.sector_names
+            else np.full(caps.shape, -1, dtype=np.int16)
+        )
         returns = take["fields/returns"][lag:]
         known = slice(0, rows - lag)
         out, variances = self._returns.estimate(
-            returns, caps[known], codes[known], scores[known], mask[known], len(self.sector_names), self._shares
+            returns, caps[known], codes[known], scores[known], mask[known], len(self.sector_names)
         )
         self._tally.add(self.dates_of(len(returns)), out.status, out.standard_errors)
         found = {name: getattr(out, name) for name in RETURNS}

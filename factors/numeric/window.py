@@ -60,6 +60,25 @@ class Window:
         self._begin = max(begin, self._end - self.rows)
         return self._buffer[begin : self._end]
 
+    def peek(self, block: NDArray[Any], fill: float = np.nan) -> NDArray[Any]:
+        """Give what `push` would give, and hold what was held; the answer is valid until the next `push` or `peek`."""
+        buffer, n = self._buffer, len(block)
+        if buffer is not None and buffer.shape[1:] == block.shape[1:] and n <= self.rows:
+            kept = min(self._end - self._begin, self.rows - 1)
+            if self._end + n > len(buffer):
+                held = self.values.copy()
+                buffer[: len(held)] = held
+                self._begin, self._end = 0, len(held)
+            buffer[self._end : self._end + n] = block
+            return buffer[self._end - kept : self._end + n]
+        held = self.values
+        if buffer is not None and held.shape[1:] != block.shape[1:]:
+            wide = np.full((len(held), *block.shape[1:]), fill, dtype=block.dtype)
+            wide[..., : held.shape[-1]] = held
+            held = wide
+        kept_rows = held[max(0, len(held) - self.rows + 1) :]
+        return np.concatenate([kept_rows, block]) if len(kept_rows) else block
+
     def _store(self, last: NDArray[Any]) -> None:
         self._buffer = np.empty((2 * self.rows, *last.shape[1:]), dtype=last.dtype)
         self._buffer[: len(last)] = last

@@ -53,7 +53,9 @@ class WindowSums:
         self._keys = np.full(SLOT + SLOTS, NONE, dtype=np.int64)
         self._kept = np.empty((2 + SLOTS + BLOCK_DAYS, N_SUMS[self._kind], 0))
 
-    def compute(self, x: Array, market: Array, days: Days, n_new: int, threads: int, least_columns: int) -> Array:
+    def compute(
+        self, x: Array, market: Array, days: Days, n_new: int, threads: int, least_columns: int, *, keep: bool = True
+    ) -> Array:
         """Give the answers for the last rows, float64 [n_answers, n_new, n_assets].
 
         Parameters
@@ -64,6 +66,8 @@ class WindowSums:
             Read by FIT.
         days : int64 [n_rows]
             Days since the epoch.
+        keep : bool
+            Whether the rows are taken: else the next call goes on from where this one did.
         """
         n_assets = x.shape[1]
         if self._kept.shape[2] != n_assets:
@@ -71,6 +75,7 @@ class WindowSums:
             self._kept = np.empty((*self._kept.shape[:2], n_assets))
         out = np.empty((self._n_answers, n_new, n_assets))
         keys = self._keys.copy()
+        run, of = self._kept[0].copy() if not keep else self._kept[0], self._keys[RUN]
 
         def work(a: int, b: int) -> None:
             window_sums(
@@ -80,6 +85,9 @@ class WindowSums:
 
         spread(work, n_assets, threads, least_columns)
         self._keys = keys
+        if not keep:
+            # What is kept of whole blocks is named by its blocks; the running sum is without the rows again.
+            self._kept[0], self._keys[RUN] = run, of
         return out
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.factor_model.settings import ModelSettings
-from factors.panel.memberships import NO_SHARES
 from factors.panel.panel import Array
 from factors.returns.idio_weights import IdioVariance
 from factors.returns.regression import CrossSectionalRegression, CrossSections
@@ -50,9 +49,12 @@ class ReturnStage:
         scores: Array,
         mask: NDArray[np.bool_],
         n_sectors: int,
-        shares: Array = NO_SHARES,
+        *,
+        keep: bool = True,
     ) -> tuple[CrossSections, Array | None]:
         """Regress the next dates; with inverse variances in two passes, the first weighted by the root of the cap.
+
+        Where they are not kept (then it is one date), the first pass, which only later dates would know of, is not run.
 
         Returns
         -------
@@ -61,15 +63,15 @@ class ReturnStage:
         covered = np.isfinite(caps) & (caps > 0.0)
         weights = self.cap_weights(caps)
         variances = None
-        if self._idio is not None:
-            first = self.regression.fit(
-                returns, weights, caps, codes, scores, mask, n_sectors, shares=shares, residuals_where=covered
-            )
+        if self._idio is not None and not keep:
+            known = self._idio.next_variances()
+            variances = np.pad(known, (0, caps.shape[1] - len(known)), constant_values=np.nan)[None, :]
+            weights = self._inverse(variances, weights)
+        elif self._idio is not None:
+            first = self.regression.fit(returns, weights, caps, codes, scores, mask, n_sectors, residuals_where=covered)
             variances = self._idio.variances(first.residuals)
             weights = self._inverse(variances, weights)
-        out = self.regression.fit(
-            returns, weights, caps, codes, scores, mask, n_sectors, shares=shares, residuals_where=covered
-        )
+        out = self.regression.fit(returns, weights, caps, codes, scores, mask, n_sectors, residuals_where=covered)
         return out, variances
 
     def weights(self, caps: Array, variances: Array | None) -> Array:

@@ -40,6 +40,7 @@ class CustomStyles:
         if missing:
             raise MissingColumnError(f"a custom style needs {missing[0]!r}, which the panel lacks", field=missing[0])
         self._stream: Any = None
+        self._wider: Any = None  # a copy that follows names that the stream does not, for peeks alone
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -47,22 +48,45 @@ class CustomStyles:
         return tuple(self._library.fields)
 
     def compute(
-        self, fields: Mapping[str, Array], groups: Mapping[str, NDArray[np.int16]], dates: NDArray[np.datetime64]
+        self,
+        fields: Mapping[str, Array],
+        groups: Mapping[str, NDArray[np.int16]],
+        dates: NDArray[np.datetime64],
+        *,
+        keep: bool = True,
     ) -> dict[str, Array]:
-        """Give the raw values of the next dates, each [n_new, n_assets]."""
+        """Give the raw values of the next dates, each [n_new, n_assets]; one date, where it is not kept."""
         n_assets = next(iter(fields.values())).shape[1]
+        if not keep:
+            row = self._peeker(n_assets).peek(*self._row(fields, groups, 0), dates[0])
+            return {name: np.array(row[number])[None] for number, name in enumerate(self._library.ids)}
+        self._wider = None
         if self._stream is None:
             self._stream = self._library.stream(n_assets)
         elif self._stream.n_assets < n_assets:
             self._stream.grow(n_assets)
         rows = np.empty((len(self._library.ids), len(dates), n_assets))
         for t, date in enumerate(dates):
-            rows[:, t] = self._stream.update(
-                {name: fields[name][t] for name in self._library.fields},
-                {name: groups[name][t] for name in self._library.groups},
-                date,
-            )
+            rows[:, t] = self._stream.update(*self._row(fields, groups, t), date)
         return {name: rows[number] for number, name in enumerate(self._library.ids)}
+
+    def _row(
+        self, fields: Mapping[str, Array], groups: Mapping[str, NDArray[np.int16]], t: int
+    ) -> tuple[dict[str, Array], dict[str, NDArray[np.int16]]]:
+        return (
+            {name: fields[name][t] for name in self._library.fields},
+            {name: groups[name][t] for name in self._library.groups},
+        )
+
+    def _peeker(self, n_assets: int) -> Any:
+        """The stream, or a copy of it that follows as many names."""
+        if self._stream is not None and self._stream.n_assets == n_assets:
+            return self._stream
+        if self._wider is None or self._wider.n_assets != n_assets:
+            self._wider = self._library.stream(n_assets)
+            if self._stream is not None:
+                self._wider.restore(self._stream.state())
+        return self._wider
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Give what the next date needs."""

@@ -47,6 +47,8 @@ class Inputs:
         Days since the epoch of the longest window's rows, for the sums.
     sums : mapping of name to WindowSums
         Those of `SUMS` that are asked for.
+    keep : bool
+        Whether the sums take the new dates.
     """
 
     windows: Mapping[str, Array]
@@ -56,6 +58,7 @@ class Inputs:
     threads: int = 1
     days: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     sums: Mapping[str, WindowSums] = field(default_factory=dict)
+    keep: bool = True
 
     def new(self, name: str) -> Array:
         """Give the rows of the new dates."""
@@ -73,7 +76,7 @@ class Inputs:
         """Give the answers of one of the sums over a series, [n_answers, n_new, n_assets]."""
         x = self.windows[name]
         market, days = self.market[-len(x) :], self.days[-len(x) :]
-        return self.sums[which].compute(x, market, days, self.n_new, self.threads, COLUMNS_A_THREAD)
+        return self.sums[which].compute(x, market, days, self.n_new, self.threads, COLUMNS_A_THREAD, keep=self.keep)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -13,7 +14,6 @@ from factors.factor_model.settings import StyleSettings
 from factors.numeric.kernels import add_part, clip_deviations, mean_of_parts, score_rows, standardize_rows
 from factors.numeric.threads import spread
 from factors.numeric.window import Window
-from factors.panel.memberships import NO_SHARES
 from factors.panel.panel import Array
 from factors.returns.kernels import cholesky_inverse, normal_equations
 from factors.style.custom_styles import CustomStyles
@@ -93,6 +93,8 @@ class StyleScores:
         mask: Mask,
         dates: NDArray[np.datetime64],
         groups: Mapping[str, NDArray[np.int16]],
+        *,
+        keep: bool = True,
     ) -> Array:
         """Give the scores of the next dates.
 
@@ -107,6 +109,8 @@ class StyleScores:
         dates : datetime64[D] [n_new]
         groups : mapping to int16 [n_new, n_assets]
             Category codes, which custom formulas may read.
+        keep : bool
+            Whether the dates are taken: else the next call goes on from where this one did. One date, where not.
 
         Returns
         -------
@@ -114,13 +118,13 @@ class StyleScores:
             NaN without data, or outside the coverage universe (no positive cap).
         """
         n_new, n_assets = caps.shape
-        inputs = self._push(fields, market, dates)
+        inputs = self._push(fields, market, dates, keep=keep)
         found: dict[str, Array] = {}
         fitted = market_fit(inputs) if "fit" in self._sums else {}
         for name in self._order:
             found[name] = self._score(name, inputs, fitted, found, caps, mask)
         if self.custom is not None:
-            for name, raw in self.custom.compute(fields, groups, dates).items():
+            for name, raw in self.custom.compute(fields, groups, dates, keep=keep).items():
                 raw[~np.isfinite(raw)] = np.nan
                 self._finish(name, raw, caps, mask, True, True)
                 found[name] = raw
@@ -135,20 +139,26 @@ class StyleScores:
         for sums in self._sums.values():
             sums.reset()
 
-    def _push(self, fields: Mapping[str, Array], market: Array, dates: NDArray[np.datetime64]) -> Inputs:
-        """Take up the next rows and give them with those before that descriptors look back on."""
+    def _push(
+        self, fields: Mapping[str, Array], market: Array, dates: NDArray[np.datetime64], *, keep: bool = True
+    ) -> Inputs:
+        """Take up the next rows, if they are kept, and give them with those before that descriptors look back on."""
         n_new = len(dates)
-        rows = {name: window.push(self._made(name, fields, n_new)) for name, window in self._windows.items()}
+
+        def push(window: Window, block: NDArray[Any], fill: float = np.nan) -> NDArray[Any]:
+            return window.push(block, fill) if keep else window.peek(block, fill)
+
+        rows = {name: push(window, self._made(name, fields, n_new)) for name, window in self._windows.items()}
         if "cmra" in self._descriptors():
             logs = rows["log_return"]
             months = np.empty((n_new, 2, logs.shape[1]))
             spread(lambda a, b: month_sums(logs, len(logs) - n_new, a, b, months), logs.shape[1], self.threads, 512)
-            rows["month_of_log_returns"] = self._months.push(months, fill=0.0)
-        market_rows = self._market.push(np.ascontiguousarray(market[:, None]))[:, 0]
-        days = self._days.push(dates.astype("datetime64[D]").astype(np.int64)[:, None], fill=0)[:, 0]
+            rows["month_of_log_returns"] = push(self._months, months, 0.0)
+        market_rows = push(self._market, np.ascontiguousarray(market[:, None]))[:, 0]
+        days = push(self._days, dates.astype("datetime64[D]").astype(np.int64)[:, None], 0)[:, 0]
         return Inputs(
             rows, np.ascontiguousarray(market_rows), n_new, self.settings, self.threads, np.ascontiguousarray(days),
-            self._sums,
+            self._sums, keep,
         )  # fmt: skip
 
     def _made(self, name: str, fields: Mapping[str, Array], n_new: int) -> Array:
@@ -312,7 +322,7 @@ def _orthogonalize(raw: Array, bases: Array, caps: Array, mask: Mask) -> None:
                 n += 1
         if n == 0:
             continue
-        normal_equations(y[:n], w[:n], np.full(n, -1, dtype=np.int16), x[:, :n].copy(), 0, NO_SHARES, A, b)
+        normal_equations(y[:n], w[:n], np.full(n, -1, dtype=np.int16), x[:, :n].copy(), 0, A, b)
         if not cholesky_inverse(A, inverse):
             continue
         for k in range(K):

@@ -6,16 +6,16 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
-from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
+from fixtures_live import ActorsHere
+from fixtures_nats import bridge_over, peer_of, stored_in, until
 
 from actors.workloads.factor_library import FactorLibrary
 from actors.workloads.factor_model_creation import FactorModelCreation
 from bus.streams import EVENTS
 from contracts import requests as rq
 from contracts.frames import ARROW_STREAM, encode
-from contracts.operations import OPERATIONS, Workload
+from contracts.operations import Workload
 from contracts.settings import settings
-from contracts.work import work_item
 from factors.panel.panel import Panel
 from factors.sample.market import sample_market
 
@@ -23,18 +23,6 @@ COLUMNS = {"returns": "asset_returns"}
 N_DAYS, KEPT_BACK = 80, 4
 BAR = "market_data.bar.all"
 LIBRARY = "factor.library.m"
-
-
-class ActorsHere(ClientDouble):
-    """Has the interface of `RouterClient`; the two actors are the real ones, in this process."""
-
-    def __init__(self, writer, library):
-        super().__init__()
-        self.actors = {Workload.FACTOR_MODEL_CREATION: writer, Workload.FACTOR_LIBRARY: library}
-
-    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None):
-        item = work_item(operation, request, priority=priority, timeout_s=timeout_s or 60.0, request_id=request_id)
-        return (await asyncio.to_thread(self.actors[OPERATIONS[operation].workload].call_heavy, [item]))[0]
 
 
 @pytest.fixture(scope="module")

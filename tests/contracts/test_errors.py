@@ -18,11 +18,14 @@ CODES = {
     "ends_actors": (422, False),
     "unknown_model": (404, False),
     "unknown_portfolio": (404, False),
+    "unknown_watch": (404, False),
     "infeasible": (422, False),
     "unknown_factor": (404, False),
     "unknown_operation": (404, False),
     "version_conflict": (409, True),
     "model_unreadable": (503, False),
+    "unauthenticated": (401, False),
+    "forbidden": (403, False),
     "foreign_origin": (403, False),
     "unknown_host": (421, False),
     "body_too_large": (413, False),
@@ -31,6 +34,7 @@ CODES = {
     "wrong_engine": (421, True),
     "deadline_exceeded": (408, True),
     "queue_full": (429, True),
+    "rate_exceeded": (429, True),
     "unavailable": (503, True),
 }
 

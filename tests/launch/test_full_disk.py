@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
+import signal
 import subprocess
 import sys
 import time
 
+import httpx
 import polars as pl
 import pytest
 from running_engine import START_S, Run, lifecycle, put_away, running, small_market, until
@@ -55,6 +58,12 @@ def appended(run: Run, market) -> int:
     return run.ask("POST", "/factor-model/main/append", json=next_day(run, market)).status_code
 
 
+def replica_of(run: Run) -> int | None:
+    with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
+        return run.health()["http"]["pid"]
+    return None
+
+
 def test_a_full_disk_ends_nothing_is_told_of_and_is_over_when_there_is_room(disk, tmp_path):
     market = small_market(tmp_path)
     with running(disk / "run", market) as run:
@@ -66,11 +75,19 @@ def test_a_full_disk_ends_nothing_is_told_of_and_is_over_when_there_is_room(disk
         fill(disk)
         statuses = {appended(run, market) for _ in range(4)}
         assert statuses <= {200, 503}
-        until(lambda: "disk:run_directory" in run.reasons(), "health names the disk", 30.0)
+        wanted = {"disk:run_directory", "disk:store", "disk:nats"}
+        until(lambda: wanted <= set(run.reasons()), "health names the disk for each that lies on it", 30.0)
+        until(lambda: any(name.startswith("stream:") for name in run.reasons()), "health names the streams", 60.0)
+        assert all("full" in run.reasons()[name] for name in wanted)
         full_since = time.monotonic()
         until(lambda: time.monotonic() - full_since > REST_S, "some records of the foreground", 2 * REST_S)
         assert run.process.poll() is None, run.log
         assert run.ask("GET", "/factor-models/main/status").json()["model_version"] >= before
+        # Another replica comes, and HAProxy's configuration cannot be written: Serve's own proxy brings requests to it.
+        replica = run.health()["http"]["pid"]
+        os.kill(replica, signal.SIGKILL)
+        until(lambda: replica_of(run) not in (None, replica), "another replica answers", 120.0)
+        until(lambda: "haproxy_reload" in run.reasons(), "health names HAProxy", 60.0)
         (disk / "fill").unlink()
         until(lambda: run.health()["status"] == "healthy", "healthy again", 180.0)
         assert appended(run, market) == 200

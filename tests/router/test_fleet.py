@@ -111,6 +111,24 @@ def test_an_actor_that_waits_to_start_is_told_of_with_what_may_hold_it_up(tmp_pa
     assert degraded([waiting], table, bus_wanted=True) == []
 
 
+def test_an_actor_whose_process_ended_and_does_not_come_again_is_told_of_with_what_may_hold_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(placement, "find", lambda _name: HANDLE)
+    watched = Fleet(Settings(run_dir=tmp_path), {Workload.SIZE_FACTOR.value: "nowhere:Nothing"}, {}, lambda: None)
+    (one,) = watched.members.values()
+    one.ping, one.state, one.alive = {"pid": 1, "node_id": "n", "resources": {}}, State.READY, True
+    watched._missed(one, RuntimeError("its process ended"))
+    assert one.reason == "restarting: RuntimeError"
+    one.asked_at -= WAITS_S + 1.0
+    watched._missed(one, RuntimeError("Ray still has none"))
+    assert "waits for more than 10 s to start: " in one.reason
+    # A new process that exists and does not answer waits just so.
+    one.asked_at -= WAITS_S
+    watched._look_at_silent(one)
+    assert "waits for more than 20 s to start: " in one.reason
+    watched._seen(one, {"pid": 2, "node_id": "n", "resources": {}, "state": "READY", "reason": None})
+    assert (one.state, one.waits, one.restarting) == (State.READY, 0, False)
+
+
 class Pinged:
     """A handle whose ping never answers; it counts how often it was asked."""
 

@@ -82,6 +82,11 @@ class BridgeDouble:
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
+        self.told: list[list[dict[str, Any]]] = []
+
+    async def tell(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        self.told.append(rows)
+        return {}
 
     async def status(self) -> dict[str, Any]:
         return {"connected": True, "published": len(self.events)}

@@ -8,11 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from factors.library.compile.graph import Graph, Ref
+from factors.library.compile.graph import Graph, Node, Ref
 from factors.library.kernels import cycle, long
 from factors.library.kernels.layout import (
+    BY_ASSET,
     FC,
+    FROM,
     I0,
+    KEEP,
+    LOCAL,
     MINP,
     MODE,
     NX,
@@ -21,6 +25,7 @@ from factors.library.kernels.layout import (
     OUTR,
     P0,
     P1,
+    SPARE,
     ST,
     WIDTH,
     Op,
@@ -29,10 +34,11 @@ from factors.library.kernels.layout import (
     across_names,
 )
 from factors.library.kernels.types import F8, I8
+from factors.library.language.names import BENCHMARK
 
 
 class Slot(NamedTuple):
-    """Where a node's rows lie: a ring of its own with history, one row of a constant, or a shared buffer."""
+    """Where a node's rows lie: a ring of its own with history, one row of a constant, a buffer shared or its own."""
 
     kind: str
     number: int
@@ -65,10 +71,20 @@ def state_of(op: Op, ints: tuple[int, ...], panels: int) -> State | None:
         return State(True, cycle.STATE)
     if op == Op.SORTED:
         return State(True, ints[1] + 1)
-    if op in (Op.LONG_SUM, Op.LONG_PAIR, Op.LONG_MREG):
+    if op in LONG:
         strict = ints[2] == ints[1]
         return State(False, long.state_rows(panels, ints[1], strict=strict), math.nan if strict else 0.0)
     return None
+
+
+LONG = (Op.LONG_SUM, Op.LONG_PAIR, Op.LONG_MREG)
+
+
+def _spare_rows(node: Node, state: State) -> int:
+    """Numbers of an asset that a peek changes of what a node carries."""
+    if node.op not in LONG:
+        return state.size
+    return long.SPARE_PARTS * long.n_sums(len(node.inputs), strict=node.ints[2] == node.ints[1])
 
 
 class Plan:
@@ -88,6 +104,7 @@ class Plan:
         self.history = self._history()
         self.steps, self.phases = self._schedule()
         self.slots, self.shared = self._assign()
+        self.local = self._of_own_fields()
         self.states: dict[int, State] = {}
         for i in self.used:
             node = graph.nodes[i]
@@ -104,6 +121,24 @@ class Plan:
                 seen.add(i)
                 stack.extend(r.node for r in self.graph.nodes[i].inputs)
         return sorted(seen)
+
+    def _of_own_fields(self) -> frozenset[int]:
+        """Nodes whose value for a name hangs on the name's own fields alone: a tick of another changes nothing."""
+        local: set[int] = set()
+        for i in self.used:
+            node = self.graph.nodes[i]
+            alone = node.name not in BENCHMARK and not across_names(node.op)
+            if alone and all(ref.node in local for ref in node.inputs):
+                local.add(i)
+        return frozenset(local)
+
+    def kept_apart(self) -> frozenset[int]:
+        """Nodes in a shared buffer that hang on a name's own fields alone, and that others read which do not.
+
+        Where only some names' are computed anew, the others' are to be there still.
+        """
+        read = {ref.node for i in self.used if i not in self.local for ref in self.graph.nodes[i].inputs}
+        return frozenset(i for i in read & self.local if self.slots[i].kind == "shared")
 
     def _history(self) -> dict[int, int]:
         """Rows before the current one that some reader needs of each node."""
@@ -186,11 +221,20 @@ class Layout:
     size : int
         Numbers in the arena.
     code, phases, extra : int64 arrays
+    peek_code : int64 array
+        The same instructions, leaving what is carried as it is; empty where there is no room for it.
     floats : float64 array
     rings, states : dict of node to (offset, rows or count)
+
+    Parameters
+    ----------
+    plan : Plan
+    n_assets, block : int
+    peeks : bool
+        Whether there is room for peeks; blocks are then of one row.
     """
 
-    def __init__(self, plan: Plan, n_assets: int, block: int) -> None:
+    def __init__(self, plan: Plan, n_assets: int, block: int, *, peeks: bool = False) -> None:
         self.plan, self.n, self.block = plan, n_assets, block
         nodes = plan.graph.nodes
         self.rings: dict[int, tuple[int, int]] = {}
@@ -199,15 +243,20 @@ class Layout:
         for i, state in plan.states.items():
             self.states[i] = size
             size += state.size * n_assets
+        spare: dict[int, int] = {}
+        for i, state in plan.states.items() if peeks else ():
+            spare[i] = size
+            size += _spare_rows(nodes[i], state) * n_assets
+        apart = plan.kept_apart() if peeks else frozenset[int]()
+        slots = {i: Slot("own", i) if i in apart else plan.slots[i] for i in plan.used}
         place: dict[tuple[str, int], tuple[int, int]] = {}
-        for i in plan.used:
-            slot = plan.slots[i]
+        for i, slot in slots.items():
             if slot in place:
                 continue
-            rows = {"constant": 1, "shared": block, "ring": plan.history[i] + block}[slot.kind]
+            rows = {"constant": 1, "shared": block, "own": block, "ring": plan.history[i] + block}[slot.kind]
             place[slot] = (size, rows)
             size += rows * n_assets
-        self.place = {i: place[plan.slots[i]] for i in plan.used}
+        self.place = {i: place[slot] for i, slot in slots.items()}
         self.rings = {i: self.place[i] for i in plan.used if plan.slots[i].kind == "ring"}
         self.size = size
         floats: list[float] = [0.0]
@@ -227,10 +276,26 @@ class Layout:
                     row[FC] = len(floats)
                     floats.extend(node.floats)
                 refs = list(node.inputs)
+            row[LOCAL] = step.node in plan.local
             self._operands(row, refs, extra)
+        self.peek_code = self._peeking(spare) if peeks else self.code[:0]
         self.phases: I8 = np.array(plan.phases, np.int64).reshape(-1, 3)
         self.floats: F8 = np.array(floats)
         self.extra: I8 = np.array(extra or [0], np.int64)
+
+    def _peeking(self, spare: dict[int, int]) -> I8:
+        """The instructions with other places for what is carried."""
+        code = self.code.copy()
+        for row, step in zip(code, self.plan.steps, strict=True):
+            state = self.plan.states.get(step.node) if step.factor < 0 else None
+            if state is None:
+                continue
+            if row[OP] in LONG:
+                row[SPARE] = spare[step.node]
+            else:
+                row[FROM], row[ST] = row[ST], spare[step.node]
+                row[KEEP], row[BY_ASSET] = state.size, state.by_asset
+        return code
 
     @staticmethod
     def _numbers(row: I8, op: Op, ints: tuple[int, ...]) -> None:

@@ -38,11 +38,11 @@ class LibraryFields:
     @property
     def shared(self) -> frozenset[str]:
         """Names of the fields that hold the same for all names, whether a name has a row on the date or not."""
-        return _INDEX & self.proxies.keys()
+        return INDEX & self.proxies.keys()
 
 
 @dataclass(frozen=True)
-class _Proxy:
+class Proxy:
     """How a missing field is made: of which fields, in which words, by which function."""
 
     needs: tuple[str, ...]
@@ -64,18 +64,18 @@ def _of_cap(name: str) -> Callable[[Mapping[str, Array]], Array]:
     return lambda f: f[name] * f["market_cap"]
 
 
-_INDEX = frozenset(("benchmark_return", "benchmark_close", "benchmark_open"))
+INDEX = frozenset(("benchmark_return", "benchmark_close", "benchmark_open"))
 
 # In this order: later proxies may use earlier ones.
-_PROXIES: dict[str, _Proxy] = {
-    "vwap": _Proxy(
+PROXIES: dict[str, Proxy] = {
+    "vwap": Proxy(
         ("high", "low", "close"), "(high + low + close) / 3", lambda f: (f["high"] + f["low"] + f["close"]) / 3.0
     ),
-    "amount": _Proxy(("vwap", "volume"), "vwap * volume", lambda f: f["vwap"] * f["volume"]),
-    "shares": _Proxy(("market_cap", "close"), "market_cap / close", _shares),
-    "book": _Proxy(("book_price", "market_cap"), "book_price * market_cap", _of_cap("book_price")),
-    "sales": _Proxy(("sales_price", "market_cap"), "sales_price * market_cap", _of_cap("sales_price")),
-    "cash_flow": _Proxy(("cf_price", "market_cap"), "cf_price * market_cap", _of_cap("cf_price")),
+    "amount": Proxy(("vwap", "volume"), "vwap * volume", lambda f: f["vwap"] * f["volume"]),
+    "shares": Proxy(("market_cap", "close"), "market_cap / close", _shares),
+    "book": Proxy(("book_price", "market_cap"), "book_price * market_cap", _of_cap("book_price")),
+    "sales": Proxy(("sales_price", "market_cap"), "sales_price * market_cap", _of_cap("sales_price")),
+    "cash_flow": Proxy(("cf_price", "market_cap"), "cf_price * market_cap", _of_cap("cf_price")),
 }
 
 
@@ -94,14 +94,14 @@ def library_fields(panel: Panel, benchmark_level: float | None = None) -> Librar
     """
     fields: dict[str, Array] = dict(panel.fields)
     proxies: dict[str, str] = {}
-    for name, proxy in _PROXIES.items():
+    for name, proxy in PROXIES.items():
         if name not in fields and all(need in fields for need in proxy.needs):
             fields[name] = proxy.make(fields)
             proxies[name] = proxy.words
     if "benchmark_return" not in fields and {"returns", "market_cap"} <= fields.keys():
-        fields |= _benchmark(fields, benchmark_level)
+        fields |= benchmark_index(fields, benchmark_level)
         words = "index of the panel's names weighted by the caps of the day before"
-        proxies |= dict.fromkeys(sorted(_INDEX & fields.keys()), words)
+        proxies |= dict.fromkeys(sorted(INDEX & fields.keys()), words)
     groups = {name: c.codes for name, c in panel.categories.items() if name in names.GROUPS}
     for finer, coarser in (("industry", "sector"), ("subindustry", "industry")):
         if finer not in groups and coarser in groups:
@@ -113,7 +113,8 @@ def library_fields(panel: Panel, benchmark_level: float | None = None) -> Librar
     )
 
 
-def _benchmark(fields: Mapping[str, Array], level: float | None) -> dict[str, Array]:
+def benchmark_index(fields: Mapping[str, Array], level: float | None) -> dict[str, Array]:
+    """Make the benchmark of returns, caps and, for its open, open and close, each [n_dates, n_assets]."""
     caps = np.vstack([fields["market_cap"][:1], fields["market_cap"][:-1]])
 
     def index_return(moves: Array) -> Array:

@@ -20,7 +20,7 @@ from factors.library.kernels import (
     rolling,
     windows,
 )
-from factors.library.kernels.layout import I0, L0, MODE, OP, R0, Op
+from factors.library.kernels.layout import I0, KEEP, L0, LOCAL, MODE, OP, R0, Op
 from factors.library.kernels.types import F8, I8, LARGEST, U4, U8, entry, kernel, row_of
 
 NAN = np.nan
@@ -127,14 +127,21 @@ def recursive_step(A: F8, c: I8, F: F8, E: I8, periods: I8, n: int, t0: int, t1:
 @kernel
 def along_time(
     code: I8, first: int, last: int, A: F8, F: F8, E: I8, periods: I8, B: I8, out: NDArray[np.float64], n: int,
-    t0: int, t1: int, j0: int, j1: int, tile: int, S: F8,
+    t0: int, t1: int, j0: int, j1: int, tile: int, S: F8, local: int,
 ) -> None:  # fmt: skip
-    """Run instructions [first, last) over rows [t0, t1) and assets [j0, j1), all of them tile by tile."""
+    """Run instructions [first, last) over rows [t0, t1) and assets [j0, j1), all of them tile by tile.
+
+    With `local` 0 or 1 only those are run that say so, with -1 all.
+    """
     for a in range(j0, j1, tile):
         b = min(a + tile, j1)
         for i in range(first, last):
             c = code[i]
             op = c[OP]
+            if local >= 0 and c[LOCAL] != local:
+                continue
+            if c[KEEP] > 0:
+                recursive.keep_state(A, c, n, a, b)
             if op < OUTPUT:
                 elementwise.elementwise(A, c, n, t0, t1, a, b)
             elif op == OUTPUT:
@@ -165,18 +172,24 @@ def across_names(
 @entry
 def run_phases(
     code: I8, phases: I8, A: F8, F: F8, E: I8, periods: I8, B: I8, out: NDArray[np.float64], n: int, t0: int, t1: int,
-    j0: int, j1: int, d0: int, d1: int, tile: int, S: F8, K: U8, H: U4, G: F8,
+    j0: int, j1: int, d0: int, d1: int, tile: int, S: F8, K: U8, H: U4, G: F8, parts: I8,
 ) -> None:  # fmt: skip
     """Run phases (first, last, across names or not) of rows [t0, t1).
 
-    Along time assets [j0, j1) are this thread's, across names rows [d0, d1).
+    Along time assets [j0, j1) are this thread's, across names rows [d0, d1). Where there are `parts`, rows of first and
+    last asset, what hangs on a name's own fields alone is run over them only.
     """
     U = A.view(np.uint64)
+    rest = -1 if len(parts) == 0 else 0
     for p in range(len(phases)):
+        first, last = phases[p, 0], phases[p, 1]
         if phases[p, 2] == 0:
-            along_time(code, phases[p, 0], phases[p, 1], A, F, E, periods, B, out, n, t0, t1, j0, j1, tile, S)
+            for q in range(len(parts)):
+                a, b = parts[q, 0], parts[q, 1]
+                along_time(code, first, last, A, F, E, periods, B, out, n, t0, t1, a, b, tile, S, 1)
+            along_time(code, first, last, A, F, E, periods, B, out, n, t0, t1, j0, j1, tile, S, rest)
         else:
-            across_names(code, phases[p, 0], phases[p, 1], A, U, F, E, n, d0, d1, K, H, G)
+            across_names(code, first, last, A, U, F, E, n, d0, d1, K, H, G)
 
 
 # The one variant there is. `out` may be a part of a larger array, so that it has strides of its own.
@@ -184,6 +197,7 @@ _I, _TABLE = types.int64, types.int64[:, ::1]
 _SIGNATURE = (
     _TABLE, _TABLE, types.float64[::1], types.float64[::1], types.int64[::1], _TABLE, _TABLE, types.float64[:, :, :],
     *(_I,) * 8, types.float64[:, ::1], types.uint64[:, ::1], types.uint32[:, ::1], types.float64[:, ::1],
+    _TABLE,
 )  # fmt: skip
 _only_one = threading.Lock()
 

@@ -4,6 +4,11 @@ Everything a plan computes lives in one arena, a flat float64 array. A node owns
 `off`: its value for row `t` of the panel is `arena[off + (t % R) * n:][:n]`. An operand is a ring and a lag, so a
 delay costs nothing. An instruction is one row of an int64 table with the columns below; its numbers live in a float
 table from `FC`, further operands as (off, R, lag) triples in another from `X`.
+
+A peek runs the same instructions with other places of what is carried. `KEEP` numbers an asset are first copied from
+`FROM` to `ST`, row by row or (`BY_ASSET`) asset by asset, so that those at `FROM` stay; a window of block sums, of
+which a row changes little, has room for that from `SPARE` on. `LOCAL` is 1 where a name's value hangs on its own
+fields alone.
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ from enum import IntEnum
 
 OP, MODE, W, MINP, P0, P1, OUT, OUTR = range(8)
 I0, R0, L0, I1, R1, L1, I2, R2, L2, I3, R3, L3 = range(8, 20)
-ST, FC, X, NX, WIDTH = 20, 21, 22, 23, 24
+ST, FC, X, NX = 20, 21, 22, 23
+FROM, KEEP, BY_ASSET, SPARE, LOCAL, WIDTH = range(24, 30)
 
 
 class Op(IntEnum):

@@ -14,6 +14,9 @@ and a ring of `kept_blocks` blocks with the current one; each of these is `n_sum
   taken row by row (Welford 1962) and put together by parts (Chan, Golub and LeVeque 1983), so that a level far from
   zero costs no digits and a constant has no variance.
 
+A peek at a row needs none of the suffixes that are due, since they belong to later windows; the current block with the
+row, and the whole blocks together where they change with it, go to SPARE_PARTS parts from `SPARE` on.
+
 `B` says of row r, at `r % B.shape[1]`: the first row of its block, the first row after it (0 while it is not over), and
 the number of its block.
 """
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from factors.library.kernels.layout import FC, MINP, MODE, NX, OP, OUT, OUTR, P0, P1, ST, Op, W
+from factors.library.kernels.layout import FC, MINP, MODE, NX, OP, OUT, OUTR, P0, P1, SPARE, ST, Op, W
 from factors.library.kernels.moments import pair_value
 from factors.library.kernels.regression import DEVIATION, REST, SHARE, add_moments, column, finish_regression
 from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
@@ -33,6 +36,7 @@ BLOCK_DAYS = 32
 FIRST, END, NUMBER = range(3)
 # A block's suffixes come in on one side while those of the block before leave on the other.
 SLOTS = BLOCK_DAYS + 2
+SPARE_PARTS = 2
 # No exchange has fewer rows in a block; sparser dates are as right, only slower.
 ROWS_A_BLOCK = 18
 
@@ -189,17 +193,23 @@ def long_window(A: F8, c: I8, F: F8, E: I8, B: I8, n: int, t0: int, t1: int, j0:
     tail, ring = mid + step, mid + (1 + SLOTS) * step
     for t in range(t0, t1):
         old, begin, number = t - w + 1, B[FIRST, t % size], B[NUMBER, t % size]
-        run = ring + (number % kept) * step
+        run, whole = ring + (number % kept) * step, mid
+        if c[SPARE] > 0:
+            take(S, A, run, sums, n, m)
+            run, whole = c[SPARE] + j0, c[SPARE] + j0 + step
+            put(S, A, run, sums, n, m)
         if begin == t:
             clear(A, run, sums, n, m)
         add_row(A, c, E, n, t, run, p, sums, j0, m, S, strict)
         if old >= 0 and B[FIRST, old % size] == old:
-            fold(A, c, E, B, n, t, old, mid, ring, p, sums, j0, m, S, strict)
+            fold(A, c, E, B, n, t, old, whole, ring, p, sums, j0, m, S, strict)
         elif begin == t and t > 0:
             take(S, A, mid, sums, n, m)
             merge(S, A, ring + ((number - 1) % kept) * step, p, sums, n, m)
-            put(S, A, mid, sums, n, m)
-        first, last = due(B, old)
+            put(S, A, whole, sums, n, m)
+        else:
+            whole = mid
+        first, last = due(B, old) if c[SPARE] == 0 else (0, 0)
         for r in range(last - 1, first - 1, -1):
             here = tail + suffix_slot(B, r) * step
             if B[END, r % size] == r + 1:
@@ -217,7 +227,7 @@ def long_window(A: F8, c: I8, F: F8, E: I8, B: I8, n: int, t0: int, t1: int, j0:
             take(S, A, tail + suffix_slot(B, old) * step, sums, n, m)
         else:
             S[:sums, :m] = 0.0
-        merge(S, A, mid, p, sums, n, m)
+        merge(S, A, whole, p, sums, n, m)
         merge(S, A, run, p, sums, n, m)
         if p == 1:
             finish_sum(c, S, z, strict)

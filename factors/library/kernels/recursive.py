@@ -8,11 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from factors.library.kernels.layout import (
+    BY_ASSET,
     FC,
+    FROM,
     I0,
     I1,
     I2,
     I3,
+    KEEP,
     L0,
     L1,
     L2,
@@ -32,6 +35,19 @@ from factors.library.kernels.layout import (
 from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
 
 NAN = np.nan
+
+
+@kernel
+def keep_state(A: F8, c: I8, n: int, j0: int, j1: int) -> None:
+    """Copy what the operation carries to where a peek may change it."""
+    size, source, to = c[KEEP], c[FROM], c[ST]
+    if c[BY_ASSET] == 1:
+        A[to + j0 * size : to + j1 * size] = A[source + j0 * size : source + j1 * size]
+        return
+    for a in range(size):
+        x, z = A[source + a * n + j0 : source + a * n + j1], A[to + a * n + j0 : to + a * n + j1]
+        for j in range(j1 - j0):
+            z[j] = x[j]
 
 
 @kernel

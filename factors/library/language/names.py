@@ -14,6 +14,8 @@ FIELDS = frozenset(
     "book sales sales_q earnings earnings_q cash_flow cash_flow_q dividends assets debt cash "
     "long_term_debt gross_profit ebit ebitda interest capex rnd".split()
 )
+BENCHMARK = frozenset(("benchmark_open", "benchmark_close", "benchmark_return"))
+"""Fields that are the same for all names, and change for all when one does."""
 GROUPS = frozenset(("sector", "industry", "subindustry", "exchange", "country"))
 ALIASES = {
     "cap": "market_cap",

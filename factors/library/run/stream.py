@@ -37,7 +37,8 @@ class Stream:
         threads: int = 1,
     ) -> None:
         self.ids, self._fields, self._groups = ids, fields, groups
-        self._machine = Machine(plan, n_assets, 1, threads)
+        self._machine = Machine(plan, n_assets, 1, threads, peeks=True)
+        self._now: F8 | None = None
 
     @property
     def n_assets(self) -> int:
@@ -71,19 +72,54 @@ class Stream:
         FieldsError
             For a missing field, a wrong length, or a date that is not later; the state is then as before.
         """
-        if date is None:
-            raise FieldsError("a date is missing")
-        day = np.array([np.datetime64(date, "D")]).astype(np.int64)
-        values: dict[str, NDArray[Any]] = {}
-        for name, source in self._sources(fields, groups):
-            row = np.asarray(source[name])
-            if row.shape != (self.n_assets,):
-                raise FieldsError(f"field {name!r} has shape {row.shape}; expected {(self.n_assets,)}")
-            values[name] = row[None, :]
+        day, values = self._row(fields, groups, date)
+        days = np.array([day])
         result = np.empty((len(self.ids), self.n_assets)) if out is None else out
-        self._machine.load(values, day)
-        self._machine.run(result[:, None, :], day)
+        self._machine.load({name: row[None, :] for name, row in values.items()}, days)
+        self._machine.run(result[:, None, :], days)
         return result
+
+    def peek(
+        self,
+        fields: Mapping[str, Any],
+        groups: Mapping[str, Any] | None = None,
+        date: Any = None,
+        changed: Any = None,
+    ) -> F8:
+        """Give what `update` of the row would give, to the bit, and leave the state as it is, any number of times.
+
+        Parameters
+        ----------
+        fields : mapping of str to array [n_assets]
+        groups : mapping of str to array of codes [n_assets], below 0 for none
+        date : datetime64 or date
+            Later than the last row taken by `update`; the same or another one at each peek.
+        changed : int array, optional
+            Columns that differ from the row of the peek before. Only these are read, and what is computed along time is
+            computed for them alone; what is computed across names, and what reads that or a benchmark, for all.
+            Without an earlier peek at the date since the last change of the state, everything is computed.
+
+        Returns
+        -------
+        array [n_factors, n_assets]
+            The stream's own, not to be written to; the next `peek` may fill it anew. Copy what is to be kept.
+
+        Raises
+        ------
+        FieldsError
+            For a missing field, a wrong length, a date that is not later, or a column that is none; the next peek
+            then computes everything.
+        """
+        day, values = self._row(fields, groups, date)
+        columns = None if changed is None else np.unique(np.asarray(changed, np.intp))
+        if columns is not None and len(columns) and (columns[0] < 0 or columns[-1] >= self.n_assets):
+            raise FieldsError(f"a column of those that changed is none of 0 to {self.n_assets - 1}")
+        if self._now is None or self._now.shape[1] != self.n_assets:
+            self._now = np.empty((len(self.ids), self.n_assets))
+        self._machine.peek(values, day, self._now, columns)
+        shown = self._now.view()
+        shown.flags.writeable = False
+        return shown
 
     def warm(
         self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None, dates: Any, block: int = WARM_BLOCK_ROWS
@@ -126,6 +162,20 @@ class Stream:
             wide.close()
         return np.ascontiguousarray(out[:, count - 1])
 
+    def _row(
+        self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None, date: Any
+    ) -> tuple[int, dict[str, NDArray[Any]]]:
+        """The day, and the row of every field and group. Raises `FieldsError`."""
+        if date is None:
+            raise FieldsError("a date is missing")
+        values: dict[str, NDArray[Any]] = {}
+        for name, source in self._sources(fields, groups):
+            row = np.asarray(source[name])
+            if row.shape != (self.n_assets,):
+                raise FieldsError(f"field {name!r} has shape {row.shape}; expected {(self.n_assets,)}")
+            values[name] = row
+        return int(np.datetime64(date, "D").astype(np.int64)), values
+
     def _sources(
         self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None
     ) -> list[tuple[str, Mapping[str, Any]]]:
@@ -161,7 +211,7 @@ class Stream:
             return
         saved = old.state()
         old.close()
-        self._machine = Machine(old.plan, n_assets, 1, old.threads)
+        self._machine = Machine(old.plan, n_assets, 1, old.threads, peeks=True)
         self._machine.restore(saved, shared)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -179,7 +229,7 @@ class Stream:
         n = int(state["position"][2])
         if n > self._machine.n:
             self._machine.close()
-            self._machine = Machine(self._machine.plan, n, 1, self._machine.threads)
+            self._machine = Machine(self._machine.plan, n, 1, self._machine.threads, peeks=True)
         self._machine.restore(state)
 
     def close(self) -> None:

@@ -1,0 +1,193 @@
+"""Market data as it lies in the journal, read into ticks of many names and running bars.
+
+Ticks that follow each other and say the same things become one block, so that ten thousand messages cost a few calls.
+What cannot be read is counted by kind; nothing of it is computed with.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from contracts.arrow_stream import stream_size
+from contracts.errors import EngineError
+from contracts.events import untoken
+from contracts.frames import ARROW_STREAM, from_bulk
+from contracts.live_requests import DEFAULT_MARKET
+
+TICK, TICKS, BAR = "market_data.tick.", "market_data.ticks", "market_data.bar."
+ABOUT = frozenset(("symbol", "time", "sequence", "source", "market", "date"))
+"""What a tick says beside its numbers."""
+ROWS_MOST = 200_000
+"""Of one table."""
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass
+class Block:
+    """Ticks of one market that say the same things, in their order.
+
+    Attributes
+    ----------
+    symbols : list of str [n]
+    values : dict of str to list or array [n]
+    times_us : list or array [n]
+        Microseconds since 1970, -1 for none.
+    sequence : int or None
+        The number of the first message; those behind it count by one.
+    """
+
+    market: str
+    source: str
+    symbols: list[str]
+    values: dict[str, Any]
+    times_us: Any
+    sequence: int | None = None
+    messages: int = 1
+
+
+@dataclass
+class RunningBar:
+    """A model's day so far: the body as it came."""
+
+    model_id: str
+    rows: Any
+
+
+@dataclass
+class Unread:
+    """What could not be read, by kind; the newest with its subject."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    last: str = ""
+
+    def note(self, kind: str, subject: str) -> None:
+        """Count one."""
+        self.counts[kind] += 1
+        self.last = f"{kind}: {subject}"
+
+
+def read(messages: Iterable[tuple[str, bytes, str | None]], unread: Unread) -> Iterator[Block | RunningBar]:
+    """Read messages in their order."""
+    open_block: Block | None = None
+    for subject, body, kind in messages:
+        try:
+            if subject.startswith(TICK):
+                block = _tick(subject, body)
+                if open_block is not None and _joined(open_block, block):
+                    continue
+                if open_block is not None:
+                    yield open_block
+                open_block = block
+                continue
+            made = _table(body, kind) if subject == TICKS else _bar(subject, body)
+        except (ValueError, TypeError, KeyError, EngineError):
+            unread.note("unreadable", subject)
+            continue
+        if open_block is not None:
+            yield open_block
+            open_block = None
+        if made is not None:
+            yield made
+    if open_block is not None:
+        yield open_block
+
+
+def _tick(subject: str, body: bytes) -> Block:
+    row = orjson.loads(body)
+    symbol = row.get("symbol")
+    if symbol is None:
+        symbol = untoken(subject[len(TICK) :])
+    values = {
+        name: [float("nan") if value is None else float(value)] for name, value in row.items() if name not in ABOUT
+    }
+    if not values or not isinstance(symbol, str):
+        raise ValueError("a tick has a symbol and a number")
+    sequence = row.get("sequence")
+    if sequence is not None and type(sequence) is not int:
+        raise ValueError("a sequence is a whole number")
+    return Block(
+        str(row.get("market") or DEFAULT_MARKET), str(row.get("source") or ""), [symbol], values,
+        [time_us(row.get("time"))], sequence,
+    )  # fmt: skip
+
+
+def _joined(block: Block, tick: Block) -> bool:
+    """Put a tick behind a block where it says the same things and its number is the next."""
+    if (
+        block.values.keys() != tick.values.keys()
+        or block.market != tick.market
+        or block.source != tick.source
+        or tick.sequence != (None if block.sequence is None else block.sequence + block.messages)
+        or not isinstance(block.times_us, list)
+    ):
+        return False
+    block.symbols.append(tick.symbols[0])
+    for name, values in tick.values.items():
+        block.values[name].append(values[0])
+    block.times_us.append(tick.times_us[0])
+    block.messages += 1
+    return True
+
+
+def _table(body: bytes, kind: str | None) -> Block:
+    """Read a table: symbol, time where there is one, and a column for each number."""
+    import polars as pl
+
+    if kind not in (None, ARROW_STREAM):
+        raise ValueError("a table of ticks is an Arrow IPC stream")
+    if stream_size(body).n_rows > ROWS_MOST:
+        raise ValueError("too many rows")
+    frame = from_bulk(body, ARROW_STREAM)
+    symbols = frame["symbol"].cast(pl.String).to_list()
+    times: Any = np.full(frame.height, -1, np.int64)
+    if "time" in frame.columns:
+        column = frame["time"]
+        if column.dtype == pl.String:
+            times = np.array([time_us(value) for value in column], np.int64)
+        elif column.dtype == pl.Datetime:
+            times = column.dt.epoch("us").fill_null(-1).to_numpy()
+        else:
+            times = column.cast(pl.Int64).fill_null(-1).to_numpy()
+    values = {
+        name: frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        for name in frame.columns
+        if name not in ABOUT
+    }
+    first = {name: frame[name][0] for name in ("market", "source", "sequence") if name in frame.columns}
+    sequence = first.get("sequence")
+    return Block(
+        str(first.get("market") or DEFAULT_MARKET), str(first.get("source") or ""), symbols, values, times,
+        None if sequence is None else int(sequence),
+    )  # fmt: skip
+
+
+def _bar(subject: str, body: bytes) -> RunningBar | None:
+    """Read a running bar; a final one is not for here."""
+    value = orjson.loads(body)
+    if not isinstance(value, Mapping):
+        raise TypeError("a bar is an object")
+    if value.get("final", True) is not False:
+        return None
+    return RunningBar(str(value.get("model_id") or untoken(subject[len(BAR) :])), value["rows"])
+
+
+def time_us(value: Any) -> int:
+    """Give a time, ISO text or microseconds since 1970, as microseconds; -1 for none.
+
+    A text without an offset is taken as it stands: days are cut at midnight of the times given.
+    """
+    if value is None:
+        return -1
+    if isinstance(value, str):
+        moment = dt.datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=dt.UTC)
+        return int((moment - _EPOCH) / dt.timedelta(microseconds=1))
+    return int(value)

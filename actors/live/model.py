@@ -1,0 +1,336 @@
+"""The running day of one model: ticks in, values of its watches out, the state of the last close beside.
+
+A model is taken up in the background. Market data that comes meanwhile, or that is of a later day than the one that
+runs, waits: the day that runs is committed first.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.live.messages import Block, RunningBar
+from actors.live.watching import Moment, Watching
+from actors.reading.features import features_panel
+from actors.reading.panels import whole_panel
+from actors.reading.slices import settings_of
+from actors.reading.states import growing_model_of
+from contracts.errors import EngineError
+from contracts.frames import encode, from_json
+from contracts.live_call import WatchValue
+from contracts.requests import AppendDay
+from factors.errors import FactorError
+from factors.factor_model.model import FactorModel
+from factors.live import LiveDay, LiveFactors, LiveRow
+from store import Version
+
+WAITING_MOST = 50_000
+"""Blocks of ticks that wait for a model, or for its day to be committed; the oldest go first, counted."""
+DAY_US = 86_400_000_000
+LATELY = 0.1
+
+
+class LiveModel:
+    """One model's running day.
+
+    Everything but `prepared` is called under `lock`, which the live call holds while it feeds and computes.
+
+    Attributes
+    ----------
+    watches : dict of str to Watching
+    version : Version or None
+        That it stands at; None until it is taken up.
+    """
+
+    def __init__(self, model_id: str, market: str, threads: int) -> None:
+        self.lock = threading.Lock()
+        self.model_id = model_id
+        self.market = market
+        self.watches: dict[str, Watching] = {}
+        self.version: Version | None = None
+        self.plan: LiveFactors | None = None
+        self.fault: str | None = None
+        self.plan_ms: float | None = None
+        self.counts: Counter[str] = Counter()
+        self.rows = 0
+        self.stale_plan = False
+        self.building: Future[None] | None = None
+        self._threads = threads
+        self._model: FactorModel | None = None
+        self._row: LiveRow | None = None
+        self._day: LiveDay | None = None
+        self._awaited: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self._fresh_plan = True
+        self._caught_up = False
+        self._changed: list[NDArray[np.intp]] = []
+        self._waiting: deque[Block | RunningBar] = deque(maxlen=WAITING_MOST)
+        self._books: tuple[tuple[str, ...], NDArray[np.float64]] = ((), np.empty((0, 0)))
+
+    # -- taking up
+
+    def prepared(self, version: Version) -> FactorModel:
+        """Rebuild what the next day needs of a version; takes a while, on any thread, and changes nothing here."""
+        return growing_model_of(version)
+
+    def stand_at(self, version: Version, model: FactorModel, plan: LiveFactors | None) -> None:
+        """Go on from a version: the day that ran is over, and what waited for the next one is taken."""
+        self.version, self._model, self.plan = version, model, plan
+        before = model.panel_.last(1).fields
+        self._awaited = np.isfinite(before.get("market_cap", before["returns"])[0])
+        self._row = self._day = None
+        self._changed = []
+        self._fresh_plan = True
+        self.rows = 0
+        for watching in self.watches.values():
+            self.settle(watching)
+        waiting, self._waiting = self._waiting, deque(maxlen=WAITING_MOST)
+        self._caught_up = len(waiting) > 0
+        for item in waiting:
+            self.feed(item)
+
+    def take_plan(self, plan: LiveFactors | None) -> None:
+        """Go on with another plan; the day that runs goes on."""
+        self._caught_up = True
+        self.plan = plan
+        self._fresh_plan = True
+        for watching in self.watches.values():
+            self.settle(watching)
+
+    def settle(self, watching: Watching) -> None:
+        """Tell a watch where its values lie."""
+        version, plan = self.version, self.plan
+        if version is None:
+            return
+        at = {name: i for i, name in enumerate(plan.ids)} if plan is not None else {}
+        lie = {name: at[identity] for name, identity in watching.names.items() if identity in at}
+        watching.settle(lie, version.symbols, version.column)
+        watching.dirty = self._day is not None
+
+    def hold(self, names: tuple[str, ...], weights: NDArray[np.float64]) -> None:
+        """Take the books of the watches, [n_books, n_assets], as at the last close."""
+        self._books = names, weights
+
+    @property
+    def committed(self) -> int:
+        """The last committed day, days since 1970."""
+        assert self.version is not None
+        return int(np.datetime64(self.version.dates[-1], "D").astype(np.int64))
+
+    @property
+    def date(self) -> np.datetime64 | None:
+        """The running day."""
+        return None if self._row is None else self._row.date
+
+    # -- market data
+
+    @property
+    def behind(self) -> bool:
+        """Whether values will change without further market data, when what is under way behind is in place."""
+        under_way = self.building is not None and not self.building.done()
+        return self._caught_up or (under_way and (len(self._waiting) > 0 or self._day is not None))
+
+    def feed(self, item: Block | RunningBar) -> None:
+        """Take market data; what is of a later day than the one that runs waits."""
+        if self.version is None:
+            self._wait(item)
+        elif isinstance(item, RunningBar):
+            self._bar(item)
+        else:
+            self._ticks(item)
+
+    def _wait(self, item: Block | RunningBar) -> None:
+        if len(self._waiting) == WAITING_MOST:
+            self.counts["too_early"] += 1
+        self._waiting.append(item)
+
+    def _ticks(self, block: Block) -> None:
+        times = np.asarray(block.times_us, dtype=np.int64)
+        days = times // DAY_US
+        days[times < 0] = self._today()
+        past, running = self.committed, int(days.max())
+        if self._row is not None:
+            running = int(self._row.date.astype(np.int64))
+        elif running > past:
+            running = int(days[days > past].min())
+        late, early = days <= past, days > running
+        self.counts["committed_day"] += int(late.sum())
+        if early.any():
+            self._wait(_some(block, early, times))
+        now = ~late & ~early
+        if not now.any():
+            return
+        row = self._begun(np.datetime64(running, "D"))
+        whole = block if now.all() else _some(block, now, times)
+        try:
+            row.take(
+                whole.symbols, whole.values, time_us=np.asarray(whole.times_us, np.int64), sequence=whole.sequence,
+                source=whole.source,
+            )  # fmt: skip
+        except FactorError as error:
+            self.counts[error.code] += len(whole.symbols)
+
+    def _today(self) -> int:
+        """The day of a tick that names no time: the one that runs, or today."""
+        return int(time.time() // 86_400) if self._row is None else int(self._row.date.astype(np.int64))
+
+    def _bar(self, bar: RunningBar) -> None:
+        """Take a running bar: the day so far, in the columns that the model was made with."""
+        assert self.version is not None
+        try:
+            request = AppendDay(model_id=self.model_id, feature_data=encode(from_json(bar.rows)))
+            model = self._model
+            assert model is not None
+            panel = features_panel(request, settings_of(self.version).read_as, sectors=model.sector_names_)
+        except EngineError:
+            self.counts["unreadable_bar"] += 1
+            return
+        if panel.n_dates != 1:
+            self.counts["bar_of_many_days"] += 1
+            return
+        day = int(np.datetime64(panel.dates[0], "D").astype(np.int64))
+        if day <= self.committed:
+            self.counts["committed_day"] += panel.n_assets
+        elif self._row is not None and day > int(self._row.date.astype(np.int64)):
+            self._wait(bar)
+        else:
+            row = self._begun(np.datetime64(day, "D"))
+            row.take(panel.symbols, {name: values[0] for name, values in panel.fields.items()})
+
+    def _begun(self, date: np.datetime64) -> LiveRow:
+        """Give the running day's row, begun if there is none."""
+        if self._row is None:
+            assert self._model is not None
+            before = self._model.panel_.last(1)
+            n = len(before.symbols)
+            close = before.fields["close"][0] if "close" in before.fields else np.full(n, np.nan)
+            cap = before.fields["market_cap"][0] if "market_cap" in before.fields else None
+            self._row = LiveRow(before.symbols, date, close, cap)
+            self._day = LiveDay(self._model, date)
+            self._fresh_plan = True
+        return self._row
+
+    def moved(self) -> bool:
+        """Bring the day up to the ticks taken; says whether anything changed, for which every watch is then due."""
+        self._caught_up = False
+        if self._row is None or self._day is None:
+            return False
+        columns, values = self._row.changed()
+        if not len(columns):
+            return False
+        self.rows += len(columns)
+        try:
+            self._day.tick(columns, values)
+        except FactorError as error:
+            self.counts[error.code] += len(columns)
+            return False
+        self._changed.append(columns)
+        for watching in self.watches.values():
+            watching.dirty = True
+        return True
+
+    # -- values
+
+    def due(self, now: float) -> list[Watching]:
+        """List the watches whose values may go out."""
+        if self._day is None:
+            return []
+        return [w for w in self.watches.values() if w.dirty and w.due <= now and self.ready(w)]
+
+    def ready(self, watching: Watching) -> bool:
+        """Whether the plan has what a watch wants of it."""
+        plan = self.plan
+        if not watching.names:
+            return True
+        return plan is not None and all(i in plan.ids or i in plan.missing for i in watching.names.values())
+
+    def next_due(self) -> float | None:
+        """When the next values that wait for their watch's rate become due."""
+        held = [w.due for w in self.watches.values() if w.dirty and self._day is not None and self.ready(w)]
+        return min(held, default=None)
+
+    def values(self, due: list[Watching], now: float, began: float) -> list[WatchValue]:
+        """Compute what is due, once for all, and make the messages."""
+        day, version = self._day, self.version
+        assert day is not None
+        assert version is not None
+        plan = self._peek(day) if self.plan is not None and any(w.names for w in due) else None
+        made = day.peek() if any(w.needs_day for w in due) else None
+        names, weights = self._books
+        books = day.portfolios(weights) if names and any(w.watch.portfolios for w in due) else None
+        moment = Moment(
+            self.model_id, version.manifest.version, str(day.date), made, self.seen, self._market_time(), began, books,
+            {name: i for i, name in enumerate(names)},
+        )  # fmt: skip
+        found = (watching.message(now, moment, plan) for watching in due)
+        return [value for value in found if value is not None]
+
+    def _peek(self, day: LiveDay) -> NDArray[np.float64]:
+        assert self.plan is not None
+        began = time.perf_counter()
+        changed = None if self._fresh_plan else np.unique(np.concatenate(self._changed or [np.empty(0, np.intp)]))
+        values = self.plan.peek(day.fields, day.categories, day.date, changed)
+        self._changed, self._fresh_plan = [], False
+        took = (time.perf_counter() - began) * 1e3
+        self.plan_ms = took if self.plan_ms is None else (1 - LATELY) * self.plan_ms + LATELY * took
+        return values
+
+    @property
+    def seen(self) -> float:
+        """Share of the awaited names that have a return."""
+        awaited = self._awaited
+        if self._day is None or not awaited.any():
+            return 0.0
+        returns = self._day.fields["returns"][: len(awaited)]
+        return float(np.isfinite(returns[awaited]).mean())
+
+    @property
+    def expected(self) -> int:
+        """Names from which a return is awaited: those that had a cap at the last close."""
+        return int(self._awaited.sum())
+
+    def _market_time(self) -> int | None:
+        return None if self._row is None else self._row.time_us
+
+    def rejected(self) -> dict[str, int]:
+        """Rows of today that were not computed with, by kind; and gaps of the sequence."""
+        out = {name: n for name, n in self.counts.items() if n}
+        if self._row is not None:
+            for kind, n in self._row.rejections.counts.items():
+                out[kind] = out.get(kind, 0) + n
+            out |= {
+                k: n for k, n in (("gaps", self._row.rejections.gaps), ("missed", self._row.rejections.missed)) if n
+            }
+        return out
+
+    @property
+    def seen_count(self) -> int:
+        """Names with a return today."""
+        return 0 if self._day is None else int(np.isfinite(self._day.fields["returns"]).sum())
+
+
+def catch_up(plan: LiveFactors, version: Version) -> None:
+    """Let a plan take the committed days that it has not."""
+    new = int((np.asarray(version.dates, "datetime64[D]") > np.datetime64(plan.date, "D")).sum())
+    if len(version.symbols) > len(plan.symbols):
+        plan.grow(version.symbols)
+    if not new:
+        return
+    panel = whole_panel(version, rows=new)
+    for t in range(new):
+        fields = {name: values[t] for name, values in panel.fields.items()}
+        plan.update(fields, {name: c.codes[t] for name, c in panel.categories.items()}, panel.dates[t])
+
+
+def _some(block: Block, wanted: NDArray[np.bool_], times: NDArray[np.int64]) -> Block:
+    """Take some ticks of a block, without its number: what is left has gaps of our making."""
+    at = np.flatnonzero(wanted)
+    values: Mapping[str, Any] = {name: np.asarray(v, np.float64)[at] for name, v in block.values.items()}
+    symbols = [block.symbols[i] for i in at.tolist()]
+    return Block(block.market, block.source, symbols, dict(values), times[at], None, len(at))

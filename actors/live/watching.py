@@ -1,0 +1,218 @@
+"""One watch on one model: which rows and names it takes of the values, when it is due, and its message."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+from numpy.typing import NDArray
+
+from contracts.frames import ARROW_STREAM, encode
+from contracts.live_call import WatchValue
+from factors.live import DayValues, PortfolioValues, in_form
+from store.watch_store import Watch
+
+FORMS = {"raw": "raw", "ranked": "rank", "zscored": "zscore"}
+JSON = "application/json"
+LATELY = 0.1
+"""Weight of the newest in the mean cost."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What all messages of one moment say alike.
+
+    Attributes
+    ----------
+    day : DayValues or None
+        What the factor model gives, where a watch wants it.
+    seen : float
+        Share of the awaited names that have a return.
+    began : float
+        When the call came in, `time.perf_counter`.
+    books : PortfolioValues or None
+    book_of : mapping of book to its row there
+    """
+
+    model_id: str
+    version: int
+    date: str
+    day: DayValues | None
+    seen: float
+    market_time_us: int | None
+    began: float
+    books: PortfolioValues | None = None
+    book_of: Mapping[str, int] = field(default_factory=dict)
+
+
+class Watching:
+    """A watch at work.
+
+    Attributes
+    ----------
+    ids : tuple of str
+        Of the shared plan: its factors, and its formulas under names of their own.
+    sequence : int
+        Messages made.
+    """
+
+    def __init__(self, watch: Watch, ids: Mapping[str, str], styles: Sequence[str]) -> None:
+        self.watch = watch
+        self.names = dict(ids)
+        self.styles = tuple(styles)
+        self.sequence = 0
+        self.dirty = False
+        self.due = 0.0
+        self.cost_ms: float | None = None
+        self._computed: tuple[str, ...] = ()
+        self._rows: NDArray[np.intp] = np.empty(0, np.intp)
+        self._columns: NDArray[np.intp] | None = None
+        self._symbols: tuple[str, ...] = ()
+        self._last: Array | None = None
+
+    @property
+    def needs_day(self) -> bool:
+        """Whether it wants what the factor model gives."""
+        return bool(self.styles or self.watch.factor_returns or self.watch.portfolios)
+
+    @property
+    def by_symbol(self) -> tuple[str, ...]:
+        """Names of its values by symbol, in the order of the message."""
+        specific = ("specific_return",) if self.watch.factor_returns else ()
+        return (*self._computed, *self.styles, *specific)
+
+    def settle(self, lie: Mapping[str, int], symbols: tuple[str, ...], column: Mapping[str, int]) -> None:
+        """Take up where its values lie in the plan, and the model's names; the next message is whole."""
+        self._computed = tuple(lie)
+        self._rows = np.array([*lie.values()], np.intp)
+        wanted = self.watch.symbols
+        self._columns = None if wanted is None else np.array([column[s] for s in wanted if s in column], np.intp)
+        self._symbols = symbols if self._columns is None else tuple(symbols[i] for i in self._columns)
+        self._last = None
+
+    @property
+    def size(self) -> int:
+        """Numbers of a whole message that are by symbol."""
+        return len(self.by_symbol) * len(self._symbols)
+
+    def message(self, now: float, moment: Moment, plan: Array | None) -> WatchValue | None:
+        """Make the message of a moment; None where only changed names are wanted and none did."""
+        began = time.perf_counter()
+        values = self._matrix(moment, plan)
+        symbols = self._symbols
+        if self.watch.only_changed and not self.watch.portfolios:
+            changed = np.ones(len(symbols), np.bool_) if self._last is None else _differ(values, self._last)
+            self._last = values
+            if not changed.any():
+                self.dirty = False
+                return None
+            if not changed.all():
+                at = np.flatnonzero(changed)
+                values, symbols = np.ascontiguousarray(values[:, at]), tuple(symbols[i] for i in at)
+        self.sequence += 1
+        self.dirty = False
+        self.due = now + self.watch.rate_ms / 1e3
+        body = self._arrow(values, symbols) if self.watch.encoding == "arrow" else b""
+        about = self._about(moment)
+        if not body:
+            body = self._json(about, values, symbols, moment)
+        took = (time.perf_counter() - began) * 1e3
+        self.cost_ms = took if self.cost_ms is None else (1 - LATELY) * self.cost_ms + LATELY * took
+        headers = {f"factor-{name.replace('_', '-')}": _text(value) for name, value in about.items()}
+        headers["Content-Type"] = ARROW_STREAM if self.watch.encoding == "arrow" else JSON
+        return WatchValue(self.watch.watch_id, self.sequence, headers, body)
+
+    def _about(self, moment: Moment) -> dict[str, Any]:
+        return {
+            "watch_id": self.watch.watch_id,
+            "sequence": self.sequence,
+            "model_id": moment.model_id,
+            "model_version": moment.version,
+            "date": moment.date,
+            "market_time": _iso(moment.market_time_us),
+            "compute_ms": round((time.perf_counter() - moment.began) * 1e3, 3),
+            "provisional": True,
+            "seen": round(moment.seen, 6),
+        }
+
+    def _matrix(self, moment: Moment, plan: Array | None) -> Array:
+        """Its values by symbol, [n, n_symbols]; names that the plan cannot compute yet are NaN."""
+        parts: list[Array] = []
+        form: Any = FORMS[self.watch.form]
+        if plan is not None and len(self._rows):
+            parts.append(in_form(plan[self._rows], form))
+        day = moment.day
+        if day is not None and self.styles:
+            at = {name: i for i, name in enumerate(day.style_names)}
+            parts.append(in_form(day.scores[[at[name] for name in self.styles]], form))
+        if day is not None and self.watch.factor_returns:
+            parts.append(day.specific_returns[None, :])
+        if not parts:
+            return np.empty((0, len(self._symbols)))
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.ascontiguousarray(whole if self._columns is None else whole[:, self._columns])
+
+    def _arrow(self, values: Array, symbols: tuple[str, ...]) -> bytes:
+        columns = [pl.Series(name, row, nan_to_null=False) for name, row in zip(self.by_symbol, values, strict=True)]
+        return encode(pl.DataFrame([pl.Series("symbol", symbols, dtype=pl.String), *columns]))
+
+    def _json(self, about: dict[str, Any], values: Array, symbols: tuple[str, ...], moment: Moment) -> bytes:
+        body: dict[str, Any] = {**about, "symbols": symbols}
+        body["values"] = dict(zip(self.by_symbol, values, strict=True))
+        day = moment.day
+        if day is not None and self.watch.factor_returns:
+            body["factor_returns"] = dict(zip(day.factor_names, np.ascontiguousarray(day.factor_returns), strict=True))
+            body["market_return"] = day.market_return
+        if day is not None and moment.books is not None:
+            body["portfolios"] = {
+                name: _book(moment.books, moment.book_of[name], day.factor_names)
+                for name in self.watch.portfolios
+                if name in moment.book_of
+            }
+        return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _book(books: PortfolioValues, i: int, names: tuple[str, ...]) -> dict[str, Any]:
+    """What is told of one book."""
+
+    def by_factor(values: Array) -> dict[str, float]:
+        return dict(zip(names, values[i].tolist(), strict=True))
+
+    return {
+        "return": float(books.total[i]),
+        "return_by_factor": by_factor(books.factor),
+        "specific_return": float(books.specific[i]),
+        "unexplained_return": float(books.unexplained[i]),
+        "unseen_weight": float(books.unseen_weight[i]),
+        "exposures": by_factor(books.exposures),
+        "risk": float(books.risk[i]),
+        "risk_before": float(books.risk_before[i]),
+        "unknown_weight": float(books.unknown_weight[i]),
+    }
+
+
+def _differ(values: Array, before: Array) -> NDArray[np.bool_]:
+    """Names of which a value differs; both missing are alike."""
+    if values.shape != before.shape:
+        return np.ones(values.shape[1], np.bool_)
+    same = (values == before) | (np.isnan(values) & np.isnan(before))
+    return np.asarray(~same.all(axis=0))
+
+
+def _text(value: Any) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _iso(time_us: int | None) -> str | None:
+    if time_us is None:
+        return None
+    moment = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=time_us)  # noqa: DTZ001  (as the feed gave it)
+    return moment.isoformat(timespec="microseconds") + "Z"

@@ -1,0 +1,289 @@
+"""The running day on the bus: market data goes to the actor that holds it in one call, values come back and go out.
+
+While a call is in flight what comes waits, and leaves together as the next one. Values are core NATS: nothing queues
+behind a slow subscriber, and the newest is kept in a bucket for who comes later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType
+
+from bus.journal import Journal, beginning
+from bus.streams import MARKET_DATA
+from bus.subjects import LIVE_PREFIX
+from bus.wire import publication, publish_all
+from contracts.backoff import backoff_s
+from contracts.errors import EngineError, first_line
+from contracts.events import token
+from contracts.live_call import Answered, MarketData, WatchValue, pack, unpack_answer
+
+log = logging.getLogger(__name__)
+
+BUCKET = "factor_live"
+SINCE = "_since"
+"""The bucket's keys ``_since.<model>``: the place of a model's last final bar in the journal."""
+BUCKET_BYTES = 256 * 2**20
+KEEP_EVERY_S = 1.0
+"""The last value of a watch is put into the bucket so often at most, and when no other follows."""
+ASK_EVERY_S = 10.0
+"""So often a value asks, by a reply subject, whether anybody listens: the server answers when nobody does."""
+RETRY_S = (0.05, 0.1, 0.2, 0.5)
+IDLE_S = 5.0
+
+Call = Callable[[bytes], Awaitable[bytes]]
+End = Callable[[str], Awaitable[object]]
+
+
+class Market:
+    """Hands the journal on, and publishes what comes back.
+
+    Parameters
+    ----------
+    call : callable
+        One Ray call to the actor; raises `EngineError` while it is away.
+    end : callable
+        Ends a watch to which nobody listens.
+    limit : int
+        Messages that may wait.
+    replay_hours : float
+        How far back a running day is taken up at most.
+
+    Attributes
+    ----------
+    calls, values, lost : int
+        Calls, values published, and calls that were made again.
+    lags_ms : deque
+        From the first message of a call that was taken in to its values being sent.
+    """
+
+    def __init__(self, call: Call, end: End, limit: int, replay_hours: float) -> None:
+        self.journal = Journal(limit)
+        self.newest: dict[str, tuple[int, WatchValue]] = {}
+        self.calls = 0
+        self.values = 0
+        self.lost = 0
+        self.ended = 0
+        self.lags_ms: deque[float] = deque(maxlen=2048)
+        self.state = "not connected"
+        self._call = call
+        self._end = end
+        self._hours = replay_hours
+        self._news = asyncio.Event()
+        self._count = 0
+        self._to_keep: dict[str, WatchValue] = {}
+        self._keep_poke = asyncio.Event()
+        self._asked: dict[str, float] = {}
+        self._refused: set[str] = set()
+        self._unheard: dict[str, float] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._idle_s: dict[str, float] = {}
+        self._inbox = ""
+        self._js: JetStreamContext | None = None
+
+    async def run(self, nc: Client) -> None:
+        """Work over a connection until it ends."""
+        js = self._js = nc.jetstream()
+        await self._bucket(js)
+        inbox = nc.new_inbox()
+        self._inbox = inbox
+        unheard = await nc.subscribe(f"{inbox}.*", cb=self._nobody)
+        keeping = asyncio.create_task(self._keep(js), name="last values of watches")
+        try:
+            attempt = 0
+            while not nc.is_closed:
+                try:
+                    await self._follow(nc, js)
+                    attempt = 0
+                except EngineError as error:
+                    self.state = f"waits: {first_line(error)}"
+                    self.lost += 1
+                    await asyncio.sleep(backoff_s(RETRY_S, attempt))
+                    attempt += 1
+        finally:
+            self.state = "not connected"
+            keeping.cancel()
+            with contextlib.suppress(Exception):
+                await unheard.unsubscribe()
+
+    async def _follow(self, nc: Client, js: JetStreamContext) -> None:
+        """Ask up to where the live state has the journal, and read on from there until something is missed."""
+        created = (await js.stream_info(MARKET_DATA)).created
+        stream = f"{MARKET_DATA} {created}"
+        known = await self._ask(MarketData(stream, -1, 0, []))
+        first = known.taken + 1 if known.taken else 0
+        if first:
+            config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first)
+        else:
+            config = beginning(await self._since(js, known.models), self._hours)
+        stop = await self.journal.follow(nc, js, config, first)
+        self.state = "following"
+        again_in_s = known.again_in_s
+        try:
+            while not nc.is_closed:
+                if not await self._wait(again_in_s):
+                    continue
+                began = time.perf_counter()
+                answer = await self._ask(self.journal.batch(stream))
+                await self._publish(nc, answer)
+                if answer.values:
+                    self.lags_ms.append((time.perf_counter() - began) * 1e3)
+                again_in_s = answer.again_in_s
+                if answer.again_from is not None:
+                    return
+        finally:
+            with contextlib.suppress(Exception):
+                await stop()  # type: ignore[misc]
+
+    async def _wait(self, again_in_s: float | None) -> bool:
+        """Wait for market data, or until values are due; False when there is nothing to call for."""
+        news = self.journal.news
+        if news.is_set():
+            return True
+        try:
+            async with asyncio.timeout(IDLE_S if again_in_s is None else again_in_s):
+                await news.wait()
+        except TimeoutError:
+            return again_in_s is not None
+        return True
+
+    async def _ask(self, data: MarketData) -> Answered:
+        self.calls += 1
+        answer = unpack_answer(await self._call(pack(data)))
+        self._idle_s = answer.watches
+        for gone in self.newest.keys() - answer.watches.keys():
+            del self.newest[gone]
+        return answer
+
+    # -- values
+
+    async def _publish(self, nc: Client, answer: Answered) -> None:
+        if not answer.values:
+            return
+        now = time.monotonic()
+        commands = []
+        for value in answer.values:
+            reply = ""
+            if now - self._asked.get(value.watch_id, 0.0) > ASK_EVERY_S:
+                reply = self._heard(value.watch_id, now)
+            commands.append(publication(LIVE_PREFIX + value.watch_id, value.headers, value.body, reply))
+        await publish_all(nc, commands)
+        self.values += len(commands)
+        for value in answer.values:
+            self._count += 1
+            self.newest[value.watch_id] = self._count, value
+            self._to_keep[value.watch_id] = value
+        self._news.set()
+        self._keep_poke.set()
+
+    def _heard(self, watch_id: str, now: float) -> str:
+        """Give the reply subject by which a value asks who listens; end a watch that was not heard so long."""
+        if watch_id in self._refused:
+            self._refused.discard(watch_id)
+            since = self._unheard.setdefault(watch_id, self._asked[watch_id])
+            if now - since > self._idle_s.get(watch_id, float("inf")):
+                del self._unheard[watch_id]
+                self.ended += 1
+                self._ending.add(task := asyncio.create_task(self._quietly(self._end(watch_id))))
+                task.add_done_callback(self._ending.discard)
+        else:
+            self._unheard.pop(watch_id, None)
+        self._asked[watch_id] = now
+        return f"{self._inbox}.{watch_id}"
+
+    async def _quietly(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except EngineError as error:
+            log.warning("a watch to which nobody listens was not ended: %s", first_line(error))
+
+    async def _nobody(self, msg: Msg) -> None:
+        """Take the server's word that a value had no subscriber."""
+        if msg.headers is not None and msg.headers.get("Status") == "503":
+            self._refused.add(msg.subject.rpartition(".")[2])
+
+    async def value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
+        """Give the newest value of a watch that is newer than number `after`, waiting for it at most `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        self._refused.discard(watch_id)
+        self._unheard.pop(watch_id, None)
+        while True:
+            number, value = self.newest.get(watch_id, (0, None))
+            if value is not None and number > after:
+                return {"number": number, "headers": value.headers, "body": value.body}
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return {"number": after, "headers": None, "body": None}
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._news.wait()
+
+    # -- the bucket
+
+    async def _bucket(self, js: JetStreamContext) -> None:
+        try:
+            await js.create_key_value(
+                bucket=BUCKET, history=1, max_bytes=BUCKET_BYTES, storage=StorageType.FILE,
+                description="The last value of each watch",
+            )  # fmt: skip
+        except NatsError as error:
+            if "already in use" not in str(error):
+                raise
+
+    async def _keep(self, js: JetStreamContext) -> None:
+        """Put the newest values into the bucket, each watch's now and then."""
+        while True:
+            await self._keep_poke.wait()
+            self._keep_poke.clear()
+            kept, self._to_keep = self._to_keep, {}
+            for watch_id, value in kept.items():
+                with contextlib.suppress(NatsError, TimeoutError):
+                    await js.publish(f"$KV.{BUCKET}.{watch_id}", value.body, headers=value.headers)
+            await asyncio.sleep(KEEP_EVERY_S)
+
+    async def final_bar(self, model_id: str, place: int) -> None:
+        """Note up to where the journal belongs to days of a model that are committed."""
+        if self._js is not None:
+            with contextlib.suppress(NatsError, TimeoutError):
+                await self._js.publish(_since_key(model_id), str(place).encode())
+
+    async def _since(self, js: JetStreamContext, models: Iterable[str]) -> int:
+        """Give the place behind which every model's running day lies; 0 where that is not known."""
+        places = []
+        for model_id in models:
+            try:
+                places.append(int((await js.get_last_msg(f"KV_{BUCKET}", _since_key(model_id))).data or b"0"))
+            except (NatsError, ValueError):
+                return 0
+        return min(places, default=0)
+
+    def stats(self) -> dict[str, Any]:
+        """Count what came, what was held back and what went out."""
+        return {
+            "state": self.state,
+            "received": self.journal.received,
+            "conflated": self.journal.conflated,
+            "waiting": len(self.journal),
+            "behind": self.journal.behind,
+            "calls": self.calls,
+            "values": self.values,
+            "calls_lost": self.lost,
+            "watches": len(self._idle_s),
+            "watches_ended_unheard": self.ended,
+        }
+
+
+def _since_key(model_id: str) -> str:
+    return f"$KV.{BUCKET}.{SINCE}.{token(model_id)}"

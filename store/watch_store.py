@@ -1,0 +1,155 @@
+"""The store of watches, and of which market a model follows: small JSON documents, one each, put in place whole."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from contracts.errors import InvalidInput, Unavailable, UnknownWatch
+from contracts.events import token
+from contracts.files import replacing
+from store.parts import sync_folder
+
+FORMAT = 1
+REQUESTS_REMEMBERED = 16
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A watch as it was put: what `contracts.live_requests.PutWatch` says, of one model.
+
+    Attributes
+    ----------
+    number : int
+        Grows with each time that the watch is put anew.
+    requests : mapping
+        The last requests and the numbers that they made, so that a repeated one is recognised.
+    """
+
+    watch_id: str
+    model_id: str
+    number: int = 0
+    factors: tuple[str, ...] = ()
+    formulas: dict[str, str] = field(default_factory=dict)
+    styles: tuple[str, ...] = ()
+    factor_returns: bool = False
+    portfolios: tuple[str, ...] = ()
+    symbols: tuple[str, ...] | None = None
+    rate_ms: int = 100
+    form: str = "raw"
+    encoding: str = "json"
+    only_changed: bool = False
+    idle_s: float = 86_400.0
+    created_at: str = ""
+    requests: dict[str, int] = field(default_factory=dict)
+
+
+class WatchStore:
+    """Keeps watches, and the markets that models follow.
+
+    Parameters
+    ----------
+    root : Path
+        The store's folder, which models share.
+    limit : int
+        Watches kept; one more is refused.
+    """
+
+    def __init__(self, root: Path, limit: int) -> None:
+        self._watches = root / "watches"
+        self._markets = root / "markets"
+        self._limit = limit
+
+    def all(self) -> list[Watch]:
+        """Read every watch, by name; one that cannot be read is not the others' fault."""
+        found = []
+        for path in sorted(self._watches.glob("*.json")):
+            with contextlib.suppress(Unavailable, FileNotFoundError):
+                found.append(_watch(path))
+        return found
+
+    def get(self, watch_id: str) -> Watch:
+        """Read a watch. Raises `UnknownWatch`."""
+        try:
+            return _watch(self._path(watch_id))
+        except FileNotFoundError:
+            raise UnknownWatch(f"there is no watch {watch_id!r}", field="watch_id") from None
+
+    def put(self, made: Watch, request_id: str) -> Watch:
+        """Make a watch, or take another in its place; a repeated request id changes nothing.
+
+        Raises
+        ------
+        InvalidInput
+            There are as many as may be.
+        """
+        before = None
+        with contextlib.suppress(UnknownWatch, Unavailable):  # a damaged one is written anew
+            before = self.get(made.watch_id)
+        if before is None and len(self.all()) >= self._limit:
+            raise InvalidInput(f"{self._limit} watches are kept; end one first", field="watch_id")
+        if before is not None and request_id in before.requests:
+            return before
+        number = before.number + 1 if before is not None else 1
+        requests = {**(before.requests if before is not None else {}), request_id: number}
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        kept = dict([*requests.items()][-REQUESTS_REMEMBERED:])
+        made = replace(made, number=number, created_at=now, requests=kept)
+        _write(self._path(made.watch_id), {"format": FORMAT, **asdict(made)})
+        return made
+
+    def delete(self, watch_id: str) -> None:
+        """End a watch, durably. Raises `UnknownWatch`."""
+        try:
+            self._path(watch_id).unlink()
+        except FileNotFoundError:
+            raise UnknownWatch(f"there is no watch {watch_id!r}", field="watch_id") from None
+        sync_folder(self._watches)
+
+    def market_of(self, model_id: str) -> str | None:
+        """Name the market that a model follows; None where it was never said."""
+        try:
+            value = _read(self._markets / f"{token(model_id)}.json")
+        except FileNotFoundError:
+            return None
+        return str(value["market"])
+
+    def follow(self, model_id: str, market: str) -> None:
+        """Say which market a model follows, durably."""
+        _write(self._markets / f"{token(model_id)}.json", {"format": FORMAT, "market": market})
+
+    def _path(self, watch_id: str) -> Path:
+        return self._watches / f"{token(watch_id)}.json"
+
+
+def _watch(path: Path) -> Watch:
+    value = _read(path)
+    try:
+        for name in ("factors", "styles", "portfolios", "symbols"):
+            value[name] = None if value[name] is None else tuple(value[name])
+        return Watch(**value)
+    except (KeyError, TypeError) as error:
+        raise Unavailable(f"a watch cannot be read: {path.name}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    try:
+        value: dict[str, Any] = orjson.loads(content)
+        if value.pop("format") != FORMAT:
+            raise ValueError("it is written by another release")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Unavailable(f"{path.parent.name}/{path.name} cannot be read: {error}") from None
+    return value
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with replacing(path, durable=True) as out:
+        out.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    sync_folder(path.parent)

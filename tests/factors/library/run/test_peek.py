@@ -1,0 +1,164 @@
+"""A peek is the update that has not happened: its values to the bit, and nothing left behind."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from streamed import FORMULAS, listing, rows, same
+
+from factors.library import Catalogue, FieldsError, compile_library
+
+SHARED = ("benchmark_return", "benchmark_close", "benchmark_open")
+
+
+@pytest.fixture(scope="module")
+def library():
+    return compile_library(FORMULAS)
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return compile_library(Catalogue.load().entries)
+
+
+def state_of(stream):
+    return {name: value.copy() for name, value in stream.state().items()}
+
+
+def assert_same_state(stream, before):
+    after = stream.state()
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value, err_msg=name)
+
+
+def ticked(rng, fields, groups, columns):
+    """The row with some names moved, gone or back."""
+    fields = {name: np.array(values, dtype=float) for name, values in fields.items()}
+    groups = {name: np.array(codes) for name, codes in groups.items()}
+    for name, values in fields.items():
+        if name not in SHARED:
+            values[columns] *= np.exp(rng.standard_normal(len(columns)) * 0.03)
+            gone = columns[rng.random(len(columns)) < 0.2]
+            values[gone] = np.nan
+    for name in SHARED:
+        fields[name] = fields[name] * np.exp(rng.standard_normal() * 0.01)
+    for codes in groups.values():
+        codes[columns[:1]] = -1 if rng.random() < 0.3 else codes[columns[:1]]
+    return fields, groups
+
+
+def assert_peeks_foretell(library, panel, rng, listed=None, peeked_from=0, some=1.0):
+    """Peek at whole rows and at changes of them, then update with the last; a twin that never peeks agrees."""
+    n_dates, n_assets = panel.fields["close"].shape
+    n = n_assets if listed is None else int((listed <= 0).sum())
+    stream, twin = library.stream(n), library.stream(n)
+    for t in range(n_dates):
+        if listed is not None:
+            n = max(n, int((listed <= t).sum()))
+            stream.grow(n, SHARED)
+            twin.grow(n, SHARED)
+        fields, groups, day = rows(panel, t, slice(0, n))
+        if t >= peeked_from and rng.random() < some:
+            before = state_of(stream)
+            now = ticked(rng, fields, groups, np.arange(n))
+            stream.peek(*now, day + rng.integers(0, 45))
+            stream.peek(*now, day)
+            for _ in range(int(rng.integers(1, 4))):
+                columns = np.sort(rng.choice(n, int(rng.integers(0, n + 1)), replace=False))
+                now = ticked(rng, *now, columns)
+                found = stream.peek(*now, day, changed=columns).copy()
+                again = stream.peek(*now, day).copy()
+                np.testing.assert_array_equal(found, again)
+            assert_same_state(stream, before)
+            foretold = stream.peek(fields, groups, day, changed=np.arange(n)).copy()
+            result = stream.update(fields, groups, day)
+            np.testing.assert_array_equal(foretold, result)
+        else:
+            result = stream.update(fields, groups, day)
+        expected = twin.update(fields, groups, day)
+        for k, name in enumerate(library.ids):
+            np.testing.assert_array_equal(result[k], expected[k], err_msg=f"{name} at row {t}")
+    assert_same_state(stream, state_of(twin))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_peeks_and_then_an_update_are_the_update(library, panel_of, seed):
+    assert_peeks_foretell(library, panel_of(130, 9, seed=seed), np.random.default_rng(seed))
+
+
+def test_peeks_stay_true_over_holidays_and_ends_of_blocks(library, panel_of):
+    panel = panel_of(150, 9, seed=3)
+    gaps = np.random.default_rng(1).choice([1, 1, 1, 2, 40, 95], 150)
+    panel.dates = np.datetime64("2015-03-05") + np.cumsum(gaps)
+    assert_peeks_foretell(library, panel, np.random.default_rng(2))
+
+
+def test_peeks_stay_true_while_names_join(library, panel_of):
+    rng = np.random.default_rng(4)
+    listed = np.sort(rng.integers(-30, 75, 12)).clip(0)
+    panel = listing(panel_of(100, 12, seed=4, dirty=False), listed, SHARED)
+    assert_peeks_foretell(library, panel, rng, listed)
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 1000))
+def test_the_whole_catalogue_peeks_as_it_updates(everything, panel_of, seed):
+    assert_peeks_foretell(
+        everything, panel_of(90, 12, seed=seed), np.random.default_rng(seed), peeked_from=20, some=0.4
+    )
+
+
+@settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 1000))
+def test_the_whole_catalogue_peeks_as_it_updates_while_names_join(everything, panel_of, seed):
+    rng = np.random.default_rng(seed)
+    listed = np.sort(rng.integers(-30, 75, 12)).clip(0)
+    panel = listing(panel_of(90, 12, seed=seed, dirty=False), listed, SHARED)
+    assert_peeks_foretell(everything, panel, rng, listed, peeked_from=30, some=0.4)
+
+
+def test_many_threads_peek_as_one(library, panel_of):
+    panel = panel_of(90, 9, seed=6)
+    one, three = library.stream(9), library.stream(9, threads=3)
+    for t in range(90):
+        row = rows(panel, t)
+        if t > 60:
+            same(three.peek(*row), one.peek(*row))
+        same(three.update(*row), one.update(*row))
+    three.close()
+
+
+def test_a_bad_row_or_column_is_refused_and_the_next_peek_is_whole(library, panel_of):
+    panel = panel_of(80, 9, seed=7)
+    stream = library.stream(9)
+    for t in range(70):
+        stream.update(*rows(panel, t))
+    fields, groups, day = rows(panel, 70)
+    before = state_of(stream)
+    expected = stream.peek(fields, groups, day).copy()
+    with pytest.raises(FieldsError, match="close"):
+        stream.peek({k: v for k, v in fields.items() if k != "close"}, groups, day)
+    with pytest.raises(FieldsError, match="volume"):
+        stream.peek({**fields, "volume": fields["volume"][:4]}, groups, day)
+    with pytest.raises(FieldsError, match="dates must increase"):
+        stream.peek(fields, groups, panel.dates[69])
+    with pytest.raises(FieldsError, match="column"):
+        stream.peek(fields, groups, day, changed=np.array([3, 9]))
+    with pytest.raises(FieldsError, match="column"):
+        stream.peek(fields, groups, day, changed=np.array([-1]))
+    same(stream.peek(fields, groups, day, changed=np.array([2])), expected)
+    assert_same_state(stream, before)
+    same(stream.update(fields, groups, day), expected)
+
+
+def test_the_first_row_can_be_peeked_at(library, panel_of):
+    panel = panel_of(3, 9)
+    stream = library.stream(9)
+    found = stream.peek(*rows(panel, 0)).copy()
+    same(found, stream.update(*rows(panel, 0)))
+
+
+def test_what_a_peek_gives_is_not_to_be_written_to(library, panel_of):
+    stream = library.stream(9)
+    with pytest.raises(ValueError, match="read-only"):
+        stream.peek(*rows(panel_of(3, 9), 0))[:] = 0.0
