@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from bus import streams
+from bus.audit import Audit
 from bus.condition import Condition
 from bus.drain import Drainer
 from bus.face import Face, FaceClient
@@ -83,7 +84,7 @@ class Bridge:
         self._client = client
         self._outbox = Outbox.of(current)
         self._own_outbox = Outbox.of(current)
-        self.face = Face(client, self._outbox, lambda: self.connected)
+        self.face = Face(client, self._outbox, lambda: self.connected, Audit.of(current))
         self.reader = Reader(current)
         self.desk = RequestDesk(
             self.face, self.reader, current.bridge_limit, current.subscribe_to_engines, engine_id(current.run_dir)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
+from bus.audit import Audit
 from bus.outbox import Outbox, OutboxError, Trouble
 from bus.read_request import request_of
 from contracts.answers import Calculation, Page
@@ -64,6 +65,8 @@ class Face:
         Where events go; None when the message bus is switched off.
     connected : callable, optional
         Tells whether NATS is connected; default: what the route table says. The bridge knows it first hand.
+    audit : Audit, optional
+        Where writes are noted.
 
     Attributes
     ----------
@@ -71,8 +74,15 @@ class Face:
         The stages of answers that only a face sees: `dispatch` and `publish`.
     """
 
-    def __init__(self, client: FaceClient, outbox: Outbox | None, connected: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        client: FaceClient,
+        outbox: Outbox | None,
+        connected: Callable[[], bool] | None = None,
+        audit: Audit | None = None,
+    ) -> None:
         self._client = client
+        self._audit = audit
         self._outbox = outbox
         self._connected = connected or self._table_connected
         self.meter = Meter()
@@ -149,7 +159,7 @@ class Face:
             # The actor commits under this id, so that the router may send the write again after a crash.
             request_id = request_id or new_id()
             request = request.model_copy(update={"request_id": request_id})
-        result = await self._client.call(
+        doing = self._client.call(
             operation.name,
             request,
             priority=priority,
@@ -157,6 +167,9 @@ class Face:
             request_id=request_id,
             turn=turn,
         )
+        if operation.writes and self._audit is not None:
+            doing = self._audit.noted(operation, request, doing)
+        result = await doing
         made = result.unwrap()
         if isinstance(made, Page):
             return {**made.body, "ignored_fields": list(ignored)} if ignored else dict(made.body)

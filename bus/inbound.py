@@ -33,6 +33,7 @@ from bus.requests import (
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, may_reply, resolve
 from contracts.backoff import backoff_s
+from contracts.caller import caller
 from contracts.errors import BodyTooLarge, EngineError, UnknownOperation
 from contracts.events import event, token
 from contracts.operations import OPERATIONS, Operation
@@ -117,6 +118,8 @@ class Inbound:
 
     async def _alone(self, msg: Msg, write: Write | None, work: Work) -> None:
         """Settle one message; what fails with it ends neither the others in work nor the taking of more."""
+        asked = msg.subject.removeprefix(INBOUND_PREFIX)
+        caller.set("feed" if asked == msg.subject else f"durable:{asked.partition('.')[0]}")
         try:
             await self._in_line(msg, write, work)
         except Exception:

@@ -17,6 +17,7 @@ from bus.face import Face
 from bus.micro import endpoints
 from bus.reader import Reader
 from bus.subjects import QUEUE_GROUP, groups, kept_subjects, resolve
+from contracts.caller import caller
 from contracts.errors import BodyTooLarge, EngineError, InvalidInput, QueueFull, WrongEngine
 from contracts.identity import ENGINE_HEADER
 from contracts.unexpected import unexpected
@@ -29,6 +30,8 @@ TIMEOUT_HEADER = "factor-timeout-ms"
 REQUEST_ID_HEADER = "factor-request-id"
 PENDING_LIMIT = 65_536
 MAX_REQUEST_ID = 128
+PEER_SHARE = 2
+"""One peer engine has at most this part of the places: a flood of its own leaves the others room."""
 
 
 class RequestDesk:
@@ -41,7 +44,8 @@ class RequestDesk:
     reader : Reader
         What reads the bodies.
     limit : int
-        Requests in work at once; a further one is refused at once with a `QueueFull` problem.
+        Requests in work at once, of one peer engine half as many; a further one is refused at once with a `QueueFull`
+        problem.
     engines : sequence of str
         The peer engines whose groups are answered.
     own_id : str, optional
@@ -58,6 +62,8 @@ class RequestDesk:
         self._engines = engines
         self._nc: Client | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._peer_limit = max(1, limit // PEER_SHARE)
+        self._of_peer: Counter[str] = Counter()
         self.endpoints = endpoints()
         self.requests = 0
         self.problems = 0
@@ -82,15 +88,32 @@ class RequestDesk:
             self.refused += 1
             self._count(msg.subject, 0, InvalidInput("replies do not go to such a subject", field="reply"))
             return
-        if len(self._tasks) >= self._limit:
+        full = self._full(msg.subject.partition(".")[0])
+        if full is not None:
             self.refused += 1
-            full = QueueFull(f"{self._limit} requests are in work on this bridge", retry_after_s=0.1)
             self._count(msg.subject, 0, full)
             await self._reply(msg, to_json(full.to_problem()), problem_headers(full))
             return
+        self._begin(msg)
+
+    def _full(self, peer: str) -> QueueFull | None:
+        if len(self._tasks) >= self._limit:
+            return QueueFull(f"{self._limit} requests are in work on this bridge", retry_after_s=0.1)
+        if self._of_peer[peer] >= self._peer_limit:
+            return QueueFull(f"{self._peer_limit} requests of {peer} are in work on this bridge", retry_after_s=0.1)
+        return None
+
+    def _begin(self, msg: Msg) -> None:
+        peer = msg.subject.partition(".")[0]
+        self._of_peer[peer] += 1
         task = asyncio.create_task(self._serve(msg))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            self._tasks.discard(done)
+            self._of_peer[peer] -= 1
+
+        task.add_done_callback(ended)
 
     async def _serve(self, msg: Msg) -> None:
         began = time.perf_counter_ns()
@@ -113,6 +136,8 @@ class RequestDesk:
 
     async def _answer(self, msg: Msg) -> dict[str, Any]:
         operation, named = resolve(msg.subject)
+        if operation.writes:
+            caller.set(f"nats:{msg.subject.partition('.')[0]}")
         priority, timeout_s, request_id = read_headers(msg.headers) if msg.headers else (None, None, None)
         if msg.headers:
             require_own(msg.headers, self._own_id)

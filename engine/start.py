@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bus.actor import BRIDGE, outbox_for_face, start_bridge
+from bus.audit import Audit
 from bus.face import Face
 from bus.outbox import Outbox
 from contracts.access import keep_external
+from contracts.caller import caller
 from contracts.errors import EngineError, UnknownModel, WrongEngine
 from contracts.identity import engine_id
 from contracts.operations import OPERATIONS, PLACEMENTS
@@ -208,7 +210,8 @@ async def connect(current: Settings, timeout_s: float = 30.0) -> Connection:
             "engine: name its run directory (FACTOR_ENGINE_RUN_DIR), or use another cluster"
         )
     outbox = outbox_for_face(current)
-    return Connection(client, Face(client, outbox), BridgeView() if outbox is not None else None, outbox)
+    face = Face(client, outbox, audit=Audit.of(current))
+    return Connection(client, face, BridgeView() if outbox is not None else None, outbox)
 
 
 async def load_market(connection: Connection, market: Market) -> dict[str, Any]:
@@ -220,6 +223,7 @@ async def load_market(connection: Connection, market: Market) -> dict[str, Any]:
         The model's status: model_id, model_version, n_dates, n_assets, first_date, last_date, factors.
     """
     face = connection.face
+    caller.set("start")
     if market.already_loaded():
         with contextlib.suppress(UnknownModel):
             status = await model_status(connection, market.model_id)

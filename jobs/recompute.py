@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 import ray
 
 from bus.actor import outbox_for_face
+from bus.audit import Audit
 from bus.face import Face
 from contracts.answers import Calculation
+from contracts.caller import caller
 from contracts.errors import EngineError, UnknownModel, VersionConflict, first_line
 from contracts.operations import OPERATIONS
 from contracts.requests import ModelRef
@@ -164,6 +166,8 @@ async def publish(one: Recomputed, client: RouterClient, *, connected: bool) -> 
         # What a new version of a model tells: FACTOR_MODEL_UPDATED on the model's subject.
         row, request = OPERATIONS["append_day"], ModelRef(model_id=one.model_id)
         priority = Priority[request.messagebus_priority.upper()]
+        caller.set("job")
+        await Audit.of(settings()).note(row, request, outcome="done", version=one.made.model_version)
         return await face.announce(row, request, one.made, one.calculation_id, one.timings_ms, priority)
     finally:
         if outbox is not None:

@@ -171,15 +171,43 @@ def test_one_request_too_many_is_refused_at_once_and_the_others_are_answered(nat
             await go.wait()
             return {}
 
-        async with bridge_over(nats_server, ClientDouble(wait), bridge_limit=3) as bridge, peer_of(nats_server) as nc:
-            held = [asyncio.create_task(ask(nc)) for _ in range(3)]
-            await until(lambda: bridge.desk.in_work == 3, "three are in work")
+        subjects = OPERATIONS["factor_exposures"].subjects
+        assert len({subject.partition(".")[0] for subject in subjects}) == 2
+        async with bridge_over(nats_server, ClientDouble(wait), bridge_limit=2) as bridge, peer_of(nats_server) as nc:
+            held = [asyncio.create_task(ask(nc, subject=subject)) for subject in subjects]
+            await until(lambda: bridge.desk.in_work == 2, "two are in work")
             got = await ask(nc)
             assert (got.status, got.code, got.retryable) == (429, "queue_full", True)
             assert got.retry_after_s > 0
             assert bridge.desk.refused == 1
             go.set()
             assert all(answer.success for answer in await asyncio.gather(*held))
+
+    asyncio.run(run())
+
+
+def test_a_flood_of_one_peer_leaves_the_others_their_places(nats_server):
+    async def run():
+        go = asyncio.Event()
+
+        async def wait(operation, request):
+            await go.wait()
+            return {}
+
+        async with bridge_over(nats_server, ClientDouble(wait), bridge_limit=8) as bridge, peer_of(nats_server) as nc:
+            flood = [asyncio.create_task(ask(nc)) for _ in range(20)]
+            await until(lambda: bridge.desk.refused == 16, "what is over its half is refused")
+            others = [
+                asyncio.create_task(ask(nc, subject="portfolio.factor_exposure.factor_exposures")) for _ in range(4)
+            ]
+            await until(lambda: bridge.desk.in_work == 8, "the others are in work")
+            go.set()
+            assert all(answer.success for answer in await asyncio.gather(*others))
+            got = await asyncio.gather(*flood)
+            assert sum(answer.get("success", False) for answer in map(vars, got)) == 4
+            assert {answer.code for answer in got if not hasattr(answer, "success")} == {"queue_full"}
+            flood = [asyncio.create_task(ask(nc)) for _ in range(4)]
+            assert all(answer.success for answer in await asyncio.gather(*flood)), "its places are free again"
 
     asyncio.run(run())
 
