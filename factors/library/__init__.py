@@ -6,6 +6,7 @@ from factors.library.language.conventions import PAPER, PRESETS, Conventions, co
 from factors.library.language.dialects import DIALECTS, Translation, translate
 from factors.library.language.errors import CancelledError, CatalogueError, FieldsError, FormulaError, LibraryError
 from factors.library.language.syntax import Expression, parse
+from factors.library.run.frames import evaluate
 from factors.library.run.stream import Stream
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Translation",
     "compile_library",
     "conventions",
+    "evaluate",
     "parse",
     "translate",
 ]

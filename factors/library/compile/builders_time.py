@@ -368,7 +368,7 @@ for _mode, _name in enumerate(
 ):
     BUILDERS["ht_" + _name] = _hilbert(_mode, 32 if _mode < 3 else 63)
 
-_RESET = {"never": 0, "month": 1, "year": 2}
+_RESET = {"never": 0, "month": 1, "year": 2, "session": 3}
 
 
 def _cumulate(mode: int) -> Builder:

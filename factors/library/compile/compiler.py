@@ -17,6 +17,7 @@ from factors.library.language import names
 from factors.library.language.conventions import PAPER, Conventions
 from factors.library.language.errors import CancelledError, FieldsError, FormulaError
 from factors.library.language.syntax import Expression, parse
+from factors.library.run.clock import DAY, Clock, clock_of
 from factors.library.run.machine import Machine
 from factors.library.run.stream import Stream
 from factors.numeric import deadline
@@ -97,6 +98,7 @@ class Library:
         cancel: Callable[[], bool] | None = None,
         block: int = DEFAULT_BLOCK_ROWS,
         out: F8 | None = None,
+        bar: Any = None,
     ) -> Iterator[tuple[int, F8]]:
         """Compute block by block of dates, in memory that does not grow with the number of dates.
 
@@ -104,6 +106,7 @@ class Library:
         ----------
         fields : mapping of str to array [n_dates, n_assets]
         dates : datetime64 array [n_dates], increasing
+            Days, or timestamps of bars.
         groups : mapping of str to array of codes [n_dates, n_assets], below 0 for none
         threads : int
         progress : callable of (rows done, rows in all)
@@ -112,6 +115,8 @@ class Library:
             Rows per block.
         out : array [n_factors, n_dates, n_assets], optional
             Where the results go; else each block is one array, used again for the next.
+        bar : timedelta64, optional
+            The length of a bar; by default a day for days, else the shortest time between two rows (`clock.clock_of`).
 
         Yields
         ------
@@ -121,21 +126,22 @@ class Library:
         ------
         FieldsError, CancelledError
         """
-        days = np.asarray(dates, "datetime64[D]").astype(np.int64)
-        values, n = self._values(fields, groups or {}, len(days))
-        machine = Machine(self.plan, n, min(block, max(len(days), 1)), threads)
+        clock = clock_of(dates, bar)
+        bars, sessions = clock.read(dates)
+        values, n = self._values(fields, groups or {}, len(bars))
+        machine = Machine(self.plan, n, min(block, max(len(bars), 1)), threads, clock=clock)
         own = np.empty((len(self.ids), machine.block, n)) if out is None else None
         try:
-            for t in range(0, len(days), machine.block):
+            for t in range(0, len(bars), machine.block):
                 if cancel is not None and cancel():
-                    raise CancelledError(f"cancelled after {t} of {len(days)} dates")
+                    raise CancelledError(f"cancelled after {t} of {len(bars)} dates")
                 deadline.check()
-                end = min(t + machine.block, len(days))
-                machine.load({name: value[t:end] for name, value in values.items()}, days[t:end])
+                end = min(t + machine.block, len(bars))
+                machine.load({name: value[t:end] for name, value in values.items()}, bars[t:end])
                 target = own[:, : end - t] if own is not None else out[:, t:end]  # type: ignore[index]
-                machine.run(target, days[t:end])
+                machine.run(target, bars[t:end], sessions[t:end])
                 if progress is not None:
-                    progress(end, len(days))
+                    progress(end, len(bars))
                 yield t, target
         finally:
             machine.close()
@@ -150,19 +156,28 @@ class Library:
         progress: Progress | None = None,
         cancel: Callable[[], bool] | None = None,
         block: int = DEFAULT_BLOCK_ROWS,
+        bar: Any = None,
     ) -> dict[str, F8]:
         """Compute every factor, as arrays `[n_dates, n_assets]` by id; parameters as in `run_blocks`."""
         _, n = self._values(fields, groups or {}, len(dates))
         out = np.empty((len(self.ids), len(dates), n))
         for _ in self.run_blocks(
-            fields, dates=dates, groups=groups, threads=threads, progress=progress, cancel=cancel, block=block, out=out
+            fields,
+            dates=dates,
+            groups=groups,
+            threads=threads,
+            progress=progress,
+            cancel=cancel,
+            block=block,
+            out=out,
+            bar=bar,
         ):
             pass
         return dict(zip(self.ids, out, strict=True))
 
-    def stream(self, n_assets: int, threads: int = 1) -> Stream:
-        """Start a stream of rows over so many names."""
-        return Stream(self.plan, self.ids, self.fields, self.groups, n_assets, threads)
+    def stream(self, n_assets: int, threads: int = 1, *, bar: Any = DAY) -> Stream:
+        """Start a stream of rows over so many names; rows are days, or bars of another length (`clock.Clock`)."""
+        return Stream(self.plan, self.ids, self.fields, self.groups, n_assets, threads, Clock(bar))
 
 
 def compile_library(

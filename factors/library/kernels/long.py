@@ -1,9 +1,9 @@
 """Sums and moments over long windows in a bounded number of steps per row, without drift.
 
-Rows fall into blocks of BLOCK_DAYS calendar days, wherever the data begin. A window is the end of its oldest block (a
-suffix), the whole blocks between, and the beginning of the current block. What is kept of each is put together anew for
-every row; nothing is ever subtracted, so nothing drifts and a missing value leaves with its row; and the result depends
-on the window's rows and dates alone, so that any start agrees bit for bit.
+Rows fall into blocks of BLOCK_BARS bars by the clock (calendar days, where rows are days), wherever the data begin. A
+window is the end of its oldest block (a suffix), the whole blocks between, and the beginning of the current block. What
+is kept of each is put together anew for every row; nothing is ever subtracted, so nothing drifts and a missing value
+leaves with its row; and the result depends on the window's rows and dates alone, so that any start agrees bit for bit.
 
 The suffixes of a block are taken from its newest row backwards, a share of them at each step of the window through the
 block before, so that no row costs much more than another. A node's state is the whole blocks together, SLOTS suffixes
@@ -32,10 +32,10 @@ from factors.library.kernels.types import F8, I8, LARGEST, kernel, row_of
 
 NAN = np.nan
 LONG_SUM, LONG_PAIR = int(Op.LONG_SUM), int(Op.LONG_PAIR)
-BLOCK_DAYS = 32
+BLOCK_BARS = 32
 FIRST, END, NUMBER = range(3)
 # A block's suffixes come in on one side while those of the block before leave on the other.
-SLOTS = BLOCK_DAYS + 2
+SLOTS = BLOCK_BARS + 2
 SPARE_PARTS = 2
 # No exchange has fewer rows in a block; sparser dates are as right, only slower.
 ROWS_A_BLOCK = 18

@@ -182,7 +182,7 @@ def sar_step(A: F8, s: int, n: int, high: float, low: float, step: float, most: 
 
 @kernel
 def cumulate(A: F8, c: I8, periods: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
-    """Running sum 0, product 1, maximum 2, minimum 3; W: never 0, by month 1, by year 2.
+    """Running sum 0, product 1, maximum 2, minimum 3; W: never 0, by month 1, by year 2, by session 3.
 
     `periods[W, t - t0]` numbers the period of each row. State: begun, value, its period.
     """

@@ -317,7 +317,7 @@ class _Reader:
             )
         text = str(body.children[-1]).strip('"').lower()
         if key in ("seed", "reset"):
-            allowed = ("mean", "first") if key == "seed" else ("never", "month", "year")
+            allowed = ("mean", "first") if key == "seed" else ("never", "month", "year", "session")
             if text not in allowed:
                 raise FormulaError(f"{key} is {text!r}", *position, allowed)
             return key, text

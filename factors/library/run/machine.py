@@ -17,6 +17,7 @@ from factors.library.kernels.types import F8, I8
 from factors.library.language import limits
 from factors.library.language.errors import FieldsError
 from factors.library.language.names import BENCHMARK, GROUPS
+from factors.library.run.clock import DAY_US, Clock
 
 # A tile of this many numbers of one node stays in the first-level cache beside its accumulators.
 TILE_CELLS = 8_192
@@ -46,19 +47,30 @@ class Machine:
     block : int
         Rows per call of `run` at most.
     threads : int
+    clock : Clock
+        What rows are.
     peeks : bool
         Whether there is room for peeks.
     """
 
-    def __init__(self, plan: Plan, n_assets: int, block: int, threads: int = 1, *, peeks: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        n_assets: int,
+        block: int,
+        threads: int = 1,
+        *,
+        clock: Clock | None = None,
+        peeks: bool = False,
+    ) -> None:
         if n_assets < 1 or block < 1 or threads < 1:
             raise ValueError(f"n_assets {n_assets}, block {block}, threads {threads}: each must be at least 1")
         drive.ready()
-        self.plan = plan
+        self.plan, self.clock = plan, clock or Clock()
         self.layout = Layout(plan, n_assets, block, peeks=peeks)
         self.n, self.block, self.threads = n_assets, block, threads
         self.t = 0
-        self.last_day = -(10**9)
+        self.last_bar = -(10**18)
         self.arena: F8 = np.full(self.layout.size, np.nan)
         self.fields: dict[str, F8] = {}
         nodes = plan.graph.nodes
@@ -76,28 +88,28 @@ class Machine:
         self.tile = min(max(TILE_CELLS // block, 256), 1024)
         self.scratch = [Scratch(n_assets, self.tile) for _ in range(threads)]
         self._pool: ThreadPoolExecutor | None = None
-        # The day whose row a peek has left in the rings and buffers, where it may be gone on from.
+        # The bar whose row a peek has left in the rings and buffers, where it may be gone on from.
         self._peeked: int | None = None
         self._periods: tuple[int, I8] | None = None
 
-    def load(self, values: Mapping[str, Any], days: NDArray[np.int64]) -> None:
+    def load(self, values: Mapping[str, Any], bars: NDArray[np.int64]) -> None:
         """Put the next rows of every field into its ring.
 
         Parameters
         ----------
         values : mapping of str to array [n_rows, n_assets]
             Groups as codes, below 0 for none.
-        days : int64 array [n_rows]
-            Days since 1970, increasing.
+        bars : int64 array [n_rows]
+            Numbers of the rows' bars, increasing.
 
         Raises
         ------
         FieldsError
-            For a missing field, a wrong shape, a code out of range, or days that do not increase.
+            For a missing field, a wrong shape, a code out of range, or bars that do not increase.
         """
-        count, self._peeked = len(days), None
-        if count and (days[0] <= self.last_day or np.any(np.diff(days) <= 0)):
-            raise FieldsError("dates must increase from row to row and from call to call")
+        count, self._peeked = len(bars), None
+        if count and (bars[0] <= self.last_bar or np.any(np.diff(bars) <= 0)):
+            raise self._not_later()
         for name, ring in self.fields.items():
             if name not in values:
                 raise FieldsError(f"field {name!r} is missing")
@@ -112,22 +124,31 @@ class Machine:
             if name in GROUPS:
                 _check_codes(name, rows)
 
-    def run(self, out: F8, days: NDArray[np.int64]) -> None:
+    def _not_later(self) -> FieldsError:
+        if self.clock.daily:
+            return FieldsError("dates must increase from row to row and from call to call")
+        bar = np.timedelta64(self.clock.bar_us, "us")
+        return FieldsError(f"timestamps must increase from row to row and from call to call, one row a bar of {bar}")
+
+    def run(self, out: F8, bars: NDArray[np.int64], sessions: NDArray[np.int64]) -> None:
         """Compute the rows that were loaded.
 
         Parameters
         ----------
         out : array [n_factors, n_rows, n_assets]
-        days : int64 array [n_rows]
+        bars, sessions : int64 array [n_rows]
+            What `Clock.read` gave.
         """
-        t0, t1 = self.t, self.t + len(days)
-        self._mark(days)
-        self._every_phase(self.layout.code, _periods_of(days), out, t0, t1)
+        t0, t1 = self.t, self.t + len(bars)
+        self._mark(bars)
+        self._every_phase(self.layout.code, _periods_of(sessions), out, t0, t1)
         self.t = t1
-        if len(days):
-            self.last_day = int(days[-1])
+        if len(bars):
+            self.last_bar = int(bars[-1])
 
-    def peek(self, values: Mapping[str, Any], day: int, out: F8, changed: NDArray[np.intp] | None) -> None:
+    def peek(
+        self, values: Mapping[str, Any], bar: int, session: int, out: F8, changed: NDArray[np.intp] | None
+    ) -> None:
         """Compute the next row and leave everything that `run` goes on from as it is.
 
         The row goes where the next one will, into rings whose oldest row is read no more.
@@ -135,13 +156,12 @@ class Machine:
         Parameters
         ----------
         values : mapping of str to array [n_assets]
-        day : int
-            Days since 1970.
+        bar, session : int
         out : array [n_factors, n_assets]
             With columns that changed, the one that the peek before was given.
         changed : int array or None
             Columns, each once and ascending: the others are as in the peek before. Taken at its word where that was of
-            the same day and nothing was run since; else everything is computed.
+            the same bar and nothing was run since; else everything is computed.
 
         Raises
         ------
@@ -149,15 +169,15 @@ class Machine:
             As `load`.
         """
         before, self._peeked = self._peeked, None
-        if day <= self.last_day:
-            raise FieldsError("dates must increase from row to row and from call to call")
-        columns = changed if before == day else None
+        if bar <= self.last_bar:
+            raise self._not_later()
+        columns = changed if before == bar else None
         for name, ring in self.fields.items():
             row = values[name]
             self._put(name, ring[self.t % len(ring)], row, None if name in BENCHMARK else columns)
-        if self._periods is None or self._periods[0] != day:
-            self._periods = day, _periods_of(np.array([day]))
-        began = self._mark(np.array([day]))
+        if self._periods is None or self._periods[0] != session:
+            self._periods = session, _periods_of(np.array([session]))
+        began = self._mark(np.array([bar]))
         periods, rows = self._periods[1], out[:, None, :]
         if columns is None:
             self._every_phase(self.layout.peek_code, periods, rows, self.t, self.t + 1)
@@ -167,11 +187,11 @@ class Machine:
                 (0, self.n), (self.t, self.t + 1), parts_of(columns),
             )  # fmt: skip
         if began and self.t > 0:
-            # The block is not over for an update at another date.
+            # The block is not over for an update in another bar.
             size = self.blocks.shape[1]
             first = self.blocks[long.FIRST, (self.t - 1) % size]
             self.blocks[long.END, np.arange(first, self.t) % size] = 0
-        self._peeked = day
+        self._peeked = bar
 
     @staticmethod
     def _put(name: str, to: F8, row: Any, columns: NDArray[np.intp] | None) -> None:
@@ -187,12 +207,12 @@ class Machine:
         else:
             to[columns] = new
 
-    def _mark(self, days: NDArray[np.int64]) -> bool:
-        """Which block of calendar days each new row is in (kernels/long.py); whether the last begins one."""
+    def _mark(self, bars: NDArray[np.int64]) -> bool:
+        """Which block of bars each new row is in (kernels/long.py); whether the last begins one."""
         began = False
-        blocks, size, before = self.blocks, self.blocks.shape[1], self.last_day
-        for t, day in enumerate(days.tolist(), self.t):
-            began = t == 0 or day // long.BLOCK_DAYS != before // long.BLOCK_DAYS
+        blocks, size, before = self.blocks, self.blocks.shape[1], self.last_bar
+        for t, bar in enumerate(bars.tolist(), self.t):
+            began = t == 0 or bar // long.BLOCK_BARS != before // long.BLOCK_BARS
             if not began:
                 blocks[:, t % size] = blocks[:, (t - 1) % size]
             else:
@@ -201,7 +221,7 @@ class Machine:
                     first, _, number = blocks[:, (t - 1) % size]
                     blocks[long.END, np.arange(first, t) % size] = t
                 blocks[:, t % size] = t, 0, number + 1
-            before = day
+            before = bar
         return began
 
     def _every_phase(self, code: I8, periods: I8, out: F8, t0: int, t1: int) -> None:
@@ -274,11 +294,12 @@ class Machine:
             off = self.layout.states[i]
             states.append(self.arena[off : off + state.size * self.n])
         empty: list[F8] = [np.zeros(0)]
-        return {
+        bar = {} if self.clock.daily else {"bar": np.array(self.clock.bar_us)}
+        return bar | {
             "rings": np.concatenate(rings or empty),
             "carried": np.concatenate(states or empty),
             "blocks": self.blocks[:, np.arange(self.t - self.reach, self.t) % self.blocks.shape[1]],
-            "position": np.array([self.t, self.last_day, self.n], np.int64),
+            "position": np.array([self.t, self.last_bar, self.n], np.int64),
         }
 
     def restore(self, saved: Mapping[str, NDArray[Any]], shared: Collection[str] = ()) -> None:
@@ -290,15 +311,18 @@ class Machine:
         Raises
         ------
         FieldsError
-            If the state is of another plan or of more names.
+            If the state is of another plan, of other bars or of more names.
         """
-        t, last_day, n = (int(v) for v in saved["position"])
+        bar_us = int(saved.get("bar", DAY_US))
+        if bar_us != self.clock.bar_us:
+            raise FieldsError(f"the state is of bars of {bar_us} microseconds; expected {self.clock.bar_us}")
+        t, last_bar, n = (int(v) for v in saved["position"])
         rings, carried = saved["rings"], saved["carried"]
         need = sum(self.plan.history[i] for i in self.layout.rings) * n
         held = sum(s.size for s in self.plan.states.values()) * n
         if n > self.n or len(rings) != need or len(carried) != held:
             raise FieldsError(f"the state is of {n} names and {len(rings)} numbers; expected {self.n} and {need}")
-        self.t, self.last_day, self._peeked = t, last_day, None
+        self.t, self.last_bar, self._peeked = t, last_bar, None
         self.blocks[:, np.arange(t - self.reach, t) % self.blocks.shape[1]] = saved["blocks"]
         at = 0
         for i, (off, rows) in self.layout.rings.items():
@@ -352,10 +376,10 @@ def parts_of(columns: NDArray[np.intp]) -> I8:
     return np.ascontiguousarray(np.stack([first_of, last_of + 1], axis=1), dtype=np.int64)
 
 
-def _periods_of(days: NDArray[np.int64]) -> I8:
-    """Number the periods after which running sums begin anew: never, by month, by year."""
-    months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    return np.stack([np.zeros_like(months), months, months // 12])
+def _periods_of(sessions: NDArray[np.int64]) -> I8:
+    """Number the periods after which running sums begin anew: never, by month, by year, by session."""
+    months = sessions.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return np.stack([np.zeros_like(months), months, months // 12, sessions])
 
 
 def _check_codes(name: str, codes: NDArray[Any]) -> None:

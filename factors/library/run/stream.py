@@ -1,4 +1,4 @@
-"""One row of dates after another: the same plan with blocks of one row."""
+"""One row after another: the same plan with blocks of one row."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from factors.library.compile.plan import Plan
 from factors.library.kernels.types import F8
 from factors.library.language.errors import FieldsError
+from factors.library.run.clock import Clock
 from factors.library.run.machine import Machine
 from factors.numeric import deadline
 
@@ -35,9 +36,10 @@ class Stream:
         groups: tuple[str, ...],
         n_assets: int,
         threads: int = 1,
+        clock: Clock | None = None,
     ) -> None:
         self.ids, self._fields, self._groups = ids, fields, groups
-        self._machine = Machine(plan, n_assets, 1, threads, peeks=True)
+        self._machine = Machine(plan, n_assets, 1, threads, clock=clock, peeks=True)
         self._now: F8 | None = None
 
     @property
@@ -59,7 +61,7 @@ class Stream:
         fields : mapping of str to array [n_assets]
         groups : mapping of str to array of codes [n_assets], below 0 for none
         date : datetime64 or date
-            Later than the last.
+            Later than the last; the timestamp of the bar, where rows are no days.
         out : array [n_factors, n_assets], optional
             Where the result goes.
 
@@ -70,13 +72,13 @@ class Stream:
         Raises
         ------
         FieldsError
-            For a missing field, a wrong length, or a date that is not later; the state is then as before.
+            For a missing field, a wrong length, or a date that is not later (two rows in one bar); the state is then as
+            before.
         """
-        day, values = self._row(fields, groups, date)
-        days = np.array([day])
+        bars, sessions, values = self._row(fields, groups, date)
         result = np.empty((len(self.ids), self.n_assets)) if out is None else out
-        self._machine.load({name: row[None, :] for name, row in values.items()}, days)
-        self._machine.run(result[:, None, :], days)
+        self._machine.load({name: row[None, :] for name, row in values.items()}, bars)
+        self._machine.run(result[:, None, :], bars, sessions)
         return result
 
     def peek(
@@ -110,13 +112,13 @@ class Stream:
             For a missing field, a wrong length, a date that is not later, or a column that is none; the next peek
             then computes everything.
         """
-        day, values = self._row(fields, groups, date)
+        bars, sessions, values = self._row(fields, groups, date)
         columns = None if changed is None else np.unique(np.asarray(changed, np.intp))
         if columns is not None and len(columns) and (columns[0] < 0 or columns[-1] >= self.n_assets):
             raise FieldsError(f"a column of those that changed is none of 0 to {self.n_assets - 1}")
         if self._now is None or self._now.shape[1] != self.n_assets:
             self._now = np.empty((len(self.ids), self.n_assets))
-        self._machine.peek(values, day, self._now, columns)
+        self._machine.peek(values, int(bars[0]), int(sessions[0]), self._now, columns)
         shown = self._now.view()
         shown.flags.writeable = False
         return shown
@@ -144,19 +146,20 @@ class Stream:
         FieldsError
             As for `update`; the state is then as before.
         """
-        days = np.asarray(dates, "datetime64[D]").astype(np.int64)
+        bars, sessions = self._machine.clock.read(dates)
         values = {name: np.asarray(source[name]) for name, source in self._sources(fields, groups)}
         own = self._machine
-        wide = Machine(own.plan, own.n, min(block, max(len(days), 1)), own.threads)
+        wide = Machine(own.plan, own.n, min(block, max(len(bars), 1)), own.threads, clock=own.clock)
         out = np.full((len(self.ids), wide.block, own.n), np.nan)
         count = 1
         try:
             wide.restore(own.state())
-            for t in range(0, len(days), wide.block):
+            for t in range(0, len(bars), wide.block):
                 deadline.check()
-                count = min(wide.block, len(days) - t)
-                wide.load({name: value[t : t + count] for name, value in values.items()}, days[t : t + count])
-                wide.run(out[:, :count], days[t : t + count])
+                count = min(wide.block, len(bars) - t)
+                part = slice(t, t + count)
+                wide.load({name: value[part] for name, value in values.items()}, bars[part])
+                wide.run(out[:, :count], bars[part], sessions[part])
             own.restore(wide.state())
         finally:
             wide.close()
@@ -164,8 +167,8 @@ class Stream:
 
     def _row(
         self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None, date: Any
-    ) -> tuple[int, dict[str, NDArray[Any]]]:
-        """The day, and the row of every field and group. Raises `FieldsError`."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[Any]]]:
+        """The bar, the session, and the row of every field and group. Raises `FieldsError`."""
         if date is None:
             raise FieldsError("a date is missing")
         values: dict[str, NDArray[Any]] = {}
@@ -174,7 +177,7 @@ class Stream:
             if row.shape != (self.n_assets,):
                 raise FieldsError(f"field {name!r} has shape {row.shape}; expected {(self.n_assets,)}")
             values[name] = row
-        return int(np.datetime64(date, "D").astype(np.int64)), values
+        return *self._machine.clock.read([date] if self._machine.clock.daily else [np.datetime64(date, "us")]), values
 
     def _sources(
         self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None
@@ -211,7 +214,7 @@ class Stream:
             return
         saved = old.state()
         old.close()
-        self._machine = Machine(old.plan, n_assets, 1, old.threads, peeks=True)
+        self._machine = Machine(old.plan, n_assets, 1, old.threads, clock=old.clock, peeks=True)
         self._machine.restore(saved, shared)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -229,7 +232,8 @@ class Stream:
         n = int(state["position"][2])
         if n > self._machine.n:
             self._machine.close()
-            self._machine = Machine(self._machine.plan, n, 1, self._machine.threads, peeks=True)
+            old = self._machine
+            self._machine = Machine(old.plan, n, 1, old.threads, clock=old.clock, peeks=True)
         self._machine.restore(state)
 
     def close(self) -> None:
