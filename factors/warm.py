@@ -90,6 +90,7 @@ def _model() -> None:
     """Fit a tiny market with every style, add a day, and ask for its risk."""
     from factors.factor_model.model import FactorModel
     from factors.factor_model.settings import ModelSettings
+    from factors.live import LiveDay, LiveRow
     from factors.portfolio.risk import portfolio_risk
     from factors.sample.market import sample_market
 
@@ -97,6 +98,14 @@ def _model() -> None:
     # One half-life, and then several.
     FactorModel(ModelSettings.use4()).fit(panel)
     model = FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))
+    row = LiveRow.after(panel, panel.dates[-1] + 1)
+    close = panel.fields["close"][-1]
+    row.take(panel.symbols, {"bid": close, "ask": close})
+    row.take(panel.symbols, {"price": close})
+    row.take(panel.symbols, {"close": close})
+    day = LiveDay(model, row.date)
+    day.tick(*row.changed())
+    day.peek()
     found = model.latest()
     portfolio_risk(
         found.covered[None, :] / found.covered.sum(), found.exposures, found.factor_covariance, found.specific_variance

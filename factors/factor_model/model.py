@@ -217,8 +217,17 @@ class FactorModel:
         FactorError
             As `update`; or the model lacks scores or factor returns.
         """
+        return self._held.peek(self.admitted(day))
+
+    def admitted(self, day: Panel) -> Panel:
+        """Give a next day as `update` would take it: looked at, and adjusted for corporate actions."""
         panel, _ = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_))
-        return self._held.peek(panel)
+        return panel
+
+    @property
+    def takes_as_given(self) -> bool:
+        """Whether next days go in as they are, as long as their shares do not jump: nothing is adjusted."""
+        return self._door.passes(self._held.field_names)
 
     def forget(self, days: int = 1) -> Self:
         """Drop what is kept by day but the last days, so that a model that only grows takes no more memory.

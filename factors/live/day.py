@@ -191,8 +191,10 @@ class LiveDay:
         self._awaited = _whole(exposures)
         self._exposures_before = exposures if model.settings.regression.exposure_lag else None
         self._risk_model = self._latest()
+        self._as_given = model.takes_as_given
         self._values: DayValues | None = None
         self._peeked: PeekedDay | None = None
+        self._adjusted: dict[str, Array] | None = None
 
     def columns(self, symbols: Sequence[str]) -> NDArray[np.intp]:
         """Give the columns of names. Raises `FactorError` naming those that the row does not have."""
@@ -209,7 +211,7 @@ class LiveDay:
         self.symbols = (*self.symbols, *new)
         self.fields = {name: np.pad(v, (0, len(new)), constant_values=np.nan) for name, v in self.fields.items()}
         self.categories = {name: np.pad(v, (0, len(new)), constant_values=-1) for name, v in self.categories.items()}
-        self._values = None
+        self._forget()
 
     def tick(self, columns: Any, values: Mapping[str, Any]) -> None:
         """Take new values of some names.
@@ -246,7 +248,12 @@ class LiveDay:
                 self.fields.setdefault(name, np.full(len(self.symbols), np.nan))[at] = row
             else:
                 self.categories[name][at] = row.astype(np.int16)
-        self._values = None
+        # A split may be told by shares alone.
+        self._as_given &= "shares" not in taken
+        self._forget()
+
+    def _forget(self) -> None:
+        self._values = self._peeked = self._adjusted = None
 
     def close(self) -> Panel:
         """Give the row as a panel of one day, as the model's `update` takes it."""
@@ -258,10 +265,16 @@ class LiveDay:
         )
 
     def adjusted(self) -> dict[str, Array]:
-        """Give the row's fields, each [n_assets], adjusted for actions as `model.update` does: what a library reads."""
-        self.peek()
-        assert self._peeked is not None
-        return {name: values[0] for name, values in self._peeked.panel.fields.items()}
+        """Give the row's fields, each [n_assets], adjusted for actions as `model.update` does: what a library reads.
+
+        Where nothing is adjusted they are those of the row, at no cost.
+        """
+        if self._as_given:
+            return self.fields
+        if self._adjusted is None:
+            panel = self._model.admitted(self.close()) if self._peeked is None else self._peeked.panel
+            self._adjusted = {name: values[0] for name, values in panel.fields.items()}
+        return self._adjusted
 
     def peek(self) -> DayValues:
         """Give what the row gives as it is now; what `model.update(self.close())` would give, to the bit.

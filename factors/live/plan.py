@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.library import Conventions, Definition, Expression, compile_library
-from factors.library.definitions.distinct import ranks_of_rows
 from factors.library.definitions.fields import computable, library_fields
-from factors.library.definitions.scores import cross_section
+from factors.library.definitions.scores import ranks, zscores
 from factors.live.library_row import LibraryRow
 from factors.panel.panel import Array, Panel
 
@@ -169,8 +168,7 @@ def in_form(values: Array, form: Form) -> Array:
     if form == "raw":
         return values
     if form == "rank":
-        count = np.isfinite(values).sum(axis=1, keepdims=True)
-        return np.asarray(ranks_of_rows(values) / np.maximum(count, 1))
+        return ranks(values)
     if form == "zscore":
-        return cross_section(values).zscore
+        return zscores(values)
     raise ValueError(f"form is {form!r}; expected one of {', '.join(FORMS)}")

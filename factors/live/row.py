@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from factors.errors import FactorError
 from factors.live import row_kernel as k
+from factors.panel.actions import RAW
 from factors.panel.axis import positions
-from factors.panel.panel import Array
+from factors.panel.panel import Array, Panel
 
 NAMED = 100
 """Rejections that are kept by name, the newest."""
@@ -101,6 +102,14 @@ class LiveRow:
         self.rejections = Rejections()
         self.taken = 0
         self.time_us: int | None = None
+
+    @classmethod
+    def after(cls, panel: Panel, date: Any) -> LiveRow:
+        """Begin the row of a day after a panel's last: its names, its closes as they were traded, and its caps."""
+        nothing = np.full(panel.n_assets, np.nan)
+        close = panel.fields.get(RAW["close"], panel.fields.get("close"))
+        cap = panel.fields.get("market_cap")
+        return cls(panel.symbols, date, nothing if close is None else close[-1], None if cap is None else cap[-1])
 
     def columns(self, symbols: Sequence[str]) -> NDArray[np.int64]:
         """Give the columns of names, -1 for one that the row does not have."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,13 @@ class Door:
         if self.intake.adjust in ("actions", "splits") and not any(name in panel.fields for name in ACTIONS):
             panel, after._adjustment = over_splits(panel, after._adjustment, after._watch.unseen_splits)
         return panel, after
+
+    def passes(self, fields: Collection[str]) -> bool:
+        """Say whether days of these fields go through as they are, as long as their shares do not jump."""
+        if self.intake.adjust == "from_returns" or any(name in fields for name in ACTIONS):
+            return False
+        before = self._adjustment
+        return bool((before.shares == 1.0).all() and (before.price == 1.0).all())
 
     def lines(self, symbols: tuple[str, ...], labels: Mapping[str, tuple[str, ...]]) -> list[str]:
         """Give a line for each thing that looked wrong, mere information left out."""

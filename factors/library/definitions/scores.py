@@ -54,6 +54,24 @@ def cross_section(
         How far from the mean a value may be.
     """
     defined = np.isfinite(values)
+    winsorised, zscore, lower, upper = _scored(values, defined, deviations)
+    neutralised = _neutral(zscore, defined, groups)
+    return CrossSection(values, winsorised, zscore, neutralised, ranks(values), lower[:, 0], upper[:, 0])
+
+
+def zscores(values: Array, *, deviations: float = WINSOR_DEVIATIONS) -> Array:
+    """Make the z-scores of `cross_section` alone."""
+    return _scored(values, np.isfinite(values), deviations)[1]
+
+
+def ranks(values: Array) -> Array:
+    """Make the ranks of `cross_section` alone."""
+    count = np.isfinite(values).sum(axis=1, keepdims=True)
+    return np.asarray(ranks_of_rows(values) / np.maximum(count, 1))
+
+
+def _scored(values: Array, defined: NDArray[np.bool_], deviations: float) -> tuple[Array, Array, Array, Array]:
+    """Winsorised values, z-scores, and the limits [n_factors, 1]."""
     count = defined.sum(axis=1, keepdims=True)
     mean, deviation = _moments(values, defined, count)
     lower = np.where(count > 0, mean - deviations * deviation, np.nan)
@@ -62,9 +80,7 @@ def cross_section(
     mean, deviation = _moments(winsorised, defined, count)
     zscore = np.divide(winsorised - mean, deviation, out=np.zeros_like(values), where=deviation > 0.0)
     zscore[~defined] = np.nan
-    neutralised = _neutral(zscore, defined, groups)
-    rank = ranks_of_rows(values) / np.maximum(count, 1)
-    return CrossSection(values, winsorised, zscore, neutralised, rank, lower[:, 0], upper[:, 0])
+    return winsorised, zscore, lower, upper
 
 
 def _moments(values: Array, defined: NDArray[np.bool_], count: NDArray[np.int64]) -> tuple[Array, Array]:

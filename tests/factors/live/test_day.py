@@ -102,11 +102,31 @@ def test_custom_styles_and_actions_are_foretold_too(sample):
         day = panel.select(dates=slice(t, t + 1))
         live = LiveDay(model, day.dates[0])
         play(live, day, rng)
+        before_peek = LiveDay(model, day.dates[0])
+        before_peek.join(day.symbols)
+        before_peek.tick(np.arange(30), row_of(day, np.arange(30)))
         values, adjusted = live.peek(), live.adjusted()
+        for name, field in before_peek.adjusted().items():
+            np.testing.assert_array_equal(field, adjusted[name], err_msg=name)
         model.update(day)
         assert_foretold(values, model)
         for name, field in adjusted.items():
             np.testing.assert_array_equal(field, model.panel_.fields[name][-1], err_msg=name)
+
+
+def test_where_nothing_is_adjusted_the_librarys_fields_are_the_rows_own(sample, model):
+    live = LiveDay(model, sample.dates[110])
+    live.tick(
+        np.arange(30),
+        row_of(sample.select(dates=slice(110, 111), fields=["close", "returns", "market_cap"]), np.arange(30)),
+    )
+    assert live.adjusted() is live.fields
+    admitted = model.admitted(live.close())
+    assert list(admitted.fields) == list(live.fields)
+    for name, field in live.fields.items():
+        np.testing.assert_array_equal(admitted.fields[name][0], field)
+    live.tick([4], {"shares": [2.0 * sample.fields["shares"][109, 4]]})
+    assert live.adjusted() is not live.fields
 
 
 def test_a_name_that_was_not_seen_takes_no_part(sample, model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from factors import FactorError, FactorModel, sample_market
+from factors import FactorError, FactorModel, Panel, sample_market
 from factors.live import LiveDay, LiveRow
 from factors.live.row_kernel import KINDS
 
@@ -187,6 +187,22 @@ def test_bad_messages_are_refused_whole(row):
     with pytest.raises(FactorError, match="market_cap"):
         LiveRow(SYMBOLS, "2024-01-02", CLOSE, CAP[:2])
     assert kinds(row.take(["A"], {"price": [10.1]}, sequence=1)) == ["taken"]
+
+
+def test_a_row_after_a_panel_stands_beside_closes_as_they_were_traded():
+    panel = sample_market(20, 60, seed=2).panel
+    split = np.full(panel.shape, np.nan)
+    split[40, 3] = 2.0
+    fields = {name: np.array(values) for name, values in panel.fields.items()}
+    fields["close"][40:, 3] /= 2.0
+    raw = Panel(panel.dates, panel.symbols, {**fields, "split_ratio": split}, panel.categories)
+    model = FactorModel().fit(raw)
+    assert model.panel_.fields["close"][-1, 3] != fields["close"][-1, 3]
+    row = LiveRow.after(model.panel_, panel.dates[-1] + 1)
+    row.take([panel.symbols[3]], {"price": [fields["close"][-1, 3] * 1.01]})
+    found = row.values()
+    assert found["returns"][3] == pytest.approx(0.01)
+    assert found["market_cap"][3] == pytest.approx(panel.fields["market_cap"][-1, 3] * 1.01)
 
 
 def test_ticks_of_a_day_give_what_its_bar_gives_to_the_model():
