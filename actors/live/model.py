@@ -207,11 +207,7 @@ class LiveModel:
         """Give the running day's row, begun if there is none."""
         if self._row is None:
             assert self._model is not None
-            before = self._model.panel_.last(1)
-            n = len(before.symbols)
-            close = before.fields["close"][0] if "close" in before.fields else np.full(n, np.nan)
-            cap = before.fields["market_cap"][0] if "market_cap" in before.fields else None
-            self._row = LiveRow(before.symbols, date, close, cap)
+            self._row = LiveRow.after(self._model.panel_.last(1), date)
             self._day = LiveDay(self._model, date)
             self._fresh_plan = True
         return self._row
@@ -275,7 +271,7 @@ class LiveModel:
         assert self.plan is not None
         began = time.perf_counter()
         changed = None if self._fresh_plan else np.unique(np.concatenate(self._changed or [np.empty(0, np.intp)]))
-        values = self.plan.peek(day.fields, day.categories, day.date, changed)
+        values = self.plan.peek(day.adjusted(), day.categories, day.date, changed)
         self._changed, self._fresh_plan = [], False
         took = (time.perf_counter() - began) * 1e3
         self.plan_ms = took if self.plan_ms is None else (1 - LATELY) * self.plan_ms + LATELY * took
