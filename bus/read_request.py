@@ -43,7 +43,7 @@ def read_payload(body: bytes, below: Mapping[str, Any], above: Mapping[str, Any]
 
 
 def bar_payload(body: bytes, default_model: str | None) -> dict[str, Any]:
-    """Read a bar, {model_id, rows: table}, as what a day is appended by; a bar without a model is the default one's.
+    """Read a bar, {model_id, rows: table, intake}, as the request that appends it; without a model, to the default one.
 
     Raises
     ------
@@ -53,7 +53,8 @@ def bar_payload(body: bytes, default_model: str | None) -> dict[str, Any]:
     value = read_json_text(body) if body else None
     if not isinstance(value, dict) or "rows" not in value:
         raise MalformedBody("a bar must be an object {model_id, rows}", field="rows")
-    return {"model_id": value.get("model_id") or default_model, "feature_data": value["rows"]}
+    read = {"model_id": value.get("model_id") or default_model, "feature_data": value["rows"]}
+    return read | {name: value[name] for name in ("intake",) if name in value}
 
 
 def request_of(operation: Operation, payload: Any, default_model: str | None) -> Request:

@@ -89,7 +89,7 @@ class HttpEngine(Surface):
         table: bytes,
         content_type: str = ARROW_STREAM,
         how: How = ANYHOW,
-        **fields: str,
+        **fields: Any,
     ) -> ModelAnswer:
         """Create a model from a bulk table.
 
@@ -98,19 +98,22 @@ class HttpEngine(Surface):
         model_id : str
             The model, or the model that gets a new version.
         table : bytes
-            An Arrow IPC stream (see ``contracts.frames.encode``) or a Parquet file.
+            An Arrow IPC stream (see ``contracts.frames.encode``), a Parquet file or a CSV.
         content_type : str
-            Which of the two.
+            Which of them.
         fields
-            Further fields of `contracts.requests.CreateModel` (``symbol_col``, ``settings`` as JSON text, ...).
+            Further fields of `contracts.requests.CreateModel`: ``intake``, ``settings``, ``symbol_col``, ...
         """
+        params = {
+            name: orjson.dumps(value).decode() if isinstance(value, dict) else value for name, value in fields.items()
+        }
         answer = await self._request(
             "PUT",
             f"/factor-model/{quote(model_id, safe='')}/data",
             how,
             content=table,
             headers={"content-type": content_type},
-            params=fields,
+            params=params,
         )
         return ModelAnswer.model_validate(answer)
 

@@ -101,7 +101,11 @@ def _frame(columns: Mapping[str, list[Any]], field: str) -> pl.DataFrame:
 
 
 def _series(name: str, values: list[Any], field: str) -> pl.Series:
-    """Make a column of numbers, of text or of truth values; anything mixed names its rows."""
+    """Make a column of numbers, of text or of truth values; anything else that is mixed names its rows.
+
+    Numbers with text between are text, as in a CSV: what reads the column knows which texts stand for a missing number,
+    and names the others with their dates and symbols.
+    """
     import polars as pl
 
     kinds = {type(v) for v in values if v is not None}
@@ -109,8 +113,8 @@ def _series(name: str, values: list[Any], field: str) -> pl.Series:
     if kinds <= {int, float}:
         # The JSON reader refuses numbers beyond float64 itself.
         return pl.Series(name, values, dtype=pl.Float64, strict=False)
-    if kinds == {str}:
-        return pl.Series(name, values, dtype=pl.String)
+    if kinds <= {str, int, float}:
+        return pl.Series(name, [v if v is None else str(v) for v in values], dtype=pl.String)
     if kinds == {bool}:
         return pl.Series(name, values, dtype=pl.Boolean)
     common = max(kinds, key=lambda kind: sum(type(v) is kind for v in values))

@@ -123,6 +123,13 @@ class HedgeBook(DatedBook):
         min_length=1, max_length=500, description="Symbols, or `portfolio:ID` for a fund."
     )
     neutral_factors: list[str] = Field(default_factory=list, max_length=200)
+    position: Bound = Field((None, None), description="Least and greatest weight of every instrument; null is open.")
+    positions: dict[str, Bound] = Field(
+        default_factory=dict,
+        max_length=500,
+        description="Instrument: its own least and greatest weight.",
+    )
+    gross: Size | None = Field(None, description="Greatest sum of absolute weights of the instruments.")
 
 
 class ConstructBook(Request):

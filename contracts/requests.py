@@ -30,6 +30,13 @@ def _priority(value: Any) -> Any:
 PriorityName = Annotated[Literal["low", "normal", "high", "urgent", "critical"], BeforeValidator(_priority)]
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="Letters, digits, . _ -")]
 Fraction = Annotated[FiniteFloat, Field(ge=0, lt=0.5)]
+TableSettings = Annotated[
+    dict[str, Any] | None,
+    Field(
+        description="How the request's tables are read: settings of docs/model.md, such as "
+        '{"date_format": "%d/%m/%Y", "na_values": ["NA"]}. They go before those that a model keeps.'
+    ),
+]
 
 
 class Request(BaseModel):
@@ -96,6 +103,7 @@ class CreateModel(ModelRef):
     symbol_col: str = Field("symbol", min_length=1, max_length=128)
     date_col: str = Field("date", min_length=1, max_length=128)
     mkt_cap_col: str = Field("market_cap", min_length=1, max_length=128)
+    intake: TableSettings = None
     settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the model; see docs/api.md.")
     messagebus_priority: PriorityName = "high"
 
@@ -126,6 +134,7 @@ class AppendDay(ModelRef):
     """Add one or more new days to a model."""
 
     feature_data: Frame = Field(description="The new days' rows, same columns as at creation.")
+    intake: TableSettings = None
     messagebus_priority: PriorityName = "high"
 
 
@@ -136,6 +145,7 @@ class CorrectDays(ModelRef):
         description="Rows of dates and symbols that the model has, under the names of creation. A null is a missing "
         "value; columns that the table does not have stay as they are."
     )
+    intake: TableSettings = None
     messagebus_priority: PriorityName = "high"
 
 
@@ -146,6 +156,7 @@ class StyleFactors(Request):
     returns_data: Frame | None = Field(None, description="date, symbol, asset_returns")
     market_cap_data: Frame | None = Field(None, description="date, symbol, market_cap")
     fundamental_data: Frame | None = Field(None, description="date, symbol, book_price, sales_price, cf_price")
+    intake: TableSettings = None
     trailing_days: int = Field(252, ge=2, le=2520)
     winsor_factor: Fraction = 0.01
     symbols: list[Symbol] | None = Field(None, description="Limit the answer to these symbols.")
@@ -170,6 +181,7 @@ class FactorReturns(Request):
     market_cap_df: Frame | None = Field(None, description="date, symbol, market_cap")
     sector_df: Frame | None = Field(None, description="date, symbol, one column per sector")
     style_df: Frame | None = Field(None, description="date, symbol, one column per style score")
+    intake: TableSettings = None
     winsor_factor: Fraction | None = 0.01
     residualize_styles: bool = False
     start_date: dt.date | None = None
@@ -288,6 +300,7 @@ class IndividualFactor(Request):
     returns_data: Frame | None = Field(None, description="momentum: date, symbol, asset_returns")
     fundamental_data: Frame | None = Field(None, description="value: date, symbol, book_price, sales_price, cf_price")
     market_cap_data: Frame | None = Field(None, description="size: date, symbol, market_cap")
+    intake: TableSettings = None
     trailing_days: int = Field(252, ge=2, le=2520)
     winsor_factor: Fraction = 0.01
     symbols: list[Symbol] | None = None
@@ -361,6 +374,12 @@ FactorId = Annotated[str, Field(max_length=64)]
 GroupLevel = Literal["none", "sector", "industry", "subindustry"]
 
 
+MinPeriods = Annotated[
+    Literal["strict", "one"],
+    Field(description='"one" lets a window of a formula speak before it is full, as the convention min_periods does.'),
+]
+
+
 class CrossSectionForms(Request):
     """How the forms of a cross-section are made: winsorised, z-scored, neutralised, ranked."""
 
@@ -388,6 +407,7 @@ class CalculateFactors(CrossSectionForms):
     model_id: ModelId | None = None
     factors: list[FactorId] | None = Field(None, max_length=2000, description="Default: all.")
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
+    min_periods: MinPeriods = "strict"
 
 
 class FactorResults(CrossSectionForms):
@@ -406,6 +426,7 @@ class FactorCrossSection(CrossSectionForms):
     model_id: ModelId | None = None
     symbols: list[Symbol] | None = Field(None, description="Names to show; the forms are always made over all.")
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
+    min_periods: MinPeriods = "strict"
 
 
 class FactorCorrelations(CrossSectionForms):
@@ -415,6 +436,7 @@ class FactorCorrelations(CrossSectionForms):
     factors: list[FactorId] = Field(min_length=2, max_length=200)
     window_days: int = Field(60, ge=1, le=1260)
     date_requested: dt.date | None = Field(None, description="The window's last date; default: the model's.")
+    min_periods: MinPeriods = "strict"
     form: Literal["raw", "winsorised", "zscore", "neutralised", "rank"] = Field(
         "raw", description="What is ranked; only neutralising, and ties from clipping, change ranks."
     )

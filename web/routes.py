@@ -91,7 +91,9 @@ async def _bulk(
     services.need_face()
     began = time.monotonic()
     kind = frames.bulk_type(media_type(request))
-    names = {name: str(asked.get(name) or default) for name, default in KEY_COLUMNS.items()}
+    read_as = asked.get("intake")
+    read_as = read_as if isinstance(read_as, dict) else {}
+    names = {name: str(asked.get(name) or read_as.get(name) or default) for name, default in KEY_COLUMNS.items()}
     async with bulk_file(request, services.settings.http_bulk_limit_bytes, uploads(services.settings)) as path:
         limit_s = operation.timeout_s if timeout_s is None else timeout_s
         table = await services.reader.table(path, kind, names, _left(limit_s, began))

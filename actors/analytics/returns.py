@@ -15,6 +15,7 @@ from contracts.answers import Calculation
 from contracts.errors import UnknownFactor
 from factors.analytics.factor_returns import factor_correlation, factor_momentum, factor_trend
 from factors.analytics.performance import crowding, performance
+from factors.panel.frequency import periods_per_year
 from store import Version
 
 YEAR = 252
@@ -35,8 +36,9 @@ class FactorFigures:
         returns = _returns(version, days)[:, columns]
         dates = version.dates_of(days)
         values: dict[str, Any] = {}
+        year = periods_per_year(version.dates)
         for name, series in zip(names, returns.T, strict=True):
-            row = asdict(performance(series))
+            row = asdict(performance(series, periods=year))
             for end in ("drawdown_start", "drawdown_end"):
                 row[end] = str(dates[row[end]]) if row[end] >= 0 else None
             values[name] = {key: None if value != value else value for key, value in row.items()}
@@ -45,6 +47,7 @@ class FactorFigures:
             "start_date": str(dates[0]),
             "end_date": str(dates[-1]),
             "n_days": len(dates),
+            "periods_per_year": year,
             "correlation": {name: by_name(names, row) for name, row in zip(names, correlation, strict=True)},
         }
         message = f"performance of {len(names)} factors over {len(dates)} days"

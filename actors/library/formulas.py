@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,17 @@ import orjson
 
 from contracts.errors import UnknownFactor
 from contracts.files import replacing
-from factors.library import PAPER, Catalogue, Expression, FormulaError, Library, compile_library, conventions, parse
+from factors.library import (
+    PAPER,
+    Catalogue,
+    Conventions,
+    Expression,
+    FormulaError,
+    Library,
+    compile_library,
+    conventions,
+    parse,
+)
 from factors.warm import marker
 from store import LRU
 
@@ -45,6 +56,25 @@ class Formulas:
         texts = [(entry.id, entry.formula, entry.version, entry.conventions.digest) for entry in entries]
         shared = [(name, expression.text) for name, expression in self.catalogue.definitions.items()]
         return hashlib.sha256(repr((marker().name, texts, shared)).encode()).hexdigest()[:32]
+
+    def under(self, min_periods: str) -> Formulas:
+        """Give the same formulas with windows that are full ("strict") or speak from their first value on ("one")."""
+        return self._partial if min_periods == "one" else self
+
+    @cached_property
+    def _partial(self) -> Formulas:
+        """All formulas read again, each under its own conventions but for `min_periods`; half a second."""
+        definitions = self.catalogue.definitions
+
+        def again(text: str, own: Conventions) -> Expression:
+            return parse(text, replace(own, min_periods="one"), definitions=definitions)
+
+        entries = {
+            name: replace(entry, expression=again(entry.formula, entry.conventions))
+            for name, entry in self.catalogue.entries.items()
+        }
+        registered = {name: again(one.text, one.conventions) for name, one in self.registered.items()}
+        return Formulas(Catalogue(entries, self.catalogue.aliases, definitions), registered)
 
     def chosen(self, ids: tuple[str, ...]) -> Library:
         """Compile some of them; the last few choices are kept."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.portfolio.reader import TRADING_DAYS, BookReader
+from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
 from actors.reading.slices import Slice, by_name
 from contracts import portfolio_requests as pq
@@ -16,13 +16,12 @@ from contracts.answers import Calculation
 from contracts.errors import Infeasible, InvalidInput, UnknownFactor
 from factors.errors import FactorError
 from factors.portfolio.frontier import frontier, trades
-from factors.portfolio.limits import Limits
-from factors.portfolio.optimize import InfeasibleError, Optimum, Problem, optimize
+from factors.portfolio.limits import InfeasibleError, Limits
+from factors.portfolio.optimize import Optimum, Problem, optimize
 from factors.portfolio.risk_budget import risk_budget
 
 SMALLEST = 1e-6
 """Weights below it are what a solver leaves of 0, and are not told."""
-ROOT = float(np.sqrt(TRADING_DAYS))
 
 
 @dataclass(frozen=True)
@@ -130,11 +129,11 @@ class Construction:
         if alpha is not None:
             at, sizes = found.holdings(alpha, "alpha")
             inside = np.isin(at, columns)
-            alphas[np.searchsorted(columns, at[inside])] = sizes[inside] / TRADING_DAYS
+            alphas[np.searchsorted(columns, at[inside])] = sizes[inside] / found.periods_per_year
         elif alpha_style is not None:
             if alpha_style not in found.style_names:
                 raise UnknownFactor(f"the model has no style {alpha_style!r}", field="alpha_style")
-            alphas = np.nan_to_num(found.scores[found.style_names.index(alpha_style)][columns]) / TRADING_DAYS
+            alphas = np.nan_to_num(found.scores[found.style_names.index(alpha_style)][columns]) / found.periods_per_year
         estimates = books.risk.estimates(found)
         problem = Problem(
             exposures=found.exposures_of(columns),
@@ -158,7 +157,7 @@ class Construction:
                 active_position=request.active_position,
                 exposures=request.exposures,
                 turnover=request.turnover,
-                risk=None if request.max_risk is None else request.max_risk / ROOT,
+                risk=None if request.max_risk is None else request.max_risk / float(np.sqrt(found.periods_per_year)),
             )
         except FactorError as error:
             raise InvalidInput(str(error), field=error.field) from None
@@ -202,8 +201,8 @@ def _told(case: _Case, made: Optimum) -> dict[str, Any]:
     symbols = case.found.symbols
     return {
         "weights": {symbols[i]: float(w) for i, w in zip(case.columns, made.weights, strict=True) if abs(w) > SMALLEST},
-        "risk_annual": made.risk * ROOT,
-        "alpha_annual": made.alpha * TRADING_DAYS,
+        "risk_annual": made.risk * float(np.sqrt(case.found.periods_per_year)),
+        "alpha_annual": made.alpha * case.found.periods_per_year,
         "exposures": by_name(case.found.factor_names, made.exposures),
         "turnover": made.turnover,
         "cost": made.cost,
@@ -222,6 +221,7 @@ def _answer(case: _Case, values: dict[str, Any], message: str) -> Calculation:
         model_version=found.number,
         details={
             "date": found.date_text,
+            "periods_per_year": found.periods_per_year,
             "active": case.problem.benchmark is not None,
             **(case.book.told() if case.book is not None else {}),
         },

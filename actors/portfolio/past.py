@@ -134,7 +134,7 @@ class PastBooks:
     ) -> _Path:
         """Put a book, with its holdings by date, on every day of a period."""
         version = found.version
-        set_on, books = self.books.dated(found, given, name, days, field)
+        set_on, books = self.books.dated(found, given, name, days, field, request.between)
         columns = np.unique(np.concatenate([book.columns for book in books])).astype(np.intp)
         weights = np.zeros((len(books), len(columns)))
         for row, book in zip(weights, books, strict=True):

@@ -11,11 +11,9 @@ import numpy as np
 from actors.reading.books import RESERVED, Book, Books
 from actors.reading.estimates import Covered, Estimates, RiskReader
 from actors.reading.slices import Slice, Slices
-from contracts.requests import BookRequest, DatedBook
+from contracts.requests import Between, BookRequest, DatedBook
 from contracts.settings import settings
 from store import PortfolioStore
-
-TRADING_DAYS = 252
 
 
 @dataclass(frozen=True)
@@ -52,13 +50,23 @@ class Held:
         return None if self.benchmark is None else self.covered.weights[1]
 
     @property
+    def root(self) -> float:
+        """What a row's volatility is multiplied by for a year's."""
+        return float(np.sqrt(self.found.periods_per_year))
+
+    @property
     def coverage(self) -> float:
         """Share of the book's gross weight that the model covers."""
         return 1.0 - float(self.covered.share[0])
 
     def details(self) -> dict[str, Any]:
         """Give what an answer says beside its values."""
-        out: dict[str, Any] = {"date": self.found.date_text, "coverage": round(self.coverage, 6), **self.book.told()}
+        out: dict[str, Any] = {
+            "date": self.found.date_text,
+            "coverage": round(self.coverage, 6),
+            "periods_per_year": self.found.periods_per_year,
+            **self.book.told(),
+        }
         if self.covered.uncovered:
             out["uncovered_symbols"] = self.covered.uncovered
         if self.benchmark is not None:
@@ -90,17 +98,25 @@ class BookReader:
         return Held(found, book, benchmark, covered, self.risk.estimates(found))
 
     def dated(
-        self, found: Slice, given: Mapping[str, float] | None, name: str | None, days: slice, field: str
+        self,
+        found: Slice,
+        given: Mapping[str, float] | None,
+        name: str | None,
+        days: slice,
+        field: str,
+        between: Between = "rebalance",
     ) -> tuple[np.ndarray, list[Book]]:
         """Give a book's holdings by date, as far as a period needs them: dates [H] and books.
 
-        A book of weights, and one whose holdings have no date, hold from before the period on; so do the books that
-        every model has, of each month's first day.
+        A book of weights, and one whose holdings have no date, hold from before the period on. The books that every
+        model has are set at each close, or, to drift between, at the first close of each month.
         """
         version = found.version
         first = version.date(days.start) - np.timedelta64(1, "D")
         if given is not None or name is None:
             return np.array([first]), [self.books.of(found, given, name, field)]
+        if name in RESERVED and between == "rebalance":
+            return self.books.reserved_daily(found, name, slice(days.start - 1, days.stop - 1))
         if name in RESERVED:
             months = np.array([version.date(row) for row in range(days.start - 1, days.stop)]).astype("datetime64[M]")
             rows = days.start - 1 + np.flatnonzero(np.r_[True, months[1:] != months[:-1]])

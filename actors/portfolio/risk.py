@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from actors.portfolio.reader import TRADING_DAYS, BookReader, Held
+from actors.portfolio.reader import BookReader, Held
 from actors.reading.slices import by_name, rows_between
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
-from contracts.errors import InvalidInput, UnknownFactor
+from contracts.errors import Infeasible, InvalidInput, UnknownFactor
 from factors.errors import FactorError
+from factors.panel.frequency import rows_of_days
 from factors.portfolio.hedge import hedge
+from factors.portfolio.hedge_limits import HedgeLimits
+from factors.portfolio.limits import InfeasibleError
 from factors.portfolio.margin import MarginSettings, margin
 from factors.portfolio.risk import PortfolioRisk, portfolio_risk
 from factors.portfolio.scenarios import apply_scenarios, factor_shock, historical_shock
@@ -34,7 +39,7 @@ class BookRisk:
         names = held.found.factor_names
         assert risk.percent is not None
         values: dict[str, Any] = {
-            **_volatilities(risk),
+            **_volatilities(risk, held.root),
             "exposures": by_name(names, risk.exposures[0]),
             "percent_factor": by_name(names, risk.percent_factor[0]),
             "percent_specific": float(risk.percent_specific[0]),
@@ -47,7 +52,7 @@ class BookRisk:
             assert active.percent is not None
             values["active"] = {
                 "active_risk": float(active.total[0]),
-                "active_risk_annual": float(active.total[0] * np.sqrt(TRADING_DAYS)),
+                "active_risk_annual": float(active.total[0] * held.root),
                 "factor_risk": float(active.factor[0]),
                 "specific_risk": float(active.specific[0]),
                 "beta": float(risk.active.beta[0]),
@@ -63,7 +68,6 @@ class BookRisk:
         """Value at risk and expected shortfall by method and horizon, with the factors' contributions."""
         held = self.books.held(request)
         risk = _risk(held)
-        root = np.sqrt(TRADING_DAYS)
         tails: dict[str, Any] = {}
         for method in request.methods:
             tails[method] = {}
@@ -78,7 +82,7 @@ class BookRisk:
         values = {
             "margin": tails,
             "volatility": float(active.total[0]),
-            "volatility_annual": float(active.total[0] * root),
+            "volatility_annual": float(active.total[0] * held.root),
             # Of the normal quantile, which is a multiple of volatility: Euler's shares are those of risk.
             "percent_factor": by_name(held.found.factor_names, active.percent_factor[0]),
             "percent_specific": float(active.percent_specific[0]),
@@ -126,8 +130,8 @@ class BookRisk:
         assert two.marginal is not None
         at = {after.found.symbols[i]: j for j, i in enumerate(after.covered.columns)}
         values = {
-            "before": _volatilities(one),
-            "after": _volatilities(two),
+            "before": _volatilities(one, before.root),
+            "after": _volatilities(two, after.root),
             "change": float(two.total[0] - one.total[0]),
             "exposures_before": by_name(after.found.factor_names, one.exposures[0]),
             "exposures_after": by_name(after.found.factor_names, two.exposures[0]),
@@ -160,7 +164,10 @@ class BookRisk:
                 neutral=[found.factor_names.index(name) for name in request.neutral_factors],
                 benchmark=everything.weights[1] if against else None,
                 linked=everything.linked,
+                limits=_limits_of(request, found.factor_names),
             )
+        except InfeasibleError as error:
+            raise Infeasible(str(error), field="limits", rows=sorted(error.conflicts)) from None
         except FactorError as error:
             raise InvalidInput(str(error), field=error.field or "instruments") from None
         values = {
@@ -168,6 +175,7 @@ class BookRisk:
             "risk_before": made.before,
             "risk_after": made.after,
             "exposures": by_name(found.factor_names, made.exposures),
+            "binding": dict(made.binding),
         }
         details = {"units": UNITS, "active": held.benchmark is not None}
         return _answer(held, values, f"hedge with {len(request.instruments)} instruments", details)
@@ -176,6 +184,9 @@ class BookRisk:
         weights = held.weights if held.against is None else held.weights - held.against
         history = np.asarray(held.found.version.day("factor_returns", slice(0, held.found.row + 1)))
         covered = held.covered
+        # A horizon is in trading days; the estimates are of the model's rows.
+        rows = rows_of_days(chosen.horizon_days, held.found.periods_per_year)
+        chosen = replace(chosen, horizon_days=rows)
         tail = margin(
             weights[None, :], covered.exposures, held.estimates.covariance, covered.specific, history, chosen,
             linked=covered.linked,
@@ -212,6 +223,21 @@ class BookRisk:
         return out
 
 
+def _limits_of(request: pq.HedgeBook, factor_names: Sequence[str]) -> HedgeLimits | None:
+    """Give the limits on the instruments; None where the request has none."""
+    strange = [name for name in request.positions if name not in request.instruments]
+    if strange:
+        raise InvalidInput(f"positions names {strange[0]!r}, which is no instrument", field="positions", rows=strange)
+    pairs = [request.positions.get(name, request.position) for name in request.instruments]
+    if request.gross is None and all(pair == (None, None) for pair in pairs):
+        return None
+    least, most = (
+        np.array([open_end if pair[side] is None else pair[side] for pair in pairs], np.float64)
+        for side, open_end in ((0, -np.inf), (1, np.inf))
+    )
+    return HedgeLimits(least, most, request.gross, request.instruments, factor_names)
+
+
 def _risk(held: Held) -> PortfolioRisk:
     covered = held.covered
     return portfolio_risk(
@@ -220,12 +246,12 @@ def _risk(held: Held) -> PortfolioRisk:
     )  # fmt: skip
 
 
-def _volatilities(risk: PortfolioRisk) -> dict[str, float]:
+def _volatilities(risk: PortfolioRisk, root: float) -> dict[str, float]:
     return {
         "total_risk": float(risk.total[0]),
         "factor_risk": float(risk.factor[0]),
         "specific_risk": float(risk.specific[0]),
-        "total_risk_annual": float(risk.total[0] * np.sqrt(TRADING_DAYS)),
+        "total_risk_annual": float(risk.total[0] * root),
     }
 
 

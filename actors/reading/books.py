@@ -201,18 +201,30 @@ class Books:
             )
         return {s: n * (float(prices[found.column[s]]) if s in found.column else 1.0) for s, n in positions.items()}
 
+    def reserved_daily(self, found: Slice, name: str, days: slice) -> tuple[np.ndarray, list[Book]]:
+        """Give one of the books that every model has as it is at each close of a period: dates and books.
+
+        By capitalisation it is the market itself, which moves with prices and is traded for what joins and leaves.
+        """
+        version = found.version
+        members = np.asarray(version.day_asset("estimation", days)).astype(bool)
+        every_cap = np.asarray(version.day_asset(caps_name(version), days))
+        return version.dates_of(days), [_by_cap(m, caps, name) for m, caps in zip(members, every_cap, strict=True)]
+
     @staticmethod
     def _reserved(found: Slice, name: str) -> Book:
         """Give the estimation universe of the date, by capitalisation or in equal parts."""
         days = slice(found.row, found.row + 1)
-        member = np.asarray(found.version.day_asset("estimation", days)[0]).astype(bool) & found.known
-        columns = np.flatnonzero(member)
-        if name == "equal":
-            weights = np.full(len(columns), 1.0 / max(len(columns), 1))
-        else:
-            caps = np.asarray(found.version.day_asset(caps_name(found.version), days)[0])[columns]
-            weights = caps / caps.sum() if len(columns) else caps
-        return Book(columns, weights, name)
+        member = np.asarray(found.version.day_asset("estimation", days)[0]).astype(bool)
+        return _by_cap(member, np.asarray(found.version.day_asset(caps_name(found.version), days)[0]), name)
+
+
+def _by_cap(member: np.ndarray, caps: np.ndarray, name: str) -> Book:
+    columns = np.flatnonzero(member & np.isfinite(caps) & (caps > 0.0))
+    if name == "equal":
+        return Book(columns, np.full(len(columns), 1.0 / max(len(columns), 1)), name)
+    held = caps[columns]
+    return Book(columns, held / held.sum() if len(columns) else held, name)
 
 
 def _nothing() -> tuple[np.ndarray, np.ndarray]:

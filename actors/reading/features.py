@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actors.reading.grid import check_features
 from contracts.errors import InvalidInput
 from contracts.frames import decode
-from contracts.requests import AppendDay, CorrectDays, CreateModel
+from contracts.requests import AppendDay, CorrectDays, CreateModel, Request
 from factors.errors import FactorError
 from factors.panel.corrections import ROW
 from factors.panel.intake import Intake
@@ -17,12 +18,41 @@ if TYPE_CHECKING:
     import polars as pl
 
 DEFAULT_COLUMNS = {"symbol_col": "symbol", "date_col": "date", "mkt_cap_col": "market_cap"}
+OF_THE_MODEL = "adjust"
+"""The one setting of a table that holds for all days of a model at once."""
 
 
-def intake_of(request: CreateModel | AppendDay, intake: Intake) -> Intake:
-    """Give how the request's table is read: the names of columns that it gives go before those of the settings."""
+def intake_of(request: Request, intake: Intake) -> Intake:
+    """Give how the request's tables are read: its `intake` over that of the settings, its names of columns over both.
+
+    Raises
+    ------
+    InvalidInput
+        A setting that does not exist or cannot be so, as ``intake.date_format``.
+    """
+    try:
+        intake = intake.changed(getattr(request, "intake", None) or {})
+    except FactorError as error:
+        raise in_request("intake", error) from None
     given = {key: getattr(request, key, default) for key, default in DEFAULT_COLUMNS.items()}
     return intake.called(**{key: name for key, name in given.items() if name != DEFAULT_COLUMNS[key]})
+
+
+def intake_of_days(request: AppendDay | CorrectDays, kept: Intake) -> Intake:
+    """Give how days that a model gets are read: as its first ones, but for what the request says.
+
+    Raises
+    ------
+    InvalidInput
+        As `intake_of`; or the days would be adjusted in another way than those before them.
+    """
+    intake = intake_of(request, kept)
+    if intake.adjust != kept.adjust:
+        raise InvalidInput(
+            f"intake.adjust is {kept.adjust!r} for all days of the model; a model created anew can have another",
+            field=f"intake.{OF_THE_MODEL}",
+        )
+    return intake
 
 
 def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tuple[str, ...] = ()) -> Panel:
@@ -61,10 +91,7 @@ def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tu
     try:
         return Panel.from_frame(frame, sector_encodings=encodings, intake=intake)
     except FactorError as error:
-        # The caller's own column names, not those inside the panel.
-        own = {name: column for column, name in intake.names.items()}.get(str(error.field), error.field)
-        text = str(error).replace(f"'{error.field}'", f"'{own}'")
-        raise in_request("feature_data", error, own, text) from None
+        raise in_table("feature_data", error, intake) from None
 
 
 def rows_panel(request: CorrectDays, intake: Intake) -> Panel:
@@ -87,10 +114,17 @@ def rows_panel(request: CorrectDays, intake: Intake) -> Panel:
         raise InvalidInput("feature_data has no column to correct", field="feature_data")
     check_features(frame, intake, 0)
     try:
-        return Panel.from_frame(frame.with_columns(pl.lit(1.0).alias(ROW)), required=(), intake=intake)
+        # What looks wrong is judged where the rows stand among the others.
+        reading = replace(intake, policy="warn")
+        return Panel.from_frame(frame.with_columns(pl.lit(1.0).alias(ROW)), required=(), intake=reading)
     except FactorError as error:
-        own = {name: column for column, name in intake.names.items()}.get(str(error.field), error.field)
-        raise in_request("feature_data", error, own) from None
+        raise in_table("feature_data", error, intake) from None
+
+
+def in_table(part: str, error: FactorError, intake: Intake) -> InvalidInput:
+    """Make an error in a table one of the request: it names the caller's own columns, not those inside the panel."""
+    own = {name: column for column, name in intake.names.items()}.get(str(error.field), error.field)
+    return in_request(part, error, own, str(error).replace(f"'{error.field}'", f"'{own}'"))
 
 
 def in_request(part: str, error: FactorError, field: str | None = None, text: str | None = None) -> InvalidInput:

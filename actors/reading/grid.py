@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _KEYS = 2
 
 
-def check_posted(frame: pl.DataFrame, field: str, n_fields: int | None = None) -> None:
-    """Refuse a table for a calculation, with columns `date` and `symbol`, that spreads too far.
+def check_posted(frame: pl.DataFrame, field: str, intake: Intake = DEFAULT, n_fields: int | None = None) -> None:
+    """Refuse a table for a calculation that spreads too far.
 
     `n_fields`, by default those of the table, are spread over its dates and names.
 
@@ -24,7 +24,7 @@ def check_posted(frame: pl.DataFrame, field: str, n_fields: int | None = None) -
     TableTooLarge
         With the numbers.
     """
-    shape = _shape(frame, DEFAULT)
+    shape = _shape(frame, intake)
     if shape is not None:
         check_grid(
             *shape,

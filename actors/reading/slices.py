@@ -15,6 +15,8 @@ from actors.reading.confidence import confidence_score
 from contracts.errors import DateOutsideModel, InvalidInput, UnknownSymbol
 from contracts.settings import settings
 from factors.factor_model.settings import ModelSettings
+from factors.panel.frequency import periods_per_year
+from factors.panel.memberships import NO_SHARES, SHARES, joined_codes, shares_table
 from factors.portfolio.exposures import exposure_matrix
 from store import LRU, ModelStore, Version
 
@@ -53,6 +55,11 @@ class Slice:
         self.known = self.day.known
         self.n_known = int(np.count_nonzero(self.known))
         self._asked = 0
+
+    @cached_property
+    def periods_per_year(self) -> float:
+        """How many rows a year of the model has, from its dates."""
+        return periods_per_year(self.version.dates)
 
     @cached_property
     def exposures(self) -> np.ndarray:
@@ -143,7 +150,7 @@ class Day:
     scores : float64 [n_styles, n_assets]
     known : bool [n_assets]
     sectors : int16 [n_assets]
-        Codes, -1 for none.
+        Codes, -1 for none; of a name in several the largest.
     n_sectors : int
     """
 
@@ -158,10 +165,18 @@ class Day:
             else np.full(len(caps), -1, np.int16)
         )
         self.known = np.isfinite(caps) & (caps > 0.0)
+        labels = version.manifest.meta["category_names"].get(SHARES, ())
+        self._codes, self._shares = self.sectors, NO_SHARES
+        if labels:
+            several = np.asarray(version.day_asset(f"category/{SHARES}", days)[0])
+            self._codes = joined_codes(self.sectors, several, self.n_sectors)
+            sectors = version.manifest.meta["category_names"]["sector"]
+            self._shares = shares_table(tuple(labels), tuple(sectors))
 
     def exposures_of(self, columns: np.ndarray | slice) -> np.ndarray:
         """Exposures of some names, float64 [n_columns, n_factors]; see `Slice.exposures_of`."""
-        return exposure_matrix(self.scores[:, columns], self.known[columns], self.sectors[columns], self.n_sectors)
+        scores, known = self.scores[:, columns], self.known[columns]
+        return exposure_matrix(scores, known, self._codes[columns], self.n_sectors, self._shares)
 
 
 def settings_of(version: Version) -> ModelSettings:

@@ -10,10 +10,9 @@ from actors.runtime.base import WorkloadActor
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
+from factors.panel.frequency import periods_per_year
 from factors.risk.covariance import FactorCovariance
 from factors.risk.settings import FactorCovarianceSettings
-
-TRADING_DAYS = 252
 
 
 class CovarianceMatrixComputation(WorkloadActor):
@@ -35,12 +34,13 @@ class CovarianceMatrixComputation(WorkloadActor):
         else:
             n_days = min(request.window_days or version.manifest.n_dates, version.manifest.n_dates)
             matrix = _estimate(np.asarray(version.day("factor_returns"))[-n_days:], method)
+        year = periods_per_year(version.dates)
         eigenvalues = np.linalg.eigvalsh(matrix)
         return Calculation(
             values={
                 "factors": names,
                 "covariance": matrix.tolist(),
-                "volatility_annual": dict(zip(names, np.sqrt(np.diag(matrix) * TRADING_DAYS).tolist(), strict=True)),
+                "volatility_annual": dict(zip(names, np.sqrt(np.diag(matrix) * year).tolist(), strict=True)),
             },
             message=f"factor covariance of {len(names)} factors by {method} from {n_days} days",
             confidence_score=confidence_score(1.0, n_days, len(names)),
@@ -49,6 +49,7 @@ class CovarianceMatrixComputation(WorkloadActor):
                 "method": method,
                 "n_days": n_days,
                 "units": "daily variance",
+                "periods_per_year": year,
                 "smallest_eigenvalue": float(eigenvalues[0]),
                 "condition_number": float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else None,
             },

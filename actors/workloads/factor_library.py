@@ -223,10 +223,18 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
         if wanted is not None:
             _refuse_missing(wanted, missing)
         live = self.live.known(model_id)
-        if row == last and (wanted is None or (live is not None and live.number == version.manifest.version)):
+        strict = request.min_periods == "strict"  # the conventions of what is kept current
+        if (
+            strict
+            and row == last
+            and (wanted is None or (live is not None and live.number == version.manifest.version))
+        ):
             day = self.live.current(model_id, self.formulas, WAIT_S).day
             return day, day.ids if wanted is None else wanted
         ids = able if wanted is None else wanted
+        if not strict:
+            formulas = self.formulas.under(request.min_periods)
+            return library_day(formulas, ids, version, row, self.settings.library_threads), ids
         return self._day(model_id, version, row, ids), ids
 
     def _day(self, model_id: str, version: Version, row: int, ids: tuple[str, ...]) -> LibraryDay:
@@ -305,7 +313,9 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
         if request.date_requested is not None:
             end = row_of(version, request.date_requested, version.manifest.model_id)
         n_days = min(request.window_days, end + 1)
-        stacked, groups = window_values(self.formulas, ids, version, end, n_days, self.settings.library_threads)
+        stacked, groups = window_values(
+            self.formulas.under(request.min_periods), ids, version, end, n_days, self.settings.library_threads
+        )
         if request.form != "raw":
             day = LibraryDay(ids, stacked[:, -1], version, end, {name: codes[-1] for name, codes in groups.items()})
             level = day.level(request.neutralise_by)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from actors.reading.confidence import confidence_score
-from actors.reading.features import features_panel, in_request, intake_of, rows_panel
+from actors.reading.features import features_panel, in_request, in_table, intake_of, intake_of_days, rows_panel
 from actors.reading.grid import check_model
 from actors.reading.lineage import CONTINUES, version_before
 from actors.reading.panels import whole_panel
@@ -26,6 +26,7 @@ from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
 from factors.panel.corrections import as_given, corrected
+from factors.panel.intake import Policy
 from factors.panel.panel import Panel
 from factors.sample.market import sample_market
 from store import LRU, Version
@@ -149,7 +150,8 @@ class FactorModelCreation(WorkloadActor):
     def _append(self, request: rq.AppendDay, request_id: str) -> Calculation:
         number, model = self._open(request.model_id)
         began = time.perf_counter()
-        days = features_panel(request, model.settings.read_as, sectors=model.sector_names_)
+        intake = intake_of_days(request, model.settings.read_as)
+        days = features_panel(request, intake, sectors=model.sector_names_)
         decoded = time.perf_counter() - began
         head = self.store.head(request.model_id)
         # A model grows by dates and, with each new name, over its whole history.
@@ -158,9 +160,9 @@ class FactorModelCreation(WorkloadActor):
             head.manifest.n_dates + days.n_dates, head.manifest.n_assets + new_names, len(head.manifest.meta["fields"])
         )
         try:
-            model.update(days)
+            model.update(days, intake.policy)
         except FactorError as error:
-            raise in_request("feature_data", error) from None
+            raise in_table("feature_data", error, intake) from None
         answer = self._commit(request.model_id, model, number, request_id, "append_day", new_days=days.n_dates)
         return answer.timed(decode=decoded)
 
@@ -168,25 +170,31 @@ class FactorModelCreation(WorkloadActor):
         """Take a kept version that ends before the first corrected day and add the days since; else fit anew."""
         head = self.store.head(request.model_id)
         number, n_dates = head.manifest.version, head.manifest.n_dates
-        rows = rows_panel(request, settings_of(head).read_as)
+        intake = intake_of_days(request, settings_of(head).read_as)
+        rows = rows_panel(request, intake)
         first = str(rows.dates[0])
         kept = version_before(self.store, head, first)
         had = kept.manifest.n_dates if kept else 0
         try:
             panel, changed = corrected(as_given(whole_panel(head, n_dates - had)), rows)
         except FactorError as error:
-            raise in_request("feature_data", error) from None
+            raise in_table("feature_data", error, intake) from None
         about = {"history_changed_from": first, "n_rows_changed": changed}
         if not changed:
             made = describe(head)
             said = f"nothing changed: the rows are those of version {number} of {request.model_id}"
             return replace(made, values={**made.values, **about}, message=said, event=False)
         try:
-            model = _refitted(model_of(head), settings_of(head), panel) if kept is None else growing_model_of(kept)
-            if kept is not None:
-                model.update(panel)
+            # An error of the days before is none of this correction: looked for in all, refused in those since.
+            policy = "warn" if intake.policy == "strict" else intake.policy
+            if kept is None:
+                model = _refitted(model_of(head), settings_of(head), panel, policy)
+            else:
+                model = growing_model_of(kept).update(panel, policy)
+            if intake.policy == "strict":
+                model.quality_.since(first).refuse_errors()
         except FactorError as error:
-            raise in_request("feature_data", error) from None
+            raise in_table("feature_data", error, intake) from None
         self._models.pop(request.model_id)
         new_days, onto = (None, None) if kept is None else (n_dates - had, kept.manifest.version)
         answer = self._commit(request.model_id, model, number, request_id, "correct_days", new_days, onto)
@@ -254,9 +262,11 @@ class FactorModelCreation(WorkloadActor):
         return _deleted(model_id, made) if version.manifest.deleted else describe(version)
 
 
-def _refitted(model: FactorModel, settings: ModelSettings, panel: Panel | None = None) -> FactorModel:
+def _refitted(
+    model: FactorModel, settings: ModelSettings, panel: Panel | None = None, policy: Policy | None = None
+) -> FactorModel:
     """Fit the same panel, or another, and the same recipe with other settings."""
-    other = FactorModel(settings).set_panel(panel or model.panel_)
+    other = FactorModel(settings).set_panel(panel or model.panel_, policy)
     recipe = model.recipe_
     other.clean_features(recipe.to_winsorize, recipe.to_fill, recipe.to_smooth)
     if recipe.top_n is not None:

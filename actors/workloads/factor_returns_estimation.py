@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from actors.analytics.returns import FactorFigures
 from actors.reading.confidence import confidence_score
-from actors.reading.features import in_request
+from actors.reading.features import in_table, intake_of
 from actors.reading.grid import check_posted
+from actors.reading.posted import long_frame, warnings_of
 from actors.reading.slices import Slices, by_name, rows_between
 from actors.runtime.base import WorkloadActor
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
-from contracts.frames import decode
-from factors.errors import DuplicateRowError, FactorError
+from factors.errors import FactorError
+from factors.panel.intake import DEFAULT
+from factors.panel.panel import Panel
 
 DEFAULT_DAYS = 252
 FRAMES = ("returns_df", "market_cap_df", "sector_df", "style_df")
+REQUIRED = {"returns_df": ("returns",), "market_cap_df": ("market_cap",)}
 
 
 class FactorReturnsEstimation(FactorFigures, WorkloadActor):
@@ -66,10 +70,23 @@ class FactorReturnsEstimation(FactorFigures, WorkloadActor):
         missing = [name for name, frame in frames.items() if frame is None]
         if missing:
             raise InvalidInput(f"all four frames must be given; missing: {', '.join(missing)}", field=missing[0])
-        returns, caps, sectors, styles = (_dated(frame, name) for name, frame in frames.items())
+        intake = intake_of(request, DEFAULT)
+        returns, caps, sectors, styles = (
+            long_frame(frame, name, intake, REQUIRED.get(name, ())) for name, frame in frames.items()
+        )
         # The regression's arrays are of the first table's dates and names, one for each column of all four.
         n_columns = sum(len(frame.columns) - 2 for frame in (returns, caps, sectors, styles))
-        check_posted(returns, FRAMES[0], n_columns)
+        check_posted(returns, FRAMES[0], n_fields=n_columns)
+        market = returns.join(caps, on=["date", "symbol"], how="left").select(
+            "date", "symbol", "asset_returns", "market_cap"
+        )
+        warnings = []
+        if intake.policy != "off":
+            try:
+                panel = Panel.from_frame(market, intake=replace(DEFAULT, policy=intake.policy))
+            except FactorError as error:
+                raise in_table(FRAMES[0], error, intake) from None
+            warnings = warnings_of(panel, intake)
         try:
             estimated, residuals = estimate_factor_returns(
                 returns,
@@ -93,31 +110,12 @@ class FactorReturnsEstimation(FactorFigures, WorkloadActor):
             values=by_name(names, values[-1]),
             message=f"factor returns of {len(names)} factors over {len(values)} days from posted frames",
             confidence_score=confidence_score(n_rows / returns.height, n_rows / max(len(values), 1), len(names)),
-            details={"date": str(dates[-1])[:10], "history": _history(dates, names, values)},
+            details={
+                "date": str(dates[-1])[:10],
+                "history": _history(dates, names, values),
+                "warnings": warnings,
+            },
         )
-
-
-def _dated(payload: bytes, field: str) -> Any:
-    """Decode a posted frame and read its dates; errors name the request field."""
-    from factors.panel.dates import parse_dates
-
-    frame = decode(payload)
-    for name in ("date", "symbol"):
-        if name not in frame.columns:
-            raise InvalidInput(f"{field} has no column {name!r}", field=f"{field}.{name}")
-    try:
-        frame = frame.with_columns(parse_dates(frame["date"]).alias("date"))
-        # Joining repeated keys of four tables multiplies them.
-        repeated = frame.select(frame.select("date", "symbol").is_duplicated().alias("is")).to_series()
-        if repeated.any():
-            rows = frame.filter(repeated).head(10)
-            named = list(zip(rows["date"].to_list(), rows["symbol"].to_list(), strict=True))
-            raise DuplicateRowError(
-                "the same date and symbol occur more than once", field="symbol", rows=named, n_rows=int(repeated.sum())
-            )
-    except FactorError as error:
-        raise in_request(field, error) from None
-    return frame
 
 
 def _history(dates: np.ndarray, names: list[str], returns: np.ndarray) -> dict[str, Any]:

@@ -10,13 +10,15 @@ import numpy as np
 
 from actors.reading.columns import Named
 from actors.reading.confidence import confidence_score
+from actors.reading.features import intake_of
 from actors.reading.panels import last_panel
-from actors.reading.posted import panel_of
+from actors.reading.posted import panel_of, warnings_of
 from actors.reading.slices import Slices, settings_of, unknown_symbols
 from actors.runtime.base import WorkloadActor
 from contracts import requests as rq
 from contracts.answers import Calculation
 from factors.factor_model.settings import StyleSettings
+from factors.panel.intake import DEFAULT
 from factors.panel.panel import Panel
 from factors.style.scores import StyleScores
 from store import LRU, Version
@@ -49,10 +51,12 @@ class IndividualFactor(WorkloadActor):
 
     def _answer(self, request: rq.IndividualFactor) -> Calculation:
         """Answer this style's operation."""
-        number, model_id = None, request.model_id
+        number, model_id, about = None, request.model_id, {}
         posted = getattr(request, self.frame)
         if posted is not None:
-            panel = panel_of(posted, self.frame, self.required)
+            intake = intake_of(request, DEFAULT)
+            panel = panel_of(posted, self.frame, self.required, intake)
+            about = {"warnings": warnings_of(panel, intake)}
             row = style_scores(panel, self._named(StyleSettings(), request))[-1, 0]
             symbols, date, n_dates = panel.symbols, panel.dates[-1], panel.n_dates
         else:
@@ -72,7 +76,7 @@ class IndividualFactor(WorkloadActor):
             message=f"{self.style} of {len(there)} names on {date}",
             confidence_score=confidence_score(len(there) / max(len(columns), 1), int(defined.sum()), 1),
             model_version=number,
-            details={"date": str(date), "n_dates": n_dates},
+            details={"date": str(date), "n_dates": n_dates, **about},
         )
 
     def _of_model(self, version: Version, settings: StyleSettings) -> tuple[np.ndarray, int]:

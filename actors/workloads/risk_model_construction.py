@@ -20,7 +20,6 @@ from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
 from factors.risk.specific import SpecificRisk
 from store import Version
 
-TRADING_DAYS = 252
 LEAST_DAYS = 20
 
 
@@ -48,7 +47,7 @@ class RiskModelConstruction(BookRisk, WorkloadActor):
         columns = _universe(found, version, days.stop - 1, request)
         whole = n_days == version.manifest.n_dates
         covariance, specific = _carried(version) if whole else estimated(version, days, found.exposures)
-        specific = specific[columns]
+        specific, year = specific[columns], found.periods_per_year
         names, symbols = list(found.factor_names), version.names_of(columns)
         asked = len(request.universe_symbols) or len(columns)
         return Calculation(
@@ -56,10 +55,8 @@ class RiskModelConstruction(BookRisk, WorkloadActor):
                 "factors": names,
                 "symbols": symbols,
                 "factor_covariance": covariance.tolist(),
-                "factor_volatility_annual": dict(
-                    zip(names, np.sqrt(np.diag(covariance) * TRADING_DAYS).tolist(), strict=True)
-                ),
-                "specific_volatility_annual": Named(symbols, np.sqrt(specific * TRADING_DAYS)),
+                "factor_volatility_annual": dict(zip(names, np.sqrt(np.diag(covariance) * year).tolist(), strict=True)),
+                "specific_volatility_annual": Named(symbols, np.sqrt(specific * year)),
                 "exposures": Rows(found.exposures_of(columns)),
             },
             message=f"risk model of {len(columns)} names and {len(names)} factors over {n_days} days",
@@ -70,6 +67,7 @@ class RiskModelConstruction(BookRisk, WorkloadActor):
                 "end_date": str(version.date(days.stop - 1)),
                 "n_days": n_days,
                 "stored": whole,
+                "periods_per_year": year,
                 "units": "daily variance; exposures are [symbols][factors]",
             },
         )

@@ -8,8 +8,9 @@ import numpy as np
 
 from actors.reading.columns import Named, Table
 from actors.reading.confidence import confidence_score
+from actors.reading.features import intake_of
 from actors.reading.panels import whole_panel
-from actors.reading.posted import panel_of
+from actors.reading.posted import panel_of, warnings_of
 from actors.reading.slices import Slice, Slices, settings_of
 from actors.runtime.base import WorkloadActor
 from actors.workloads.individual import style_scores
@@ -18,6 +19,7 @@ from contracts.answers import Calculation
 from contracts.errors import InvalidInput
 from factors.factor_model.settings import StyleSettings
 from factors.panel.axis import positions
+from factors.panel.intake import DEFAULT
 from factors.panel.panel import Panel
 from factors.style.scores import StyleScores
 
@@ -71,9 +73,11 @@ class StyleFactorCalculation(WorkloadActor):
         asked = _with(StyleSettings(), request)
         values: dict[str, dict[str, float]] = {}
         n_names, n_scores, last = 0, 0, ""
+        intake, warnings = intake_of(request, DEFAULT), list[str]()
         for frame, payload in frames.items():
             style, required = FRAMES[frame]
-            panel = panel_of(payload, frame, required)
+            panel = panel_of(payload, frame, required, intake)
+            warnings += [f"{frame}: {line}" for line in warnings_of(panel, intake)]
             row = style_scores(panel, replace(asked, names=(style,)))[-1]
             columns = _positions(panel, request.symbols, frame)
             values |= Table((style,), [panel.symbols[i] for i in columns], row[:, columns])
@@ -83,7 +87,7 @@ class StyleFactorCalculation(WorkloadActor):
             values=values,
             message=f"{len(values)} styles from posted frames on {last}",
             confidence_score=confidence_score(n_scores / max(n_names, 1), n_scores, len(values)),
-            details={"date": last, "trailing_days": asked.mom.trailing_days},
+            details={"date": last, "trailing_days": asked.mom.trailing_days, "warnings": warnings},
         )
 
     def factor_signals(self, request: rq.FactorSignals) -> Calculation:

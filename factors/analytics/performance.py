@@ -7,9 +7,8 @@ import numpy as np
 
 from factors.analytics.significance import mean_t_statistic
 from factors.errors import FactorError
+from factors.panel.frequency import TRADING_DAYS
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
-
-TRADING_DAYS = 252
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +26,11 @@ class Performance:
     t_statistic
         Of the mean, with Newey-West errors of five lags.
     annual_return
-        Compounded return a year of 252 days.
+        Compounded return a year of `periods` rows.
     annual_volatility
-        Volatility times the root of 252.
+        Volatility times the root of `periods`.
     information_ratio
-        Mean over volatility, times the root of 252.
+        Mean over volatility, times the root of `periods`.
     cumulative
         Compounded return of the whole period.
     max_drawdown
@@ -56,7 +55,7 @@ class Performance:
     share_positive: float
 
 
-def performance(returns: FloatArray, lags: int = 5) -> Performance:
+def performance(returns: FloatArray, lags: int = 5, periods: float = TRADING_DAYS) -> Performance:
     """Return a series' figures.
 
     Parameters
@@ -65,6 +64,8 @@ def performance(returns: FloatArray, lags: int = 5) -> Performance:
         `[n_dates]` simple daily returns above -100 %.
     lags
         Newey-West lags of the t-statistic.
+    periods
+        Rows a year; `factors.panel.frequency.periods_per_year` gives it from dates.
 
     Raises
     ------
@@ -92,9 +93,9 @@ def performance(returns: FloatArray, lags: int = 5) -> Performance:
         mean=mean,
         volatility=deviation,
         t_statistic=mean_t_statistic(known, lags),
-        annual_return=float(wealth[-1] ** (TRADING_DAYS / known.size) - 1.0),
-        annual_volatility=deviation * math.sqrt(TRADING_DAYS),
-        information_ratio=mean / deviation * math.sqrt(TRADING_DAYS) if deviation > 0.0 else nan,
+        annual_return=float(wealth[-1] ** (periods / known.size) - 1.0),
+        annual_volatility=deviation * math.sqrt(periods),
+        information_ratio=mean / deviation * math.sqrt(periods) if deviation > 0.0 else nan,
         cumulative=float(wealth[-1] - 1.0),
         max_drawdown=float(falls[trough]),
         # The peak is the close before the first day of the fall; the series' own first day has none.

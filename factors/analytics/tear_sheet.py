@@ -19,10 +19,10 @@ from factors.analytics.quantiles import assign_quantiles, quantile_returns, quan
 from factors.analytics.significance import adjusted_p_value, deflated_sharpe, mean_t_statistic, p_value
 from factors.analytics.turnover import quantile_turnover, rank_autocorrelation
 from factors.errors import FactorError
+from factors.panel.frequency import periods_per_year
 from factors.risk.arrays import FloatArray, as_matrix
 from factors.setting import Count, settings_class
 
-TRADING_DAYS = 252
 Ahead = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=504)], ...], Field(min_length=1, max_length=504)]
 
 
@@ -110,6 +110,7 @@ def tear_sheet(
     there = ~np.isnan(R)
     known = ~np.isnan(S) & there
     covered = known.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    year = periods_per_year(days)
     figures: dict[str, Any] = {
         "name": name,
         "first_date": str(days[0]),
@@ -118,7 +119,8 @@ def tear_sheet(
         "n_assets": S.shape[1],
         "coverage": float(covered.mean()),
         "settings": asdict(chosen),
-        "horizons": [_horizon(S, R, h, chosen) for h in chosen.horizons],
+        "periods_per_year": year,
+        "horizons": [_horizon(S, R, h, chosen, year) for h in chosen.horizons],
         "decay": [
             {"days_ahead": day, "mean_ic": ic}
             for day, ic in zip(chosen.decay_days, information_decay(S, R, chosen.decay_days).tolist(), strict=True)
@@ -137,7 +139,7 @@ def tear_sheet(
     return TearSheet(name, _defined(figures))
 
 
-def _horizon(S: FloatArray, R: FloatArray, horizon: int, settings: TearSheetSettings) -> dict[str, Any]:
+def _horizon(S: FloatArray, R: FloatArray, horizon: int, settings: TearSheetSettings, year: float) -> dict[str, Any]:
     """Give the figures of one horizon."""
     following = forward_returns(R, horizon)
     summary = information_summary(information_coefficient(S, following), horizon)
@@ -159,7 +161,7 @@ def _horizon(S: FloatArray, R: FloatArray, horizon: int, settings: TearSheetSett
         "spread": {
             "mean": _mean(spread),
             "t_statistic": t_spread,
-            "annual_ratio": float(known.mean()) / deviation * math.sqrt(TRADING_DAYS / horizon)
+            "annual_ratio": float(known.mean()) / deviation * math.sqrt(year / horizon)
             if deviation > 0.0
             else float("nan"),
             "deflated_sharpe": deflated_sharpe(apart, settings.trials),

@@ -29,6 +29,7 @@ def page(sheet: "TearSheet") -> str:
     title = html.escape(sheet.name)
     head = (
         f"<h1>{title}</h1><p class=soft>{figures['first_date']} to {figures['last_date']}, {figures['n_dates']} dates, "
+        f"{figures['periods_per_year']:g} a year; "
         f"{figures['n_assets']} names, {_text(figures['coverage'], '.1%')} of them scored on an average date; "
         f"{trials} {'factor' if trials == 1 else 'factors'} tried.</p>"
     )

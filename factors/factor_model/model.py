@@ -22,6 +22,7 @@ from factors.factor_model.state import ModelState
 from factors.factor_model.steps import LAST, Steps
 from factors.panel.admission import admitted, blank_fields
 from factors.panel.door import Door
+from factors.panel.intake import Policy
 from factors.panel.panel import Array, Panel, position_of
 from factors.panel.quality.report import QualityReport
 from factors.risk.covariance import FactorCovariance
@@ -78,8 +79,10 @@ class FactorModel:
         self._steps: Steps | None = None
         self._door = Door(self.settings.read_as)
 
-    def set_panel(self, panel: Panel) -> Self:
+    def set_panel(self, panel: Panel, policy: Policy | None = None) -> Self:
         """Hold a panel and forget what was estimated; the stages then run on it.
+
+        `policy` is what its quality report does, by default as the settings' intake says.
 
         Raises
         ------
@@ -89,7 +92,7 @@ class FactorModel:
         """
         if panel.n_dates == 0 or panel.n_assets == 0:
             raise EmptyFrameError("the panel has no dates or no assets", field="panel")
-        panel, door = Door(self.settings.read_as).take(admitted(panel))
+        panel, door = Door(self.settings.read_as).take(admitted(panel), policy)
         self._steps, self._door = Steps(self.settings, self.recipe_, panel), door
         for name in blank_fields(panel):
             self._steps.note(f"'{name}' holds no value from {panel.dates[0]} to {panel.dates[-1]}")
@@ -185,11 +188,11 @@ class FactorModel:
             self.estimate_specific_risk()
         return self.latest()
 
-    def update(self, day: Any) -> Self:
+    def update(self, day: Any, policy: Policy | None = None) -> Self:
         """Add one or more new days: a panel, or a long table that is read as the first one was.
 
         Assets new to the model are appended; an asset of the model that the day lacks is missing that day. A sector
-        that the model does not know puts the asset outside every sector, with a warning.
+        that the model does not know puts the asset outside every sector, with a warning. `policy` as in `set_panel`.
 
         Raises
         ------
@@ -199,7 +202,7 @@ class FactorModel:
         """
         if not isinstance(day, Panel):
             day = features_panel(day, None, self.settings)
-        day, door = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_))
+        day, door = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_), policy)
         self._held.update(day)
         self._door = door
         return self

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.errors import FactorError, MissingColumnError, StageError
+from factors.errors import MissingColumnError, StageError
 from factors.factor_model.peeked import PeekedDay
 from factors.factor_model.recipe import Recipe, covered, estimation_mask
 from factors.factor_model.risk_stage import RiskStage
 from factors.factor_model.score_stage import ScoreStage
 from factors.factor_model.settings import ModelSettings
 from factors.factor_model.state import History, ModelState, fill_of, wide, writable
+from factors.factor_model.vocabulary import category_of, check_next, grown, sector_codes, shares_of
 from factors.numeric import deadline
 from factors.numeric.kernels import exposure_rows
 from factors.numeric.threads import count_threads, spread
@@ -175,7 +176,7 @@ class Steps:
         """Run every stage that has been run on the new days."""
         if days.n_dates == 0:
             return
-        self._check_next(days)
+        check_next(days, self.history.tail("dates", 1)[0], self.field_names, self.category_names)
         self._append_symbols(days.symbols)
         fields, codes = self._aligned(days)
         self._store(days.dates, fields, codes)
@@ -189,19 +190,6 @@ class Steps:
             residuals = self.history.tail("residuals", days.n_dates)
             self.risk.update_specific(residuals, self.history.tail(self._caps_name, days.n_dates), self.exposures())
 
-    def _check_next(self, days: Panel) -> None:
-        """Refuse days that do not come after the last, or lack what the model reads."""
-        last = self.history.tail("dates", 1)[0]
-        if days.dates[0] <= last:
-            raise FactorError(f"the day {days.dates[0]} does not come after the model's last, {last}", field="date")
-        for kind, names, given in (
-            ("field", self.field_names, days.fields),
-            ("category", tuple(self.category_names), days.categories),
-        ):
-            missing = [name for name in names if name not in given]
-            if missing:
-                raise MissingColumnError(f"the new day has no {kind} {missing[0]!r}", field=missing[0])
-
     def forget(self, days: int) -> None:
         """Drop what is kept by day but the last days; later days need no more than `exposure_lag` of them."""
         self.history.forget(max(days, self.settings.regression.exposure_lag, 1))
@@ -210,7 +198,9 @@ class Steps:
         """Give exposures [n_assets, K] of one date, NaN outside the coverage universe."""
         scores = self._row("scores", row)
         out = np.zeros((len(self.symbols), 1 + len(self.sector_names) + len(scores)))
-        exposure_rows(scores, self._row(self._caps_name, row), self._sector_row(row), out)
+        exposure_rows(
+            scores, self._row(self._caps_name, row), self._sector_row(row), shares_of(self.category_names), out
+        )
         return out
 
     def linked(self, row: int = LAST) -> Linked:
@@ -243,7 +233,7 @@ class Steps:
                 mask &= self._row(f"fields/{INVESTMENT}", row) > 0.0
         return self._returns.regression.mimicking_weights(
             self._weights_after(row, caps), caps, self._sector_row(row), self._row("scores", row),
-            mask, len(self.sector_names),
+            mask, len(self.sector_names), shares_of(self.category_names),
         )  # fmt: skip
 
     def condition_numbers(self) -> Array:
@@ -253,10 +243,11 @@ class Steps:
         for row in range(lag, len(self.dates)):
             caps = self._row(self._caps_name, row - lag)
             weights = self._returns.weights(caps, self._row(VARIANCES, row) if VARIANCES in self.history else None)
+            scores, mask = self._row("scores", row - lag), self._row("estimation", row - lag)
+            codes, shares = self._sector_row(row - lag), shares_of(self.category_names)
             numbers[row] = self._returns.regression.condition_number(
-                weights, caps, self._sector_row(row - lag),
-                self._row("scores", row - lag), self._row("estimation", row - lag), len(self.sector_names),
-            )  # fmt: skip
+                weights, caps, codes, scores, mask, len(self.sector_names), shares
+            )
         return numbers
 
     def note(self, sentence: str) -> None:
@@ -346,9 +337,14 @@ class Steps:
         return self._pad(self.history.tail(name, 1)[0] if row == LAST else self.history.get(name)[row])
 
     def _sector_row(self, row: int) -> NDArray[np.int16]:
-        if self.sector_names:
-            return self._row("category/sector", row)
-        return np.full(len(self.symbols), -1, dtype=np.int16)
+        return sector_codes(self.category_names, lambda name: self._row(f"category/{name}", row), (len(self.symbols),))
+
+    def _last_sectors(self, rows: int, n_assets: int) -> NDArray[np.int16]:
+        """Codes of the last rows, as kernels take them."""
+        held = self.history
+        return sector_codes(
+            self.category_names, lambda name: wide(held.tail(f"category/{name}", rows), n_assets), (rows, n_assets)
+        )
 
     def _store(
         self, dates: NDArray[np.datetime64], fields: Mapping[str, Array], codes: Mapping[str, NDArray[np.int16]]
@@ -383,8 +379,9 @@ class Steps:
 
         fields = {name: spread_out(days.fields[name]) for name in self.field_names}
         codes: dict[str, NDArray[np.int16]] = {}
+        self.category_names = grown(self.category_names, days)
         for name in [*self.category_names]:
-            category = days.categories[name]
+            category = category_of(days, name)
             unknown = [word for word in category.names if word not in self.category_names[name]]
             if name == ISSUER:  # no factor hangs on it, so it may grow
                 self.category_names[name] += tuple(unknown)
@@ -422,22 +419,22 @@ class Steps:
         """Give what `update` of one day would add; new names stand at the end of the day's axis."""
         if not self.has_factor_returns:
             raise StageError("call estimate_factor_returns first", field="estimate_factor_returns")
-        self._check_next(day)
+        check_next(day, self.history.tail("dates", 1)[0], self.field_names, self.category_names)
         n = len(day.symbols)
-        codes = {name: day.categories[name].renamed(self.category_names[name]) for name in self.category_names}
+        names = grown(self.category_names, day)
+        codes = {name: category_of(day, name).renamed(words) for name, words in names.items()}
         scored = self._scoring.run(day, codes, self._before(0, n), keep=False)
         caps = scored.changed.get("market_cap", day.fields["market_cap"])
         scores, mask = scored.scores, scored.estimation
-        none = np.full((1, n), -1, dtype=np.int16)
-        sectors = codes["sector"] if self.sector_names else none
+        sectors, shares = sector_codes(names, codes.__getitem__, (1, n)), shares_of(names)
         exposures = np.zeros((n, len(self.factor_names)))
-        exposure_rows(scores[0], caps[0], sectors[0], exposures)
+        exposure_rows(scores[0], caps[0], sectors[0], shares, exposures)
         if self.settings.regression.exposure_lag:
             held = (self._caps_name, "scores", "estimation")
             caps, scores, mask = (wide(self.history.tail(name, 1), n) for name in held)
-            sectors = wide(self.history.tail("category/sector", 1), n) if self.sector_names else none
+            sectors = self._last_sectors(1, n)
         returns, n_sectors = day.fields["returns"], len(self.sector_names)
-        fits, _ = self._returns.estimate(returns, caps, sectors, scores, mask, n_sectors, keep=False)
+        fits, _ = self._returns.estimate(returns, caps, sectors, scores, mask, n_sectors, shares=shares, keep=False)
         return PeekedDay(day, scored.scores[0], scored.estimation[0], float(scored.market_return[0]), exposures, fits)
 
     def dates_of(self, n_last: int) -> NDArray[np.datetime64]:
@@ -458,15 +455,17 @@ class Steps:
             for name in (self._caps_name, "scores", "estimation", "fields/returns")
         }
         caps, scores, mask = take[self._caps_name], take["scores"], take["estimation"]
-        codes = (
-            self._pad(self.history.tail("category/sector", rows))
-            if self.sector_names
-            else np.full(caps.shape, -1, dtype=np.int16)
-        )
+        codes = self._last_sectors(rows, len(self.symbols))
         returns = take["fields/returns"][lag:]
         known = slice(0, rows - lag)
         out, variances = self._returns.estimate(
-            returns, caps[known], codes[known], scores[known], mask[known], len(self.sector_names)
+            returns,
+            caps[known],
+            codes[known],
+            scores[known],
+            mask[known],
+            len(self.sector_names),
+            shares=shares_of(self.category_names),
         )
         self._tally.add(self.dates_of(len(returns)), out.status, out.standard_errors)
         found = {name: getattr(out, name) for name in RETURNS}

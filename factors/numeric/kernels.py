@@ -286,10 +286,11 @@ def mean_of_parts(total: Array, weight: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def exposure_rows(scores: Array, caps: Array, codes: NDArray[np.int16], out: Array) -> None:
+def exposure_rows(scores: Array, caps: Array, codes: NDArray[np.int16], shares: Array, out: Array) -> None:
     """Fill the exposures of one date, out [n_assets, 1 + n_sectors + n_styles], which comes as zeros.
 
-    Market 1, the sector's 1, scores [n_styles, n_assets] with 0 for a missing one; rows without a cap are NaN.
+    Market 1, the sector's 1 (of a code above them its row of shares [n_memberships, n_sectors]), scores
+    [n_styles, n_assets] with 0 for a missing one; rows without a cap are NaN.
     """
     n_styles = len(scores)
     first = out.shape[1] - n_styles
@@ -298,7 +299,9 @@ def exposure_rows(scores: Array, caps: Array, codes: NDArray[np.int16], out: Arr
             out[j] = np.nan
             continue
         out[j, 0] = 1.0
-        if codes[j] >= 0:
+        if codes[j] >= first - 1:
+            out[j, 1:first] = shares[codes[j] - first + 1]
+        elif codes[j] >= 0:
             out[j, 1 + codes[j]] = 1.0
         for k in range(n_styles):
             if scores[k, j] == scores[k, j]:

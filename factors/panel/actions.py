@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,11 @@ class Adjustment:
             return self
         fill = {"price": 1.0, "shares": 1.0, "owed": 0.0, "close": np.nan, "raw_close": np.nan}
         return Adjustment(**{n: np.concatenate([getattr(self, n), np.full(new, fill[n])]) for n in fill})
+
+    @cached_property
+    def is_none(self) -> bool:
+        """Whether no price and no number of shares was adjusted so far."""
+        return bool((self.price == 1.0).all() and (self.shares == 1.0).all())
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Give everything as arrays."""
@@ -137,6 +143,8 @@ def over_splits(panel: Panel, before: Adjustment, splits: Splits) -> tuple[Panel
         Those found in these days.
     """
     before = before.of(panel.n_assets)
+    if not len(splits.columns) and before.is_none:
+        return panel, before
     touched = (before.shares != 1.0) | (before.price != 1.0)
     touched[splits.columns] = True
     columns = np.flatnonzero(touched)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from factors.errors import FactorError, UnknownDateError
 from factors.panel.actions import RAW
 from factors.panel.axis import positions
+from factors.panel.memberships import SHARES, known_labels
 from factors.panel.panel import Categories, Panel
 
 T = TypeVar("T", bound=np.generic)
@@ -80,10 +81,17 @@ def corrected(panel: Panel, rows: Panel) -> tuple[Panel, int]:
             raise FactorError(f"the model has no category {name!r}", field=name)
         words = categories[name].names
         new = [word for word in category.names if word not in words]
+        if name == SHARES:
+            new = [word for word in new if not known_labels([word], panel.categories["sector"].names)]
+            words += tuple(word for word in category.names if word not in words and word not in new)
         if new:
             raise FactorError(f"{new[0]!r} is no {name} of the model: make the model anew with it", field=name)
         codes = _replaced(categories[name].codes, cells, category.renamed(words)[there], changed)
         categories[name] = Categories(codes, words)
+    if SHARES in categories and "sector" in rows.categories and SHARES not in rows.categories:
+        none = np.full(len(at_row), -1, dtype=np.int16)  # the rows are of one sector each
+        codes = _replaced(categories[SHARES].codes, cells, none, changed)
+        categories[SHARES] = Categories(codes, categories[SHARES].names)
     return replace(panel, fields=fields, categories=categories), int(changed.sum())
 
 

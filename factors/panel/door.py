@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.panel.actions import ACTIONS, Adjustment, adjusted, over_splits
-from factors.panel.intake import Intake
+from factors.panel.intake import Intake, Policy
 from factors.panel.panel import Panel
 from factors.panel.quality.report import Finding, QualityReport
 from factors.panel.quality.watch import Watch
@@ -32,27 +32,30 @@ class Door:
         self._watch = Watch()
         self._read: tuple[Finding, ...] = ()
 
-    def take(self, panel: Panel) -> tuple[Panel, Door]:
+    def take(self, panel: Panel, policy: Policy | None = None) -> tuple[Panel, Door]:
         """Let the next days in; give them as the model wants them, and the door after them.
 
         Parameters
         ----------
         panel : Panel
             Names that are new stand at the end of its asset axis.
+        policy : "strict", "warn" or "off", optional
+            Of these days; default: the intake's.
 
         Raises
         ------
         QualityError
             Under the policy "strict", an error in these days.
         """
+        policy = policy or self.intake.policy
         after = Door(self.intake)
         after._read = (*self._read, *panel.findings)
         panel, after._adjustment = adjusted(panel, self._adjustment, self.intake.adjust)
-        if self.intake.policy == "off":
+        if policy == "off":
             after._watch = self._watch
             return panel, after
         after._watch = self._watch.after(panel.dates, panel.fields, panel.n_assets)
-        if self.intake.policy == "strict" and after._watch.since(self._watch):
+        if policy == "strict" and after._watch.since(self._watch):
             labels = {name: category.names for name, category in panel.categories.items()}
             after.report(panel.symbols, labels).since(str(panel.dates[0])).refuse_errors()
         if self.intake.adjust in ("actions", "splits") and not any(name in panel.fields for name in ACTIONS):

@@ -23,7 +23,7 @@ from factors.panel.intake import OWN_SETTING, Intake
 from factors.panel.meaning import CLASSIFICATIONS, IDENTITIES, is_numeric, suggestion_for, unread
 from factors.panel.quality.report import Finding
 from factors.panel.sectors import Coded, category, encoded_sector
-from factors.panel.tables import typed
+from factors.panel.tables import as_frame, typed
 from factors.panel.values import numbers_of, rows_of
 
 LABELS = frozenset({*CLASSIFICATIONS, *IDENTITIES})
@@ -62,12 +62,12 @@ def read_frame(
     _refuse_duplicates(frame, cells, shape)
     frame, encoded, several = encoded_sector(frame, sector_encodings)
     wide = Wide(dates, symbols, findings=[*findings, *several])
-    if encoded is not None:
-        wide.categories["sector"] = (_scatter(encoded[0], cells, shape, -1), encoded[1])
+    for name, (codes, labels) in encoded.items():
+        wide.categories[name] = (_scatter(codes, cells, shape, -1), labels)
     columns_of = {name: column for column, name in intake.names.items()}
     for name in frame.columns:
         series = frame[name]
-        if name in ("date", "symbol") or (encoded is not None and name == "sector"):
+        if name in ("date", "symbol") or name in encoded:
             continue
         numeric = is_numeric(name) or name in required
         if not numeric and (name in LABELS or series.dtype in TEXTS):
@@ -78,6 +78,28 @@ def read_frame(
             values = numbers_of(series, frame, columns_of.get(name, name))
             wide.fields[name] = _scatter(values, cells, shape, np.nan)
     return wide
+
+
+def long_numbers(frame: pl.DataFrame, intake: Intake, required: tuple[str, ...]) -> pl.DataFrame:
+    """Read a long frame of numbers by date and symbol and leave it long: canonical names, days, no row twice.
+
+    Raises
+    ------
+    FactorError
+        As `read_frame`.
+    """
+    frame = _canonical(typed(as_frame(frame, intake), intake), intake, required)
+    dates, rows = _dates(frame, intake)
+    symbols, columns = _symbols(frame)
+    shape = (len(dates), len(symbols))
+    _refuse_duplicates(frame, rows.astype(np.int64) * shape[1] + columns, shape)
+    columns_of = {name: column for column, name in intake.names.items()}
+    numbers = [
+        pl.Series(name, numbers_of(frame[name], frame, columns_of.get(name, name))).fill_nan(None)
+        for name in frame.columns
+        if name not in ("date", "symbol") and not frame[name].dtype.is_temporal()
+    ]
+    return pl.DataFrame([pl.Series("date", dates[rows]), frame["symbol"].cast(pl.String), *numbers])
 
 
 def _canonical(frame: pl.DataFrame, intake: Intake, required: tuple[str, ...]) -> pl.DataFrame:

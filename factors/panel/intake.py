@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
-from typing import Annotated, Literal
+from dataclasses import asdict, field, replace
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from factors.errors import SettingsError
-from factors.setting import Name, settings_class
+from factors.setting import Name, read_settings, settings_class
 
 OWN_SETTING = {
     "symbol": "symbol_col",
@@ -85,6 +85,16 @@ class Intake:
         """Give the same with other names of columns; None keeps a name."""
         given = {name: column for name, column in columns.items() if column is not None}
         return replace(self, **given) if given else self  # type: ignore[arg-type]
+
+    def changed(self, given: Mapping[str, Any]) -> Intake:
+        """Give the same with the settings that a mapping has, as JSON and TOML give them.
+
+        Raises
+        ------
+        SettingsError
+            Names the first setting that is wrong or unknown, and what it must be.
+        """
+        return read_settings(Intake, {**asdict(self), **given}) if given else self
 
     @property
     def names(self) -> dict[str, str]:

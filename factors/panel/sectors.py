@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from factors.errors import FactorError, MissingColumnError, WrongTypeError
 from factors.panel.meaning import CLASSIFICATIONS
+from factors.panel.memberships import MOST_CODES, SHARES, label_of
 from factors.panel.quality.report import Finding
 from factors.panel.values import numbers_of, refuse, rows_of
 
@@ -57,11 +58,11 @@ def _as_text(series: pl.Series) -> pl.Series:
 
 def encoded_sector(
     frame: pl.DataFrame, encodings: Sequence[str] | None
-) -> tuple[pl.DataFrame, Coded | None, tuple[Finding, ...]]:
+) -> tuple[pl.DataFrame, dict[str, Coded], tuple[Finding, ...]]:
     """Read sector columns: 0 and 1 (or truth values), or memberships of a row that sum to 1.
 
     A row with none of them set is of the sector "Unknown". A row of several memberships is of its largest (of the first
-    of equal ones), and a finding tells.
+    of equal ones), and a finding tells; what it is of each is coded beside, where any row is of several.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def encoded_sector(
             raise MissingColumnError(
                 f"the frame has neither a column 'sector' nor {encodings[0]!r}", field="sector_encodings"
             )
-        return frame, None, ()
+        return frame, {}, ()
     absent = [name for name in encodings or () if name not in frame.columns]
     if absent:
         raise MissingColumnError(f"the frame has no sector column {absent[0]!r}", field=absent[0])
@@ -91,7 +92,24 @@ def encoded_sector(
     some = whole > 0.0
     codes = np.where(some, shares.argmax(axis=1), len(present)).astype(np.int16)
     labels = tuple(present) if some.all() else (*present, UNKNOWN)
-    return frame.drop(present), (codes, labels), _of_several(frame, shares)
+    coded = {"sector": (codes, labels), **_memberships(shares, present)}
+    return frame.drop(present), coded, _of_several(frame, shares)
+
+
+def _memberships(shares: NDArray[np.float64], sectors: Sequence[str]) -> dict[str, Coded]:
+    """Code the rows that are of several sectors by what they are of each; -1 for the others."""
+    several = (shares > 0.0).sum(axis=1) > 1
+    if not several.any():
+        return {}
+    different, place = np.unique(shares[several], axis=0, return_inverse=True)
+    if len(different) + len(sectors) > MOST_CODES:
+        raise FactorError(
+            f"{len(different)} different memberships in sectors; at most {MOST_CODES - len(sectors)}",
+            field="sector_encodings",
+        )
+    codes = np.full(len(shares), -1, dtype=np.int16)
+    codes[several] = place.ravel().astype(np.int16)
+    return {SHARES: (codes, tuple(label_of(dict(zip(sectors, row.tolist(), strict=True))) for row in different))}
 
 
 def _of_several(frame: pl.DataFrame, shares: NDArray[np.float64]) -> tuple[Finding, ...]:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from factors.panel.memberships import NO_SHARES, sector_rows
+
 
 def exposure_matrix(
-    scores: NDArray[np.float64], known: NDArray[np.bool_], codes: NDArray[np.int16], n_sectors: int
+    scores: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    codes: NDArray[np.int16],
+    n_sectors: int,
+    shares: NDArray[np.float64] = NO_SHARES,
 ) -> NDArray[np.float64]:
     """Give the rows of the exposure matrix of some names, without compiled code: readers of a few names need none.
 
@@ -18,8 +24,10 @@ def exposure_matrix(
     known : bool [n_names]
         Names with a cap on the date; the others' rows are NaN, as the model does not cover them.
     codes : int16 [n_names]
-        Sector of each name; below 0 for none.
+        Sector of each name; below 0 for none; from `n_sectors` on a row of `shares`.
     n_sectors : int
+    shares : float64 [n_memberships, n_sectors]
+        Exposures of names in several sectors.
 
     Returns
     -------
@@ -28,8 +36,11 @@ def exposure_matrix(
     """
     out = np.zeros((len(known), 1 + n_sectors + len(scores)))
     out[:, 0] = 1.0
-    placed = np.flatnonzero(codes >= 0)
-    out[placed, 1 + codes[placed]] = 1.0
+    if len(shares):
+        out[:, 1 : 1 + n_sectors] = sector_rows(codes, n_sectors, shares)
+    else:
+        placed = np.flatnonzero(codes >= 0)
+        out[placed, 1 + codes[placed]] = 1.0
     out[:, 1 + n_sectors :] = np.where(np.isnan(scores), 0.0, scores).T
     out[~known] = np.nan
     return out

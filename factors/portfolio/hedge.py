@@ -1,11 +1,12 @@
-"""Hedges with instruments that can be traded, in closed form."""
+"""Hedges with instruments that can be traded: in closed form, and by a solver where limits hold it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from factors.errors import FactorError
+from factors.portfolio.hedge_limits import HedgeLimits, Quadratic, limited_hedge
 from factors.risk.arrays import FloatArray, IntArray, as_matrix, as_vector
 from factors.risk.linked import Linked
 
@@ -22,12 +23,15 @@ class Hedge:
         Volatility of the portfolio (of its active weights, with a benchmark) without and with the hedge.
     exposures
         `[K]` of the hedged portfolio.
+    binding
+        Limits that hold the hedge, with what a unit more of each takes from the variance of a day.
     """
 
     weights: FloatArray
     before: float
     after: float
     exposures: FloatArray
+    binding: Mapping[str, float] = field(default_factory=dict)
 
 
 def hedge(
@@ -40,6 +44,7 @@ def hedge(
     neutral: Sequence[int] | IntArray = (),
     benchmark: FloatArray | None = None,
     linked: Linked | None = None,
+    limits: HedgeLimits | None = None,
 ) -> Hedge:
     r"""Find the weights of instruments that minimise active risk, with chosen exposures set to zero.
 
@@ -65,9 +70,14 @@ def hedge(
         `[N]`.
     linked
         Assets of one issuer.
+    limits
+        Of the instruments' weights. Where the closed form keeps them it is the answer; else the same problem is solved
+        under them.
 
     Raises
     ------
+    InfeasibleError
+        No weights meet the limits and the neutral factors; names those that stand against each other.
     FactorError
         Shapes that do not match, or more neutral factors than instruments can reach.
     """
@@ -112,11 +122,14 @@ def hedge(
     scale = np.sqrt(np.where(np.diag(system) > 0.0, np.diag(system), 1.0))
     scale[n:] = 1.0
     solved = np.linalg.lstsq(system / scale[:, None] / scale, right / scale, rcond=1e-12)[0] / scale
-    h = solved[:n]
+    h, binding = solved[:n], dict[str, float]()
+    if limits is not None and not limits.kept_by(h):
+        h, binding = limited_hedge(Quadratic(quadratic, linear, reach, constraint @ active, tuple(chosen)), limits)
     hedged = active + h @ E
     return Hedge(
         weights=h,
         before=float(np.sqrt(max(active @ joint[-1], 0.0))),
         after=float(np.sqrt(max(hedged @ times(hedged[None, :])[0], 0.0))),
         exposures=hedged @ matrix,
+        binding=binding,
     )

@@ -12,6 +12,16 @@ from factors.risk.arrays import FloatArray
 Bounds = tuple[float | None, float | None]
 
 
+class InfeasibleError(FactorError):
+    """No weights meet all limits; says which stand against each other."""
+
+    code = "infeasible"
+
+    def __init__(self, message: str, conflicts: Mapping[str, float]) -> None:
+        super().__init__(message, field="limits")
+        self.conflicts = dict(conflicts)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What weights must keep; a bound of None does not limit.
@@ -82,6 +92,17 @@ class Limits:
             yield "risk", cp.norm(cp.hstack(built.parts)) / np.sqrt(built.scale) - self.risk
         if self.cost is not None:
             yield "cost", prepared.cost[columns] @ built.trade - self.cost
+
+
+def status_of(problem: Any) -> str:
+    """Solve a problem of cvxpy by the interior-point method and give how it ended."""
+    import cvxpy as cp
+
+    try:
+        problem.solve(solver=cp.CLARABEL)
+    except cp.SolverError as error:
+        return f"solver error: {error}"
+    return str(problem.status)
 
 
 def _ordered(name: str, bounds: Bounds) -> None:

@@ -4,7 +4,7 @@ With `a` the active weights the variance is :math:`\|F^{1/2\prime} X' a\|^2 + \|
 covariance, so a problem of 3,000 names has as many rows as factors where the dense covariance has 3,000.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,23 +12,13 @@ import numpy as np
 from scipy import sparse
 
 from factors.errors import FactorError
-from factors.portfolio.limits import Limits
+from factors.portfolio.limits import InfeasibleError, Limits, status_of
 from factors.risk.arrays import FloatArray, IntArray, as_matrix, as_vector
 from factors.risk.linked import Linked
 
 Objective = Literal["min_risk", "max_alpha", "min_turnover"]
 TOLERANCE = 1e-7
 """What a limit may be missed by, as a share of the book."""
-
-
-class InfeasibleError(FactorError):
-    """No weights meet all limits; says which stand against each other."""
-
-    code = "infeasible"
-
-    def __init__(self, message: str, conflicts: Mapping[str, float]) -> None:
-        super().__init__(message, field="limits")
-        self.conflicts = dict(conflicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +178,7 @@ def optimize(
     built = _Built(prepared, chosen, factor_names, trades=trades)
     goal = built.goal(objective, risk_aversion)
     solved = cp.Problem(cp.Minimize(goal), [limit for _, limit in built.limits])
-    status = _solve(solved)
+    status = status_of(solved)
     if status in {cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE}:
         raise _infeasible(prepared, chosen, factor_names)
     if status in {cp.UNBOUNDED, cp.UNBOUNDED_INACCURATE}:
@@ -286,16 +276,6 @@ class _Built:
         )
 
 
-def _solve(problem: Any) -> str:
-    import cvxpy as cp
-
-    try:
-        problem.solve(solver=cp.CLARABEL)
-    except cp.SolverError as error:
-        return f"solver error: {error}"
-    return str(problem.status)
-
-
 def _infeasible(prepared: _Prepared, limits: Limits, factor_names: Sequence[str] | None) -> InfeasibleError:
     """Find which limits stand against each other: the least, in sum, that all would have to give."""
     import cvxpy as cp
@@ -305,7 +285,7 @@ def _infeasible(prepared: _Prepared, limits: Limits, factor_names: Sequence[str]
         cp.Minimize(cp.sum(cp.hstack([*built.slacks.values()])) + 1e-6 * cp.sum_squares(built.weights)),
         [limit for _, limit in built.limits],
     )
-    status = _solve(relaxed)
+    status = status_of(relaxed)
     if status not in {cp.OPTIMAL, cp.OPTIMAL_INACCURATE}:
         return InfeasibleError("no weights meet the limits of the positions", {"position": 0.0})
     gives = {name: float(slack.value) for name, slack in built.slacks.items() if slack.value > 1e-6}

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from factors.panel.memberships import NO_SHARES
 from factors.returns.kernels import (
     DEFICIENT,
     EMPTY,
@@ -44,12 +45,14 @@ class Observations(NamedTuple):
     returns, weights, caps : float64 [n_dates, n_assets]
         The weights are those of the regression.
     codes : int16 [n_dates, n_assets]
-        Sector of each asset, -1 for none.
+        Sector of each asset, -1 for none; from `n_sectors` on a row of `shares`.
     styles : float64 [n_dates, n_styles, n_assets]
         NaN counts as 0.
     mask : bool [n_dates, n_assets]
         The estimation universe.
     n_sectors : int
+    shares : float64 [n_memberships, n_sectors]
+        Of names in several sectors; see `factors.panel.memberships`.
     """
 
     returns: Array
@@ -59,6 +62,7 @@ class Observations(NamedTuple):
     styles: Array
     mask: Mask
     n_sectors: int
+    shares: Array = NO_SHARES
 
 
 class Rule(NamedTuple):
@@ -133,7 +137,7 @@ def regress_dates(days: Observations, rule: Rule, begin: int, end: int, out: Fit
 # Flat, in the order of the fields above: numba's cache on disk would name the classes, and fail to read when one moved.
 @njit(cache=True, nogil=True)
 def _fit(
-    y: Array, w: Array, caps: Array, codes: Codes, styles: Array, mask: Mask, n_sectors: int,
+    y: Array, w: Array, caps: Array, codes: Codes, styles: Array, mask: Mask, n_sectors: int, shares: Array,
     winsor: float, constraint: int, stages: int, residualize: bool, thin: float, huber: float,
     f: Array, se: Array, r2: Array, n_obs: NDArray[np.int64], status: NDArray[np.int8], vif: Array, residuals: Array,
     begin: int, end: int,
@@ -171,12 +175,12 @@ def _fit(
                 xs[k, i] = value if value == value else 0.0
         if winsor >= 0.0:
             ys = winsorized(ys, winsor)
-        constraint_of(constraint, ws, cs, codes_s, c)
+        constraint_of(constraint, ws, cs, codes_s, n_sectors, shares, c)
         e = np.empty(n)
         if stages == 1:
-            solved = cross_section(ys, ws, codes_s, xs, c, n_sectors, thin, huber, A, f[t], V, e)
+            solved = cross_section(ys, ws, codes_s, xs, c, n_sectors, shares, thin, huber, A, f[t], V, e)
         else:
-            solved = _two_stages(ys, ws, codes_s, xs, c, n_sectors, thin, huber, residualize, A, f[t], V, e)
+            solved = _two_stages(ys, ws, codes_s, xs, c, n_sectors, shares, thin, huber, residualize, A, f[t], V, e)
         if not solved:
             f[t] = 0.0
             status[t] = DEFICIENT
@@ -184,12 +188,12 @@ def _fit(
         status[t] = SOLVED
         _statistics(ys, ws, e, A, V, n_sectors, constraint > 0, t, se, r2, vif)
         residuals[t] = y[t]
-        subtract_fit(f[t], codes[t], styles[t], n_sectors, residuals[t])
+        subtract_fit(f[t], codes[t], styles[t], n_sectors, shares, residuals[t])
 
 
 @njit(cache=True, nogil=True)
 def _two_stages(
-    y: Array, w: Array, codes: Codes, x: Array, c: Array, n_sectors: int, thin: float, huber: float,
+    y: Array, w: Array, codes: Codes, x: Array, c: Array, n_sectors: int, shares: Array, thin: float, huber: float,
     residualize: bool, A: Array, f: Array, V: Array, e: Array,
 ) -> bool:  # fmt: skip
     """Toraniko's order: market and sectors, then styles on the residual, or on the returns themselves."""
@@ -200,7 +204,7 @@ def _two_stages(
     first = w.copy()
     A1 = np.empty((m, m))
     V1 = np.empty((m, m))
-    if not cross_section(y, first, codes, np.empty((0, n)), c[:m], n_sectors, thin, huber, A1, f[:m], V1, e):
+    if not cross_section(y, first, codes, np.empty((0, n)), c[:m], n_sectors, shares, thin, huber, A1, f[:m], V1, e):
         return False
     A[:m, :m] = A1
     V[:m, :m] = V1

@@ -1,8 +1,9 @@
 """One cross-section of weighted least squares on market, sectors and styles, and a loop over dates.
 
 Notation: y [n] returns, w [n] weights, X = [1, one-hot sectors, styles] [n, K] with K = 1 + S + L, A = X'WX, b = X'Wy.
-Sectors are one-hot, so their part of A is accumulated by segment sums and X is never formed. The constraint
-sum_s c_s f_s = 0 removes one sector: f = R g.
+Sectors are one-hot, so their part of A is accumulated by segment sums and X is never formed. A code of S or more is a
+membership in several sectors, the row `code - S` of the table `shares` [P, S]: names of one membership are a segment
+too, whose sums count in each of its sectors. The constraint sum_s c_s f_s = 0 removes one sector: f = R g.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ def dot(a: Array, b: Array) -> float:
 
 @njit(cache=True, nogil=True)
 def normal_equations(
-    y: Array, w: Array, codes: NDArray[np.int16], x: Array, n_sectors: int, A: Array, b: Array
+    y: Array, w: Array, codes: NDArray[np.int16], x: Array, n_sectors: int, shares: Array, A: Array, b: Array
 ) -> None:
-    """Accumulate A [K, K] and b [K] from y [n], w [n], sector codes [n] (-1: none) and styles x [L, n]."""
+    """Accumulate A [K, K] and b [K] from y [n], w [n], codes [n] (-1: none), styles x [L, n] and shares [P, S]."""
     n_styles, n = x.shape
     first = 1 + n_sectors
     A[:] = 0.0
@@ -54,7 +55,7 @@ def normal_equations(
     A[0, 0] = dot(w, ones)
     b[:] = 0.0
     b[0] = dot(w, y)
-    segment = np.zeros(n_sectors + 1)
+    segment = np.zeros(n_sectors + len(shares) + 1)
     product = np.empty(n)
     for k in range(-2, n_styles):
         # Segment sums of w, w y and w x_k; the last segment collects assets without a sector.
@@ -83,9 +84,28 @@ def normal_equations(
                 b[1 + s] = segment[s]
             else:
                 A[1 + s, first + k] = segment[s]
+        for p in range(len(shares)):
+            if segment[n_sectors + p] != 0.0:
+                add_membership(k, segment[n_sectors + p], shares[p], first, A, b)
     for k in range(A.shape[0]):
         for m in range(k):
             A[k, m] = A[m, k]
+
+
+@njit(cache=True, nogil=True)
+def add_membership(k: int, total: float, share: Array, first: int, A: Array, b: Array) -> None:
+    """Add the sum of a segment of one membership, share [S], to the upper half of A and to b; `k` as above."""
+    for s in range(len(share)):
+        if share[s] == 0.0:
+            continue
+        if k == -2:
+            A[0, 1 + s] += share[s] * total
+            for m in range(s, len(share)):
+                A[1 + s, 1 + m] += share[s] * share[m] * total
+        elif k == -1:
+            b[1 + s] += share[s] * total
+        else:
+            A[1 + s, first + k] += share[s] * total
 
 
 @njit(cache=True, nogil=True)
@@ -209,11 +229,17 @@ def solve(A: Array, b: Array, c: Array, f: Array, V: Array) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def subtract_fit(f: Array, codes: NDArray[np.int16], x: Array, n_sectors: int, e: Array) -> None:
+def subtract_fit(f: Array, codes: NDArray[np.int16], x: Array, n_sectors: int, shares: Array, e: Array) -> None:
     """Take f_market + f_sector + x . f_styles from e [n], in place; x is [L, n], NaN exposures count as 0."""
     n = len(e)
     for i in range(n):
-        e[i] -= f[0] + (f[1 + codes[i]] if codes[i] >= 0 else 0.0)
+        if codes[i] < n_sectors:
+            e[i] -= f[0] + (f[1 + codes[i]] if codes[i] >= 0 else 0.0)
+        else:
+            part = f[0]
+            for s in range(n_sectors):
+                part += shares[codes[i] - n_sectors, s] * f[1 + s]
+            e[i] -= part
     for k in range(x.shape[0]):
         fk = f[1 + n_sectors + k]
         if fk != 0.0:
@@ -222,14 +248,20 @@ def subtract_fit(f: Array, codes: NDArray[np.int16], x: Array, n_sectors: int, e
 
 
 @njit(cache=True, nogil=True)
-def constraint_of(kind: int, w: Array, caps: Array, codes: NDArray[np.int16], c: Array) -> None:
+def constraint_of(
+    kind: int, w: Array, caps: Array, codes: NDArray[np.int16], n_sectors: int, shares: Array, c: Array
+) -> None:
     """Fill c [K]: 0 none, 1 one for each sector with members, 2 the sector's cap among the members."""
     c[:] = 0.0
     if kind == 0:
         return
     for i in range(len(w)):
         s = codes[i]
-        if s >= 0 and w[i] > 0.0:
+        if s >= n_sectors and w[i] > 0.0:
+            for m in range(n_sectors):
+                if shares[s - n_sectors, m] > 0.0:
+                    c[1 + m] = 1.0 if kind == 1 else c[1 + m] + shares[s - n_sectors, m] * caps[i]
+        elif s >= 0 and w[i] > 0.0:
             if kind == 1:
                 c[1 + s] = 1.0
             else:
@@ -237,17 +269,25 @@ def constraint_of(kind: int, w: Array, caps: Array, codes: NDArray[np.int16], c:
 
 
 @njit(cache=True, nogil=True)
-def shrink_thin_sectors(w: Array, codes: NDArray[np.int16], n_sectors: int, least: float, A: Array) -> None:
+def shrink_thin_sectors(
+    w: Array, codes: NDArray[np.int16], n_sectors: int, shares: Array, least: float, A: Array
+) -> None:
     """Add to each sector with fewer than `least` effective names as many dummy names with sector return 0.
 
-    The effective number of names is (sum w)^2 / sum w^2; a dummy has the sector's average weight.
+    The effective number of names is (sum w)^2 / sum w^2; a dummy has the sector's average weight. A name of several
+    sectors counts in each with its share of its weight.
     """
     if least <= 0.0:
         return
     total = np.zeros(n_sectors)
     square = np.zeros(n_sectors)
     for i in range(len(w)):
-        if codes[i] >= 0:
+        if codes[i] >= n_sectors:
+            for s in range(n_sectors):
+                part = shares[codes[i] - n_sectors, s] * w[i]
+                total[s] += part
+                square[s] += part * part
+        elif codes[i] >= 0:
             total[codes[i]] += w[i]
             square[codes[i]] += w[i] * w[i]
     for s in range(n_sectors):
@@ -278,21 +318,22 @@ def _solve_weighted(
     x: Array,
     c: Array,
     n_sectors: int,
+    shares: Array,
     thin: float,
     A: Array,
     f: Array,
     V: Array,
 ) -> bool:
     b = np.empty(len(f))
-    normal_equations(y, w, codes, x, n_sectors, A, b)
-    shrink_thin_sectors(w, codes, n_sectors, thin, A)
+    normal_equations(y, w, codes, x, n_sectors, shares, A, b)
+    shrink_thin_sectors(w, codes, n_sectors, shares, thin, A)
     return solve(A, b, c, f, V)
 
 
 @njit(cache=True, nogil=True)
 def cross_section(
-    y: Array, w: Array, codes: NDArray[np.int16], x: Array, c: Array, n_sectors: int, thin: float, huber: float,
-    A: Array, f: Array, V: Array, e: Array,
+    y: Array, w: Array, codes: NDArray[np.int16], x: Array, c: Array, n_sectors: int, shares: Array, thin: float,
+    huber: float, A: Array, f: Array, V: Array, e: Array,
 ) -> bool:  # fmt: skip
     """Fit one cross-section; fills A, f [K], V [K, K] and residuals e [n]; `huber` > 0 is the tuning constant.
 
@@ -301,10 +342,10 @@ def cross_section(
     base = w.copy()
     before = np.zeros(len(f))
     for step in range(HUBER_STEPS if huber > 0.0 else 1):
-        if not _solve_weighted(y, w, codes, x, c, n_sectors, thin, A, f, V):
+        if not _solve_weighted(y, w, codes, x, c, n_sectors, shares, thin, A, f, V):
             return False
         e[:] = y
-        subtract_fit(f, codes, x, n_sectors, e)
+        subtract_fit(f, codes, x, n_sectors, shares, e)
         if huber <= 0.0:
             break
         change = np.max(np.abs(f - before))

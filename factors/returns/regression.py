@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from factors.errors import FactorError
 from factors.factor_model.settings import RegressionSettings
 from factors.numeric.threads import count_threads, spread
+from factors.panel.memberships import NO_SHARES, sector_rows
 from factors.panel.panel import Array
 from factors.returns.dates import Fits, Observations, Rule, gather, regress_dates
 from factors.returns.kernels import DEFICIENT, constraint_of, subtract_fit, winsorized
@@ -77,6 +78,7 @@ class CrossSectionalRegression:
         mask: NDArray[np.bool_],
         n_sectors: int,
         *,
+        shares: Array = NO_SHARES,
         residuals_where: NDArray[np.bool_] | None = None,
     ) -> CrossSections:
         """Estimate factor returns.
@@ -86,11 +88,13 @@ class CrossSectionalRegression:
         returns, weights, caps : float64 [n_dates, n_assets]
             Weights and caps known before the returns.
         codes : int16 [n_dates, n_assets]
-            Sector of each asset, -1 for none.
+            Sector of each asset, -1 for none; from `n_sectors` on a row of `shares`.
         styles : float64 [n_dates, n_styles, n_assets]
             NaN counts as 0, the market's average.
         mask : bool [n_dates, n_assets]
             The estimation universe.
+        shares : float64 [n_memberships, n_sectors]
+            Exposures to sectors of names that are in several.
         residuals_where : bool [n_dates, n_assets], optional
             Where residuals are given (the coverage universe); elsewhere NaN.
 
@@ -107,9 +111,10 @@ class CrossSectionalRegression:
         if styles.ndim != 3 or (styles.shape[0], styles.shape[2]) != shape:
             raise FactorError(f"styles are [n_dates, n_styles, n_assets] with the returns' {shape}", field="styles")
         # The kernels index by the code without asking.
-        if codes.size and (codes.max() >= n_sectors or codes.min() < -1):
-            raise FactorError(f"sector codes must be -1 to {n_sectors - 1}", field="codes")
-        days = Observations(returns, weights, caps, codes, styles, mask, n_sectors)
+        most = n_sectors + len(shares)
+        if codes.size and (codes.max() >= most or codes.min() < -1):
+            raise FactorError(f"sector codes must be -1 to {most - 1}", field="codes")
+        days = Observations(returns, weights, caps, codes, styles, mask, n_sectors, shares)
         rule, fits = self._rule(), Fits.empty(days)
         spread(lambda begin, end: regress_dates(days, rule, begin, end, fits), shape[0], self.threads, 8)
         out = CrossSections(*fits)
@@ -138,6 +143,7 @@ class CrossSectionalRegression:
         styles: Array,
         mask: NDArray[np.bool_],
         n_sectors: int,
+        shares: Array = NO_SHARES,
     ) -> Array:
         """Give the portfolios whose returns are the factor returns, for one date.
 
@@ -152,9 +158,9 @@ class CrossSectionalRegression:
         at = np.flatnonzero(mask & np.isfinite(weights) & (weights > 0.0))
         P = np.zeros((1 + n_sectors + len(styles), len(mask)))
         if len(at):
-            X, Z = self._design(weights[at], caps[at], codes[at], styles[:, at], n_sectors)
+            X, Z = self._design(weights[at], caps[at], codes[at], styles[:, at], n_sectors, shares)
             root = np.sqrt(weights[at])
-            penalty = self._penalty_rows(weights[at], codes[at], n_sectors, X.shape[1])
+            penalty = self._penalty_rows(weights[at], X, n_sectors)
             system = np.vstack([root[:, None] * X, penalty]) @ Z
             P[:, at] = Z @ np.linalg.pinv(system)[:, : len(at)] * root
         return P
@@ -167,27 +173,27 @@ class CrossSectionalRegression:
         styles: Array,
         mask: NDArray[np.bool_],
         n_sectors: int,
+        shares: Array = NO_SHARES,
     ) -> float:
         """Give the condition number of sqrt(W) X R with columns of unit length, for one date; NaN without names."""
         at = np.flatnonzero(mask & np.isfinite(weights) & (weights > 0.0))
         if not len(at):
             return float("nan")
-        X, Z = self._design(weights[at], caps[at], codes[at], styles[:, at], n_sectors)
+        X, Z = self._design(weights[at], caps[at], codes[at], styles[:, at], n_sectors, shares)
         system = np.sqrt(weights[at])[:, None] * X @ Z
         return float(np.linalg.cond(system / np.sqrt((system**2).sum(axis=0))))
 
     def _design(
-        self, weights: Array, caps: Array, codes: NDArray[np.int16], styles: Array, n_sectors: int
+        self, weights: Array, caps: Array, codes: NDArray[np.int16], styles: Array, n_sectors: int, shares: Array
     ) -> tuple[Array, Array]:
         """X [n, K] and an orthonormal basis Z [K, q] of what the constraint and empty factors leave free."""
         n, K = len(weights), 1 + n_sectors + len(styles)
         X = np.zeros((n, K))
         X[:, 0] = 1.0
-        known = np.flatnonzero(codes >= 0)
-        X[known, 1 + codes[known]] = 1.0
+        X[:, 1 : 1 + n_sectors] = sector_rows(codes, n_sectors, shares)
         X[:, 1 + n_sectors :] = np.nan_to_num(styles.T)
         c = np.zeros(K)
-        constraint_of(CONSTRAINTS[self.settings.sector_constraint], weights, caps, codes, c)
+        constraint_of(CONSTRAINTS[self.settings.sector_constraint], weights, caps, codes, n_sectors, shares, c)
         Z = np.eye(K)[:, X.any(axis=0)]
         row = c @ Z
         if row.any():
@@ -195,11 +201,11 @@ class CrossSectionalRegression:
             Z = Z @ Vt[1:].T
         return X, Z
 
-    def _penalty_rows(self, weights: Array, codes: NDArray[np.int16], n_sectors: int, K: int) -> Array:
-        least = self.settings.thin_sector_names
+    def _penalty_rows(self, weights: Array, X: Array, n_sectors: int) -> Array:
+        least, K = self.settings.thin_sector_names, X.shape[1]
         rows = []
         for s in range(n_sectors if least > 0.0 else 0):
-            w = weights[codes == s]
+            w = (weights * X[:, 1 + s])[X[:, 1 + s] > 0.0]
             names = w.sum() ** 2 / (w**2).sum() if len(w) else least
             if names < least:
                 row = np.zeros(K)
@@ -212,7 +218,7 @@ class CrossSectionalRegression:
         returns, weights, caps, codes, mask = (
             array[t] for array in (days.returns, days.weights, days.caps, days.codes, days.mask)
         )
-        styles, n_sectors = days.styles[t], days.n_sectors
+        styles, n_sectors, shares = days.styles[t], days.n_sectors, days.shares
         at = np.empty(len(returns), dtype=np.int64)
         at = at[: gather(returns, weights, mask, at)]
         y = returns[at]
@@ -221,8 +227,8 @@ class CrossSectionalRegression:
             y = winsorized(y, s.winsor_factor)
         w = weights[at]
         root = np.sqrt(w)
-        X, Z = self._design(w, caps[at], codes[at], styles[:, at], n_sectors)
-        penalty = self._penalty_rows(w, codes[at], n_sectors, X.shape[1])
+        X, Z = self._design(w, caps[at], codes[at], styles[:, at], n_sectors, shares)
+        penalty = self._penalty_rows(w, X, n_sectors)
         system = np.vstack([root[:, None] * X, penalty])
         target = np.concatenate([root * y, np.zeros(len(penalty))])
         if s.design == "two_stage":
@@ -244,4 +250,4 @@ class CrossSectionalRegression:
         out.r2[t] = 1.0 - float(w @ e**2) / total if total > 0.0 else np.nan
         # As on every other date: a matrix product would round by the number of assets.
         out.residuals[t] = returns
-        subtract_fit(f, codes, styles, n_sectors, out.residuals[t])
+        subtract_fit(f, codes, styles, n_sectors, shares, out.residuals[t])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.factor_model.settings import ModelSettings
+from factors.panel.memberships import NO_SHARES
 from factors.panel.panel import Array
 from factors.returns.idio_weights import IdioVariance
 from factors.returns.regression import CrossSectionalRegression, CrossSections
@@ -50,6 +51,7 @@ class ReturnStage:
         mask: NDArray[np.bool_],
         n_sectors: int,
         *,
+        shares: Array = NO_SHARES,
         keep: bool = True,
     ) -> tuple[CrossSections, Array | None]:
         """Regress the next dates; with inverse variances in two passes, the first weighted by the root of the cap.
@@ -68,10 +70,14 @@ class ReturnStage:
             variances = np.pad(known, (0, caps.shape[1] - len(known)), constant_values=np.nan)[None, :]
             weights = self._inverse(variances, weights)
         elif self._idio is not None:
-            first = self.regression.fit(returns, weights, caps, codes, scores, mask, n_sectors, residuals_where=covered)
+            first = self.regression.fit(
+                returns, weights, caps, codes, scores, mask, n_sectors, shares=shares, residuals_where=covered
+            )
             variances = self._idio.variances(first.residuals)
             weights = self._inverse(variances, weights)
-        out = self.regression.fit(returns, weights, caps, codes, scores, mask, n_sectors, residuals_where=covered)
+        out = self.regression.fit(
+            returns, weights, caps, codes, scores, mask, n_sectors, shares=shares, residuals_where=covered
+        )
         return out, variances
 
     def weights(self, caps: Array, variances: Array | None) -> Array:

@@ -14,6 +14,7 @@ from factors.factor_model.settings import StyleSettings
 from factors.numeric.kernels import add_part, clip_deviations, mean_of_parts, score_rows, standardize_rows
 from factors.numeric.threads import spread
 from factors.numeric.window import Window
+from factors.panel.memberships import NO_SHARES
 from factors.panel.panel import Array
 from factors.returns.kernels import cholesky_inverse, normal_equations
 from factors.style.custom_styles import CustomStyles
@@ -322,7 +323,7 @@ def _orthogonalize(raw: Array, bases: Array, caps: Array, mask: Mask) -> None:
                 n += 1
         if n == 0:
             continue
-        normal_equations(y[:n], w[:n], np.full(n, -1, dtype=np.int16), x[:, :n].copy(), 0, A, b)
+        normal_equations(y[:n], w[:n], np.full(n, -1, dtype=np.int16), x[:, :n].copy(), 0, NO_SHARES, A, b)
         if not cholesky_inverse(A, inverse):
             continue
         for k in range(K):

@@ -7,6 +7,7 @@ import numpy as np
 
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
+from factors.panel.frequency import periods_per_year
 from factors.risk.arrays import FloatArray, IntArray
 from factors.validation.backtest import LayerOutcome
 from factors.validation.statistics import (
@@ -109,7 +110,7 @@ def _histogram(axes: "Axes", _: FactorModel, __: IntArray, outcomes: list[LayerO
 
 def _volatility(axes: "Axes", model: FactorModel, rows: IntArray, outcomes: list[LayerOutcome]) -> None:
     dates = model.dates_[rows]
-    year = np.sqrt(252.0)
+    year = np.sqrt(periods_per_year(model.dates_))
     full = outcomes[-1]
     axes.plot(dates, full.volatility["cap-weighted"][:, 0] * year, label="predicted")
     squares = full.returns["cap-weighted"][:, 0] ** 2

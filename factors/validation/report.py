@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from factors.factor_model.model import FactorModel
+from factors.panel.frequency import periods_per_year
 from factors.risk.arrays import IntArray
 from factors.validation.backtest import FAMILIES, BacktestSettings, LayerOutcome
 from factors.validation.statistics import (
@@ -19,7 +20,6 @@ from factors.validation.statistics import (
     student_breach_share,
 )
 
-DAYS_PER_YEAR = 252.0
 ROLLING_DAYS = 252
 TARGET = (0.9, 1.1)
 # What a figure should be: the nearer, the better.
@@ -98,7 +98,7 @@ def horizon_figures(
 def factor_figures(model: FactorModel) -> list[dict[str, Any]]:
     """Return how each factor fared in the regressions, over all dates it was estimated on."""
     t_stats, returns, vif = model.t_stats_, model.factor_returns_, model.vif_
-    n_styles = len(model.style_names_)
+    n_styles, year = len(model.style_names_), periods_per_year(model.dates_)
     figures = []
     for k, name in enumerate(model.factor_names_):
         t = t_stats[:, k]
@@ -111,8 +111,8 @@ def factor_figures(model: FactorModel) -> list[dict[str, Any]]:
                 "name": name,
                 "n_dates": int(known.sum()),
                 "share_significant": _rounded((np.abs(t[known]) > 2.0).mean() if known.any() else np.nan),
-                "annual_return": _rounded(made.mean() * DAYS_PER_YEAR if made.size else np.nan),
-                "annual_volatility": _rounded(made.std() * np.sqrt(DAYS_PER_YEAR) if made.size else np.nan),
+                "annual_return": _rounded(made.mean() * year if made.size else np.nan),
+                "annual_volatility": _rounded(made.std() * np.sqrt(year) if made.size else np.nan),
                 "mean_vif": _rounded(inflation.mean()) if inflation.size else None,
             }
         )
@@ -132,6 +132,7 @@ def report_figures(model: FactorModel, settings: BacktestSettings, horizons: lis
             "n_assets": panel.n_assets,
             "first_date": str(panel.dates[0]),
             "last_date": str(panel.dates[-1]),
+            "periods_per_year": periods_per_year(panel.dates),
         },
         "quality": model.quality_.to_dict(),
         "settings": {

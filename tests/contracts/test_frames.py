@@ -50,7 +50,7 @@ def test_the_three_json_forms_give_the_same_table(columns):
         ({"columns": ["x"], "data": {"x": 1}}, "f.data", None),
         ([{"x": 1}, 2, {"x": 3}], "f", [1]),
         ({"x": [1.0, "two", 3.0, True]}, "f.x", [1, 3]),
-        ({"x": ["a", "b", 3]}, "f.x", [2]),
+        ({"x": ["a", "b", True]}, "f.x", [2]),
         ({"x": [[1], [2]]}, "f.x", [0, 1]),
         ([[1, 2], [3, 4]], "f", None),
         ({"columns": ["x"], "index": ["2024-01-02"], "data": [[1]]}, "f.index", None),
@@ -68,6 +68,11 @@ def test_what_is_no_table_is_refused_by_field_and_rows(value, field, rows):
 def test_a_table_of_too_many_columns_is_refused():
     with pytest.raises(InvalidInput, match="at most 2000"):
         frames.from_json({f"c{i}": [1.0] for i in range(frames.MAX_COLUMNS + 1)})
+
+
+def test_numbers_with_text_between_are_text_as_in_a_csv():
+    read = frames.from_json({"x": [0.1, "NA", 7, None, 1e-300]})
+    assert read.to_dict(as_series=False) == {"x": ["0.1", "NA", "7", None, "1e-300"]}
 
 
 def test_a_column_of_nothing_but_nulls_is_one_of_missing_numbers():

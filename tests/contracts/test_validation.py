@@ -26,7 +26,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_way_down():
 
 
 def test_a_bad_table_is_named_by_the_requests_own_field_with_its_rows():
-    table = {"date": ["2020-01-02", 3, "2020-01-03"], "symbol": ["A", "B", "C"]}
+    table = {"date": ["2020-01-02", True, "2020-01-03"], "symbol": ["A", "B", "C"]}
     with pytest.raises(InvalidInput) as told:
         validate(CreateModel, {"model_id": "m", "feature_data": table})
     assert (told.value.field, told.value.rows) == ("feature_data.date", [1])

@@ -60,6 +60,8 @@ OTHER_PRICE = 2.0
 SHORT_GAP = 5
 BIG_RETURN = 0.3
 TINY = 1e-9
+HALF_OF_NAMES = 0.5
+LEAST_NAMES, SHARE_OF_BIG = 10, 0.5
 # What is carried of each name from one row to the next, [len(CARRIED), n_assets]; NaN is never. Rows are numbers of the
 # whole history, of the last row that had the value.
 CARRIED = ("close", "close_row", "same", "same_row", "cap", "shares", "close_of_cap", "cap_row", "return_row")
@@ -294,6 +296,25 @@ def cap_at(
         moved = m / fair
         if (growth > 1.0 and moved * moved < growth) or (growth < 1.0 and moved * moved > growth):
             note(INFERRED, t, j, found, counts, most)
+
+
+@njit(cache=True, nogil=True)
+def any_odd_day(days: Counts, counted: Counts, big: Counts, known: Counts) -> bool:
+    """Whether a new day may have half of the names, returns in percent, or lies in a weekend.
+
+    `counted` are the names of some days before and of the new ones.
+    """
+    earlier = len(counted) - len(days)
+    most = np.int64(0)
+    for t in range(earlier):
+        most = max(most, counted[t])
+    for t in range(len(days)):
+        most = max(most, counted[earlier + t])
+        if counted[earlier + t] < HALF_OF_NAMES * most or (days[t] + 3) % 7 >= 5:
+            return True
+        if known[t] >= LEAST_NAMES and big[t] > SHARE_OF_BIG * known[t]:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)

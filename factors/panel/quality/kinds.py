@@ -155,10 +155,11 @@ KINDS: dict[str, Kind] = {
         "check that the last return holds what holders got",
     ),
     "sector_memberships": Kind(
-        "warning",
+        "info",
         "rows of several sectors",
-        "a name has one sector in the model: the largest of its memberships stands for all of them",
-        "give each row one sector, or take such names out of the estimation universe",
+        "exposures, factor returns and risk have the shares; where a name stands in one group (groups of formulas, "
+        "returns by sector, proxies) it is that of its largest share",
+        "nothing, or give each row one sector",
     ),
     "not_read": Kind(
         "info",

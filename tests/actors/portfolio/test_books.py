@@ -112,6 +112,42 @@ def test_attribution_against_the_market_is_of_active_weights(books, steady):
     assert sum(v["by_symbol"].values()) == pytest.approx(v["active_return"], abs=1e-10)
 
 
+def test_the_market_through_a_period_is_each_closes_caps_and_equal_parts_are_set_as_asked(books, risks, fitted):
+    panel, lag = fitted.panel_, 1
+    first, last = 150, 200
+    member = fitted.estimation_universe_
+    caps = np.where(member, np.nan_to_num(fitted._held.array(fitted._held._caps_name, "")), 0.0)
+    returns = np.nan_to_num(panel.fields["returns"])
+    span = {"start_date": str(panel.dates[first]), "end_date": str(panel.dates[last])}
+
+    def earned(name, between):
+        asked = rq.PortfolioAttribution(model_id="m", portfolio_id=name, between=between, **span)
+        return ask(books.portfolio_attribution, asked).values["portfolio_return"]
+
+    there = np.isfinite(panel.fields["returns"])
+
+    def compounded(weights):
+        # A name without a return has its weight carried by the others.
+        held = [weights[t - lag] * there[t] for t in range(first, last + 1)]
+        days = [float(w @ returns[first + i]) / float(w.sum()) for i, w in enumerate(held)]
+        return float(np.prod([1.0 + r for r in days]) - 1.0)
+
+    by_cap = caps / caps.sum(axis=1, keepdims=True)
+    parts = member / member.sum(axis=1, keepdims=True)
+    assert earned("market", "rebalance") == pytest.approx(compounded(by_cap), rel=1e-9)
+    assert earned("equal", "rebalance") == pytest.approx(compounded(parts), rel=1e-9)
+    # Drifting: set at the first close of a month, and then left alone.
+    months = panel.dates.astype("datetime64[M]")
+    set_on = [t for t in range(first - 1, last) if t == first - 1 or months[t] != months[t - 1]]
+    days = slice(first, last + 1)
+    drifting = daily_weights(
+        panel.dates[days], panel.dates[set_on], parts[set_on], panel.fields["returns"][days], "drift"
+    ).weights
+    by_hand = float(np.prod(1.0 + (drifting * returns[days]).sum(axis=1)) - 1.0)
+    assert earned("equal", "drift") == pytest.approx(by_hand, rel=1e-9)
+    assert earned("equal", "drift") != pytest.approx(earned("equal", "rebalance"), rel=1e-6)
+
+
 def test_a_name_that_lists_late_is_named_and_the_others_carry_its_weight(books, fitted, names, steady):
     late, other = names[0], steady[0]
     found = attribution(books, portfolio_weights={other: 0.5, late: 0.5}, start_date=fitted.dates_[1].item())

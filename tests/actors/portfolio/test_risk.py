@@ -6,7 +6,7 @@ from fixtures_actors import ask
 
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
-from contracts.errors import InvalidInput, UnknownFactor, UnknownPortfolio, UnknownSymbol
+from contracts.errors import Infeasible, InvalidInput, UnknownFactor, UnknownPortfolio, UnknownSymbol
 from factors import FactorModel
 from factors.portfolio.margin import MarginSettings, margin
 from factors.portfolio.risk import portfolio_risk
@@ -201,3 +201,26 @@ def test_a_hedge_leaves_the_chosen_exposures_at_zero_and_lowers_risk(risks, stea
     assert found["exposures"]["size"] == pytest.approx(0.0, abs=1e-9)
     again = risk(risks, portfolio_weights={**weights, **found["weights"]}).values
     assert again["total_risk"] == pytest.approx(found["risk_after"], rel=1e-9)
+
+
+def test_a_hedge_keeps_its_limits_or_says_which_stand_against_each_other(risks, steady):
+    def hedge(**limits):
+        instruments = [*steady[4:7], "portfolio:market"]
+        weights = dict.fromkeys(steady[:4], 0.25)
+        request = pq.HedgeBook(model_id="m", portfolio_weights=weights, instruments=instruments, **limits)
+        return ask(risks.hedge, request).values
+
+    free = hedge()
+    assert hedge(position=(-5.0, 5.0), gross=20.0)["weights"] == free["weights"]
+    tight = hedge(position=(-0.1, 0.1), positions={"portfolio:market": (-0.5, 0.0)}, gross=0.6)
+    assert free["risk_after"] < tight["risk_after"] < free["risk_before"]
+    assert tight["weights"]["portfolio:market"] == pytest.approx(-0.5, abs=1e-6)
+    assert all(abs(tight["weights"][name]) <= 0.1 + 1e-6 for name in steady[4:7])
+    assert sum(map(abs, tight["weights"].values())) <= 0.6 + 1e-6
+    assert "positions.portfolio:market" in tight["binding"]
+    with pytest.raises(Infeasible) as told:
+        hedge(neutral_factors=["market"], gross=0.1)
+    assert "neutral_factors.market" in told.value.detail
+    assert "gross" in told.value.detail
+    with pytest.raises(InvalidInput, match="no instrument"):
+        hedge(positions={"nobody": (0.0, 1.0)})

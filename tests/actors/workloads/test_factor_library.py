@@ -193,6 +193,34 @@ def whole_history(library, market, ids, names=slice(None)):
     return np.stack([found[name] for name in ids])
 
 
+def test_windows_of_the_whole_catalogue_speak_before_they_are_full_when_asked(library, market):
+    symbol, date = market.symbols[0], market.dates[60]
+    asked = {"symbol": symbol, "model_id": "m", "date_requested": date.astype(object)}
+    strict = ask(library.calculate_factors, rq.CalculateFactors(**asked)).values
+    early = ask(library.calculate_factors, rq.CalculateFactors(**asked, min_periods="one")).values
+    assert early.keys() == strict.keys()
+    spoken = {name for name in early if early[name] is not None}
+    full = {name for name in strict if strict[name] is not None}
+    assert len(spoken) > len(full) + 100  # sixty days are less than most windows of a year
+    entries = Catalogue.load().entries
+    plain = [name for name in sorted(spoken - full) if entries[name].conventions.name == "paper"][:5]
+    for name in plain:
+        evaluated = rq.EvaluateFormula(
+            formula=entries[name].formula, model_id="m", date_requested=date.astype(object), symbols=[symbol],
+            conventions={"min_periods": "one"},
+        )  # fmt: skip
+        assert ask(library.evaluate_formula, evaluated).values[symbol] == early[name]["value"]
+    section = rq.FactorCrossSection(
+        factors=plain, model_id="m", date_requested=date.astype(object), symbols=[symbol], min_periods="one"
+    )
+    shown = ask(library.factor_cross_section, section).values
+    assert [shown[name]["raw"][0] for name in plain] == [early[name]["value"] for name in plain]
+    window = rq.FactorCorrelations(
+        factors=plain[:2], model_id="m", window_days=5, date_requested=date.astype(object), min_periods="one"
+    )
+    assert ask(library.factor_correlations, window).values["correlation"][0][plain[0]] == pytest.approx(1.0)
+
+
 def test_a_past_date_of_every_factor_is_what_the_batch_over_the_whole_history_gives(library, market):
     """Each factor gets its look-back, also those that speak before their window is full, recursive ones everything."""
     row = 70

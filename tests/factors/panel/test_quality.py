@@ -12,6 +12,7 @@ from factors.panel.door import Door
 from factors.panel.intake import Intake
 from factors.panel.quality.kinds import KINDS
 from factors.panel.quality.report import QualityError, QualityReport
+from factors.panel.quality.watch import ROWS_OF_A_QUARTER
 
 # The hand check of sp500_2014_2018.parquet. Each of these closes fell by a distribution that the total return includes:
 # special dividends and, of BKR, JCI and KDP, the cash of a merger. Ordinary dividends of a day end at 3.9 % of the
@@ -199,9 +200,23 @@ def test_days_with_half_of_the_names_returns_in_percent_weekends_and_twins_are_f
     rows = found(weekend(market))["weekend", None]
     assert len(rows) == 1
     assert np.datetime64(rows[0][0]).astype("datetime64[D]").item().weekday() == 5
-    assert found(twin(market))["same_series", "returns"] == (
-        (str(market.dates[-1]), NAME), (str(market.dates[-1]), "S0011"),
-    )  # fmt: skip
+    quarter = str(market.dates[ROWS_OF_A_QUARTER - 1])
+    assert found(twin(market))["same_series", "returns"] == ((quarter, NAME), (quarter, "S0011"))
+
+
+def test_two_series_that_become_one_after_the_first_table_are_found_at_the_end_of_their_quarter(market):
+    panel = twin(market)
+    returns = panel.fields["returns"].copy()
+    returns[:100] = market.fields["returns"][:100]
+    panel = panel.with_fields(returns=returns)
+    _, batch = Door(Intake()).take(panel)
+    _, door = Door(Intake()).take(panel.select(dates=slice(0, 90)))
+    for row in range(90, panel.n_dates):
+        _, door = door.take(panel.select(dates=slice(row, row + 1)))
+    day = str(panel.dates[3 * ROWS_OF_A_QUARTER - 1])
+    for one in (door, batch):
+        told = one.report(panel.symbols, {}).of_kind("same_series")
+        assert [finding.rows for finding in told] == [((day, NAME), (day, "S0011"))]
 
 
 def test_weekly_rows_are_told_with_their_frequency(market):

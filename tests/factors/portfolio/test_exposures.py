@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factors.numeric.kernels import exposure_rows
+from factors.panel.memberships import NO_SHARES
 from factors.portfolio.exposures import exposure_matrix
 
 
@@ -17,6 +18,6 @@ def test_the_rows_are_those_of_the_kernel(n_names, n_sectors, n_styles, seed):
     caps = rng.choice([np.nan, 0.0, -1.0, np.inf, 1e9, 2e9], n_names)
     codes = rng.integers(-1, n_sectors, n_names).astype(np.int16)
     expected = np.zeros((n_names, 1 + n_sectors + n_styles))
-    exposure_rows(scores, caps, codes, expected)
+    exposure_rows(scores, caps, codes, NO_SHARES, expected)
     known = np.isfinite(caps) & (caps > 0.0)
     np.testing.assert_array_equal(exposure_matrix(scores, known, codes, n_sectors), expected)

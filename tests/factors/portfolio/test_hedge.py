@@ -8,6 +8,8 @@ from scipy.optimize import minimize
 
 from factors.errors import FactorError
 from factors.portfolio.hedge import hedge
+from factors.portfolio.hedge_limits import HedgeLimits
+from factors.portfolio.limits import InfeasibleError
 from factors.risk.linked import link
 
 
@@ -79,3 +81,80 @@ def test_an_instrument_that_the_model_does_not_cover_is_an_error():
     weights[4] = 0.0
     with pytest.raises(FactorError, match="without exposures"):
         hedge(weights, np.eye(12)[4:5], X, F, variance)
+
+
+def wide(n, gross=None, **changes):
+    return HedgeLimits(**{"least": np.full(n, -np.inf), "most": np.full(n, np.inf), "gross": gross, **changes})
+
+
+def test_limits_that_do_not_bind_leave_the_closed_form_to_the_bit():
+    rng, X, F, variance = market(5)
+    weights = rng.dirichlet(np.ones(12))
+    free = hedge(weights, np.eye(12)[:4], X, F, variance, neutral=[1])
+    size = np.abs(free.weights)
+    limits = wide(4, gross=size.sum() + 0.1, least=-size - 0.1, most=size + 0.1)
+    held = hedge(weights, np.eye(12)[:4], X, F, variance, neutral=[1], limits=limits)
+    assert held.weights.tolist() == free.weights.tolist()
+    assert held.binding == {}
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 9999), share=st.floats(0.2, 0.9), neutral=st.booleans())
+def test_under_limits_no_other_weights_have_less_risk_by_another_solver(seed, share, neutral):
+    rng, X, F, variance = market(seed)
+    weights, E = rng.dirichlet(np.ones(12)), np.eye(12)[:5]
+    chosen = [2] if neutral else []
+    free = hedge(weights, E, X, F, variance, neutral=chosen)
+    most = share * np.abs(free.weights).max()
+    limits = wide(5, gross=5.0 * np.abs(free.weights).sum(), least=np.full(5, -most), most=np.full(5, most))
+    dense = X @ F @ X.T + np.diag(variance)
+    scale = 1.0 / np.median(variance)
+
+    def risk(h):
+        w = weights + h @ E
+        return scale * (w @ dense @ w)
+
+    def slope(h):
+        return 2.0 * scale * (E @ dense @ (weights + h @ E))
+
+    # Sequential quadratic programming (scipy) is no interior-point method of a conic form (Clarabel).
+    conditions = [{"type": "eq", "fun": lambda h: X[:, 2] @ (weights + h @ E)}] if neutral else []
+    other = minimize(
+        risk, np.zeros(5), jac=slope, method="SLSQP", bounds=[(-most, most)] * 5, constraints=conditions,
+        options={"maxiter": 500, "ftol": 1e-14},
+    )  # fmt: skip
+    if not other.success:  # of a neutral factor out of reach both must say so
+        with pytest.raises(InfeasibleError, match=r"neutral_factors\.2"):
+            hedge(weights, E, X, F, variance, neutral=chosen, limits=limits)
+        return
+    found = hedge(weights, E, X, F, variance, neutral=chosen, limits=limits)
+    assert np.abs(found.weights).max() <= most + 1e-7
+    assert scale * found.after**2 == pytest.approx(other.fun, rel=1e-6)
+    np.testing.assert_allclose(found.weights, other.x, atol=1e-4)
+    assert found.binding
+
+
+def test_a_gross_limit_holds_and_its_worth_is_what_a_little_more_takes_from_the_variance():
+    rng, X, F, variance = market(8)
+    weights, E = rng.dirichlet(np.ones(12)), np.eye(12)[:5]
+    whole = np.abs(hedge(weights, E, X, F, variance).weights).sum()
+    made = [hedge(weights, E, X, F, variance, limits=wide(5, gross=g * whole)) for g in (0.499, 0.5, 0.501)]
+    assert np.abs(made[1].weights).sum() == pytest.approx(0.5 * whole, abs=1e-7)
+    measured = (made[0].after ** 2 - made[2].after ** 2) / (0.002 * whole)
+    assert made[1].binding["gross"] == pytest.approx(measured, rel=1e-3)
+
+
+def test_limits_that_cannot_be_met_are_named_with_what_they_stand_against():
+    rng, X, F, variance = market(9)
+    weights = rng.dirichlet(np.ones(12))
+    limits = wide(2, gross=0.001, names=("AA", "BB"), factor_names=("market", "size", "value", "beta"))
+    with pytest.raises(InfeasibleError) as told:
+        hedge(weights, np.eye(12)[:2], X, F, variance, neutral=[1], limits=limits)
+    assert set(told.value.conflicts) <= {"gross", "neutral_factors.size"}
+    for word in ("gross", "neutral_factors.size"):
+        assert word in str(told.value)
+    crossed = wide(2, least=np.array([0.2, 0.0]), names=("AA", "BB"), gross=0.1)
+    with pytest.raises(InfeasibleError, match=r"gross.*positions\.AA|positions\.AA.*gross"):
+        hedge(weights, np.eye(12)[:2], X, F, variance, limits=crossed)
+    with pytest.raises(FactorError, match="least weight of AA is above"):
+        wide(2, least=np.array([0.2, 0.0]), most=np.array([0.1, 1.0]), names=("AA", "BB"))

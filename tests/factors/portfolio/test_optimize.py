@@ -9,8 +9,8 @@ import pytest
 
 from factors.errors import FactorError
 from factors.portfolio.frontier import frontier, trades
-from factors.portfolio.limits import Limits
-from factors.portfolio.optimize import InfeasibleError, Problem, optimize
+from factors.portfolio.limits import InfeasibleError, Limits
+from factors.portfolio.optimize import Problem, optimize
 from factors.portfolio.risk import portfolio_risk
 from factors.portfolio.risk_budget import risk_budget
 from factors.risk.linked import link
