@@ -171,7 +171,11 @@ def test_days_one_by_one_are_the_fit_also_where_shares_change_or_are_new(frame, 
     for t in (-3, -2):
         grown.update(days.select(dates=dates[t : t + 1]))
     only = moved.filter(moved["date"] == moved["date"].max())
-    grown.update(Panel.from_frame(only, sector_encodings=SECTORS))  # its own vocabulary of memberships
+    day = Panel.from_frame(only, sector_encodings=SECTORS)  # its own vocabulary of memberships
+    peeked = grown.peek(day)
+    grown.update(day)
+    np.testing.assert_array_equal(peeked.exposures, grown.exposures())
+    np.testing.assert_array_equal(peeked.fits.factor_returns[0], grown.factor_returns_[-1])
     np.testing.assert_array_equal(grown.factor_returns_[-3:], whole.factor_returns_[-3:])
     np.testing.assert_array_equal(grown.exposures(), whole.exposures())
     place = whole.symbols_.index(panel.symbols[7])
