@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.library import Conventions, Definition, Expression, compile_library
+from factors.library import Conventions, Definition, Expression, Stream, compile_library
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import ranks, zscores
 from factors.live.library_row import LibraryRow
@@ -42,8 +42,6 @@ class LiveFactors:
         The formulas that the panel's fields can compute, in the order of the rows of the values.
     missing : dict of str to str
         The others, each with the fields that it lacks.
-    needs, categories : tuple of str
-        The panel's own fields and categories that `peek` and `update` read.
     symbols : tuple of str
     date : datetime64[D]
         The last final date.
@@ -61,20 +59,33 @@ class LiveFactors:
         fields = library_fields(panel, benchmark_level)
         library = compile_library(formulas, conventions)
         self.ids, self.missing = computable(library, fields.available)
-        if len(self.ids) < len(library.ids):
-            chosen: Mapping[str, Any] = {name: formulas[name] for name in self.ids}
-            library = compile_library(chosen, conventions)
-        self.library = library
         self.symbols = panel.symbols
         self.date = panel.dates[-1]
         self._peeked: np.datetime64 | None = None
+        self._stream: Stream | None = None
+        self._before: LibraryRow | None = None
+        self._final = np.empty((0, panel.n_assets))
+        if not self.ids:  # of nothing there is no library
+            return
+        if len(self.ids) < len(library.ids):
+            chosen: Mapping[str, Any] = {name: formulas[name] for name in self.ids}
+            library = compile_library(chosen, conventions)
         self._stream = library.stream(panel.n_assets, threads)
-        n = panel.n_dates if library.recursive else min(panel.n_dates, max(library.lookback.values(), default=0) + 1)
+        n = panel.n_dates if library.recursive else min(panel.n_dates, max(library.lookback.values()) + 1)
         rows = {name: values[-n:] for name, values in fields.fields.items()}
         groups = {name: codes[-n:] for name, codes in fields.groups.items()}
         self._final = self._stream.warm(rows, groups, panel.dates[-n:])
         self._before = LibraryRow(library, panel, fields)
-        self.needs, self.categories = self._before.needs, self._before.categories
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The panel's own fields that `peek` and `update` read."""
+        return () if self._before is None else self._before.needs
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The panel's own categories that `peek` and `update` read."""
+        return () if self._before is None else self._before.categories
 
     @property
     def n_factors(self) -> int:
@@ -106,6 +117,8 @@ class LiveFactors:
         float64 [n_factors, n_assets]
             Not to be written to, and filled anew by the next `peek`.
         """
+        if self._stream is None or self._before is None:
+            return self._final
         day = np.datetime64(date, "D")
         columns = changed if self._peeked == day else None
         self._peeked = None
@@ -118,8 +131,9 @@ class LiveFactors:
         """Take a final row and give its values; the next peeks go on from it. Parameters as in `peek`."""
         self._peeked = None
         day = np.datetime64(date, "D")
-        self._final = self._stream.update(*self._before.row(fields, categories), day)
-        self._before.keep()
+        if self._stream is not None and self._before is not None:
+            self._final = self._stream.update(*self._before.row(fields, categories), day)
+            self._before.keep()
         self.date = day
         return self._final
 
@@ -134,8 +148,9 @@ class LiveFactors:
         axis = tuple(symbols)
         if axis[: len(self.symbols)] != self.symbols:
             raise ValueError("names are only added, at the end")
-        self._stream.grow(len(axis), self._before.shared)
-        self._before.grow(len(axis))
+        if self._stream is not None and self._before is not None:
+            self._stream.grow(len(axis), self._before.shared)
+            self._before.grow(len(axis))
         self._peeked = None
         self._final = np.pad(self._final, ((0, 0), (0, len(axis) - len(self.symbols))), constant_values=np.nan)
         self.symbols = axis
@@ -151,7 +166,8 @@ class LiveFactors:
 
     def close(self) -> None:
         """End the threads."""
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
 
 def in_form(values: Array, form: Form) -> Array:

@@ -74,6 +74,23 @@ def test_what_is_peeked_at_last_is_what_the_update_gives_for_any_settings(chosen
     assert differences(batch.state(), model.state()) == []
 
 
+def test_windows_of_a_year_are_foretold_while_they_move_on():
+    """Long enough for a year's windows to leave blocks behind; looks at later dates must not be remembered."""
+    panel, rng = sample_market(20, 340, seed=6).panel, np.random.default_rng(6)
+    model = FactorModel().fit(panel.select(dates=slice(0, 290)))
+    for t in range(290, 340):
+        day = panel.select(dates=slice(t, t + 1))
+        for date in (day.dates[0] + 35, day.dates[0] + 70, day.dates[0]):
+            live = LiveDay(model, date)
+            live.tick(np.arange(20), row_of(day, np.arange(20)) | {"returns": 0.01 * rng.standard_normal(20)})
+            live.peek()
+        live.tick(np.arange(20), row_of(day, np.arange(20)))
+        values = live.peek()
+        model.update(day)
+        assert_foretold(values, model)
+    assert differences(FactorModel().fit(panel).state(), model.state()) == []
+
+
 @pytest.fixture(scope="module")
 def sample():
     return sample_market(30, 120, seed=5).panel

@@ -100,6 +100,17 @@ def test_what_the_panel_cannot_compute_is_named(whole):
     np.testing.assert_array_equal(live.rows_of(["a"]), [0])
 
 
+def test_a_plan_of_which_nothing_can_be_computed_is_empty_and_no_error(whole):
+    live = LiveFactors({"b": "ebit / sales_q"}, whole)
+    assert (live.ids, live.needs, live.n_factors) == ((), (), 0)
+    fields, codes, date = row(whole, 129)
+    assert live.peek(fields, codes, date + 1, np.array([2])).shape == (0, 24)
+    assert live.update(fields, codes, date + 1).shape == (0, 24)
+    live.grow((*whole.symbols, "NEW"))
+    assert live.final().shape == (0, 25)
+    live.close()
+
+
 def test_forms_are_those_of_the_cross_section():
     rng = np.random.default_rng(2)
     values = rng.standard_normal((5, 40)) ** 3

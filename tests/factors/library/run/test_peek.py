@@ -86,6 +86,17 @@ def test_any_peeks_and_then_an_update_are_the_update(library, panel_of, seed):
     assert_peeks_foretell(library, panel_of(130, 9, seed=seed), np.random.default_rng(seed))
 
 
+def test_peeks_stay_true_when_names_leave(library, panel_of):
+    panel = panel_of(150, 9, seed=11)
+    for j, last in ((4, 60), (5, 90), (7, 121)):
+        for name, values in panel.fields.items():
+            if name not in SHARED:
+                values[last:, j] = np.nan
+        for codes in panel.groups.values():
+            codes[last:, j] = -1
+    assert_peeks_foretell(library, panel, np.random.default_rng(8))
+
+
 def test_peeks_stay_true_over_holidays_and_ends_of_blocks(library, panel_of):
     panel = panel_of(150, 9, seed=3)
     gaps = np.random.default_rng(1).choice([1, 1, 1, 2, 40, 95], 150)
