@@ -5,6 +5,7 @@ Everything is made from the operation table; docs/subjects.md and docs/asyncapi.
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,8 @@ LIVE_PREFIX = "factor.live."
 HEALTH = "factor.health_metrics"
 TEST = "factor.health_metrics.test"
 REJECTED = "factor.rejected."
+ALIKE = 0.8
+"""`difflib`'s ratio from which on a word is taken for another one misspelt: one letter in five."""
 PROBES = "_factor_probe."
 _SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 
@@ -60,19 +63,38 @@ def resolve(subject: str) -> tuple[Operation, dict[str, str]]:
     Raises
     ------
     UnknownOperation
-        No operation has this subject; the detail lists those of its group.
+        No operation has this subject; the detail lists those of its group, or names the one that was meant.
     """
     operation = _table().get(subject)
     if operation is not None:
         return operation, {}
     group, _, last = subject.rpartition(".")
+    meant = _meant(group, last)
     named = NAMED.get(group)
+    if meant is not None:
+        how = f"; to name a {named.field} so, put it into the body" if named is not None else ""
+        raise UnknownOperation(f"no operation answers {subject}; {meant} does{how}", field="subject")
     if named is not None:
         return OPERATIONS[named.operation], {named.field: untoken(last)}
     known = ", ".join(sorted(s for s in _table() if s.startswith(group + ".")))
     raise UnknownOperation(
         f"no operation answers {subject}; there are: {known or ', '.join(groups())}", field="subject"
     )
+
+
+@lru_cache(maxsize=4096)
+def _meant(group: str, last: str) -> str | None:
+    """Give the subject that was meant when the last token is nearly an operation of the group, or one of another's.
+
+    A word that is misspelt must not be taken for a portfolio or a model of that name.
+    """
+    own = {subject.rpartition(".")[2]: subject for subject in _table() if subject.startswith(f"{group}.")}
+    close = difflib.get_close_matches(last, own, n=1, cutoff=ALIKE)
+    if close:
+        return own[close[0]]
+    if group not in groups():
+        return None
+    return next((subject for subject in _table() if subject.rpartition(".")[2] == last), None)
 
 
 @lru_cache(maxsize=1)

@@ -46,6 +46,31 @@ def test_the_last_token_may_name_the_portfolio_the_model_or_the_symbol():
         assert named.field in OPERATIONS[named.operation].request.model_fields
 
 
+@pytest.mark.parametrize(
+    ("subject", "meant"),
+    [
+        ("portfolio.factor_exposure.rebalence", "portfolio.factor_exposure.rebalance"),
+        ("portfolio.factor_exposure.exposures", "portfolio.factor_exposure.exposure"),
+        ("portfolio.factor_exposure.margin", "risk.factor_request.margin"),
+        ("toraniko.model_request.Create", "toraniko.model_request.create"),
+        ("toraniko.model_request.stauts", "toraniko.model_request.status"),
+        ("ml.factor_features.feature", "ml.factor_features.features"),
+        ("risk.factor_request.marign", "risk.factor_request.margin"),
+    ],
+)
+def test_what_is_nearly_an_operation_is_no_name_in_silence(subject, meant):
+    with pytest.raises(UnknownOperation, match=meant.replace(".", r"\.")):
+        resolve(subject)
+
+
+@pytest.mark.parametrize("name", ["tech", "MSFT", "long-short", "main", "book7", "=2E"])
+def test_what_is_no_such_word_is_a_name(name):
+    for group, named in NAMED.items():
+        operation, given = resolve(f"{group}.{name}")
+        assert operation.name == named.operation
+        assert list(given) == [named.field]
+
+
 def test_an_unknown_subject_is_told_what_there_is():
     with pytest.raises(UnknownOperation, match=r"risk\.factor_request\.covariance"):
         resolve("risk.factor_request.nope")

@@ -219,7 +219,7 @@ def test_the_typed_client_asks_in_a_role(own_server):
         async with (
             bridge_over(own_server, ClientDouble()),
             NatsEngine.of_run(own_server.run_dir, "portfolio") as bus,
-            bus.events() as events,
+            bus.events("factor.portfolio_exposures.*") as events,
         ):
             book = FactorExposures(portfolio_weights={"A": 1.0}, portfolio_id="p")
             subject = "portfolio.factor_exposure.factor_exposures"
