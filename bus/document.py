@@ -74,8 +74,8 @@ SYMBOLS = """\
 A portfolio, model or symbol is one token: letters, digits, `_` and `-` stay, every other byte is written `=XX`
 (hexadecimal), and empty text is `=`. So `BRK.B` is `BRK=2EB`. The functions are `contracts.events.token` and `untoken`.
 
-Where the last token names no operation, it names what the operation is about. A word that is nearly an operation of the group,
-or is one of another's, is no name: the error says which was meant, and such a name goes into the body.
+Where the last token names no operation, it names what the operation is about. A word that is nearly an operation of the
+group, or is one of another's, is no name: the error says which was meant, and such a name goes into the body.
 """
 
 DURABLE = f"""\

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import binascii
 import datetime as dt
+import re
 from typing import Any, NamedTuple
 
+from contracts.errors import InvalidInput
 from contracts.work import Priority, new_id
 
 SOURCE = "factor-engine"
+_ESCAPED = re.compile(rb"=(..)", re.DOTALL)
 
 
 class Event(NamedTuple):
@@ -67,20 +71,23 @@ def token(text: str) -> str:
 
 
 def untoken(text: str) -> str:
-    """Read back what `token` wrote; text without ``=XX`` is itself."""
-    raw = bytearray()
-    i = 0
-    data = text.encode()
+    """Read back what `token` wrote; text without ``=XX`` is itself.
+
+    Raises
+    ------
+    InvalidInput
+        What stands behind a ``=`` is not hexadecimal, or the bytes are no UTF-8.
+    """
     if text == "=":
         return ""
-    while i < len(data):
-        if data[i : i + 1] == b"=" and i + 3 <= len(data):
-            raw.append(int(data[i + 1 : i + 3], 16))
-            i += 3
-        else:
-            raw.append(data[i])
-            i += 1
-    return raw.decode("utf-8", errors="replace")
+    if "=" not in text:
+        return text
+    try:
+        return _ESCAPED.sub(lambda found: binascii.unhexlify(found[1]), text.encode()).decode()
+    except ValueError:
+        raise InvalidInput(
+            f"{text[:100]!r} is no name: behind a '=' stand two hexadecimal digits", field="subject"
+        ) from None
 
 
 def _escape(char: str) -> str:

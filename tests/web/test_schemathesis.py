@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import socket
 import threading
 import time
@@ -18,7 +20,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from contracts import frames
-from contracts.operations import V1
+from contracts.operations import OPERATIONS, V1
+from contracts.tokens import Scope, add_token
+from web.app import make_app
 from web.openapi import document
 from web.service import ROUTES
 
@@ -32,12 +36,12 @@ def _bulk(_context, value):
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 
 
-@pytest.fixture(scope="session")
-def described(http):
-    """The application behind a real HTTP server."""
+@contextlib.contextmanager
+def serving(app):
+    """Have the application behind a real HTTP server; gives what it says of itself."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(http.app, log_level="error", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         deadline = time.monotonic() + 20.0
@@ -49,12 +53,54 @@ def described(http):
         thread.join(10.0)
 
 
+@pytest.fixture(scope="session")
+def described(http):
+    with serving(http.app) as found:
+        yield found
+
+
+SCOPES = {(route.path, route.method): row.scope for row in OPERATIONS.values() for route in row.routes} | {
+    (row.path, row.method): row.scope for row in ROUTES
+}
 ROUTES_ASKED = [
     (path, method)
     for path, methods in document(ROUTES)["paths"].items()
     for method in methods
     if not path.startswith(V1)  # the other paths of an operation have the same handler
 ]
+
+
+@pytest.fixture(scope="session")
+def guarded(services, tmp_path_factory):
+    """The same application where a token is required, described by itself; with a token of each scope."""
+    path = tmp_path_factory.mktemp("tokens") / "tokens.json"
+    tokens = {scope: add_token(path, scope.name.lower(), scope, per_second=1e6) for scope in list(Scope)[1:]}
+    closed = dataclasses.replace(services, settings=services.settings.model_copy(update={"token_file": path}))
+    with serving(make_app(closed)) as found:
+        yield found, tokens
+
+
+@pytest.mark.parametrize(("path", "method"), ROUTES_ASKED)
+def test_without_a_token_and_with_too_small_a_one_nothing_is_done(guarded, path, method):
+    """Whatever is sent: the answer is 401 or 403 as the document says, whether it would have been right or not."""
+    described, tokens = guarded
+    needs = SCOPES[path, method.upper()]
+
+    @given(case=described[path][method].as_strategy())
+    @settings(max_examples=3, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def ask(case):
+        answers = {Scope.NONE: case.call(headers={"authorization": "Bearer wrong"})}
+        answers |= {
+            scope: case.call(headers={"authorization": f"Bearer {token}"})
+            for scope, token in tokens.items()
+            if scope < needs
+        }
+        for scope, answer in answers.items():
+            assert answer.status_code == (401 if scope is Scope.NONE else 403)
+            case.validate_response(answer, checks=CHECKS)
+
+    if needs > Scope.NONE:
+        ask()
 
 
 @pytest.mark.parametrize(("path", "method"), ROUTES_ASKED)
