@@ -115,10 +115,13 @@ def test_forms_are_those_of_the_cross_section():
     rng = np.random.default_rng(2)
     values = rng.standard_normal((5, 40)) ** 3
     values[1, :10], values[2], values[3] = np.nan, np.nan, 7.0
+    values[4] = np.round(values[4])
+    values[0, 3] = np.inf
     forms = cross_section(values)
     np.testing.assert_array_equal(in_form(values, "raw"), values)
     np.testing.assert_array_equal(in_form(values, "rank"), forms.rank)
     np.testing.assert_array_equal(in_form(values, "zscore"), forms.zscore)
+    assert in_form(values[:0], "rank").shape == (0, 40)
     assert FORMS == ("raw", "rank", "zscore")
     with pytest.raises(ValueError, match="form is"):
         in_form(values, "best")  # type: ignore[arg-type]
