@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from factors import FactorError, FactorModel, ModelSettings, Panel
+from factors import FactorError, FactorModel, Panel
 from factors.errors import (
     DuplicateRowError,
     EmptyFrameError,
@@ -363,32 +363,3 @@ def test_a_file_that_is_not_there_or_no_table_is_named(tmp_path):
     ):
         with pytest.raises(FactorError, match=words):
             Panel.from_frame(tmp_path / name)
-
-
-FAULTY = """Date,Ticker,ret,cap,close,volume,sector,book
-02/01/2024,AAA,0.012,1200,12.00,1000,Energy,NA
-02/01/2024,BBB,-0.004,800,8.00,500,Utilities,400
-02/02/2024,AAA,0.010,1212,6.06,2000,Energy,600
-02/02/2024,BBB,0.005,804,8.04,600,Utilities,400
-"""
-
-
-def test_the_worked_example_of_the_model_page_goes_from_faults_to_a_clean_model(tmp_path):
-    path = tmp_path / "prices.csv"
-    path.write_text(FAULTY)
-    with pytest.raises(
-        MissingColumnError, match=r"no column 'date'; if 'Date' is it, say so: Intake\(date_col='Date'\)"
-    ):
-        Panel.from_frame(path)
-    names = {"date_col": "Date", "symbol_col": "Ticker", "returns_col": "ret", "mkt_cap_col": "cap"}
-    with pytest.raises(FactorError, match=r"column 'date' holds '02/01/2024'.*date_format"):
-        Panel.from_frame(path, intake=Intake(**names))
-    with pytest.raises(WrongTypeError, match=r"'book' is text, not a number: it holds 'NA'.*na_values"):
-        Panel.from_frame(path, intake=Intake(**names, date_format="%m/%d/%Y"))
-    intake = Intake(**names, date_format="%m/%d/%Y", na_values=("NA",))
-    lines = Panel.from_frame(path, intake=intake).quality().lines
-    assert lines == ["error: the close moved as in a split, and the return did not of 'close': 2024-02-02 AAA"]
-    intake = Intake(**names, date_format="%m/%d/%Y", na_values=("NA",), adjust="from_returns")
-    model = FactorModel(ModelSettings(intake=intake)).fit(path)
-    assert not model.quality_.findings
-    assert model.panel_.fields["close"][:, 0].tolist() == pytest.approx([12.0, 12.12])
