@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from bus import streams
 from bus.audit import Audit
 from bus.condition import Condition
+from bus.direct import Direct
 from bus.drain import Drainer
 from bus.face import Face, FaceClient
 from bus.feed import Feed
@@ -90,10 +91,11 @@ class Bridge:
             self.face, self.reader, current.bridge_limit, current.subscribe_to_engines, engine_id(current.run_dir)
         )
         self._feed = Feed()
+        self.direct = Direct(self._feed)
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT)
         self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
-        self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT, self.market.final_bar)
+        self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT, self.market.final_bar, self.direct)
         self._micro = Micro(self.desk.endpoints, VERSION)
         self._tasks: list[asyncio.Task[None]] = []
         self.connected = False
@@ -207,6 +209,7 @@ class Bridge:
     async def _serve(self, nc: Client) -> None:
         """Work over this connection until it ends."""
         self.connections += 1
+        await self.direct.start(nc)
         await self.desk.start(nc)
         await self._micro.start(nc)
         await nc.flush()
@@ -365,6 +368,11 @@ class Bridge:
             "delivery_ms": percentiles(drainer.delays_ms),
             "durable": _inbound(self.durable),
             "bars": _inbound(self.bars),
+            "direct": {
+                "published": self.direct.published,
+                "duplicates": self.direct.duplicates,
+                "repeats": self.direct.repeats,
+            },
             "live": {**self.market.stats(), "lag_ms": percentiles(self.market.lags_ms)},
             "errors": dict(self.errors),
             "problems_by_code": dict(desk.problems_by_code),

@@ -107,7 +107,7 @@ class Drainer:
 
     async def follow(self) -> None:
         """Feed the websockets while NATS is away; nothing is sent or removed."""
-        after = max(self._feed.last, self._outbox.newest() - self._feed.limit)
+        after = max(self._feed.stored, self._outbox.newest() - self._feed.limit)
         while True:
             for stored in self._outbox.read(after, READ_BATCH):
                 after = stored.seq

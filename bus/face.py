@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import string
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any, Protocol
@@ -30,6 +30,10 @@ HOLD_S = 0.25
 """An answer waits so long for an outbox that another process has locked; its event is written later then."""
 DEFAULT_PORTFOLIO = "default"
 _VALUES = ("factor_values", "factor_exposures")
+_TIMES = frozenset(("timings_ms", "calculation_time_ms", "steps"))
+"""What differs when the same is made again."""
+
+Publish = Callable[[list[Event]], Awaitable[None]]
 
 
 class FaceClient(Protocol):
@@ -120,8 +124,9 @@ class Face:
         priority: Priority | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
-        calculation_id: str | None = None,
+        calculation_id: str | Callable[[Calculation], str] | None = None,
         turn: Turn | None = None,
+        publish: Publish | None = None,
     ) -> dict[str, Any]:
         """Do one operation and give the response as a dictionary that orjson can write.
 
@@ -137,10 +142,13 @@ class Face:
             Default: the operation's.
         request_id : str, optional
             Default: the request's; a repeated one repeats a write safely.
-        calculation_id : str, optional
+        calculation_id : str, or callable of what was made, optional
             For work that may be done again after a crash: the same id makes the same event ids.
         turn : Turn, optional
             The turn that the caller holds for this write; see `turn`.
+        publish : callable, optional
+            Where the events go instead of the outbox: the caller does the same again until they are out. They are then
+            the same to the byte each time, without the times that it took.
 
         Raises
         ------
@@ -173,10 +181,17 @@ class Face:
         made = result.unwrap()
         if isinstance(made, Page):
             return {**made.body, "ignored_fields": list(ignored)} if ignored else dict(made.body)
+        if callable(calculation_id):
+            calculation_id = calculation_id(made)
         identity = calculation_id or _calculation_id(operation, request, request_id)
         left_s = (operation.timeout_s if timeout_s is None else timeout_s) - (time.monotonic() - began)
         wait_s = min(HOLD_S, max(0.0, left_s))
-        calculation = await self.announce(operation, request, made, identity, result.timings_ms, priority, wait_s)
+        if publish is None:
+            calculation = await self.announce(operation, request, made, identity, result.timings_ms, priority, wait_s)
+        else:
+            calculation = _calculation(operation, made, identity, result.timings_ms)
+            if made.event:
+                await self._directly(operation, request, calculation, priority, made.tables, publish)
         response = {"success": True, "message": made.message, "calculation_result": calculation}
         if ignored:
             response["ignored_fields"] = list(ignored)
@@ -232,6 +247,21 @@ class Face:
         except OutboxError:
             calculation["messagebus_published"] = False
             calculation.pop("messagebus_queued", None)
+        calculation["timings_ms"]["publish"] = (time.perf_counter() - began) * 1e3
+
+    @staticmethod
+    async def _directly(
+        operation: Operation,
+        request: Request,
+        calculation: dict[str, Any],
+        priority: Priority,
+        tables: Sequence[bytes],
+        publish: Publish,
+    ) -> None:
+        began = time.perf_counter()
+        calculation["messagebus_published"] = True
+        same = {name: value for name, value in calculation.items() if name not in _TIMES}
+        await publish(events_of(operation, request, same, priority, tables))
         calculation["timings_ms"]["publish"] = (time.perf_counter() - began) * 1e3
 
     def outbox_trouble(self) -> Trouble | None:

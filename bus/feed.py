@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 from bus.outbox import Stored
+from contracts.events import Event
 
 FEED_LIMIT = 2000
 FEED_BYTES = 64 * 2**20
@@ -15,7 +16,7 @@ READ_LIMIT = 500
 
 
 class Feed:
-    """A ring of the newest events, in the order of the outbox.
+    """A ring of the newest events, in the order of their coming; their numbers are the feed's own.
 
     Parameters
     ----------
@@ -23,6 +24,11 @@ class Feed:
         Events kept; older ones are forgotten, and a reader that comes late is told how many it missed.
     limit_bytes : int
         Of their data, likewise; the newest event is kept whatever its size.
+
+    Attributes
+    ----------
+    stored : int
+        The outbox's number of the newest event that came from there.
     """
 
     def __init__(self, limit: int = FEED_LIMIT, limit_bytes: int = FEED_BYTES) -> None:
@@ -30,6 +36,7 @@ class Feed:
         self.limit_bytes = limit_bytes
         self._bytes = 0
         self._ring: deque[Stored] = deque()
+        self.stored = 0
         self._news = asyncio.Event()
 
     @property
@@ -38,13 +45,21 @@ class Feed:
         return self._ring[-1].seq if self._ring else 0
 
     def add(self, stored: Stored) -> None:
-        """Take an event; one that is not newer than the newest is known already."""
-        if stored.seq > self.last:
-            self._ring.append(stored)
-            self._bytes += len(stored.event.data)
-            while len(self._ring) > self.limit or (self._bytes > self.limit_bytes and len(self._ring) > 1):
-                self._bytes -= len(self._ring.popleft().event.data)
-            self._news.set()
+        """Take an event of the outbox; one that is not newer than the newest of those is known already."""
+        if stored.seq > self.stored:
+            self.stored = stored.seq
+            self._take(stored._replace(seq=max(stored.seq, self.last + 1)))
+
+    def add_event(self, event: Event) -> None:
+        """Take an event that did not pass the outbox."""
+        self._take(Stored(self.last + 1, event))
+
+    def _take(self, numbered: Stored) -> None:
+        self._ring.append(numbered)
+        self._bytes += len(numbered.event.data)
+        while len(self._ring) > self.limit or (self._bytes > self.limit_bytes and len(self._ring) > 1):
+            self._bytes -= len(self._ring.popleft().event.data)
+        self._news.set()
 
     async def read(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events after a sequence number, waiting for the first at most `timeout_s` seconds.

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from nats.aio.client import Client
@@ -20,7 +21,8 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from bus.face import Face
+from bus.direct import Direct
+from bus.face import Face, Publish
 from bus.journal import FINAL_WORD
 from bus.reader import Reader
 from bus.requests import (
@@ -32,11 +34,13 @@ from bus.requests import (
 )
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, may_reply, resolve
+from contracts.answers import Calculation
 from contracts.backoff import backoff_s
 from contracts.caller import caller
 from contracts.errors import BodyTooLarge, EngineError, UnknownOperation
 from contracts.events import event, token
 from contracts.operations import OPERATIONS, Operation
+from contracts.requests import Request
 from contracts.unexpected import unexpected
 from contracts.work import Priority
 from router.order import Turn
@@ -76,10 +80,21 @@ class Inbound:
         Messages in work at once.
     committed : callable of (model, place), optional
         Told of every final bar that is done, with its place in the stream.
+    direct : Direct, optional
+        Where the events of bars go; default: the outbox.
     """
 
-    def __init__(self, face: Face, reader: Reader, limit: int, committed: Committed | None = None) -> None:
+    def __init__(
+        self,
+        face: Face,
+        reader: Reader,
+        limit: int,
+        committed: Committed | None = None,
+        direct: Direct | None = None,
+    ) -> None:
         self._committed = committed
+        self._direct = direct
+        self._read: dict[str, Request] = {}
         self._face = face
         self._reader = reader
         self._limit = limit
@@ -104,6 +119,7 @@ class Inbound:
     async def _run(self, nc: Client, batches: AsyncIterator[list[Msg]], write_of: WriteOf, work: Work) -> None:
         self._nc = nc
         self._held.clear()
+        self._read.clear()
         self._behind.clear()
         places = asyncio.Semaphore(self._limit)
         async with asyncio.TaskGroup() as group:
@@ -153,6 +169,7 @@ class Inbound:
     async def _nak(self, msg: Msg) -> None:
         """Give the message back, to come again later."""
         self._held.pop(msg.reply, None)
+        self._read.pop(msg.reply, None)
         delay = backoff_s(RETRY_S, msg.metadata.num_delivered - 1)
         with contextlib.suppress(NatsError):
             await msg.nak(delay=delay)
@@ -232,7 +249,11 @@ class Inbound:
         if FINAL_WORD in msg.data and await self._named(msg, "final") is False:
             return None
         operation = OPERATIONS["append_day"]
-        return Write(operation, await self._named(msg, operation.written) or self._face.default_model)
+        try:
+            request = self._read[msg.reply] = await self._reader.bar(msg.data, self._face.default_model)
+        except EngineError:  # it is refused when its turn comes
+            return Write(operation, await self._named(msg, operation.written) or self._face.default_model)
+        return Write(operation, getattr(request, operation.written))
 
     async def _request(self, msg: Msg, turn: Turn | None) -> dict[str, Any]:
         operation, named = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
@@ -254,37 +275,52 @@ class Inbound:
         if turn is None:
             return {"final": False}
         operation = OPERATIONS["append_day"]
-        request = await self._reader.bar(msg.data, self._face.default_model)
+        request = self._read.pop(msg.reply, None) or await self._reader.bar(msg.data, self._face.default_model)
         identity = (msg.headers or {}).get(REQUEST_ID_HEADER) or identity_of(msg)
         name = (msg.headers or {}).get(PRIORITY_HEADER)
         priority = Priority.parse(name) if name else None
+        model_id = getattr(request, operation.written)
+        publish = None
+        if self._direct is not None:
+            publish = partial(self._direct.publish, again=msg.metadata.num_delivered > 1)
         answer = await self._face.answer(
             operation,
             request,
             priority=priority,
             request_id=identity,
-            calculation_id=_digest(f"bar:{identity}"),
+            calculation_id=partial(_of_version, "bar", model_id),
             turn=turn,
+            publish=publish,
         )
-        answer["factor_library"] = await self._update_library(answer, priority, identity)
+        answer["factor_library"] = await self._update_library(answer, priority, identity, publish)
         if self._committed is not None:
             await self._committed(answer["model_id"], msg.metadata.sequence.stream)
         return answer
 
-    async def _update_library(self, answer: dict[str, Any], priority: Priority | None, identity: str) -> dict[str, Any]:
-        """Let the library take its step; when it cannot, the bar comes again, and its append is known by its id."""
-        model_id, version = answer.get("model_id"), answer.get("model_version")
+    async def _update_library(
+        self, answer: dict[str, Any], priority: Priority | None, identity: str, publish: Publish | None
+    ) -> dict[str, Any]:
+        """Let the library take its step; when it cannot, the bar comes again, and its append is known by its id.
+
+        A library that is kept takes the step at once; one that is not is waited for in the lane of long requests.
+        """
+        model_id, version = answer["model_id"], answer.get("model_version")
         try:
-            return await self._face.answer(
-                OPERATIONS["update_factors"],
-                {"model_id": model_id, "values": True},
-                priority=priority,
-                request_id=identity,
-                calculation_id=_digest(f"library:{identity}"),
-            )
+            for wait in (False, True):
+                told = await self._face.answer(
+                    OPERATIONS["update_factors"],
+                    {"model_id": model_id, "values": True, "wait": wait},
+                    priority=priority,
+                    request_id=identity,
+                    calculation_id=partial(_of_version, "library", model_id),
+                    publish=publish,
+                )
+                if "tables" in told["calculation_result"]:
+                    break
         except EngineError as error:
-            told = f"the bar is in version {version} of {model_id}, but the library did not follow: {error.detail}"
-            raise type(error)(told, field=error.field, retry_after_s=error.retry_after_s) from None
+            detail = f"the bar is in version {version} of {model_id}, but the library did not follow: {error.detail}"
+            raise type(error)(detail, field=error.field, retry_after_s=error.retry_after_s) from None
+        return told
 
 
 async def _batches(
@@ -316,3 +352,8 @@ def identity_of(msg: Msg) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _of_version(what: str, model_id: str, made: Calculation) -> str:
+    """Name what was made of a version: whoever makes it again names it the same."""
+    return _digest(f"{what}:{model_id}:{made.model_version}")

@@ -446,9 +446,18 @@ class UpdateFactors(Request):
     """Bring the library of a model up to its newest day: one step for each appended day, or a first warm-up."""
 
     model_id: ModelId | None = None
-    wait: bool = Field(True, description="False: begin in the background, and say how far it is.")
+    wait: bool = Field(
+        True,
+        description="False: begin in the background, and say how far it is; with `values` the step of a library that "
+        "is kept is taken at once.",
+    )
     values: bool = Field(False, description="Also publish every name's values, as Arrow tables; a bar does.")
     messagebus_priority: PriorityName = "high"
+
+    @property
+    def light(self) -> bool:
+        """Whether it is a step at most: it then does not wait behind what is long, nor steps back behind others."""
+        return self.values and not self.wait
 
 
 FormulaId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]

@@ -140,6 +140,11 @@ class LiveLibrary:
     def _every(self) -> list[FactorStream]:
         return [*self._catalogue, *self._registered]
 
+    @property
+    def formulas(self) -> Formulas:
+        """Those that it has."""
+        return self._formulas
+
     def register(self, formulas: Formulas, version: Version) -> None:
         """Take up formulas that were registered meanwhile, warmed over the version that this is at."""
         if formulas is not self._formulas:

@@ -85,6 +85,13 @@ class LiveModels:
         for live in self._live.values():
             live.forget(name)
 
+    def stepped(self, model_id: str, formulas: Formulas) -> LiveLibrary | None:
+        """Give the library of a model at its newest version where that takes steps at most, else None."""
+        live = self._live.get(model_id)
+        if live is None or formulas is not live.formulas:
+            return None
+        return live if self._follow(live, self._store.head(model_id), formulas) else None
+
     def current(self, model_id: str, formulas: Formulas, wait_s: float) -> LiveLibrary:
         """Give the library of a model at its newest version: kept, stepped forward, or warmed.
 

@@ -12,7 +12,7 @@ from actors.analytics.scores import ScoreFigures
 from actors.library.day import FORMS, LibraryDay
 from actors.library.formulas import Formulas, read_registered, write_registered
 from actors.library.live_models import LiveModels
-from actors.library.tables import value_tables
+from actors.library.tables import ValueTables
 from actors.library.values import last_row, library_day, window_values
 from actors.live.operations import LiveOperations
 from actors.reading.confidence import confidence_score
@@ -60,6 +60,7 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
         self._path = self.settings.store_path / "formulas.json"
         self._days: LRU[tuple[str, str, tuple[str, ...]], LibraryDay] = LRU(DAYS_KEPT)
         self._damage: str | None = None
+        self._tables = ValueTables()
         self._removed: LRU[str, str] = LRU(REGISTERED_MOST)
         catalogue = Catalogue.load()
         self.formulas = Formulas(catalogue, self._registered(catalogue))
@@ -180,17 +181,17 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
     def update_factors(self, request: rq.UpdateFactors) -> Calculation:
         """Bring the library of a model up to its newest day."""
         model_id = self.slices.head(request.model_id).manifest.model_id
-        if not request.wait:
+        live = self.live.stepped(model_id, self.formulas) if request.light else None
+        if live is None and not request.wait:
             if self.live.known(model_id) is None:
                 self.live.begin(model_id, self.formulas)
             state = self.live.states().get(model_id, {"state": "warming"})
             message = f"the library of {model_id} is {state['state']}"
             return Calculation({}, message, 0.0, state.get("model_version"), details=state, event=False)
-        live = self.live.current(model_id, self.formulas, WAIT_S)
-        self.desk.committed(model_id)
+        live = live or self.live.current(model_id, self.formulas, WAIT_S)
         day = live.day
         defined = np.isfinite(day.values).sum(axis=1)
-        tables = value_tables(day) if request.values else []
+        tables = self._tables.write(day) if request.values else []
         details = {
             "date": str(day.date),
             "factors": len(day.ids),
@@ -201,6 +202,7 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
         counts = dict(zip(day.ids, defined.tolist(), strict=True))
         score = confidence_score(float((defined > 0).mean()), int(defined.max(initial=0)), 1)
         message = f"{len(day.ids)} factors of {len(day.symbols)} names on {day.date}"
+        self.desk.committed(model_id)
         return Calculation(counts, message, score, day.number, details=details, tables=tables)
 
     def calculate_factors(self, request: rq.CalculateFactors) -> Calculation:

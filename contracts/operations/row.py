@@ -86,7 +86,7 @@ class Operation:
             type(value) is bytes and len(value) > POSTED_BYTES for value in vars(request).values()
         ):
             return Lane.HEAVY
-        return self.lane
+        return Lane.LIGHT if getattr(request, "light", False) else self.lane
 
     @property
     def bulk(self) -> bool:

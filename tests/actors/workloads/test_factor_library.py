@@ -11,7 +11,7 @@ import pytest
 from actors.library.formulas import Formulas, read_registered
 from actors.library.live_library import LiveLibrary
 from actors.library.live_models import _read
-from actors.library.tables import value_tables
+from actors.library.tables import ValueTables
 from actors.library.values import window_values
 from actors.runtime.niceness import NICENESS
 from actors.workloads.factor_library import FactorLibrary
@@ -318,14 +318,14 @@ def test_a_request_that_will_not_wait_for_a_warm_up_is_told_how_far_it_is(librar
 
 def test_tables_of_a_day_fit_into_messages_and_a_day_of_too_many_names_has_none(library):
     day = library.live.current("m", library.formulas, 60.0).day
-    assert all(len(table) < 900_000 for table in value_tables(day))
-    found = pl.concat([pl.read_ipc_stream(table) for table in value_tables(day)], how="align")
+    assert all(len(table) < 900_000 for table in ValueTables().write(day))
+    found = pl.concat([pl.read_ipc_stream(table) for table in ValueTables().write(day)], how="align")
     assert found.columns == ["date", "symbol", *day.ids]
 
     class Wide:
         ids, symbols = ("a",), ("x",) * 40_000
 
-    assert value_tables(Wide) == []
+    assert ValueTables().write(Wide) == []
 
 
 def test_results_before_any_calculation_say_what_to_do(library):
