@@ -2,6 +2,9 @@
 PYTHON ?= python3
 DATA ?=
 SETTINGS ?=
+# A market of ticks to look at: 1, or a recorded day's Parquet file; SPEED times as fast as the day was.
+LIVE ?=
+SPEED ?=
 T ?=
 BENCH ?= latency
 MINUTES ?=
@@ -31,9 +34,10 @@ ITS_VERSION = import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-run: $(VENV)/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample, SETTINGS=model.toml says how
+run: $(VENV)/.run ## start the engine on loopback port 8300; DATA=file.parquet|.csv|.arrow takes your market instead of the sample, SETTINGS=model.toml says how; LIVE=1|day.parquet plays ticks
 	@$(BIN)/python -m factors.warm
-	@exec $(BIN)/python -m launch $(if $(DATA),--data '$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
+	@exec $(BIN)/python -m launch $(if $(DATA),--data '$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)') \
+		$(if $(LIVE),--live '$(LIVE)') $(if $(SPEED),--speed $(SPEED))
 
 test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
 	@$(BIN)/python -m factors.warm

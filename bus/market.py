@@ -40,7 +40,9 @@ KEEP_EVERY_S = 1.0
 ASK_EVERY_S = 10.0
 """So often a value asks, by a reply subject, whether anybody listens: the server answers when nobody does."""
 RETRY_S = (0.05, 0.1, 0.2, 0.5)
-IDLE_S = 5.0
+IDLE_S = 2.0
+"""While watches are held and no market data comes, a call without any so often: a watch put meanwhile begins, and an
+actor that began anew is noticed."""
 
 Call = Callable[[bytes], Awaitable[bytes]]
 End = Callable[[str], Awaitable[object]]
@@ -82,7 +84,7 @@ class Market:
         self._hours = replay_hours
         self._news = asyncio.Event()
         self._count = 0
-        self._to_keep: dict[str, WatchValue] = {}
+        self._to_keep: dict[str, WatchValue | None] = {}
         self._keep_poke = asyncio.Event()
         self._asked: dict[str, float] = {}
         self._refused: set[str] = set()
@@ -147,7 +149,7 @@ class Market:
                 await stop()  # type: ignore[misc]
 
     async def _wait(self, again_in_s: float | None) -> bool:
-        """Wait for market data, or until values are due; False when there is nothing to call for."""
+        """Wait for market data, until values are due, or a while; False when there is nothing to call for."""
         news = self.journal.news
         if news.is_set():
             return True
@@ -155,7 +157,7 @@ class Market:
             async with asyncio.timeout(IDLE_S if again_in_s is None else again_in_s):
                 await news.wait()
         except TimeoutError:
-            return again_in_s is not None
+            return again_in_s is not None or bool(self._idle_s)
         return True
 
     async def _ask(self, data: MarketData) -> Answered:
@@ -164,6 +166,8 @@ class Market:
         self._idle_s = answer.watches
         for gone in self.newest.keys() - answer.watches.keys():
             del self.newest[gone]
+            self._to_keep[gone] = None
+            self._keep_poke.set()
         return answer
 
     # -- values
@@ -250,7 +254,8 @@ class Market:
             kept, self._to_keep = self._to_keep, {}
             for watch_id, value in kept.items():
                 with contextlib.suppress(NatsError, TimeoutError):
-                    await js.publish(f"$KV.{BUCKET}.{watch_id}", value.body, headers=value.headers)
+                    body, headers = (b"", {"KV-Operation": "DEL"}) if value is None else (value.body, value.headers)
+                    await js.publish(f"$KV.{BUCKET}.{watch_id}", body, headers=headers)
             await asyncio.sleep(KEEP_EVERY_S)
 
     async def final_bar(self, model_id: str, place: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from clients.surface import ANYHOW, How, body_of, wait_s
 from contracts.access import NatsAccess, read_access
 from contracts.errors import DeadlineExceeded, EngineError, InvalidInput, Unavailable, UnknownOperation
 from contracts.identity import ENGINE_HEADER, engine_id
+from contracts.live_requests import PutWatch
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.work import new_id
@@ -38,6 +40,36 @@ class Received(NamedTuple):
     sequence: int | None
     data: Any
     headers: dict[str, str]
+
+
+class Watched(NamedTuple):
+    """Values of a watch.
+
+    Parameters
+    ----------
+    sequence
+        Of the watch's messages; a jump is what the watch's rate left out or a slow reader missed.
+    market_time
+        The newest time of a tick that is in it.
+    seen
+        Share of the awaited names that have a return.
+    provisional
+        Of a day that runs: never stored, without a version.
+    replay
+        The ticks are a player's.
+    data
+        The JSON object, or the bytes of an Arrow IPC stream.
+    """
+
+    watch_id: str
+    sequence: int
+    date: str
+    market_time: str | None
+    compute_ms: float
+    seen: float
+    provisional: bool
+    replay: bool
+    data: Any
 
 
 class NatsEngine(Surface):
@@ -187,6 +219,62 @@ class NatsEngine(Surface):
             yield _decoded(queue)
         finally:
             await subscription.unsubscribe()
+
+    async def watch(self, watch: PutWatch | str, how: How = ANYHOW) -> AsyncIterator[Watched]:
+        """Put a watch, or name one that is there, and follow its values: ``async for value in engine.watch(...)``.
+
+        The first value is the last one that was published, if there is one: a reader begins with the present. A reader
+        that is slow gets the newest value, and `Watched.sequence` jumps. The watch stays when the reader goes.
+
+        Raises
+        ------
+        EngineError
+            What is wrong with the watch.
+        """
+        watch_id = watch if isinstance(watch, str) else watch.watch_id
+        newest: asyncio.Queue[Msg] = asyncio.Queue(1)
+
+        async def take(msg: Msg) -> None:
+            if newest.full():
+                newest.get_nowait()
+            newest.put_nowait(msg)
+
+        subscription = await self.connection.subscribe(f"factor.live.{watch_id}", cb=take)
+        await self.connection.flush()
+        try:
+            if not isinstance(watch, str):
+                await self.put_watch(watch, how)
+            elif newest.empty():
+                with contextlib.suppress(NatsError):
+                    kept = await self.connection.jetstream().get_last_msg(
+                        "KV_factor_live", f"$KV.factor_live.{watch_id}"
+                    )
+                    if kept.data and kept.headers:
+                        yield _watched(kept.headers, kept.data)
+            while True:
+                msg = await newest.get()
+                yield _watched(msg.headers or {}, msg.data)
+        finally:
+            await subscription.unsubscribe()
+
+
+def _watched(headers: Mapping[str, str], body: bytes | None) -> Watched:
+    def said(name: str) -> str:
+        return headers.get(f"factor-{name}", "")
+
+    data = orjson.loads(body or b"null") if headers.get("Content-Type") == "application/json" else body
+    time = said("market-time")
+    return Watched(
+        said("watch-id"),
+        int(said("sequence") or 0),
+        said("date"),
+        None if time in ("", "None") else time,
+        float(said("compute-ms") or "nan"),
+        float(said("seen") or "nan"),
+        said("provisional") == "true",
+        said("replay") == "true",
+        data,
+    )
 
 
 def _subject(operation: Operation) -> str:

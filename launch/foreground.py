@@ -33,6 +33,8 @@ from launch.options import Place, parse
 READY_S = 180.0
 """How long the actors may take before the table is shown with what there is."""
 HTTP_S = 180.0
+WATCH = "replay"
+"""The watch on a market that is played."""
 
 T = TypeVar("T")
 
@@ -216,6 +218,8 @@ class Start:
         wrong = self.loop.run(_quality(self.connection, self.market.model_id)) if self.market is not None else []
         if wrong:
             show.commands(self.console, "What looked wrong in the data", wrong)
+        if self.options.live is not None and self.market is not None:
+            show.commands(self.console, "Watch the replay: no market's ticks, but a player's", self._watch())
         for title, lines in (("Try", self._examples()), ("Recompute history as a Ray job", self._job())):
             show.commands(self.console, title, lines)
         took = time.time() - self.place.began
@@ -252,6 +256,26 @@ class Start:
             f"curl -s {self.http}/portfolio-risk/calculate {post} {body}",
             f"curl -s {self.http}/portfolio-attribution/calculate {post} {body}",
         ]
+
+    def _watch(self) -> list[str]:
+        """Put a watch on what is played, and give two lines that print its values as they move."""
+        from contracts.operations import OPERATIONS
+
+        assert self.market is not None
+        url = self._nats_url()
+        if url is None:
+            return ["the message bus is switched off, and ticks come over it"]
+        wanted = {"watch_id": WATCH, "model_id": self.market.model_id, "factor_returns": True, "rate_ms": 1000}
+        wanted |= {"symbols": list(self.market.largest), "portfolios": ["market"]}
+        self.loop.run(self.connection.face.answer(OPERATIONS["put_watch"], wanted))
+        lines = [f"{sys.executable} -m clients.watch {WATCH} --run {shlex.quote(str(self.run_dir))}"]
+        if self.current.nats_url is None:
+            file = shlex.quote(f"{self.run_dir}/nats/access.json")
+            login = f'--user "$(jq -r .user {file})" --password "$(jq -r .password {file})"'
+            lines.append(f"nats --server {url} {login} sub factor.live.{WATCH}")
+        else:
+            lines.append(f"nats --server {url} sub factor.live.{WATCH}")
+        return lines
 
     def _job(self) -> list[str]:
         """Give the exact line that submits the recompute job."""

@@ -17,6 +17,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--settings", type=Path, help="model settings in TOML; the table [intake] says how DATA is read"
     )
     parser.add_argument("--model", help="name of the model that the market becomes (default: main, or sample)")
+    parser.add_argument(
+        "--live", help="play a market of ticks: 1 for one made on the model's names, or a recorded day's file"
+    )
+    parser.add_argument("--speed", type=float, default=60.0, help="with --live: times as fast as the day was")
     return parser.parse_args(arguments)
 
 

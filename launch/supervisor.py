@@ -43,6 +43,7 @@ GRACE_S = 0.5
 """These add up to less than `STOP_LIMIT_S`, after which everything is killed unasked."""
 TICK_S = 1.0
 RECORD_S = 5.0
+PLAYER_LOG = "replay.log"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if options.data is not None and not options.data.is_file():
             raise StartError(f"DATA: there is no file {options.data}")
+        if options.live not in (None, "1") and not Path(options.live).is_file():
+            raise StartError(f"LIVE: there is no file {options.live}; 1 makes a market of ticks")
         code = supervisor.start()
         if code == 0:
             supervisor.watch()
@@ -88,6 +91,7 @@ class Supervisor:
         self.ray: subprocess.Popen[bytes] | None = None
         self.starter: subprocess.Popen[bytes] | None = None
         self.nats: NatsKeeper | None = None
+        self.player: subprocess.Popen[bytes] | None = None
         self.place = Place(None, None, {}, time.time())
         self._recorded_at = 0.0
         self._temp_lock: int | None = None
@@ -122,7 +126,17 @@ class Supervisor:
         code = self._until_done(command)
         if code == 0:
             self._note_all()
+            self._play()
         return code
+
+    def _play(self) -> None:
+        """Play a market of ticks, where that was asked for."""
+        options = parse(self.arguments)
+        if options.live is None:
+            return
+        recorded = [] if options.live == "1" else ["--data", options.live]
+        command = [sys.executable, "-m", "jobs.replay", "--speed", str(options.speed), "--again", *recorded]
+        self.player = spawn(command, output=self.run_dir.path / PLAYER_LOG)
 
     def _require_tokens(self) -> None:
         """Refuse to listen where others reach us while nobody needs a token; children get hashes of what was given."""
@@ -198,7 +212,11 @@ class Supervisor:
             self._look()
 
     def _look(self) -> None:
-        reap([self.ray, self.starter, self.nats.server.process if self.nats is not None else None])
+        reap([self.ray, self.starter, self.player, self.nats.server.process if self.nats is not None else None])
+        if self.player is not None and self.player.poll() is not None:
+            why = last_line(self.run_dir.path / PLAYER_LOG) or f"exit code {self.player.returncode}"
+            self._tell(f"the replay of ticks ended: {why}")
+            self.player = None
         if self.ray is not None and self.ray.poll() is not None:
             why = last_line(self._ray_log) or f"exit code {self.ray.returncode}"
             raise StartError(f"{why}; Ray's logs are in {self.place.temp}/session_latest/logs")

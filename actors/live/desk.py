@@ -77,6 +77,7 @@ class LiveDesk:
         self._models: dict[str, LiveModel] = {}
         self._stream = ""
         self._taken = 0
+        self._again = False
         self._looked = 0.0
         self._idle_s: dict[str, float] = {}
         self.unread = Unread()
@@ -99,6 +100,7 @@ class LiveDesk:
             if model is None:
                 market = self.store.market_of(watch.model_id) or DEFAULT_MARKET
                 model = self._models[watch.model_id] = LiveModel(watch.model_id, market, self._threads)
+                self._again = True  # its day may have begun before anybody watched it
             self._idle_s = {**self._idle_s, watch.watch_id: watch.idle_s}
         model.fault = None
         with model.lock:
@@ -135,6 +137,7 @@ class LiveDesk:
         model = self._models.get(model_id)
         if model is not None:
             model.market = market
+            self._again = True
 
     # -- the live call
 
@@ -170,9 +173,16 @@ class LiveDesk:
             return None
         if data.first == 0:
             self._stream, self._taken = data.stream, data.last
+            self._again = False
+            for model in [*self._models.values()]:
+                with model.lock:
+                    model.forget_day()
             return None
-        if data.stream != self._stream or (data.first > self._taken + 1 and data.messages):
-            return 0 if data.stream != self._stream else self._taken + 1
+        if data.stream != self._stream or self._again:
+            self._stream = ""  # until it is read from its beginning
+            return 0
+        if data.first > self._taken + 1 and data.messages:
+            return self._taken + 1
         self._taken = max(data.last, self._taken)
         return None
 

@@ -34,6 +34,8 @@ from store import Version
 WAITING_MOST = 50_000
 """Blocks of ticks that wait for a model, or for its day to be committed; the oldest go first, counted."""
 DAY_US = 86_400_000_000
+REPLAY = "replay"
+"""The source of a player's ticks: what is made of them is named so."""
 LATELY = 0.1
 
 
@@ -61,6 +63,7 @@ class LiveModel:
         self.counts: Counter[str] = Counter()
         self.rows = 0
         self.stale_plan = False
+        self.replayed = False
         self.building: Future[None] | None = None
         self._threads = threads
         self._model: FactorModel | None = None
@@ -82,18 +85,24 @@ class LiveModel:
     def stand_at(self, version: Version, model: FactorModel, plan: LiveFactors | None) -> None:
         """Go on from a version: the day that ran is over, and what waited for the next one is taken."""
         self.version, self._model, self.plan = version, model, plan
+        waiting = self._waiting
+        self.forget_day()
         before = model.panel_.last(1).fields
         self._awaited = np.isfinite(before.get("market_cap", before["returns"])[0])
-        self._row = self._day = None
-        self._changed = []
-        self._fresh_plan = True
-        self.rows = 0
         for watching in self.watches.values():
             self.settle(watching)
-        waiting, self._waiting = self._waiting, deque(maxlen=WAITING_MOST)
         self._caught_up = len(waiting) > 0
         for item in waiting:
             self.feed(item)
+
+    def forget_day(self) -> None:
+        """Begin the running day anew: it is over, or the journal is read from its beginning."""
+        self._row = self._day = None
+        self._changed = []
+        self._fresh_plan = True
+        self._waiting = deque(maxlen=WAITING_MOST)
+        self.rows = 0
+        self.replayed = False
 
     def take_plan(self, plan: LiveFactors | None) -> None:
         """Go on with another plan; the day that runs goes on."""
@@ -166,6 +175,7 @@ class LiveModel:
         now = ~late & ~early
         if not now.any():
             return
+        self.replayed = self.replayed or block.source == REPLAY
         row = self._begun(np.datetime64(running, "D"))
         whole = block if now.all() else _some(block, now, times)
         try:
@@ -262,7 +272,7 @@ class LiveModel:
         books = day.portfolios(weights) if names and any(w.watch.portfolios for w in due) else None
         moment = Moment(
             self.model_id, version.manifest.version, str(day.date), made, self.seen, self._market_time(), began, books,
-            {name: i for i, name in enumerate(names)},
+            {name: i for i, name in enumerate(names)}, self.replayed,
         )  # fmt: skip
         found = (watching.message(now, moment, plan) for watching in due)
         return [value for value in found if value is not None]

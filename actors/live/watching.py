@@ -40,6 +40,8 @@ class Moment:
         When the call came in, `time.perf_counter`.
     books : PortfolioValues or None
     book_of : mapping of book to its row there
+    replayed : bool
+        The day is a player's, no market's.
     """
 
     model_id: str
@@ -51,6 +53,7 @@ class Moment:
     began: float
     books: PortfolioValues | None = None
     book_of: Mapping[str, int] = field(default_factory=dict)
+    replayed: bool = False
 
 
 class Watching:
@@ -131,7 +134,7 @@ class Watching:
         return WatchValue(self.watch.watch_id, self.sequence, headers, body)
 
     def _about(self, moment: Moment) -> dict[str, Any]:
-        return {
+        about: dict[str, Any] = {
             "watch_id": self.watch.watch_id,
             "sequence": self.sequence,
             "model_id": moment.model_id,
@@ -142,6 +145,7 @@ class Watching:
             "provisional": True,
             "seen": round(moment.seen, 6),
         }
+        return {**about, "replay": True} if moment.replayed else about
 
     def _matrix(self, moment: Moment, plan: Array | None) -> Array:
         """Its values by symbol, [n, n_symbols]; names that the plan cannot compute yet are NaN."""

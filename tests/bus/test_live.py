@@ -1,6 +1,7 @@
 """From a tick on market_data.* to the values of a watch on factor.live.*: real nats-server, real actors, no Ray."""
 
 import asyncio
+import contextlib
 import datetime as dt
 
 import nats
@@ -14,13 +15,17 @@ from fixtures_nats import ClientDouble, bridge_over, peer_of, until
 from actors.workloads.factor_library import FactorLibrary
 from actors.workloads.factor_model_creation import FactorModelCreation
 from bus.market import BUCKET
+from clients.nats import NatsEngine
+from clients.watch import line
 from contracts import requests as rq
-from contracts.errors import EngineError
+from contracts.errors import EngineError, InvalidInput
 from contracts.frames import ARROW_STREAM, encode
+from contracts.live_requests import PutWatch
 from contracts.operations import Workload
 from contracts.settings import settings
 from factors.panel.panel import Panel
 from factors.sample.market import sample_market
+from jobs.replay import made_day, play, recorded_day
 
 COLUMNS = {"returns": "asset_returns"}
 N_DAYS, KEPT_BACK = 80, 4
@@ -101,7 +106,7 @@ async def shown(nc, watch_id):
 
 async def ready(nc, watch_id):
     async def is_ready():
-        return (await shown(nc, watch_id))["state"] in ("waiting", "live")
+        return (await shown(nc, watch_id)).get("state") in ("waiting", "live")
 
     await until(is_ready, "the watch is at work", 60.0)
 
@@ -337,3 +342,61 @@ def test_who_asks_without_an_actor_is_told(own_server):
                 await bridge._client.live(b"")
 
     asyncio.run(run())
+
+
+def test_a_played_market_moves_a_typed_clients_values_and_is_named_a_replay(own_server, client):
+    async def run():
+        async with (
+            bridge_over(own_server, client) as bridge,
+            NatsEngine.of_run(own_server.run_dir) as engine,
+            peer_of(own_server) as nc,
+        ):
+            watch = PutWatch(watch_id="w", model_id="main", formulas={"move": "returns"}, rate_ms=0)
+            store = client.actors[Workload.FACTOR_MODEL_CREATION].store
+            day = list(made_day(store, "main", 400, "main", seed=1))
+            assert day == list(made_day(store, "main", 400, "main", seed=1))
+            values = engine.watch(watch)
+            first = asyncio.create_task(anext(values))
+            await ready(nc, "w")
+            sent = await play(nc, iter(day), speed=100_000)
+            assert sent == 400
+            got = await asyncio.wait_for(first, 30)
+            assert (got.provisional, got.replay) == (True, True)
+            while got.seen < 1.0:
+                got = await asyncio.wait_for(anext(values), 30)
+            assert got.data["replay"] is True
+            assert got.date == "2019-04-17"
+            await values.aclose()
+            # the stopped reader comes back and begins with the present
+            await until(lambda: bridge.market.newest["w"][1].headers["factor-seen"] == "1.0", "the newest is known")
+            js = nc.jetstream()
+
+            async def kept():
+                with contextlib.suppress(nats.js.errors.NotFoundError):
+                    held = await js.get_last_msg(f"KV_{BUCKET}", f"$KV.{BUCKET}.w")
+                    return (held.headers or {}).get("factor-seen") == "1.0"
+                return False
+
+            await until(kept, "the newest is kept")
+            again = await asyncio.wait_for(anext(engine.watch("w")), 30)
+            assert again.watch_id == "w"
+            assert again.seen == 1.0
+            assert "move" in line(again)
+
+    asyncio.run(run())
+
+
+def test_a_recorded_day_is_played_in_its_order_and_one_without_times_is_refused(tmp_path):
+    moment = dt.datetime(2019, 4, 17, 15, tzinfo=dt.UTC)
+    frame = pl.DataFrame(
+        {"symbol": ["B", "A"], "time": [moment + dt.timedelta(seconds=2), moment], "price": [2.0, 1.0]}
+    )
+    frame.write_parquet(tmp_path / "day.parquet")
+    first, second = recorded_day(tmp_path / "day.parquet", "main")
+    assert (first.subject, second.subject) == ("market_data.tick.A", "market_data.tick.B")
+    assert (first.due_s, second.due_s) == (0.0, 2.0)
+    body = orjson.loads(second.body)
+    assert (body["price"], body["sequence"], body["source"]) == (2.0, 2, "replay")
+    frame.drop("time").write_parquet(tmp_path / "none.parquet")
+    with pytest.raises(InvalidInput, match="no column 'time'"):
+        list(recorded_day(tmp_path / "none.parquet", "main"))

@@ -1,0 +1,64 @@
+"""``python -m clients.watch WATCH``: print a watch's values as they move, a line for each message."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from clients.nats import NatsEngine, Watched
+from contracts.errors import EngineError
+
+SHOWN = 4
+"""Numbers of each kind in a line."""
+
+
+def line(value: Watched) -> str:
+    """Write a message as a line: when, how much of the market, and the first of its numbers."""
+    replay = " replay" if value.replay else ""
+    provisional = " provisional" if value.provisional else ""
+    head = f"{value.market_time or value.date}  seen {value.seen:6.1%}{provisional}{replay}"
+    if not isinstance(value.data, dict):
+        return f"{head}  {len(value.data or b'')} bytes of Arrow"
+    shown = _numbers(value.data.get("factor_returns") or {})
+    for name, book in (value.data.get("portfolios") or {}).items():
+        shown.append(f"{name} {book['return']:+.4%}")
+    symbols = value.data.get("symbols") or []
+    for name, values in list((value.data.get("values") or {}).items())[:SHOWN]:
+        first = next(((s, v) for s, v in zip(symbols, values, strict=False) if v is not None), None)
+        if first is not None:
+            shown.append(f"{name}[{first[0]}] {first[1]:+.6g}")
+    return f"{head}  {'  '.join(shown)}"
+
+
+def _numbers(values: dict[str, Any]) -> list[str]:
+    return [f"{name} {value:+.4%}" for name, value in list(values.items())[:SHOWN] if value is not None]
+
+
+async def follow(run_dir: Path, watch_id: str) -> None:
+    """Print until interrupted."""
+    async with NatsEngine.of_run(run_dir) as engine:
+        async for value in engine.watch(watch_id):
+            print(line(value), flush=True)  # noqa: T201
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print; the exit code is 1 when the engine cannot be reached."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("watch")
+    parser.add_argument("--run", type=Path, default=Path(".run"), help="the run directory of the engine")
+    options = parser.parse_args(arguments)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(follow(options.run, options.watch))
+    except EngineError as error:
+        print(error.detail, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
