@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.errors import FactorError
+from factors.errors import FactorError, StageError
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -164,6 +164,8 @@ class History:
 
     def tail(self, name: str, rows: int) -> NDArray[Any]:
         """Give the last rows without joining everything."""
+        if name not in self._blocks:
+            raise StageError(f"the model has no {name} yet: run the stage that makes it", field=name)
         taken: list[NDArray[Any]] = []
         missing = rows
         for block in reversed(self._blocks[name]):

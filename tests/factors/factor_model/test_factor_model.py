@@ -258,6 +258,11 @@ def test_stages_out_of_order_say_which_comes_first(panel):
         model.estimate_covariance()
     with pytest.raises(StageError, match="estimate_style_scores"):
         _ = model.scores_
+    for early in (model.exposures, model.mimicking_weights):
+        with pytest.raises(StageError, match="stage"):
+            early()
+    with pytest.raises(StageError, match="estimate_factor_returns"):
+        model.peek(days(panel, 30, 31))
     assert model.risk_model().factor_covariance.shape == (len(model.factor_names_),) * 2
 
 
