@@ -375,7 +375,7 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
                 translation = translate(formula, dialect)
                 formula, chosen = translation.text, translation.conventions if chosen == PAPER else chosen
             expression = parse(formula, chosen, definitions=self.formulas.catalogue.definitions)
-            return expression, compile_library({"formula": expression}), translation
+            return expression, compile_library({"formula": expression}, listed=True), translation
         except FormulaError as error:
             raise _explained(error) from None
 

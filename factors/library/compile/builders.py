@@ -124,7 +124,7 @@ def _clip(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
 @builds("rank")
 def _rank(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     ints = (RANK_SCALE[lowering.conventions.rank_scale], RANK_TIES[lowering.conventions.rank_ties])
-    return lowering.graph.add(Op.RANK, (args[0],), ints=ints)
+    return lowering.across(Op.RANK, (args[0],), ints=ints)
 
 
 def _across(op: Op, mode: int = 0) -> Builder:
@@ -133,7 +133,7 @@ def _across(op: Op, mode: int = 0) -> Builder:
     def build(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
         panels = tuple(a for a in args if isinstance(a, Ref))
         numbers = tuple(float(a) for a in args if not isinstance(a, Ref))
-        return lowering.graph.add(op, panels, ints=(mode,), floats=numbers)
+        return lowering.across(op, panels, ints=(mode,), floats=numbers)
 
     return build
 
@@ -155,7 +155,7 @@ for _name, _op, _mode in (
 
 @builds("cs_median")
 def _cs_median(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
-    return lowering.graph.add(Op.CS_QUANTILE, (args[0],), ints=(0,), floats=(0.5,))
+    return lowering.across(Op.CS_QUANTILE, (args[0],), ints=(0,), floats=(0.5,))
 
 
 @builds("cs_mslope")
@@ -163,7 +163,7 @@ def _cs_mslope(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     k, *panels = args
     if k > len(panels) - 1:
         raise FormulaError(f"k is {k} of {len(panels) - 1} regressors", expected=(f"1 to {len(panels) - 1}",))
-    return lowering.graph.add(Op.CS_RESIDUAL, tuple(panels), ints=(1 + k,))
+    return lowering.across(Op.CS_RESIDUAL, tuple(panels), ints=(1 + k,))
 
 
 @builds("indneutralize")
@@ -171,10 +171,10 @@ def _indneutralize(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     x, g = args
     if lowering.conventions.neutralisation == "none":
         return Ref(*x)
-    return lowering.graph.add(Op.GROUP, (x, lowering.group(g)), ints=(6,))
+    return lowering.across(Op.GROUP, (x, lowering.group(g)), ints=(6,))
 
 
 @builds("group_rank")
 def _group_rank(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     ints = (RANK_SCALE[lowering.conventions.rank_scale], RANK_TIES[lowering.conventions.rank_ties])
-    return lowering.graph.add(Op.GROUP_RANK, tuple(args), ints=ints)
+    return lowering.across(Op.GROUP_RANK, tuple(args), ints=ints)

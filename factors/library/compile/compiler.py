@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,14 +46,14 @@ class Library:
         Factors whose value depends on where the data begin.
     """
 
-    def __init__(self, expressions: Mapping[str, Expression]) -> None:
+    def __init__(self, expressions: Mapping[str, Expression], listed: Collection[str] = ()) -> None:
         if not expressions:
             raise ValueError("a library needs at least one formula")
         graph = Graph()
         outputs = []
         for name, expression in expressions.items():
             try:
-                outputs.append(lower(graph, expression))
+                outputs.append(lower(graph, expression, listed=name in listed))
             except FormulaError as error:
                 raise FormulaError(f"{name}: {error.message}", error.line, error.column, error.expected) from None
         self.ids = tuple(expressions)
@@ -181,15 +181,23 @@ class Library:
 
 
 def compile_library(
-    formulas: Mapping[str, str | Expression | Definition], conventions: Conventions | None = None
+    formulas: Mapping[str, str | Expression | Definition],
+    conventions: Conventions | None = None,
+    *,
+    listed: bool = False,
 ) -> Library:
     """Compile formulas into one library.
+
+    A factor of the catalogue (a Definition) is one of the names that have a row on the date: a name that left, or
+    pauses, has none, whatever its past rows would still give. A text or Expression answers as the language says.
 
     Parameters
     ----------
     formulas : mapping of id to text, Expression or Definition
     conventions : Conventions, optional
         For texts; for an Expression or Definition its own hold unless one is given here.
+    listed : bool
+        Whether texts and Expressions are taken for factors, too.
 
     Raises
     ------
@@ -209,4 +217,5 @@ def compile_library(
                 definitions = formula.definitions if isinstance(formula, Definition) else None
                 expression = parse(expression.text, conventions, definitions=definitions)
             expressions[name] = expression
-    return Library(expressions)
+    factors = [name for name, formula in formulas.items() if listed or isinstance(formula, Definition)]
+    return Library(expressions, factors)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from factors.library.compile.absent import silent
 from factors.library.kernels.layout import Op
 from factors.library.language import limits
 from factors.library.language.errors import FormulaError
@@ -58,6 +59,8 @@ class Node:
         What of the name itself it reads: of an aggregate over names, nothing.
     market : Reach
         What it reads of aggregates over names.
+    silent : bool
+        Whether it is missing for a name none of whose own fields is there today.
     """
 
     op: Op
@@ -73,6 +76,7 @@ class Node:
     fields: frozenset[str]
     own: Reach
     market: Reach
+    silent: bool
 
 
 _COMMUTATIVE = frozenset((Op.ADD, Op.MUL, Op.MAX, Op.MIN, Op.EQ, Op.NE, Op.AND, Op.OR))
@@ -152,8 +156,9 @@ class Graph:
                 _over([(getattr(n, kind), r.lag) for n, r in zip(before, inputs, strict=True)], warmup)
                 for kind in ("own", "market")
             )
+        quiet = silent(op, ints, floats, name, [self.silent(r) for r in inputs], aggregates=_aggregates(op, ints))
         self.nodes.append(
-            Node(op, inputs, ints, floats, name, reads, total, first, settled, recursive, fields, own, market)
+            Node(op, inputs, ints, floats, name, reads, total, first, settled, recursive, fields, own, market, quiet)
         )
         self._known[key] = here
         return Ref(here)
@@ -165,6 +170,10 @@ class Graph:
     def reach(self, refs: tuple[Ref, ...], kind: str) -> Reach:
         """What the operands together read of the name's own fields ("own") or of aggregates ("market")."""
         return _over([(getattr(self.nodes[r.node], kind), r.lag) for r in refs], 0)
+
+    def silent(self, ref: Ref) -> bool:
+        """Whether the operand is missing for a name without a row today."""
+        return ref.lag == 0 and self.nodes[ref.node].silent
 
     def warmup(self, ref: Ref) -> int:
         """Rows that the operand has to wait for all that it reads."""

@@ -146,6 +146,26 @@ class Lowering:
             return self.graph.add(Op.WHERE, (c, x, y), ints=(0,))
         return self.graph.add(Op.WHERE, (c, x, y, self._age(own.of)), ints=(own.rows,))
 
+    def across(
+        self, op: Op, operands: tuple[Ref, ...], *, ints: tuple[int, ...], floats: tuple[float, ...] = ()
+    ) -> Ref:
+        """Operation across the names that have a row today (rule 5); the first operand decides of a deviation's."""
+        deciding = operands[:1] if op == Op.STANDARDIZE else operands
+        if not any(self.graph.silent(r) for r in deciding):
+            operands = (self.here(operands[0], deciding), *operands[1:])
+        return self.graph.add(op, operands, ints=ints, floats=floats)
+
+    def here(self, ref: Ref, of: tuple[Ref, ...]) -> Ref:
+        """Value where any of the name's own fields below the operands `of` is there today, else missing."""
+        below = self.graph.reach(of, "own").of
+        own = [Ref(i) for i in sorted(below) if self.graph.nodes[i].name not in names.SHARED]
+        if self.conventions.absent == "counted" or not own:
+            return ref
+        there = own[0]
+        for other in own[1:]:
+            there = self.element(Op.COALESCE, there, other)
+        return self.graph.add(Op.WHERE, (self.element(Op.EQ, there, there), ref, self.number(math.nan)), ints=(0,))
+
     def _age(self, of: frozenset[int]) -> Ref:
         """Rows since all of these nodes have been there on one row."""
         return self.graph.add(Op.AGE, tuple(Ref(node) for node in sorted(of)))
@@ -175,9 +195,15 @@ class Lowering:
         return g if level in ("as_written", "none") else self.named(level)
 
 
-def lower(graph: Graph, expression: Expression) -> Ref:
-    """Add a formula to the graph and give its operand."""
-    ref = Lowering(graph, expression.conventions).lower(expression.root)
+def lower(graph: Graph, expression: Expression, *, listed: bool = False) -> Ref:
+    """Add a formula to the graph and give its operand.
+
+    With `listed` it is a factor of names that have a row today: a name that has left has no value of its past rows.
+    """
+    lowering = Lowering(graph, expression.conventions)
+    ref = lowering.lower(expression.root)
+    if listed and not graph.silent(ref):
+        ref = lowering.here(ref, (ref,))
     node = graph.nodes[ref.node]
     if ref.lag or node.op in (Op.FIELD, Op.CONSTANT):
         return graph.add(Op.COPY, (ref,))

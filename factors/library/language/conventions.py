@@ -26,6 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ema_seed": ("mean", "first"),
     "subindustry": ("field", "industry"),
     "benchmark": ("field", "market"),
+    "absent": ("left_out", "counted"),
 }
 
 
@@ -34,7 +35,7 @@ class Conventions:
     """One setting of every open point. The defaults follow the papers' text, and pandas where the text is silent."""
 
     name: str = "paper"
-    version: int = 1
+    version: int = 2
     window_fraction: str = "floor"
     adv: str = "dollar"
     amount: str = "vwap_volume"
@@ -55,6 +56,7 @@ class Conventions:
     ema_seed: str = "mean"
     subindustry: str = "field"
     benchmark: str = "field"
+    absent: str = "left_out"
 
     def __post_init__(self) -> None:
         for key, allowed in CHOICES.items():
@@ -87,7 +89,12 @@ PAPER = Conventions()
 PRESETS: dict[str, Conventions] = {
     "paper": PAPER,
     "alpha101v": Conventions(
-        name="alpha101v", rank_scale="unit", ts_rank_scale="unit", argmax_basis="days_ago", ddof=0
+        name="alpha101v",
+        rank_scale="unit",
+        ts_rank_scale="unit",
+        argmax_basis="days_ago",
+        ddof=0,
+        absent="counted",
     ),
     "brain": Conventions(
         name="brain",
@@ -98,10 +105,21 @@ PRESETS: dict[str, Conventions] = {
         minmax_constant="elementwise",
     ),
     "kunquant": Conventions(
-        name="kunquant", window_fraction="round", adv="shares", ts_rank_scale="count", corr_zero_variance="zero"
+        name="kunquant",
+        window_fraction="round",
+        adv="shares",
+        ts_rank_scale="count",
+        corr_zero_variance="zero",
+        absent="counted",
     ),
     "qlib": Conventions(
-        name="qlib", version=2, min_periods="one", corr_tolerance=2e-5, ema_seed="first", comparison_nan="false"
+        name="qlib",
+        version=3,
+        min_periods="one",
+        corr_tolerance=2e-5,
+        ema_seed="first",
+        comparison_nan="false",
+        absent="counted",
     ),
 }
 

@@ -17,6 +17,8 @@ FIELDS = frozenset(
 BENCHMARK = frozenset(("benchmark_open", "benchmark_close", "benchmark_return"))
 """Fields that are the same for all names, and change for all when one does."""
 GROUPS = frozenset(("sector", "industry", "subindustry", "exchange", "country"))
+# The same for all names, whether a name has a row on the date or not.
+SHARED = frozenset(("benchmark_open", "benchmark_close", "benchmark_return", "rf"))
 ALIASES = {
     "cap": "market_cap",
     "ret": "returns",

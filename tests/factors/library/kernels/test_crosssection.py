@@ -216,3 +216,65 @@ def test_ranks_are_exact_on_every_kind_of_values(ranker, n, kind):
 def test_ranks_are_exact_on_any_values(ranker, x):
     expected = rankdata(x, nan_policy="omit") / max(np.sum(~np.isnan(x)), 1)
     np.testing.assert_allclose(ranks_of(ranker, x), expected, rtol=1e-15)
+
+
+class TestANameWithoutARowToday:
+    """It has left, or pauses: it is not in today's cross-section, whatever its past rows would still give."""
+
+    def run(self, formula, close, settings_="paper", *, listed=False, **more):
+        fields = {"close": np.array(close, dtype=float), **{k: np.array(v, dtype=float) for k, v in more.items()}}
+        library = compile_library({"f": formula}, conventions(settings_), listed=listed)
+        return library.run(fields, dates=np.datetime64("2024-01-02") + np.arange(len(close)))["f"]
+
+    CLOSE = ([1.0, 2.0, 9.0], [2.0, 1.0, 9.0], [3.0, 1.0, np.nan], [4.0, 1.0, 9.0])
+
+    def test_is_not_ranked_nor_counted(self):
+        found = self.run("rank(delay(close, 1))", self.CLOSE)
+        np.testing.assert_array_equal(found[2], [1.0, 0.5, np.nan])
+        np.testing.assert_allclose(found[3], [1.0, 0.5, np.nan])  # its row of the day before is missing
+
+    @pytest.mark.parametrize(
+        ("formula", "expected"),
+        [
+            ("cs_mean(delay(close, 1))", [1.5, 1.5, 1.5]),
+            ("cs_count(mean(close, 2, min_periods=1))", [2.0, 2.0, 2.0]),
+            ("demean(mean(close, 2, min_periods=1))", [0.75, -0.75, np.nan]),
+            ("zscore(delay(close, 1))", [np.sqrt(0.5), -np.sqrt(0.5), np.nan]),
+            ("scale(delay(close, 1))", [2 / 3, 1 / 3, np.nan]),
+            ("cs_max(ffill(close, 3))", [3.0, 3.0, 3.0]),
+            ("cs_quantile(delay(close, 1), 1)", [2.0, 2.0, 2.0]),
+            ("bucket(delay(close, 1), 2)", [1.0, 0.0, np.nan]),
+            ("cs_slope(delay(close, 1), fillna(close, 5))", [0.5, 0.5, 0.5]),
+        ],
+    )
+    def test_has_no_value_and_counts_in_no_aggregate(self, formula, expected):
+        np.testing.assert_allclose(self.run(formula, self.CLOSE)[2], expected, rtol=1e-12)
+
+    def test_counts_where_the_conventions_are_those_of_a_peer_that_counts_it(self):
+        found = self.run("rank(delay(close, 1))", self.CLOSE, {"absent": "counted"})
+        np.testing.assert_allclose(found[2], [2 / 3, 1 / 3, 1.0])
+
+    def test_is_there_when_any_field_of_the_formula_is(self):
+        volume = [[1.0, 1.0, 1.0]] * 4
+        found = self.run("rank(delay(close / volume, 1))", self.CLOSE, volume=volume)
+        np.testing.assert_allclose(found[2], [2 / 3, 1 / 3, 1.0])
+
+    def test_keeps_a_number_that_is_the_same_for_all_names(self):
+        np.testing.assert_allclose(self.run("cs_mean(close)", self.CLOSE)[2], [2.0, 2.0, 2.0])
+
+    def test_is_not_brought_back_by_a_benchmark_that_all_names_share(self):
+        benchmark = [[1.0, 1.0, 1.0]] * 4
+        found = self.run("rank(delay(close / benchmark_close, 1))", self.CLOSE, benchmark_close=benchmark)
+        np.testing.assert_array_equal(found[2], [1.0, 0.5, np.nan])
+
+    @pytest.mark.parametrize(
+        ("formula", "expected"),
+        [
+            ("fillna(rank(close), 0)", [1.0, 0.5, np.nan]),
+            ("mean(close, 2, min_periods=1)", [2.5, 1.0, np.nan]),
+            ("delay(close, 1)", [2.0, 1.0, np.nan]),
+        ],
+    )
+    def test_has_no_value_of_a_factor(self, formula, expected):
+        np.testing.assert_allclose(self.run(formula, self.CLOSE, listed=True)[2], expected)
+        assert np.isfinite(self.run(formula, self.CLOSE)[2, 2])  # the language alone says what it was asked

@@ -95,9 +95,9 @@ def test_a_preset_does_not_change_without_a_new_version():
 
 
 DIGESTS = {
-    ("paper", 1): "6e972a4cbfd0",
-    ("alpha101v", 1): "d81cab28cf07",
-    ("kunquant", 1): "4b0d9237cc80",
-    ("qlib", 2): "703bd7bc7ff1",
-    ("brain", 1): "066c6a89238f",
+    ("paper", 2): "013d4384ed30",
+    ("alpha101v", 2): "1b2cf3287ef0",
+    ("brain", 2): "1d7a5f4178b5",
+    ("kunquant", 2): "c531db1fa491",
+    ("qlib", 3): "48f8c5ddfe25",
 }
