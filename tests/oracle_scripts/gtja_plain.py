@@ -6,14 +6,15 @@ It shares nothing with the library: its own tokeniser, its own parser of the pub
     python gtja_plain.py FORMULAS.txt PANEL.npz OUT.npz
 
 ``FORMULAS.txt`` has one ``AlphaN TEXT`` a line (a leading ``#`` marks those that others left out; they are evaluated
-too). ``PANEL.npz`` holds ``[n_dates, n_assets]`` arrays under the published field names (OPEN, CLOSE, ...,
+too). ``PANEL.npz`` holds ``[n_dates, n_assets]`` arrays under the published field names (OPEN, CLOSE, ..., RET,
 BANCHMARKINDEXCLOSE, MKT, SMB, HML). ``OUT.npz`` gets one array a formula under its number.
 
 Conventions, those of the report where it states one: STD is the sample standard deviation, COVIANCE the sample
 covariance, RANK and TSRANK are the average rank over the count, SMA(A, n, m) starts at the first valid A, WMA weighs
 by 0.9 ^ age, DECAYLINEAR weighs the newest most, MAX and MIN with a number above 1 as second argument are rolling,
 a window with a missing value is missing, a comparison with a missing side is missing, division by zero is missing, a
-conditional is missing until its longest branch has its rows.
+conditional is missing until its longest branch has its rows since the name listed, RANK is among the names that have a
+row on the date, HIGHDAY and LOWDAY count from the latest of equal extremes.
 """
 
 import re
@@ -63,7 +64,6 @@ SUBSTITUTIONS = [
     (r"\bTR\b", "MAX(MAX(HIGH-LOW,ABS(HIGH-DELAY(CLOSE,1))),ABS(LOW-DELAY(CLOSE,1)))"),
     (r"\bHD\b", "(HIGH-DELAY(HIGH,1))"),
     (r"\bLD\b", "(DELAY(LOW,1)-LOW)"),
-    (r"\bRET\b", RETURN),
 ]
 TOKEN = re.compile(r"\s*(?:(\d+\.?\d*|\.\d+)|([A-Za-z_]\w*)|(<=|>=|==|\|\||&&|[-+*/^<>?:&|(),]))")
 
@@ -237,6 +237,16 @@ def compare(symbol, a, b):
     return np.where(np.isnan(a) | np.isnan(b), np.nan, result.astype(float))
 
 
+SERIES = {"BANCHMARKINDEXCLOSE", "BANCHMARKINDEXOPEN", "MKT", "SMB", "HML"}
+
+
+def fields_of(tree):
+    """Fields that a text reads."""
+    if tree[0] == "field":
+        return {tree[1]}
+    return set().union(*(fields_of(part) for part in tree[1:] if isinstance(part, tuple)))
+
+
 def lookback(tree):
     """Rows before today that the text reads: none of its conditionals speaks before that many have passed."""
     parts = [part for part in tree[1:] if isinstance(part, tuple)]
@@ -273,7 +283,9 @@ class Evaluator:
         if head == "?":
             condition, yes, no = (self(part) for part in tree[1:])
             chosen = np.where(np.isnan(condition), np.nan, np.where(condition != 0, yes, no))
-            chosen[: lookback(tree)] = np.nan
+            listed = self.together(tree)
+            first = np.where(listed.any(axis=0), listed.argmax(axis=0), len(listed))
+            chosen[np.arange(len(listed))[:, None] < first + lookback(tree)] = np.nan
             return chosen
         if head in {"<", ">", "<=", ">=", "=="}:
             return compare(head, self(tree[1]), self(tree[2]))
@@ -291,13 +303,22 @@ class Evaluator:
             return -self(tree[1])
         return self.call(head, tree[1:])
 
+    def own(self, tree):
+        """Where each of the name's own fields below a tree is there."""
+        names = fields_of(tree) - SERIES
+        return [np.isfinite(self.panel[name]) for name in sorted(names)] or [np.ones(self.shape, bool)]
+
+    def together(self, tree):
+        return np.all(self.own(tree), axis=0)
+
     def call(self, name, arguments):
         first = self(arguments[0])
         elementwise = {"ABS": np.abs, "LOG": lambda a: np.log(np.where(a > 0, a, np.nan)), "SIGN": np.sign}
         if name in elementwise:
             return elementwise[name](first)
         if name == "RANK":
-            return np.array([average_rank(row) for row in first])
+            here = np.any(self.own(arguments[0]), axis=0)
+            return np.array([average_rank(row) for row in np.where(here, first, np.nan)])
         if name in {"MAX", "MIN"}:
             kind, value = arguments[1][0], arguments[1][1]
             if kind == "number" and value > 1:  # MAX(x, 0) is elementwise, MAX(x, 12) rolling
@@ -342,8 +363,8 @@ class Evaluator:
             "DECAYLINEAR": weighted(n - ages.astype(float)),
             "WMA": weighted(0.9**ages),
             "SUMACRANGE": lambda w: np.ptp(np.cumsum(w, axis=0), axis=0),
-            "HIGHDAY": lambda w: n - 1 - w.argmax(axis=0),
-            "LOWDAY": lambda w: n - 1 - w.argmin(axis=0),
+            "HIGHDAY": lambda w: w[::-1].argmax(axis=0),
+            "LOWDAY": lambda w: w[::-1].argmin(axis=0),
         }
         return windowed(functions[name], n, first)
 
