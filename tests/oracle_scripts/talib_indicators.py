@@ -2,8 +2,8 @@
 
     python talib_indicators.py PANEL.npz OUT.npz
 
-``PANEL.npz`` holds ``[n_dates, n_assets]`` arrays open, high, low, close, volume; a column may begin late (NaN above).
-``OUT.npz`` gets one array per catalogue id.
+``PANEL.npz`` holds ``[n_dates, n_assets]`` arrays open, high, low, close, volume, NaN where a name has no row: TA-Lib is run
+anew on every stretch of rows without a gap. ``OUT.npz`` gets one array per catalogue id, NaN between the stretches.
 """
 
 import sys
@@ -79,16 +79,22 @@ def indicators(o, h, lo, c, v):
     }
 
 
+def stretches(there):
+    """First row and the row after the last of each run of rows that are there."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], there.astype(int), [0]])))
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
 def main(panel, out):
     with np.load(panel) as arrays:
         fields = [arrays[name].astype(float) for name in ("open", "high", "low", "close", "volume")]
     n_dates, n_assets = fields[0].shape
     results = {}
     for i in range(n_assets):
-        begin = int(np.isfinite(fields[3][:, i]).argmax())
-        columns = [np.ascontiguousarray(x[begin:, i]) for x in fields]
-        for name, values in indicators(*columns).items():
-            results.setdefault(name, np.full((n_dates, n_assets), np.nan))[begin:, i] = values
+        for begin, end in stretches(np.isfinite(fields[3][:, i])):
+            columns = [np.ascontiguousarray(x[begin:end, i]) for x in fields]
+            for name, values in indicators(*columns).items():
+                results.setdefault(name, np.full((n_dates, n_assets), np.nan))[begin:end, i] = values
     np.savez(out, **results)
 
 
