@@ -289,7 +289,9 @@ class Covariance(Request):
     """The factor covariance of a model, as stored or estimated again by another method."""
 
     model_id: ModelId | None = None
-    method: Literal["model", "sample", "ewma", "ledoit_wolf", "oas"] = "model"
+    method: Literal["model", "sample", "ewma", "ledoit_wolf", "oas"] = Field(
+        "model", description="`ewma` has the model's own half-lives, lags and adjustments, over the window."
+    )
     window_days: int | None = Field(None, ge=20, le=5040)
 
 

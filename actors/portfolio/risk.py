@@ -72,7 +72,7 @@ class BookRisk:
         for method in request.methods:
             tails[method] = {}
             for days in request.horizons:
-                chosen = MarginSettings(method=method, confidence=request.confidence, horizon_days=days)
+                chosen = _margin_settings(method, request.confidence, days)
                 value, shortfall = self._margin(held, chosen)
                 row = {"value_at_risk": float(value), "expected_shortfall": float(shortfall)}
                 if request.book_value is not None:
@@ -236,6 +236,14 @@ def _limits_of(request: pq.HedgeBook, factor_names: Sequence[str]) -> HedgeLimit
         for side, open_end in ((0, -np.inf), (1, np.inf))
     )
     return HedgeLimits(least, most, request.gross, request.instruments, factor_names)
+
+
+def _margin_settings(method: str, confidence: float, days: int) -> MarginSettings:
+    if method == "student_t_fitted":
+        return MarginSettings(
+            method="student_t", degrees_of_freedom="fitted", confidence=confidence, horizon_days=days
+        )
+    return MarginSettings(method=method, confidence=confidence, horizon_days=days)  # type: ignore[arg-type]
 
 
 def _risk(held: Held) -> PortfolioRisk:

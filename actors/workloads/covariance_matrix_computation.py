@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from actors.reading.confidence import confidence_score
-from actors.reading.slices import Slices
+from actors.reading.slices import Slices, settings_of
 from actors.runtime.base import WorkloadActor
 from contracts import requests as rq
 from contracts.answers import Calculation
@@ -33,7 +33,12 @@ class CovarianceMatrixComputation(WorkloadActor):
             n_days = version.manifest.n_dates
         else:
             n_days = min(request.window_days or version.manifest.n_dates, version.manifest.n_dates)
-            matrix = _estimate(np.asarray(version.day("factor_returns"))[-n_days:], method)
+            own = settings_of(version).factor_covariance
+            days = slice(version.manifest.n_dates - n_days, version.manifest.n_dates)
+            # A factor that was not estimated on a day has no return, which is not one of 0.
+            estimated = np.isfinite(np.asarray(version.day("standard_errors", days)))
+            returns = np.where(estimated, version.day("factor_returns", days), np.nan)
+            matrix = _estimate(returns, method, own)
         year = periods_per_year(version.dates)
         eigenvalues = np.linalg.eigvalsh(matrix)
         return Calculation(
@@ -56,9 +61,13 @@ class CovarianceMatrixComputation(WorkloadActor):
         )
 
 
-def _estimate(factor_returns: np.ndarray, method: str) -> np.ndarray:
+def _estimate(factor_returns: np.ndarray, method: str, own: FactorCovarianceSettings) -> np.ndarray:
+    """Estimate by a method; `ewma` has the half-lives, lags and adjustments that the model was fitted with."""
     observed = factor_returns[np.isfinite(factor_returns).any(axis=1)]
     if len(observed) < 2:
         raise InvalidInput("the window holds fewer than two days of factor returns", field="window_days")
+    if method == "ewma":
+        settings = own if own.method == "ewma" else FactorCovarianceSettings.adaptive()
+        return np.asarray(FactorCovariance(settings).fit(factor_returns).covariance_)
     settings = FactorCovarianceSettings(method=method, window=len(observed))  # type: ignore[arg-type]
     return np.asarray(FactorCovariance(settings).fit(observed).covariance_)

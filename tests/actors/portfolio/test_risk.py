@@ -119,21 +119,30 @@ def test_cash_has_no_risk_and_a_sum_that_looks_like_percent_is_said(risks, stead
         risk(risks, portfolio_id="nobody")
 
 
+MARGINS = {
+    "normal": {"method": "normal"},
+    "student_t": {"method": "student_t"},
+    "student_t_fitted": {"method": "student_t", "degrees_of_freedom": "fitted"},
+    "historical": {"method": "historical"},
+    "filtered_historical": {"method": "filtered_historical"},
+}
+
+
 def test_margin_is_that_of_the_mathematics_by_method_and_horizon(risks, fitted, steady):
     weights = dict.fromkeys(steady[:5], 0.2)
     found = ask(
         risks.margin,
         pq.Margin(
-            model_id="m", portfolio_weights=weights, methods=("normal", "student_t", "historical"), horizons=(1, 10),
+            model_id="m", portfolio_weights=weights, methods=tuple(MARGINS), horizons=(1, 10),
             book_value=1e6,
         ),
     )  # fmt: skip
     latest = fitted.latest()
-    for method in ("normal", "student_t", "historical"):
+    for method, settings in MARGINS.items():
         for days in (1, 10):
             theirs = margin(
                 vector(fitted, weights), latest.exposures, latest.factor_covariance, latest.specific_variance,
-                fitted.factor_returns_, MarginSettings(method=method, horizon_days=days),
+                fitted.factor_returns_, MarginSettings(**settings, horizon_days=days),
             )  # fmt: skip
             row = found.values["margin"][method][str(days)]
             assert row["value_at_risk"] == pytest.approx(theirs.value_at_risk[0], rel=1e-9)

@@ -199,10 +199,10 @@ def values(calculate):
 
 @pytest.mark.parametrize("date", DATES)
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_characteristic_equals_its_closed_form(name, date, slow, values):
+def test_characteristic_equals_its_closed_form(name, date, slow, values, of_today):
     expected = CLOSED_FORMS[name](Books(slow, date))
     expected = np.where(np.isfinite(expected), expected, np.nan)
-    np.testing.assert_allclose(values[name][date], expected, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(values[name][date], of_today(name, date, expected), rtol=1e-7, atol=1e-12)
 
 
 def test_every_fundamental_characteristic_has_a_closed_form(ids_of):

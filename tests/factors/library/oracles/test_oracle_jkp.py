@@ -142,7 +142,8 @@ def zero_trades(d, least):
     def compute(s, t):
         volume = s.f["volume"]
         idle = s.each(t, d, least, lambda v: np.mean(v == 0), volume)
-        return 21 * idle + s.share(-s.each(t, d, least, np.mean, s.turnover)) / 100
+        turnover = np.where(s.here(t, "volume", "shares"), s.each(t, d, least, np.mean, s.turnover), np.nan)
+        return 21 * idle + s.share(-turnover) / 100
 
     return compute
 
@@ -220,8 +221,8 @@ def values(calculate):
 
 @pytest.mark.parametrize("date", DATES)
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_characteristic_equals_its_closed_form(name, date, slow, values):
-    np.testing.assert_allclose(values[name][date], CLOSED_FORMS[name](slow, date), rtol=1e-8, atol=1e-12)
+def test_characteristic_equals_its_closed_form(name, date, slow, values, of_today):
+    np.testing.assert_allclose(values[name][date], of_today(name, date, CLOSED_FORMS[name](slow, date)), rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", RESIDUAL_MOMENTUM)
