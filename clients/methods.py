@@ -203,7 +203,7 @@ class Surface(Connection):
         return await self.ask(OPERATIONS["risk_history"], request, CalculationAnswer, how)
 
     async def margin(self, request: Margin, how: How = ANYHOW) -> CalculationAnswer:
-        """Value at risk and expected shortfall of a book by horizon, normal, historical or filtered historical."""
+        """Value at risk and expected shortfall of a book by method and horizon."""
         return await self.ask(OPERATIONS["margin"], request, CalculationAnswer, how)
 
     async def stress(self, request: Stress, how: How = ANYHOW) -> CalculationAnswer:

@@ -240,9 +240,7 @@ def _limits_of(request: pq.HedgeBook, factor_names: Sequence[str]) -> HedgeLimit
 
 def _margin_settings(method: str, confidence: float, days: int) -> MarginSettings:
     if method == "student_t_fitted":
-        return MarginSettings(
-            method="student_t", degrees_of_freedom="fitted", confidence=confidence, horizon_days=days
-        )
+        return MarginSettings(method="student_t", degrees_of_freedom="fitted", confidence=confidence, horizon_days=days)
     return MarginSettings(method=method, confidence=confidence, horizon_days=days)  # type: ignore[arg-type]
 
 

@@ -1,5 +1,6 @@
 """Settings of the factor covariance and of specific risk, with the published USE4S values as defaults."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
@@ -36,17 +37,37 @@ def _check_experts(own: "FactorCovarianceSettings | SpecificRiskSettings", half_
         )
 
 
-# Half-lives of the experts, and lags of their variances, by days ahead. Over one day serial correlation has no time to
-# work; over a month, days of a month ago say as much as those of last week.
-HORIZONS: dict[int, tuple[tuple[float, ...], int]] = {
-    1: ((21.0, 42.0, 84.0, 168.0), 0),
-    5: ((21.0, 42.0, 84.0, 168.0), 2),
-    21: ((42.0, 84.0, 168.0, 336.0), 5),
-    63: ((84.0, 168.0, 336.0, 504.0), 5),
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """The experts of a horizon.
+
+    Attributes
+    ----------
+    factor_half_lives, specific_half_lives
+        Of the experts on factors and on specific risk: one name's variance is too noisy for the shortest ones.
+    lags
+        Of the variances.
+    factor_rate
+        How fast the weights of the factors' experts follow their losses.
+    """
+
+    factor_half_lives: tuple[float, ...]
+    specific_half_lives: tuple[float, ...]
+    lags: int
+    factor_rate: float
+
+
+# By days ahead. Over one day serial correlation has no time to work, and the last weeks say most; over a month, days of
+# a month ago say as much as those of last week.
+HORIZONS: dict[int, Horizon] = {
+    1: Horizon((12.0, 24.0, 48.0, 96.0, 192.0), (21.0, 42.0, 84.0, 168.0), 0, 3.0),
+    5: Horizon((21.0, 42.0, 84.0, 168.0), (21.0, 42.0, 84.0, 168.0), 2, 0.5),
+    21: Horizon((42.0, 84.0, 168.0, 336.0), (42.0, 84.0, 168.0, 336.0), 5, 0.5),
+    63: Horizon((84.0, 168.0, 336.0, 504.0), (84.0, 168.0, 336.0, 504.0), 5, 0.5),
 }
 
 
-def _horizon(days: int) -> tuple[tuple[float, ...], int]:
+def _horizon(days: int) -> Horizon:
     if days not in HORIZONS:
         raise SettingsError(f"horizon_days must be one of {list(HORIZONS)}, got {days}", field="horizon_days")
     return HORIZONS[days]
@@ -124,12 +145,13 @@ class FactorCovarianceSettings:
         SettingsError
             For another horizon.
         """
-        half_lives, lags = _horizon(horizon_days)
+        ahead = _horizon(horizon_days)
         return cls(
             volatility_half_life="adaptive",
             horizon_days=horizon_days,
-            expert_half_lives=half_lives,
-            volatility_lags=lags,
+            expert_half_lives=ahead.factor_half_lives,
+            volatility_lags=ahead.lags,
+            expert_learning_rate=ahead.factor_rate,
         )
 
     @classmethod
@@ -209,8 +231,13 @@ class SpecificRiskSettings:
         SettingsError
             For another horizon.
         """
-        half_lives, lags = _horizon(horizon_days)
-        return cls(half_life="adaptive", horizon_days=horizon_days, expert_half_lives=half_lives, newey_west_lags=lags)
+        ahead = _horizon(horizon_days)
+        return cls(
+            half_life="adaptive",
+            horizon_days=horizon_days,
+            expert_half_lives=ahead.specific_half_lives,
+            newey_west_lags=ahead.lags,
+        )
 
     @classmethod
     def use4(cls, horizon: Literal["S", "L"] = "S") -> "SpecificRiskSettings":

@@ -34,6 +34,7 @@ def at_horizon(settings: ModelSettings, days: int) -> tuple[FactorCovarianceSett
             horizon_days=days,
             expert_half_lives=ahead.expert_half_lives,
             volatility_lags=ahead.volatility_lags,
+            expert_learning_rate=ahead.expert_learning_rate,
         )
     if specific.half_life == ADAPTIVE and specific.horizon_days != days:
         later = SpecificRiskSettings.adaptive(days)
@@ -74,6 +75,21 @@ def validate(
     return figures
 
 
+def _share(value: float | None) -> str:
+    return "      -" if value is None else f"{value:7.2%}"
+
+
+def specific_lines(groups: list[dict[str, Any]]) -> list[str]:
+    """Return lines of specific risk by group of names."""
+    lines = ["specific risk: days, names a day, bias and QLIKE of the portfolio, bias and VaR 99 % of the names"]
+    lines += [
+        f"  {group['group']:17} {group['n_days']:5d} {group['names_a_day']:7.1f} {group['portfolio_bias']:6.3f} "
+        f"{group['portfolio_qlike']:6.3f} {group['name_bias']:6.3f} {group['name_breaches_99']:7.2%}"
+        for group in groups
+    ]
+    return lines if groups else []
+
+
 def beside(horizon: dict[str, Any]) -> list[str]:
     """Return lines that set the full model beside the peer, where there is one, and name what is worse."""
     peer = horizon.get("peer")
@@ -82,13 +98,13 @@ def beside(horizon: dict[str, Any]) -> list[str]:
     ours = horizon["layers"][-1]["families"]
     title = (
         f"{horizon['horizon_days']} day(s) ahead, ours | {peer['name']}: mean bias, MRAD, QLIKE, "
-        "beyond VaR 99 % (normal, Student)"
+        "beyond VaR 99 % (normal, Student, filtered historical)"
     )
     lines = [f"{title}; t < 0: our QLIKE is lower (Diebold-Mariano)"]
     for family, theirs in peer["families"].items():
         pair = [
             f"{one['mean_bias']:.3f} {one['mrad'] or float('nan'):.3f} {one['qlike']:.3f} {one['breaches_99']:7.2%} "
-            f"{one['student_breaches_99']:7.2%}"
+            f"{one['student_breaches_99']:7.2%} {_share(one['filtered_breaches_99'])}"
             for one in (ours[family], theirs)
         ]
         t = float("nan") if theirs["dm_t"] is None else theirs["dm_t"]
@@ -134,7 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     for horizon in figures["horizons"]:
-        sys.stdout.writelines(f"{line}\n" for line in beside(horizon))
+        lines = [*beside(horizon), *specific_lines(horizon["specific_groups"])]
+        sys.stdout.writelines(f"{line}\n" for line in lines)
     sys.stdout.write(f"{json.dumps(figures['criterion'])}\n{given.out / 'validation.html'}\n")
     return 0
 

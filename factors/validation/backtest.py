@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
+from factors.portfolio.margin import MarginSettings, margin
 from factors.portfolio.risk import portfolio_risk
 from factors.risk.arrays import BoolArray, FloatArray, IntArray
 from factors.risk.covariance import FactorCovariance
@@ -20,7 +22,9 @@ from factors.validation.portfolios import (
     random_priorities,
     sector_portfolios,
 )
+from factors.validation.specific_groups import SpecificGroups
 
+VALUE_AT_RISK = MarginSettings(method="filtered_historical")
 FAMILIES = ("factor", "eigenfactor", "sector", "random", "cap-weighted", "minimum-variance")
 
 
@@ -58,22 +62,29 @@ class LayerOutcome:
         Of the layer.
     volatility, returns
         By family of portfolios, `[n_periods, P]`: predicted over the horizon, and realised.
+    value_at_risk
+        By family, `[n_periods, P]`: the loss that filtered historical days put at 99 %, of the layer that it was asked
+        of.
     regime, specific_regime
         `[n_periods]` multipliers of the factor covariance and of specific risk.
     factor_weights, specific_weights
         `[n_periods, E]` weights of the experts that `factor_experts` and `specific_experts` name, where half-lives are
         adaptive.
+    specific_groups
+        Figures of specific risk by group of names, of the last layer over one day: `SpecificGroups.figures`.
     """
 
     name: str
     volatility: dict[str, FloatArray] = field(default_factory=dict)
     returns: dict[str, FloatArray] = field(default_factory=dict)
+    value_at_risk: dict[str, FloatArray] = field(default_factory=dict)
     regime: FloatArray = field(default_factory=lambda: np.empty(0))
     specific_regime: FloatArray = field(default_factory=lambda: np.empty(0))
     factor_weights: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
     specific_weights: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
     factor_experts: tuple[str, ...] = ()
     specific_experts: tuple[str, ...] = ()
+    specific_groups: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,8 @@ class Market:
         Number of sectors.
     exposures
         Gives `[N, K]` known at the end of a row.
+    earnings
+        `[T, N]` quarterly earnings as they were known, None where the panel has none.
     """
 
     returns: FloatArray
@@ -101,6 +114,7 @@ class Market:
     sector_codes: IntArray
     n_sectors: int
     exposures: Callable[[int], FloatArray]
+    earnings: FloatArray | None = None
 
     @classmethod
     def of(cls, model: FactorModel) -> "Market":
@@ -117,6 +131,7 @@ class Market:
             sector_codes=np.full(shape, -1, np.int64) if sector is None else sector.codes.astype(np.int64),
             n_sectors=len(model.sector_names_),
             exposures=lambda row: model.exposures(model.dates_[row]),
+            earnings=panel.fields.get("earnings_q"),
         )
 
 
@@ -185,11 +200,12 @@ class _Runner:
         self.covariance = FactorCovariance(layer.covariance)
         self.specific = SpecificRisk(layer.specific)
         self.rows: dict[str, list[tuple[FloatArray, FloatArray]]] = {family: [] for family in FAMILIES}
+        self.losses: dict[str, list[FloatArray]] = {}
         self.multipliers: list[tuple[float, float]] = []
         self.weights: list[tuple[FloatArray, FloatArray]] = []
 
-    def forecast(self, occasion: Occasion) -> None:
-        """Forecast for every family and note what followed."""
+    def forecast(self, occasion: Occasion, past: FloatArray | None = None) -> None:
+        """Forecast for every family and note what followed; with `past` factor returns, value at risk of these days."""
         X = np.nan_to_num(occasion.exposures)  # portfolios hold covered assets only
         following, factors = occasion.following, occasion.factors
         F, variance = self.covariance.covariance_, self.specific.specific_variance_
@@ -200,6 +216,9 @@ class _Runner:
         for family, weights in held.items():
             risk = portfolio_risk(weights, X, F, variance, by_asset=False)
             self.rows[family].append((risk.total * root, weights @ made))
+            if past is not None:
+                tail = margin(weights, X, F, variance, past, VALUE_AT_RISK)
+                self.losses.setdefault(family, []).append(tail.value_at_risk * root)
         # A factor that was not estimated on a day has no outcome then.
         outcome = factors.sum(axis=0)
         self.rows["factor"].append((np.sqrt(np.diag(F)) * root, outcome))
@@ -217,6 +236,7 @@ class _Runner:
         for family, pairs in self.rows.items():
             self.outcome.volatility[family] = np.array([volatility for volatility, _ in pairs])
             self.outcome.returns[family] = np.array([made for _, made in pairs])
+        self.outcome.value_at_risk = {family: np.array(losses) for family, losses in self.losses.items()}
         self.outcome.regime, self.outcome.specific_regime = np.array(self.multipliers).T
         self.outcome.factor_weights = np.array([factor for factor, _ in self.weights])
         self.outcome.specific_weights = np.array([specific for _, specific in self.weights])
@@ -256,12 +276,21 @@ def backtest(
     runners = [_Runner(layer) for layer in layers]
     first = 0
     made_at = []
+    groups = SpecificGroups(market.residuals, market.earnings) if settings.horizon == 1 else None
     for occasion in occasions(market, settings):
         new = slice(first, occasion.row + 1)
+        # A factor without members on a day moved nothing.
+        past = np.nan_to_num(market.factor_returns[: occasion.row + 1])
+        past = past[(past != 0.0).any(axis=1)]
         for runner in runners:
             runner.covariance.update(market.factor_returns[new])
             runner.specific.update(market.residuals[new], market.caps[new], occasion.exposures)
-            runner.forecast(occasion)
+            runner.forecast(occasion, past if runner is runners[-1] else None)
+        if groups is not None:
+            groups.note(occasion.row, runners[-1].specific.specific_variance_, occasion.alive)
         first = occasion.row + 1
         made_at.append(occasion.row)
-    return np.array(made_at, dtype=np.int64), [runner.finish() for runner in runners]
+    finished = [runner.finish() for runner in runners]
+    if groups is not None:
+        finished[-1].specific_groups = groups.figures()
+    return np.array(made_at, dtype=np.int64), finished

@@ -32,6 +32,7 @@ MEASURES = {
     "breaches_95": "Losses beyond the 95 % value at risk",
     "breaches_99": "Losses beyond the 99 % value at risk",
     "student_breaches_99": "Losses beyond the 99 % value at risk of a fitted Student t",
+    "filtered_breaches_99": "Losses beyond the 99 % value at risk of filtered historical days",
 }
 NOTES = {
     "mean_bias": "Standard deviation of returns over their forecast: above 1, risk was understated. Green lies in 0.9 "
@@ -45,6 +46,8 @@ NOTES = {
     "breaches_99": "The same at 99 %; 1 % is right for normal returns, and returns have fatter tails.",
     "student_breaches_99": "The same with the quantile of a Student t whose degrees of freedom are fitted to the "
     "periods before; 1 % is right.",
+    "filtered_breaches_99": "The same with the past days of each portfolio's factor part, each over the volatility of "
+    "its time (the margin's `filtered_historical`), of the full model; 1 % is right.",
 }
 GLOSSARY = {
     "factor": "the factors of the model, each alone",
@@ -64,7 +67,7 @@ LAYERS = {
     "+ Bayes": "specific risk shrunk by size group, structural model for short histories",
     "+ adaptive": "half-lives mixed by their own past loss",
 }
-PERCENT = ("share_inside", "breaches_95", "breaches_99", "student_breaches_99")
+PERCENT = ("share_inside", "breaches_95", "breaches_99", "student_breaches_99", "filtered_breaches_99")
 
 
 def page(figures: dict[str, Any], charts: list[tuple[str, str]]) -> str:
@@ -154,6 +157,34 @@ def _horizon(horizon: dict[str, Any]) -> str:
             for key, title in MEASURES.items()
         )
         + _peer(horizon)
+        + _specific_groups(horizon["specific_groups"])
+    )
+
+
+def _specific_groups(groups: list[dict[str, Any]]) -> str:
+    """Specific risk of names that are hard to forecast, one row a group."""
+    if not groups:
+        return ""
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "n_days": ("days", _shown),
+        "names_a_day": ("names a day", _shown),
+        "portfolio_bias": ("bias of the portfolio", _shown),
+        "portfolio_qlike": ("its QLIKE", _shown),
+        "name_bias": ("bias of the names", _shown),
+        "name_breaches_99": ("names beyond VaR 99", _percent),
+    }
+    head = "".join(f"<th>{title}</th>" for title, _ in columns.values())
+    rows = "".join(
+        f"<tr><td>{html.escape(group['group'])}</td>"
+        + "".join(f"<td>{show(group[key])}</td>" for key, (_, show) in columns.items())
+        + "</tr>"
+        for group in groups
+    )
+    return (
+        f"<table><caption>Specific risk by group of names</caption><tr><th></th>{head}</tr>{rows}</table>"
+        "<p class='soft'>Specific returns one day ahead. A new listing has fewer than 180 days; an event is a specific "
+        "return beyond 4 of its forecast deviations in the last 5 days; earnings are the day of a release and the two "
+        "after it. The portfolio holds a group in equal parts.</p>"
     )
 
 

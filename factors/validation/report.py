@@ -30,6 +30,7 @@ RIGHT = {
     "breaches_95": 0.05,
     "breaches_99": 0.01,
     "student_breaches_99": 0.01,
+    "filtered_breaches_99": 0.01,
 }
 
 
@@ -50,8 +51,18 @@ def family_figures(outcome: LayerOutcome, families: tuple[str, ...], horizon: in
             "breaches_95": _rounded(breach_share(b, 0.95)),
             "breaches_99": _rounded(breach_share(b, 0.99)),
             "student_breaches_99": _rounded(student_breach_share(b, 0.99)),
+            "filtered_breaches_99": _rounded(_beyond(outcome, family)),
         }
     return figures
+
+
+def _beyond(outcome: LayerOutcome, family: str) -> float:
+    """Share of outcomes below the loss that filtered historical days put at 99 %; NaN where it was not asked for."""
+    losses = outcome.value_at_risk.get(family)
+    if losses is None:
+        return float("nan")
+    held = outcome.volatility[family] > 0.0
+    return float((outcome.returns[family] < -losses)[held].mean()) if held.any() else float("nan")
 
 
 def peer_figures(ours: LayerOutcome, peer: LayerOutcome, settings: BacktestSettings) -> dict[str, Any]:
@@ -92,6 +103,10 @@ def horizon_figures(
         "bias_interval": [_rounded(low), _rounded(high)],
         "rolling_periods": window,
         "layers": layers,
+        "specific_groups": [
+            {name: _rounded(value) if isinstance(value, float) else value for name, value in group.items()}
+            for group in outcomes[-1].specific_groups
+        ],
     }
 
 

@@ -2,8 +2,9 @@
 
     python talib_indicators.py PANEL.npz OUT.npz
 
-``PANEL.npz`` holds ``[n_dates, n_assets]`` arrays open, high, low, close, volume, NaN where a name has no row: TA-Lib is run
-anew on every stretch of rows without a gap. ``OUT.npz`` gets one array per catalogue id, NaN between the stretches.
+``PANEL.npz`` holds ``[n_dates, n_assets]`` arrays open, high, low, close, volume, NaN where a name has no row.
+TA-Lib is run anew on every stretch of rows without a gap.
+``OUT.npz`` gets one array per catalogue id, NaN between the stretches.
 """
 
 import sys

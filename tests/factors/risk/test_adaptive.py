@@ -178,11 +178,10 @@ def test_lags_and_fat_tails_take_from_what_a_day_tells():
 
 @pytest.mark.parametrize("days", [1, 5, 21, 63])
 def test_each_horizon_has_experts_of_its_own(days):
-    assert FactorCovarianceSettings.adaptive(days).horizon_days == days
-    assert (
-        SpecificRiskSettings.adaptive(days).expert_half_lives
-        == FactorCovarianceSettings.adaptive(days).expert_half_lives
-    )
+    factors, specific = FactorCovarianceSettings.adaptive(days), SpecificRiskSettings.adaptive(days)
+    assert factors.horizon_days == specific.horizon_days == days
+    assert factors.volatility_lags == specific.newey_west_lags
+    assert min(factors.expert_half_lives) <= min(specific.expert_half_lives)
     with pytest.raises(SettingsError, match="horizon_days must be one of"):
         SpecificRiskSettings.adaptive(days + 1)
 

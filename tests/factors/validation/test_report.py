@@ -31,7 +31,11 @@ def test_the_command_writes_a_page_with_charts_and_the_figures_as_json(data, tmp
     figures = json.loads((tmp_path / "validation.json").read_text())
     page = (tmp_path / "validation.html").read_text()
     assert status == 0
-    criterion, place = capsys.readouterr().out.splitlines()
+    *groups, criterion, place = capsys.readouterr().out.splitlines()
+    shown = [line.split("  ")[1] for line in groups[1:]]
+    assert shown == [group["group"] for group in figures["horizons"][0]["specific_groups"]]
+    assert {"every name", "new listing"} <= set(shown)
+    assert all(group["group"] in page for group in figures["horizons"][0]["specific_groups"])
     assert json.loads(criterion) == figures["criterion"]
     assert Path(place) == tmp_path / "validation.html"
     assert [horizon["horizon_days"] for horizon in figures["horizons"]] == [1, 21]
