@@ -255,6 +255,11 @@ class LiveDay:
     def _forget(self) -> None:
         self._values = self._peeked = self._adjusted = None
 
+    def tick_all(self, values: Mapping[str, float]) -> None:
+        """Take values that are the same for all names: a benchmark's level or return, a rate. Errors as in `tick`."""
+        every = np.arange(len(self.symbols))
+        self.tick(every, {name: np.full(len(every), value) for name, value in values.items()})
+
     def close(self) -> Panel:
         """Give the row as a panel of one day, as the model's `update` takes it."""
         return Panel(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from factors.library.compile.compiler import Library
 from factors.library.definitions.fields import INDEX, PROXIES, LibraryFields, benchmark_index
 from factors.library.language.errors import FieldsError
+from factors.library.language.names import BENCHMARK
 from factors.panel.panel import Array, Panel
 
 Codes = NDArray[np.int16]
@@ -66,7 +67,7 @@ class LibraryRow:
         fields : mapping of str to float64 [n_assets]
         categories : mapping of str to int16 [n_assets]
         columns : int array, optional
-            Those that differ from the row of the last call; the others are not read.
+            Those that differ from the row of the last call; the others are not read, those of a benchmark apart.
 
         Raises
         ------
@@ -84,7 +85,8 @@ class LibraryRow:
                 self._fields[name] = PROXIES[name].make(self._fields)
         else:
             for name in self.needs:
-                self._fields[name][columns] = fields[name][columns]
+                at = slice(None) if name in BENCHMARK else columns
+                self._fields[name][at] = fields[name][at]
             for name, category in self._group_of.items():
                 self._groups[name][columns] = categories[category][columns]
             part = {name: values[columns] for name, values in self._fields.items()}

@@ -97,9 +97,10 @@ class Stream:
         date : datetime64 or date
             Later than the last row taken by `update`; the same or another one at each peek.
         changed : int array, optional
-            Columns that differ from the row of the peek before. Only these are read, and what is computed along time is
-            computed for them alone; what is computed across names, and what reads that or a benchmark, for all.
-            Without an earlier peek at the date since the last change of the state, everything is computed.
+            Columns that differ from the row of the peek before. Only these are read (of a benchmark's fields, all), and
+            what is computed along time is computed for them alone; what is computed across names, and what reads that
+            or a benchmark, for all. Without an earlier peek at the date since the last change of the state, everything
+            is computed.
 
         Returns
         -------

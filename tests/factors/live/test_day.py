@@ -179,6 +179,8 @@ def test_fundamentals_stand_and_nothing_of_the_market_does(sample, model):
     assert np.isnan(live.fields["close"]).all()
     assert np.isnan(live.fields["benchmark_close"]).all()
     np.testing.assert_array_equal(live.categories["sector"], sample.categories["sector"].codes[109])
+    live.tick_all({"benchmark_close": 101.0, "rf": 1e-4})
+    np.testing.assert_array_equal(live.fields["benchmark_close"], np.full(30, 101.0))
     bare = LiveDay(model, sample.dates[110], carried=())
     assert np.isnan(bare.fields["book"]).all()
 

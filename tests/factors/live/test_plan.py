@@ -69,6 +69,25 @@ def test_peeks_with_and_without_changes_foretell_the_update_and_batch(whole):
         assert live.date == date
 
 
+def test_a_benchmark_that_the_panel_has_moves_all_names_when_one_ticks(whole):
+    given = library_fields(whole).fields["benchmark_close"]
+    panel = Panel(whole.dates, whole.symbols, {**whole.fields, "benchmark_close": given}, whole.categories)
+    formulas = {
+        "a": "close / benchmark_close",
+        "b": "corr(returns, delta(benchmark_close, 1), 9)",
+        "c": "delta(close, 2)",
+    }
+    early = panel.select(dates=slice(0, 120))
+    live, twin = LiveFactors(formulas, early), LiveFactors(formulas, early)
+    fields, codes, date = row(panel, 120)
+    live.peek(fields, codes, date)
+    moved = {name: np.array(values) for name, values in fields.items()}
+    moved["benchmark_close"] *= 1.01
+    moved["close"][5] *= 1.02
+    found = live.peek(moved, codes, date, np.array([5]))
+    np.testing.assert_array_equal(found, twin.peek(moved, codes, date))
+
+
 def test_names_that_join_are_followed_as_in_batch(whole):
     early = whole.select(dates=slice(0, 100), symbols=whole.symbols[:20])
     live = LiveFactors(FORMULAS, early)
