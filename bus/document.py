@@ -18,12 +18,12 @@ from bus.subjects import (
     HEALTH,
     INBOUND_PREFIX,
     LIVE_PREFIX,
-    NAMED,
     QUEUE_GROUP,
     REJECTED,
     TEST,
     TICK_PREFIX,
     TICKS,
+    named,
 )
 from contracts.events import event
 from contracts.operations import OPERATIONS, Operation, by_subject
@@ -141,7 +141,7 @@ def subjects_page() -> str:
         cells = (f"`{subject}`", row.name, _required(row), row.workload.value, row.lane.value, f"{row.timeout_s:g}")
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", SYMBOLS, "| subject | operation | the token is |", "|---|---|---|"]
-    lines += [f"| `{group}.<name>` | {named.operation} | `{named.field}` |" for group, named in NAMED.items()]
+    lines += [f"| `{group}.<name>` | {row.name} | `{field}` |" for group, (row, field) in named().items()]
     lines += ["", DURABLE, ENVELOPE.rstrip()]
     example = event("factor.portfolio_exposures.BRK=2EB", "FACTOR_EXPOSURE", {}, event_id="5f0c…")
     headers = {**example.headers(41), "ce-time": "2024-01-02T14:30:00.123456Z"}

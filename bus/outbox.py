@@ -220,13 +220,6 @@ class Outbox:
         """Events that are in this process's memory only."""
         return self._held
 
-    def put_now(self, events: Sequence[Event]) -> None:
-        """Keep the events from a thread without an event loop; waits for the database's lock."""
-        depth, (error,) = self._commit_patiently([events])
-        if error is not None:
-            raise _kept_not(error) from error
-        self._after(events, depth)
-
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Commit what the tasks of this turn put, as one. What cannot be done at once is done in a thread.
 

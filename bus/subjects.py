@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 from contracts.errors import UnknownOperation
@@ -30,20 +29,15 @@ PROBES = "_factor_probe."
 _SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 
 
-@dataclass(frozen=True)
-class Named:
-    """What the last token of a group's subject names when it names no operation."""
-
-    operation: str
-    field: str
-
-
-# A peer may put the portfolio, model or symbol into the subject instead of the operation.
-NAMED = {
-    "portfolio.factor_exposure": Named("factor_exposures", "portfolio_id"),
-    "toraniko.model_request": Named("model_status", "model_id"),
-    "ml.factor_features": Named("calculate_factors", "symbol"),
-}
+@lru_cache(maxsize=1)
+def named() -> dict[str, tuple[Operation, str]]:
+    """Map each group whose last token may name a portfolio, model or symbol to its operation and that field."""
+    found = {}
+    for row in OPERATIONS.values():
+        for template in row.named_subjects:
+            group, _, field = template.rpartition(".")
+            found[group] = (row, field.strip("{}"))
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -70,12 +64,12 @@ def resolve(subject: str) -> tuple[Operation, dict[str, str]]:
         return operation, {}
     group, _, last = subject.rpartition(".")
     meant = _meant(group, last)
-    named = NAMED.get(group)
+    row, field = named().get(group, (None, ""))
     if meant is not None:
-        how = f"; to name a {named.field} so, put it into the body" if named is not None else ""
+        how = f"; to name a {field} so, put it into the body" if row is not None else ""
         raise UnknownOperation(f"no operation answers {subject}; {meant} does{how}", field="subject")
-    if named is not None:
-        return OPERATIONS[named.operation], {named.field: untoken(last)}
+    if row is not None:
+        return row, {field: untoken(last)}
     known = ", ".join(sorted(s for s in _table() if s.startswith(group + ".")))
     raise UnknownOperation(
         f"no operation answers {subject}; there are: {known or ', '.join(groups())}", field="subject"
@@ -109,11 +103,6 @@ def kept_subjects() -> tuple[str, ...]:
 def may_reply(subject: str) -> bool:
     """Say whether a reply may go to this subject, which a caller wrote."""
     return _SUBJECT.fullmatch(subject) is not None and not subject.startswith(kept_subjects())
-
-
-def pattern_of(template: str) -> str:
-    """Turn an event subject template into a subscription: each ``{field}`` is one token."""
-    return re.sub(r"\{[a-z_]+\}", "*", template)
 
 
 def event_groups() -> tuple[str, ...]:

@@ -5,12 +5,12 @@ A port number proves nothing: what listens on it may have changed hands since it
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
+
+from contracts.files import replacing
 
 ENGINE_HEADER = "factor-engine-id"
 """On every answer, the engine that gave it; on a request, the only engine that may do it."""
@@ -30,14 +30,8 @@ def engine_id(run_dir: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     seed = _read(path)
     while not seed:
-        fresh = path.with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(secrets.token_hex(16))
-        try:
-            with contextlib.suppress(FileExistsError):  # another process was first, and its id counts
-                os.link(fresh, path)
-        except OSError:  # a file system without hard links
-            fresh.replace(path)
-        fresh.unlink(missing_ok=True)
+        with replacing(path, keep_first=True) as out:
+            out.write(secrets.token_hex(16).encode())
         seed = _read(path)
     return hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=16).hexdigest()
 

@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from contracts.files import point, replacing
 from contracts.identity import engine_id
 from engine import haproxy_run
 from engine.errors import StartError
@@ -37,10 +38,7 @@ def mend_link(link: Path, folder: Path) -> bool:
     if link.is_symlink() and link.readlink() == folder:
         return False
     link.parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = link.with_suffix(f".{os.getpid()}.tmp")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(folder)
-    fresh.replace(link)
+    point(link, folder)
     return True
 
 
@@ -115,10 +113,9 @@ def _starter(folder: Path, own: str) -> Path:
     if os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH") == str(path):  # from a run above us: it is no HAProxy
         del os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"]
     command = [sys.executable, "-I", "-S", haproxy_run.__file__, binary(), str(folder), own]
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
-    fresh.chmod(0o700)
-    fresh.replace(path)
+    with replacing(path, private=True) as out:
+        os.fchmod(out.fileno(), 0o700)
+        out.write(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'.encode())
     if not os.access(path, os.X_OK):
         raise StartError(
             f"no program may be started from {folder} (mounted noexec?); choose another FACTOR_ENGINE_RUN_DIR, or do "

@@ -57,8 +57,15 @@ def write_answers(folder: Path) -> dict[int, Path]:
     for own, status, code, title, retryable, detail in ANSWERS:
         path = files[own] = folder / f"{own}.http"
         if not path.exists():
-            path.write_text(answer(status, code, title, retryable, detail))
+            put(path, answer(status, code, title, retryable, detail))
     return files
+
+
+def put(path: Path, text: str) -> None:
+    """Put a file in place whole, as `contracts.files` does, which is not to be had here."""
+    part = path.with_suffix(f".{os.getpid()}.tmp")
+    part.write_text(text)
+    part.replace(path)
 
 
 def rewritten(configuration: str, engine_id: str, answers: dict[int, Path]) -> str:
@@ -92,9 +99,7 @@ def main(arguments: list[str]) -> None:
     configuration = path.read_text()
     fresh = rewritten(configuration, engine_id, answers)
     if fresh != configuration:
-        part = path.with_suffix(".tmp")
-        part.write_text(fresh)
-        part.replace(path)
+        put(path, fresh)
     os.execv(haproxy, [haproxy, *rest])  # noqa: S606  # Serve's own arguments, no shell
 
 

@@ -107,3 +107,9 @@ class StageError(FactorError):
     """A stage of the model that needs an earlier stage first."""
 
     code = "stage_order"
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of what another library's error says, or its name when it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip() if text else type(error).__name__

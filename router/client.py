@@ -21,7 +21,7 @@ from contracts.errors import DeadlineExceeded, QueueFull, Unavailable, UnknownOp
 from contracts.operations import OPERATIONS, Workload
 from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
-from contracts.work import Priority, State, WorkItem, WorkResult, new_id
+from contracts.work import Priority, State, WorkItem, WorkResult, work_item
 from router.link import ActorGone, Links
 from router.order import Order, Turn
 from router.packing import unpack_table
@@ -141,9 +141,9 @@ class RouterClient:
         row = OPERATIONS.get(operation)
         if row is None:
             raise UnknownOperation(f"there is no operation {operation!r}")
-        now = time.time()
-        deadline = now + (row.timeout_s if timeout_s is None else timeout_s)
-        item = WorkItem(request_id or new_id(), operation, request, int(priority), deadline, now)
+        limit = row.timeout_s if timeout_s is None else timeout_s
+        item = work_item(operation, request, priority=priority, timeout_s=limit, request_id=request_id)
+        now = item.sent_at
         if not row.writes:
             route = self.table.routes.get(row.workload.value)
             if route is not None and route.direct:

@@ -47,6 +47,7 @@ ROWS = (
         "factor_exposures",
         routes=post("/factor-exposures/calculate"),
         subjects=("risk.factor_request.factor_exposures", "portfolio.factor_exposure.exposure"),
+        named_subjects=("portfolio.factor_exposure.{portfolio_id}",),
         events=("factor.portfolio_exposures.{portfolio_id}",),
         message_type="FACTOR_EXPOSURE",
         example={"portfolio_weights": ex.WEIGHTS, "portfolio_id": "example"},

@@ -39,6 +39,7 @@ ROWS = (
         lane=Lane.HEAVY,
         routes=post("/factors/calculate/{symbol}"),
         subjects=("ml.factor_features.library",),
+        named_subjects=("ml.factor_features.{symbol}",),
         events=("factor.library.{symbol}",),
         timeout_s=120.0,
         example={"symbol": ex.SYMBOLS[0], "factors": ["barra_rstr"]},

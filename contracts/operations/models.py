@@ -166,6 +166,7 @@ ROWS = (
         "factor_model",
         routes=get("/factor-models/{model_id}/status", f"{V1}/model/{{model_id}}/status"),
         subjects=("toraniko.model_request.status",),
+        named_subjects=("toraniko.model_request.{model_id}",),
         example={"model_id": ex.MODEL},
         summary="Describe a model at its newest version, with its largest names.",
     ),

@@ -55,6 +55,9 @@ class Operation:
         Whether it is a thing of the operator's, for tokens of the scope `admin` only.
     summary
         What it does, in one sentence; default: the first line of the request model's docstring.
+    named_subjects
+        Request subjects whose last token is a field of the request instead of the operation's name
+        (``portfolio.factor_exposure.{portfolio_id}``); one operation a group.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Operation:
     written: str = "model_id"
     summary: str = ""
     operator: bool = False
+    named_subjects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Take the summary from the request model where the row gives none."""

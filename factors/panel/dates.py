@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from factors.errors import FactorError, WrongTypeError
+from factors.errors import FactorError, WrongTypeError, first_line
 
 ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?$"
 ISO_BASIC = r"^\d{8}$"
@@ -68,8 +68,9 @@ def _of_format(text: pl.Series, date_format: str) -> pl.Series:
         else:
             days = text.str.to_date(date_format, strict=False)
     except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise FactorError(f"date_format {date_format!r} cannot be read: {reason}", field="date_format") from None
+        raise FactorError(
+            f"date_format {date_format!r} cannot be read: {first_line(error)}", field="date_format"
+        ) from None
     wrong = text.is_not_null() & days.is_null()
     if wrong.any():
         raise _not_dates(text.filter(wrong), f"which is not written as date_format {date_format!r}", hint=False)

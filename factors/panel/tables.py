@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from factors.errors import EmptyFrameError, FactorError, MissingColumnError, WrongTypeError
+from factors.errors import EmptyFrameError, FactorError, MissingColumnError, WrongTypeError, first_line
 from factors.panel.dates import parse_dates
 from factors.panel.intake import DEFAULT, Intake
 from factors.panel.meaning import CLASSIFICATIONS, IDENTITIES
@@ -121,9 +121,7 @@ def read_file(path: Path, n_rows: int | None = None) -> pl.DataFrame:
                 is_file = source.read(6) == b"ARROW1"
             return pl.read_ipc(path, n_rows=n_rows) if is_file else pl.read_ipc_stream(path, n_rows=n_rows)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise FactorError(
-            f"{path} is not a readable {kind[1:]} file: {str(error).splitlines()[0]}", field="path"
-        ) from None
+        raise FactorError(f"{path} is not a readable {kind[1:]} file: {first_line(error)}", field="path") from None
     raise FactorError(f"{path} must be {SUFFIXES}", field="path")
 
 

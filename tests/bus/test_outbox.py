@@ -35,6 +35,10 @@ def events(n, priority=Priority.NORMAL, name="e"):
     return [event("factor.library.x", "T", {"i": i}, priority=priority, event_id=f"{name}{i}") for i in range(n)]
 
 
+def keep(box, made):
+    assert asyncio.run(box.put(made)) is True
+
+
 def ids(box):
     return [stored.event.id for stored in box.read(0, 100_000)]
 
@@ -76,14 +80,14 @@ def test_puts_of_one_turn_share_one_transaction(box):
 
 
 def test_sequence_numbers_are_not_used_again(box):
-    box.put_now(events(3))
+    keep(box, events(3))
     assert box.delete([s.seq for s in box.read(0, 10)])
-    box.put_now(events(1, name="later"))
+    keep(box, events(1, name="later"))
     assert box.read(0, 10)[0].seq == 4
 
 
 def test_the_counts_tell_what_went_through(box):
-    box.put_now(events(5))
+    keep(box, events(5))
     assert box.delete([1, 2])
     assert box.delete([4], undeliverable=True)
     assert box.delete([4, 99])
@@ -215,8 +219,6 @@ def test_an_event_that_cannot_be_stored_fails_its_own_put_only(box, change, lock
     assert isinstance(refused, OutboxError)
     assert ids(box) == ["a0", "b0", "b1", "later0"]
     assert box.counts().depth == box.counts().put == 4
-    with pytest.raises(OutboxError):
-        box.put_now([bad])
 
 
 def test_a_closed_outbox_refuses_instead_of_keeping_anybody_waiting(tmp_path):
@@ -241,8 +243,6 @@ def test_a_full_disk_is_told_and_loses_only_what_was_refused(box):
     big = event("factor.library.x", "T", "x" * 100_000)
     with pytest.raises(OutboxError, match="full"):
         asyncio.run(put([big]))
-    with pytest.raises(OutboxError, match="full"):
-        box.put_now([big])
     box._db.execute("PRAGMA max_page_count = 1000000")
     asyncio.run(put(events(1, name="after")))
     assert ids(box) == ["e0", "after0"]
@@ -250,9 +250,9 @@ def test_a_full_disk_is_told_and_loses_only_what_was_refused(box):
 
 def test_a_full_outbox_drops_low_first_and_then_the_oldest(tmp_path):
     box = Outbox(tmp_path / "outbox.db", limit=100)
-    box.put_now(events(60, name="old"))
-    box.put_now(events(30, Priority.LOW, name="low"))
-    box.put_now(events(40, name="new"))
+    keep(box, events(60, name="old"))
+    keep(box, events(30, Priority.LOW, name="low"))
+    keep(box, events(40, name="new"))
     box.close()
     box = Outbox(tmp_path / "outbox.db", limit=100)
     counts = box.counts()
@@ -266,7 +266,7 @@ def test_a_full_outbox_drops_low_first_and_then_the_oldest(tmp_path):
 
 
 def test_an_outbox_under_its_limit_is_not_trimmed(box):
-    box.put_now(events(10, Priority.LOW))
+    keep(box, events(10, Priority.LOW))
     assert box.trim() == 0
     assert box.counts().depth == 10
 
@@ -282,16 +282,16 @@ def test_urgent_events_and_full_buffers_wake_the_bridge_and_others_do_not(tmp_pa
 
     box.wake()  # nobody listens: no harm
     pipe = box.listen()
-    box.put_now(events(1))
+    keep(box, events(1))
     assert not woken()
-    box.put_now(events(1, Priority.HIGH))
+    keep(box, events(1, Priority.HIGH))
     assert woken()
-    box.put_now(events(10))
+    keep(box, events(10))
     assert woken()
     os.close(pipe)
-    box.put_now(events(1, Priority.URGENT))
+    keep(box, events(1, Priority.URGENT))
     pipe = box.listen()
-    box.put_now(events(1, Priority.URGENT))
+    keep(box, events(1, Priority.URGENT))
     assert woken(), "a bridge that comes back is woken again"
     os.close(pipe)
     box.close()
@@ -301,13 +301,13 @@ def test_commits_of_others_are_seen(box):
     other = Outbox(box.path)
     before = box.changed()
     assert box.changed() == before
-    other.put_now(events(1))
+    keep(other, events(1))
     assert box.changed() != before
     other.close()
 
 
 def test_a_checkpoint_keeps_what_is_there(box):
-    box.put_now(events(20))
+    keep(box, events(20))
     box.checkpoint()
     assert len(ids(box)) == 20
     assert box.wal_bytes() > 0

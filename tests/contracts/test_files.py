@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from contracts.files import replacing
+from contracts.files import point, replacing
 
 
 def test_a_file_is_in_place_whole_when_the_block_ends(tmp_path):
@@ -57,3 +57,37 @@ def test_two_writers_at_once_do_not_meet(tmp_path):
 def test_a_folder_that_is_not_there_is_an_error_of_its_own(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "no" / "a"):
         pass
+
+
+def test_of_writers_that_keep_the_first_the_first_counts(tmp_path):
+    path = tmp_path / "a"
+    with replacing(path, keep_first=True) as first:
+        first.write(b"first")
+    with replacing(path, keep_first=True) as second:
+        second.write(b"second")
+    assert path.read_bytes() == b"first"
+    assert [found.name for found in tmp_path.iterdir()] == ["a"]
+
+
+def test_without_hard_links_the_file_is_in_place_all_the_same(tmp_path, monkeypatch):
+    def none(_source, _target):
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", none)
+    with replacing(tmp_path / "a", keep_first=True) as out:
+        out.write(b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert [found.name for found in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_takes_the_place_of_what_was_there(tmp_path):
+    link = tmp_path / "link"
+    for target in ("one", "two"):
+        (tmp_path / target).mkdir()
+        point(link, tmp_path / target)
+        assert link.readlink() == tmp_path / target
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["link", "one", "two"]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        point(tmp_path / "folder", tmp_path / "one")
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["folder", "link", "one", "two"]

@@ -150,10 +150,6 @@ class QualityReport:
         """The findings that stop a table under the policy "strict"."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
-    def of_kind(self, kind: str) -> tuple[Finding, ...]:
-        """Give the findings of a kind."""
-        return tuple(finding for finding in self.findings if finding.kind == kind)
-
     def since(self, date: str) -> QualityReport:
         """Give what was found from a date on."""
         found = []

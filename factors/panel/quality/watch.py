@@ -135,11 +135,6 @@ class Watch:
     def _where(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         return self.unseen_splits.rows, self.unseen_splits.columns, self.unseen_splits.raw_prices
 
-    @property
-    def has_errors(self) -> bool:
-        """Whether something was found that is an error."""
-        return bool(self._counts[ERRORS].any())
-
     def lines(self, symbols: tuple[str, ...], labels: Mapping[str, tuple[str, ...]]) -> list[str]:
         """Give a line for each thing found that is no mere information; costs little beside a day."""
         told, spacing = self._counts[TOLD], self._spacing()

@@ -98,19 +98,22 @@ def test_what_ended_well_leaves_no_suspect(tmp_path):
         pass
     with pytest.raises(ZeroDivisionError), box.at_work([item("fails")]):
         raise ZeroDivisionError
-    assert next_process(tmp_path).n_suspects == 0
+    after = next_process(tmp_path)
+    assert not after.is_suspect(item("fine"))
+    assert not after.is_suspect(item("fails"))
 
 
 def test_a_process_that_lives_is_not_read(tmp_path):
     box = next_process(tmp_path)
     with box.at_work([item("long")]):
-        assert next_process(tmp_path).n_suspects == 0
+        assert not next_process(tmp_path).is_suspect(item("long"))
 
 
 def test_notes_that_cannot_be_read_are_no_notes(tmp_path):
     (tmp_path / "actors").mkdir()
     (tmp_path / "actors" / "size_factor.heavy.json").write_text("[broken")
-    assert next_process(tmp_path).n_suspects == 0
+    dies_at(tmp_path, "guilty")
+    assert next_process(tmp_path).is_suspect(item("guilty"))
 
 
 class Sums(WorkloadActor):

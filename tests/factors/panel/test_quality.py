@@ -265,7 +265,7 @@ def test_the_policy_says_whether_errors_stop_are_told_or_are_not_looked_for(mark
     panel = PLANTED["negative volume"][0](market)
     warned = FactorModel().fit(panel)
     assert any("negative" in line for line in warned.warnings_)
-    assert warned.quality_.of_kind("negative_volume")[0].rows == ((str(market.dates[ROW]), NAME),)
+    assert {f.kind: f.rows for f in warned.quality_.findings}["negative_volume"] == ((str(market.dates[ROW]), NAME),)
     clean = [line for line in FactorModel().fit(market).warnings_ if not line.startswith("never estimated")]
     assert clean == []
     off = FactorModel(ModelSettings(intake=Intake(policy="off"))).fit(panel)
