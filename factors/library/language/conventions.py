@@ -4,69 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, fields, replace
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "window_fraction": ("floor", "round", "ceil"),
-    "adv": ("dollar", "shares"),
-    "amount": ("vwap_volume", "field"),
-    "vwap": ("field", "typical", "ohlc4", "amount_volume"),
-    "rank_scale": ("pct", "unit", "zero"),
-    "rank_ties": ("average", "min", "max", "ordinal"),
-    "ts_rank_scale": ("pct", "unit", "count"),
-    "ts_rank_ties": ("average", "min", "max"),
-    "argmax_basis": ("oldest_1", "oldest_0", "days_ago"),
-    "corr_zero_variance": ("nan", "zero"),
-    "neutralisation": ("as_written", "sector", "industry", "subindustry", "none"),
-    "minmax_constant": ("rolling", "elementwise"),
-    "comparison_nan": ("undefined", "false"),
-    "min_periods": ("strict", "one"),
-    "sma_seed": ("first", "mean"),
-    "ema_seed": ("mean", "first"),
-    "subindustry": ("field", "industry"),
-    "benchmark": ("field", "market"),
-    "absent": ("left_out", "counted"),
-}
+from pydantic import Field
+
+from factors.errors import SettingsError
+from factors.setting import Count, settings_class
 
 
-@dataclass(frozen=True, slots=True)
+@settings_class
 class Conventions:
     """One setting of every open point. The defaults follow the papers' text, and pandas where the text is silent."""
 
-    name: str = "paper"
-    version: int = 2
-    window_fraction: str = "floor"
-    adv: str = "dollar"
-    amount: str = "vwap_volume"
-    vwap: str = "field"
-    rank_scale: str = "pct"
-    rank_ties: str = "average"
-    ts_rank_scale: str = "pct"
-    ts_rank_ties: str = "average"
-    argmax_basis: str = "oldest_1"
-    ddof: int = 1
-    corr_zero_variance: str = "nan"
-    corr_tolerance: float = 0.0
-    neutralisation: str = "as_written"
-    minmax_constant: str = "rolling"
-    comparison_nan: str = "undefined"
-    min_periods: str = "strict"
-    sma_seed: str = "first"
-    ema_seed: str = "mean"
-    subindustry: str = "field"
-    benchmark: str = "field"
-    absent: str = "left_out"
-
-    def __post_init__(self) -> None:
-        for key, allowed in CHOICES.items():
-            value = getattr(self, key)
-            if value not in allowed:
-                raise ValueError(f"convention {key} is {value!r}; expected one of {', '.join(allowed)}")
-        if self.ddof not in (0, 1):
-            raise ValueError(f"convention ddof is {self.ddof!r}; expected 0 or 1")
-        if not 0.0 <= self.corr_tolerance < 1.0:
-            raise ValueError(f"convention corr_tolerance is {self.corr_tolerance!r}; expected a number in [0, 1)")
+    name: Annotated[str, Field(strict=True, min_length=1, max_length=1000)] = "paper"
+    version: Count = 2
+    window_fraction: Literal["floor", "round", "ceil"] = "floor"
+    adv: Literal["dollar", "shares"] = "dollar"
+    amount: Literal["vwap_volume", "field"] = "vwap_volume"
+    vwap: Literal["field", "typical", "ohlc4", "amount_volume"] = "field"
+    rank_scale: Literal["pct", "unit", "zero"] = "pct"
+    rank_ties: Literal["average", "min", "max", "ordinal"] = "average"
+    ts_rank_scale: Literal["pct", "unit", "count"] = "pct"
+    ts_rank_ties: Literal["average", "min", "max"] = "average"
+    argmax_basis: Literal["oldest_1", "oldest_0", "days_ago"] = "oldest_1"
+    ddof: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
+    corr_zero_variance: Literal["nan", "zero"] = "nan"
+    corr_tolerance: Annotated[float, Field(strict=True, ge=0.0, lt=1.0)] = 0.0
+    neutralisation: Literal["as_written", "sector", "industry", "subindustry", "none"] = "as_written"
+    minmax_constant: Literal["rolling", "elementwise"] = "rolling"
+    comparison_nan: Literal["undefined", "false"] = "undefined"
+    min_periods: Literal["strict", "one"] = "strict"
+    sma_seed: Literal["first", "mean"] = "first"
+    ema_seed: Literal["mean", "first"] = "mean"
+    subindustry: Literal["field", "industry"] = "field"
+    benchmark: Literal["field", "market"] = "field"
+    absent: Literal["left_out", "counted"] = "left_out"
 
     @property
     def digest(self) -> str:
@@ -84,6 +57,11 @@ class Conventions:
             if f.name not in ("name", "version") and getattr(self, f.name) != getattr(paper, f.name)
         }
 
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(hint) for name, hint in get_type_hints(Conventions).items() if get_origin(hint) is Literal
+}
+"""The values of each convention that is chosen by a word, the default first."""
 
 PAPER = Conventions()
 PRESETS: dict[str, Conventions] = {
@@ -129,22 +107,31 @@ def conventions(value: str | Mapping[str, Any] | Conventions) -> Conventions:
 
     Raises
     ------
-    ValueError
-        For an unknown preset, key or value.
+    SettingsError
+        Names the path of what is wrong (``conventions.rank_ties``), and what it must be.
     """
     if isinstance(value, Conventions):
         return value
     if isinstance(value, str):
         if value not in PRESETS:
-            raise ValueError(f"unknown conventions {value!r}; expected one of {', '.join(PRESETS)}")
+            raise SettingsError(
+                f"unknown conventions {value!r}; expected one of {', '.join(PRESETS)}", field="conventions"
+            )
         return PRESETS[value]
+    if not isinstance(value, Mapping):
+        raise SettingsError("conventions must be a preset's name or a table", field="conventions")
     settings = dict(value)
     base = conventions(settings.pop("base", "paper"))
     known = {f.name for f in fields(Conventions)} - {"name", "version"}
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise ValueError(f"unknown convention {unknown[0]!r}; expected one of {', '.join(sorted(known))}")
+    for key in settings.keys() - known:
+        raise SettingsError(
+            f"conventions.{key} is not a setting; expected one of {', '.join(sorted(known))}",
+            field=f"conventions.{key}",
+        )
     if not settings:
         return base
     label = base.name + "+" + ",".join(f"{k}={v}" for k, v in sorted(settings.items()))
-    return replace(base, name=label, **settings)
+    try:
+        return replace(base, name=label, **settings)
+    except SettingsError as error:
+        raise SettingsError(f"conventions.{error}", field=f"conventions.{error.field}") from None

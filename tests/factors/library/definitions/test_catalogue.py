@@ -48,8 +48,11 @@ def test_a_sound_file_is_read(tmp_path):
         ({"delay": "2"}, "delay is 2; expected 0 or 1"),
         ({"category": '"magic"'}, "category 'magic'; expected one of alpha101"),
         ({"conventions": '"nobody"'}, "unknown conventions 'nobody'; expected one of paper"),
-        ({"conventions": "{ ddof = 2 }"}, "convention ddof is 2; expected 0 or 1"),
-        ({"conventions": "{ rank_scale = 'per mille' }"}, "convention rank_scale is 'per mille'; expected one of pct"),
+        ({"conventions": "{ ddof = 2 }"}, "conventions.ddof must be less than or equal to 1, got 2"),
+        (
+            {"conventions": "{ rank_scale = 'per mille' }"},
+            "conventions.rank_scale must be 'pct', 'unit' or 'zero'",
+        ),
         ({"tags": '"strict"'}, "tags is a str; expected list"),
     ],
 )
