@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
+from bus.answer_text import as_json, written
 from bus.audit import Audit
 from bus.outbox import Outbox, OutboxError, Trouble
 from bus.read_request import request_of
@@ -241,7 +242,8 @@ class Face:
         if not connected:
             calculation["messagebus_queued"] = True
         try:
-            durable = await self._outbox.put(events_of(operation, request, calculation, priority, tables), wait_s)
+            text = await written(_event_data(request, calculation))
+            durable = await self._outbox.put(events_of(operation, request, calculation, priority, tables, text), wait_s)
             if not durable:
                 calculation |= {"messagebus_published": False, "messagebus_queued": True}
         except OutboxError:
@@ -286,17 +288,18 @@ def events_of(
     calculation: Mapping[str, Any],
     priority: Priority,
     tables: Sequence[bytes] = (),
+    text: bytes | None = None,
 ) -> list[Event]:
     """Make the events of a result, one for each event subject of the operation; the same result gives the same ids.
 
     Tables of values, Arrow IPC streams, go out on the same subject before the event that announces them: who has the
-    event has them all.
+    event has them all. `text` is the events' data as JSON, where the caller has written it already.
     """
-    data: dict[str, Any] = {**calculation, "model_id": _model_of(request)}
-    if hasattr(request, "portfolio_id"):
-        data["portfolio_id"] = request.portfolio_id or DEFAULT_PORTFOLIO
+    body = as_json(_event_data(request, calculation)) if text is None else text
+    if len(body) > EVENT_LIMIT_BYTES:
+        slim = {name: item for name, item in _event_data(request, calculation).items() if name not in _VALUES}
+        body = as_json(slim | {"values_omitted": True})
     out = []
-    body: bytes | None = None
     for template in operation.events:
         subject = _filled(template, _tokens(template, operation, request)) if "{" in template else template
         identity = _event_id(calculation, subject)
@@ -311,15 +314,15 @@ def events_of(
             )
             for number, table in enumerate(tables)
         ]
-        made = event(
-            subject, operation.message_type, data if body is None else body, priority=priority, event_id=identity
-        )
-        if body is None and len(made.data) > EVENT_LIMIT_BYTES:
-            slim = {name: item for name, item in data.items() if name not in _VALUES} | {"values_omitted": True}
-            made = event(subject, operation.message_type, slim, priority=priority, event_id=identity)
-        body = made.data
-        out.append(made)
+        out.append(event(subject, operation.message_type, body, priority=priority, event_id=identity))
     return out
+
+
+def _event_data(request: Request, calculation: Mapping[str, Any]) -> dict[str, Any]:
+    data = {**calculation, "model_id": _model_of(request)}
+    if hasattr(request, "portfolio_id"):
+        data["portfolio_id"] = request.portfolio_id or DEFAULT_PORTFOLIO
+    return data
 
 
 def _event_id(calculation: Mapping[str, Any], what: str) -> str:

@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from bus.answer_text import as_json, written
 from bus.direct import Direct
 from bus.face import Face, Publish
 from bus.journal import FINAL_WORD
@@ -30,7 +31,6 @@ from bus.requests import (
     REQUEST_ID_HEADER,
     problem_headers,
     read_headers,
-    to_json,
 )
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, may_reply, resolve
@@ -178,7 +178,7 @@ class Inbound:
         """Do the work and tell the stream; False when the message comes again later."""
         self.taken += 1
         try:
-            answer = to_json(await work(msg, turn))
+            answer = await written(await work(msg, turn))
         except EngineError as error:
             return await self._refuse(msg, error)
         except Exception as error:  # noqa: BLE001  a defect of ours: the message is told of, not lost
@@ -210,7 +210,7 @@ class Inbound:
                 )
             ]
         )
-        await self._reply(msg, to_json(problem), problem_headers(error))
+        await self._reply(msg, as_json(problem), problem_headers(error))
         self._held.pop(msg.reply, None)
         with contextlib.suppress(NatsError):
             await msg.term()
@@ -223,7 +223,7 @@ class Inbound:
             limit = self._nc.max_payload
             if len(body) > limit:  # what was asked is done; that the answer does not fit must not look like silence
                 told = BodyTooLarge(f"the answer has {len(body)} bytes, NATS takes {limit}; ask over HTTP or for less")
-                body, headers = to_json(told.to_problem()), problem_headers(told)
+                body, headers = as_json(told.to_problem()), problem_headers(told)
             with contextlib.suppress(NatsError):
                 await self._nc.publish(target, body, headers=headers)
 

@@ -8,11 +8,11 @@ import time
 from collections import Counter
 from typing import Any
 
-import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from bus.answer_text import as_json, written
 from bus.face import Face
 from bus.micro import endpoints
 from bus.reader import Reader
@@ -92,7 +92,7 @@ class RequestDesk:
         if full is not None:
             self.refused += 1
             self._count(msg.subject, 0, full)
-            await self._reply(msg, to_json(full.to_problem()), problem_headers(full))
+            await self._reply(msg, as_json(full.to_problem()), problem_headers(full))
             return
         self._begin(msg)
 
@@ -120,7 +120,7 @@ class RequestDesk:
         headers: dict[str, str] | None = None
         problem: EngineError | None = None
         try:
-            body = to_json(await self._answer(msg))
+            body = await written(await self._answer(msg))
             if self._nc is not None and len(body) > self._nc.max_payload:
                 raise BodyTooLarge(
                     f"the answer has {len(body)} bytes, NATS takes {self._nc.max_payload}; ask over HTTP or for less"
@@ -130,7 +130,7 @@ class RequestDesk:
         except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
             problem = unexpected(error, log)
         if problem is not None:
-            body, headers = to_json(problem.to_problem()), problem_headers(problem)
+            body, headers = as_json(problem.to_problem()), problem_headers(problem)
         self._count(msg.subject, time.perf_counter_ns() - began, problem)
         await self._reply(msg, body, headers)
 
@@ -180,11 +180,6 @@ class RequestDesk:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
             for task in late:
                 task.cancel()
-
-
-def to_json(body: Any) -> bytes:
-    """Write an answer or a problem; NaN and infinity become null, as JSON has neither."""
-    return orjson.dumps(body, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def read_headers(headers: dict[str, str]) -> tuple[Priority | None, float | None, str | None]:

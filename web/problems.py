@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from bus.answer_text import as_json
 from contracts.errors import EngineError, InternalError
 from contracts.tokens import Scope
 from contracts.unexpected import unexpected
@@ -40,7 +41,7 @@ def problem_response(error: EngineError, instance: str | None = None) -> Respons
     if error.status == UNAUTHENTICATED:
         headers["WWW-Authenticate"] = 'Bearer realm="factor-engine"'
     return Response(
-        orjson.dumps(error.to_problem(instance), default=str, option=orjson.OPT_SERIALIZE_NUMPY),
+        as_json(error.to_problem(instance)),
         error.status,
         headers,
         PROBLEM_JSON,
@@ -103,5 +104,5 @@ def guarded(handler: Handler, services: Services, name: str, needs: Scope) -> Ha
 
 
 def json_response(body: Any) -> Response:
-    """Give a body as JSON; NaN and infinity become null, as JSON has neither."""
-    return Response(orjson.dumps(body, default=str, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    """Give a body as JSON."""
+    return Response(as_json(body), media_type="application/json")

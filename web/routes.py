@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bus.answer_text import written
 from contracts import frames
 from contracts.errors import DeadlineExceeded, InvalidInput
 from contracts.operations import OPERATIONS, Operation
@@ -18,7 +19,7 @@ from contracts.requests import Request as Asked
 from contracts.settings import Settings
 from web.body import bulk_file, media_type, read_body
 from web.payload import QueryReader, timeout_of
-from web.problems import guarded, json_response
+from web.problems import guarded
 from web.services import Services
 
 KEY_COLUMNS = {"date_col": "date", "symbol_col": "symbol"}
@@ -71,7 +72,7 @@ async def _answer(
     limit_s = (operation.timeout_s if timeout_s is None else timeout_s) + GRACE_S
     try:
         async with asyncio.timeout(limit_s):
-            return json_response(await call)
+            return Response(await written(await call), media_type="application/json")
     except TimeoutError:
         raise DeadlineExceeded(f"no answer from the engine within {limit_s:g} s") from None
 

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from bus.reader import HERE_BYTES
 from contracts import frames
 from contracts.examples import with_names
 from contracts.operations import OPERATIONS
@@ -133,6 +134,7 @@ def test_the_library_routes_give_every_form_of_any_date(http, sample, symbols):
             assert found[form][name] == across["factor_values"][name][form][column]
     low, high = across["winsor_limits"]["alpha158_kup"]
     forms = across["factor_values"]["alpha158_kup"]
+    assert sum(raw is not None for raw in forms["raw"]) > 30
     for raw, clipped, rank in zip(forms["raw"], forms["winsorised"], forms["rank"], strict=True):
         assert (raw is None) == (clipped is None) == (rank is None)
         assert raw is None or clipped == min(max(raw, low), high)
@@ -238,3 +240,29 @@ def test_a_deleted_model_is_unknown(http, sample):
     assert http.delete("/factor-model/gone").status_code == 200
     answer = http.get("/factor-models/gone/status")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
+
+
+def test_a_large_body_without_a_content_length_is_read_outside_of_the_face(http, services, symbols, monkeypatch):
+    def here(*_):
+        raise AssertionError("read on the event loop")
+
+    def asked(padding):
+        yield b'{"portfolio_weights": {"%s": 1.0}' % symbols[0].encode()
+        for _ in range(padding // 1000):
+            yield b" " * 1000
+        yield b"}"
+
+    def answer(padding):
+        found = http.post(
+            "/factor-exposures/calculate", content=asked(padding), headers={"content-type": "application/json"}
+        )
+        assert "content-length" not in found.request.headers
+        return found
+
+    before = services.reader.stats()["json"]["read"]
+    small = answer(0).json()["calculation_result"]["factor_exposures"]
+    assert services.reader.stats()["json"]["read"] == before
+    monkeypatch.setattr("bus.reader.request_of", here)
+    assert answer(2 * HERE_BYTES).json()["calculation_result"]["factor_exposures"] == small
+    assert services.reader.stats()["json"]["read"] == before + 1
+    assert answer(0).json()["code"] == "internal", "what is small is read here"

@@ -1,0 +1,78 @@
+"""A large answer is written in blocks, and between them the event loop serves others; the text is the same."""
+
+import asyncio
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bus import answer_text
+from bus.answer_text import BLOCK, as_json, n_values, written
+
+PLAIN = st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=3)
+TREES = st.recursive(
+    PLAIN | st.lists(PLAIN, max_size=9),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=3), inner, max_size=6),
+    max_leaves=60,
+)
+
+
+@given(body=TREES, block=st.integers(1, 7))
+@settings(max_examples=300, deadline=None)
+def test_the_text_in_blocks_is_the_text_written_at_once(body, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answer_text, "BLOCK", block)
+        assert asyncio.run(written(body)) == as_json(body)
+
+
+LARGE = {
+    "success": True,
+    "calculation_result": {
+        "factor_values": {f"f{k}": {form: [0.5] * 400 for form in ("raw", "rank")} for k in range(40)},
+        "exposures": {f"S{i}": 1.0 for i in range(3 * BLOCK)},
+        "symbols": [f"S{i}" for i in range(2 * BLOCK)],
+        "rows": [[float(i)] * 100 for i in range(200)],
+        "shape": (3, 4),
+        "array": np.arange(3.0),
+        "missing": float("nan"),
+        "empty": [],
+    },
+}
+
+
+def test_no_part_of_a_large_answer_is_more_than_a_block():
+    parts = list(answer_text._parts(LARGE))
+    assert b"".join(parts) == as_json(LARGE)
+    longest = max(parts, key=len).lstrip(b",{[")
+    # The longest is one of text: a name, its quotes, a comma or a colon.
+    assert len(longest) < BLOCK * len('"S123456":1.0,')
+    assert len(parts) > 100_000 / BLOCK
+
+
+def test_while_a_large_answer_is_written_the_event_loop_goes_round():
+    async def rounds(body):
+        turns = 0
+
+        async def count():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        text = await written(body)
+        counting.cancel()
+        return turns, text
+
+    turns, text = asyncio.run(rounds(LARGE))
+    assert turns >= 100_000 / BLOCK
+    assert orjson.loads(text)["calculation_result"]["missing"] is None
+    turns, _ = asyncio.run(rounds({"success": True, "calculation_result": {"beta": 1.0}}))
+    assert turns == 0, "a short answer goes at once"
+
+
+def test_values_are_counted_as_far_as_needed():
+    assert n_values({"a": 1.0, "b": [1, 2, 3], "c": {"d": None}, "e": []}) == 4 + 3 + 1
+    assert BLOCK < n_values(LARGE) < 4 * BLOCK
