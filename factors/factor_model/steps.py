@@ -467,7 +467,7 @@ class Steps:
             len(self.sector_names),
             shares=shares_of(self.category_names),
         )
-        self._tally.add(self.dates_of(len(returns)), out.status, out.standard_errors)
+        self._tally.add(self.dates_of(len(returns)), out.status, out.factor_returns, out.standard_errors)
         found = {name: getattr(out, name) for name in RETURNS}
         if variances is not None:
             found[VARIANCES] = variances

@@ -28,13 +28,19 @@ class DateTally:
         self._days = np.zeros((len(KINDS), 3), dtype=np.int64)
         self._estimated = np.zeros(n_factors, dtype=np.int64)
 
-    def add(self, dates: NDArray[np.datetime64], status: NDArray[np.int8], standard_errors: Array) -> None:
-        """Count the next dates: status [n], standard errors [n, K], NaN where a factor was not estimated."""
+    def add(
+        self, dates: NDArray[np.datetime64], status: NDArray[np.int8], returns: Array, standard_errors: Array
+    ) -> None:
+        """Count the next dates: status [n], factor returns and standard errors [n, K].
+
+        A factor was estimated where it has a return or a standard error: of one name there is no error, and where a
+        factor was not estimated its return is 0 and its error NaN.
+        """
         for row, (kind, _) in zip(self._days, KINDS, strict=True):
             at = dates[status == kind].astype("datetime64[D]").astype(np.int64)
             if len(at):
                 row[:] = row[0] + len(at), row[1] if row[0] else at[0], at[-1]
-        self._estimated += np.isfinite(standard_errors).sum(axis=0)
+        self._estimated += (np.isfinite(standard_errors) | (returns != 0.0)).sum(axis=0)
 
     def sentences(self, factor_names: Sequence[str]) -> list[str]:
         """Give a sentence for each kind of date, and one that names the factors that were never estimated."""

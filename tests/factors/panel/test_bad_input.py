@@ -118,7 +118,9 @@ def test_one_asset_is_the_market_and_its_style_scores_explain_nothing(panel):
     assert not fitted.factor_returns_[1:, 1:].any()
     np.testing.assert_allclose(fitted.residuals_[live, 0], 0.0, atol=1e-15)
     assert np.isnan(fitted.standard_errors_).all()
-    assert any("never estimated" in warning for warning in fitted.warnings_)
+    (told,) = fitted.warnings_
+    assert told.startswith("never estimated, their returns are 0: ")
+    assert told.partition(": ")[2].split(", ") == list(fitted.factor_names_[1:]), "all but the market"
 
 
 def test_with_one_sector_its_return_is_zero_and_the_market_takes_it_all(panel):
