@@ -160,7 +160,10 @@ class _Process:
     def start(self) -> subprocess.Popen[bytes]:
         """Give the process, started anew when there is none."""
         with self._starting:
-            if self._child is None or self._child.poll() is not None:
+            if self._child is not None and self._child.poll() is not None:
+                self._end(self._child)  # it ended between two tasks; its pipes are ours still
+                self._child = None
+            if self._child is None:
                 command = [sys.executable, "-m", "bus.read_process", str(self._memory_mb), str(os.getpid())]
                 self._child = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=self._environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import shutil
@@ -39,20 +40,19 @@ END_S = 15.0
 """How long what tests started may take to end after the last of them."""
 
 _left = pytest.StashKey[list[str]]()
-_folder = pytest.StashKey[Path]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def begin() -> Path | None:
     """Give the run a mark that every process inherits, a folder, and Ray a token of this run's own.
 
-    Ray reads how it authenticates when it is imported, so this comes before any fixture. Nothing is written to the home
-    directory.
+    Ray reads how it authenticates when it is imported, which the conftest.py of a folder that the command line names
+    may do, so this is done when this file is imported: it is the first. Nothing is written to the home directory.
     """
-    if hasattr(config, "workerinput"):
-        return  # the process that started this one has done it, and removes the folder when all are gone
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return None  # the process that started this one has done it, and removes the folder when all are gone
     # Not where temporary folders are by default: on macOS that is so long that Ray's sockets do not fit behind it.
     folder = Path(tempfile.mkdtemp(prefix="fe-tests-", dir="/tmp"))
-    config.stash[_folder] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # also where no test is run
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
@@ -66,6 +66,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
         os.environ.pop(name, None)
+    return folder
+
+
+FOLDER = begin()
 
 
 def group_of(nodeid: str) -> str:
@@ -104,11 +108,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
     """Fail the run that left a process behind, end that process, and remove the run's folder."""
     yield
-    if hasattr(session.config, "workerinput"):
+    if FOLDER is None:
         return
-    folder = session.config.stash[_folder]
-    left = end_all(processes_of(str(folder)), END_S)
-    shutil.rmtree(folder, ignore_errors=True)
+    left = end_all(processes_of(str(FOLDER)), END_S)
     session.config.stash[_left] = left
     if left and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,6 +1,5 @@
 import asyncio
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -108,13 +107,14 @@ def test_many_processes_put_at_once_and_nothing_is_lost(box):
 
 
 def test_what_put_returned_for_survives_kill_9(box):
-    process = writer(box.path, "k", 10_000_000)
-    for line in process.stdout:
-        if int(line) >= 50:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    told = 50 + len(process.stdout.read().split())
-    process.wait()
+    with writer(box.path, "k", 10_000_000) as process:
+        try:
+            for line in process.stdout:
+                if int(line) >= 50:
+                    break
+        finally:
+            process.kill()
+        told = 50 + len(process.stdout.read().split())
     stored = ids(box)
     assert stored == [f"k-{i}" for i in range(len(stored))]
     assert told < len(stored) <= told + 2

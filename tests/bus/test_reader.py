@@ -238,7 +238,7 @@ def test_a_column_of_lists_or_structures_is_no_column_of_a_table(reader, tmp_pat
 def test_mutated_bodies_are_refused_or_read_and_never_end_the_process(reader, tmp_path):
     import random
 
-    draw = random.Random(7)
+    draw, refused = random.Random(7), []
     sink = io.BytesIO()
     pl.DataFrame(rows(20)).write_ipc_stream(sink, compression="zstd")
     parquet = io.BytesIO()
@@ -253,7 +253,9 @@ def test_mutated_bodies_are_refused_or_read_and_never_end_the_process(reader, tm
             try:
                 asyncio.run(reader.table(path, kind, NAMES, 20.0))
             except EngineError as error:
-                assert error.status in (400, 413, 415, 422), error  # noqa: PT017
+                refused.append(error.status)
+    assert len(refused) > 60, "most are refused"
+    assert set(refused) <= {400, 413, 415, 422}
     assert reader.stats()["tables"]["started"] == 1
 
 
@@ -265,10 +267,11 @@ def test_the_process_ends_with_its_parent(tmp_path):
         "import time\nfrom bus.reader import Reader\nfrom contracts.settings import Settings\n"
         "reader = Reader(Settings())\nprint(reader._light.start().pid, flush=True)\ntime.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        try:
+            pid = int(parent.stdout.readline())
+        finally:
+            parent.kill()
     deadline = time.monotonic() + 20.0
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline

@@ -1,10 +1,7 @@
 """Portfolios as versioned values: repeats, conflicts, deletion, writers at once, and a writer that is killed."""
 
-import os
-import signal
 import subprocess
 import sys
-import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -121,14 +118,13 @@ while True:
 
 def test_a_writer_killed_in_the_middle_leaves_a_whole_version(tmp_path):
     for _ in range(3):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        for _ in range(20):
-            last = int(writer.stdout.readline())
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.communicate()
+        command = [sys.executable, "-c", WRITER, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            try:
+                for _ in range(20):
+                    last = int(writer.stdout.readline())
+            finally:
+                writer.kill()
         found = PortfolioStore(tmp_path).get("p")
         assert found.version >= last
         positions = found.holdings[0].positions
