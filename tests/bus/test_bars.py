@@ -85,6 +85,7 @@ def test_a_bar_is_appended_steps_the_library_once_and_its_values_are_published(o
     day = library.live.known("m").day
     assert last["symbol"].to_list() == list(day.symbols)
     assert set(last["date"].to_list()) == {market.dates[-3].item()}
+    assert len(last.columns) > 2
     for name in set(last.columns) - {"date", "symbol"}:
         np.testing.assert_array_equal(last[name].to_numpy(), day.values[day.position[name]])
 

@@ -8,6 +8,7 @@ import pytest
 
 from contracts import examples
 from contracts.answers import Calculation, Page
+from contracts.errors import EngineError
 from contracts.operations import OPERATIONS
 from contracts.requests import FactorExposures, RiskModel
 from contracts.results import CalculationAnswer, ModelAnswer
@@ -33,6 +34,7 @@ def test_the_actors_method_takes_the_rows_request_and_gives_what_the_row_promise
     (taken,) = types.values()
     if getattr(method, "batched", False):
         (taken,) = typing.get_args(taken)
+        assert given == list[Calculation | Page | EngineError]
     else:
         assert given is (Calculation if row.result in (CalculationAnswer, ModelAnswer) else Page)
     assert taken is row.request

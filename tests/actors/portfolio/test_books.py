@@ -203,6 +203,7 @@ def test_a_rebalance_reaches_its_target_with_the_least_trades(books, fitted, ste
     )  # fmt: skip
     found = ask(books.rebalance, request).values
     assert found["exposures"]["size"] == pytest.approx(0.0, abs=1e-5)
+    assert 0.0 < found["turnover"] < 2.0
     for symbol, trade in found["trades"].items():
         price = fitted.panel_.fields["close"][-1, fitted.symbols_.index(symbol)]
         assert trade["shares"] == int(trade["shares"])

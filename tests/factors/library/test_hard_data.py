@@ -151,6 +151,7 @@ def test_a_field_that_is_all_missing_silences_the_factors_that_need_it_and_no_ot
     panel = panel_of(70, 6, seed=4)
     before = computed(everything, panel)
     panel.fields[field][:] = np.nan
+    assert any(field in needed and np.isfinite(before[name]).any() for name, needed in everything.inputs.items())
     for name, found in computed(everything, panel).items():
         if field in everything.inputs[name]:
             assert np.isnan(found).all(), name

@@ -38,6 +38,7 @@ def test_the_page_states_the_counts_at_every_threshold_on_every_panel():
         assert f"| {name} | {panel['counted']} | {distinct} |" in text
         # no two counted factors are one, and most stay apart far below that
         assert panel["distinct"]["0.999"] == panel["counted"]
+        assert panel["clusters"].keys() == panel["distinct"].keys()
         for threshold, clusters in panel["clusters"].items():
             joined = sum(len(members) for members in clusters.values())
             assert panel["counted"] - joined == panel["distinct"][threshold]
