@@ -25,6 +25,13 @@ ORACLES_PYTHON ?= $(firstword $(foreach p,$(PYTHON) python3.12 python3.13,$(shel
 # stays together.
 WORKERS ?= 3
 
+# All tests, in several processes. Where nothing is left out, the share of our lines that they ran is printed too.
+ALL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15
+WHOLE = $(if $(T)$(ONLY),,yes)
+BY_ROOM = NR > 2 && $$2 ~ /^[0-9]+$$/ { split($$1, at, "[/.]"); room = $$1 == "TOTAL" ? "all" : at[1]; lines[room] += $$2; left[room] += $$3 } \
+	END { print "lines that the tests ran in their own processes:"; \
+	for (room in lines) printf "%-12s %6d lines %6.1f %%\n", room, lines[room], 100 * (1 - left[room] / lines[room]) | "sort" }
+
 ITS_VERSION = import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
@@ -41,8 +48,8 @@ run: $(VENV)/.run ## start the engine on loopback port 8300; DATA=file.parquet|.
 
 test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
 	@$(BIN)/python -m factors.warm
-	@$(BIN)/python -m pytest $(if $(ONLY),-m '$(ONLY)') \
-	$(if $(T),$(T),-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15)
+	@$(BIN)/python -m pytest $(if $(ONLY),-m '$(ONLY)') $(if $(T),$(T),$(ALL)) $(if $(WHOLE),--cov --cov-report= && \
+	$(BIN)/coverage report | awk '$(BY_ROOM)')
 
 lifecycle: $(VENV)/.test ## interrupt 30 starts and fail 10 at random moments; nothing may be left of any
 	@$(BIN)/python -m factors.warm
@@ -77,7 +84,7 @@ validate: $(VENV)/.test ## write the risk model's validation report; DATA=file.p
 		$(if $(wildcard .venv-oracles/bin/python),--peer .venv-oracles/bin/python)
 
 clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
-	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: $(VENV)/.run
