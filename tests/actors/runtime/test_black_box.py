@@ -134,6 +134,7 @@ def test_an_actor_computes_a_suspect_alone_and_refuses_one_that_ended_two(tmp_pa
     batches = []
     compute = actor._lanes["heavy"]._compute
     actor._lanes["heavy"]._batch_limit = 64
+    actor._lanes["heavy"]._waiting._batch_predicted_s = 60.0  # a slow machine must not part what goes together
     monkeypatch.setattr(
         actor._lanes["heavy"], "_compute", lambda name, items: batches.append(len(items)) or compute(name, items)
     )
