@@ -215,7 +215,7 @@ def test_two_series_that_become_one_after_the_first_table_are_found_at_the_end_o
         _, door = door.take(panel.select(dates=slice(row, row + 1)))
     day = str(panel.dates[3 * ROWS_OF_A_QUARTER - 1])
     for one in (door, batch):
-        told = one.report(panel.symbols, {}).of_kind("same_series")
+        told = tuple(f for f in one.report(panel.symbols, {}).findings if f.kind == "same_series")
         assert [finding.rows for finding in told] == [((day, NAME), (day, "S0011"))]
 
 
