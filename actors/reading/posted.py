@@ -9,14 +9,14 @@ from actors.reading.features import in_table
 from actors.reading.grid import check_posted
 from contracts.frames import decode
 from factors.errors import FactorError
-from factors.panel.intake import Intake
+from factors.panel.intake import DEFAULT, Intake
 from factors.panel.panel import Panel
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def panel_of(payload: bytes, field: str, required: Sequence[str], intake: Intake) -> Panel:
+def panel_of(payload: bytes, field: str, required: Sequence[str], intake: Intake = DEFAULT) -> Panel:
     """Read one posted frame as a panel, as the intake says.
 
     Raises

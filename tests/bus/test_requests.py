@@ -234,7 +234,7 @@ def test_a_large_body_is_read_off_the_event_loop(nats_server):
     async def test(bridge, nc):
         got = await ask(nc, APPEND, orjson.dumps({"model_id": "m", "feature_data": frame}))
         assert got.success
-        frame["x"][3] = "one"
+        frame["x"][3] = True
         got = await ask(nc, APPEND, orjson.dumps({"model_id": "m", "feature_data": frame}))
         assert (got.status, got.field, got.rows) == (422, "feature_data.x", [3])
 

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from actors.runtime.base import WorkloadActor
 from bus.face import Face
 from bus.outbox import Outbox
+from contracts.errors import Unavailable
 from contracts.operations import OPERATIONS, PLACEMENTS, Workload
 from contracts.settings import Settings, settings
 from contracts.work import State, WorkResult, work_item
@@ -49,6 +50,9 @@ class InProcessEngine:
         # As it travels: the request is its model again, and values that are arrays in the actor arrive plain.
         results = await asyncio.to_thread(actor.call_light, unpack_items(pack_items([item])))
         return unpack_results(pack_results(results))[0]
+
+    async def live(self, packed: bytes) -> bytes:
+        raise Unavailable("no live market in this process")
 
     async def health(self) -> dict[str, Any]:
         if "router" in self.down:

@@ -133,7 +133,13 @@ CASES = [
         field="feature_data.market_cap",
         rows=[["2024-01-02", "A"]],
     ),
-    Bad("text for a number", CREATE, table(asset_returns=[0.01, "x"]), field="feature_data.asset_returns", rows=[1]),
+    Bad(
+        "text for a number",
+        CREATE,
+        table(asset_returns=[0.01, "x"]),
+        field="feature_data.asset_returns",
+        rows=[["2024-01-03", "A"]],
+    ),
     Bad(
         "a negative cap",
         CREATE,

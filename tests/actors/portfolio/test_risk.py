@@ -221,9 +221,9 @@ def test_a_hedge_keeps_its_limits_or_says_which_stand_against_each_other(risks, 
 
     free = hedge()
     assert hedge(position=(-5.0, 5.0), gross=20.0)["weights"] == free["weights"]
-    tight = hedge(position=(-0.1, 0.1), positions={"portfolio:market": (-0.5, 0.0)}, gross=0.6)
+    tight = hedge(position=(-0.1, 0.1), positions={"portfolio:market": (-0.3, 0.0)}, gross=0.6)
     assert free["risk_after"] < tight["risk_after"] < free["risk_before"]
-    assert tight["weights"]["portfolio:market"] == pytest.approx(-0.5, abs=1e-6)
+    assert tight["weights"]["portfolio:market"] == pytest.approx(-0.3, abs=1e-6)
     assert all(abs(tight["weights"][name]) <= 0.1 + 1e-6 for name in steady[4:7])
     assert sum(map(abs, tight["weights"].values())) <= 0.6 + 1e-6
     assert "positions.portfolio:market" in tight["binding"]
