@@ -345,6 +345,7 @@ class Bridge:
             "connections": self.connections,
             "last_error": self.last_error,
             "outbox": counts._asdict(),
+            "shedding": self.market.journal.shedding,
             "outbox_trouble": trouble.reason if trouble is not None else None,
             "pid": os.getpid(),
         }

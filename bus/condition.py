@@ -23,6 +23,8 @@ def troubles(status: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("jetstream", f"no streams: {jetstream}"))
     if status.get("outbox_trouble"):
         rows.append(("outbox:bridge", f"events cannot be put into the outbox: {status['outbox_trouble']}"))
+    if status.get("shedding"):
+        rows.append(("live", str(status["shedding"])))
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import time
 from collections.abc import Callable
 
 from nats.aio.client import Client
@@ -25,6 +26,7 @@ BEHIND = 1000
 """A reader with more before it reads the past: it waits for room, and leaves nothing out."""
 BYTES_MOST = 16 * 2**20
 """What one call carries at most, beside the limit of messages."""
+SHED_TOLD_S = 60.0
 _V1_TOKENS = 9
 _SEQUENCE, _PENDING = 5, 8
 
@@ -55,7 +57,15 @@ class Journal:
         self._room = asyncio.Event()
         self.received = 0
         self.conflated = 0
+        self.shed_at = 0.0
         self.behind = 0
+
+    @property
+    def shedding(self) -> str | None:
+        """Say that market data was left out a moment ago, and how much in all; None when none was."""
+        if not self.shed_at or time.monotonic() - self.shed_at > SHED_TOLD_S:
+            return None
+        return f"more market data comes than is taken in: the newest of a name counts, {self.conflated} were left out"
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -109,6 +119,7 @@ class Journal:
         if len(kept) > 0.9 * len(self._waiting):
             kept = kept[len(kept) // 2 :]  # nothing but tables, or more symbols than may wait: the older half goes
         self.conflated += len(self._waiting) - len(kept)
+        self.shed_at = time.monotonic()
         self._waiting = kept
         self._bytes = sum(len(body) for _, body, _ in kept)
 

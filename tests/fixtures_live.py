@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 from fixtures_nats import ClientDouble
 
+from actors.workloads.factor_library import FactorLibrary
+from actors.workloads.factor_model_creation import FactorModelCreation
+from contracts import requests as rq
 from contracts.errors import Unavailable
+from contracts.frames import encode
 from contracts.operations import OPERATIONS, Workload
 from contracts.work import work_item
+
+COLUMNS = {"returns": "asset_returns"}
 
 
 class ActorsHere(ClientDouble):
@@ -29,3 +36,30 @@ class ActorsHere(ClientDouble):
         if self.away:
             raise Unavailable("cut off")
         return await asyncio.to_thread(self.actors[Workload.FACTOR_LIBRARY].live_call, packed)
+
+
+def actors_over(market, made=True, keep=4):
+    """Make both actors over the store of the settings, with the model `main` of all but the last days."""
+    writer, library = FactorModelCreation(), FactorLibrary()
+    for actor in (writer, library):
+        assert actor._ready.wait(150)
+        assert actor._state == "READY", actor._reason
+    if made:
+        history = market.select(dates=market.dates[:-keep]).to_frame(names=COLUMNS)
+        writer.create_model(rq.CreateModel(model_id="main", feature_data=encode(history), request_id="made"))
+    return ActorsHere(writer, library)
+
+
+def ticks_of(day, at="15:00:00"):
+    """What a feed would say of a whole day, one message a name."""
+    fields = {name: values[0] for name, values in day.fields.items()}
+    time = f"{day.dates[0]}T{at}Z"
+    for i, symbol in enumerate(day.symbols):
+        row = {name: float(values[i]) for name, values in fields.items() if values[i] == values[i]}
+        if row:
+            yield f"market_data.tick.{symbol}", orjson.dumps({"symbol": symbol, "time": time, **row})
+
+
+def bar_of(day, model="main", **more):
+    rows = day.to_frame(names=COLUMNS).to_dict(as_series=False)
+    return orjson.dumps({"model_id": model, "rows": rows, **more}, default=str)

@@ -180,7 +180,7 @@ class LiveModel:
         whole = block if now.all() else _some(block, now, times)
         try:
             row.take(
-                whole.symbols, whole.values, time_us=np.asarray(whole.times_us, np.int64), sequence=whole.sequence,
+                whole.symbols, whole.values, time_us=np.asarray(whole.times_us, np.int64), sequence=_numbers(whole),
                 source=whole.source,
             )  # fmt: skip
         except FactorError as error:
@@ -332,6 +332,13 @@ def catch_up(plan: LiveFactors, version: Version) -> None:
     for t in range(new):
         fields = {name: values[t] for name, values in panel.fields.items()}
         plan.update(fields, {name: c.codes[t] for name, c in panel.categories.items()}, panel.dates[t])
+
+
+def _numbers(block: Block) -> int | NDArray[np.int64] | None:
+    """Give the number of a table, or of each tick that came by itself."""
+    if block.sequence is None or block.messages == 1:
+        return block.sequence
+    return np.arange(block.sequence, block.sequence + block.messages)
 
 
 def _some(block: Block, wanted: NDArray[np.bool_], times: NDArray[np.int64]) -> Block:

@@ -141,10 +141,10 @@ class LiveRow:
         values: Mapping[str, Any],
         *,
         time_us: Any = None,
-        sequence: int | None = None,
+        sequence: int | NDArray[np.int64] | None = None,
         source: str = "",
     ) -> NDArray[np.int8]:
-        """Take the ticks of one message, in their order.
+        """Take the ticks of one message, or of many of one tick each, in their order.
 
         Parameters
         ----------
@@ -155,9 +155,10 @@ class LiveRow:
             the row as they are, where the tick is taken; a given return or cap goes before the computed one.
         time_us : int or int array [n], optional
             Microseconds since 1970.
-        sequence : int, optional
-            The message's number; each source counts by 1. A number that was taken before makes every tick of the
-            message a duplicate, one that comes after a higher one makes them late, and a jump is a gap.
+        sequence : int or int array [n], optional
+            The message's number, or the number of each tick's own message; each source counts by 1. A number that was
+            taken before makes every tick of the message a duplicate, one that comes after a higher one makes them late,
+            and a jump is a gap.
         source : str
 
         Returns
@@ -184,7 +185,9 @@ class LiveRow:
             times[:] = time_us
         kind = next((own for own in (("price", "size"), ("bid", "ask")) if own[0] in arrays), BAR)
         given = {name: array for name, array in arrays.items() if name not in kind}
-        codes = np.full(n, self._order(source, sequence), dtype=np.int8)
+        numbers = sequence.tolist() if isinstance(sequence, np.ndarray) else [sequence]
+        codes = np.empty(n, dtype=np.int8)
+        codes[:] = [self._order(source, number) for number in numbers]
         _look(given, codes)
         blank = np.full(n, np.nan)
         about = (times, self._first, self._first + DAY_US, self._state, self._times, self._dirty, codes)
@@ -195,7 +198,7 @@ class LiveRow:
         else:
             k.take_bars(columns, np.stack([arrays.get(name, blank) for name in BAR]), *about)
         self._put(given, columns, codes)
-        self._count(symbols, codes, times, sequence)
+        self._count(symbols, codes, times, numbers)
         return codes
 
     def _order(self, source: str, sequence: int | None) -> int:
@@ -228,7 +231,7 @@ class LiveRow:
             self._given.setdefault(name, np.full(len(self.symbols), np.nan))[columns[good]] = array[good]
 
     def _count(
-        self, symbols: Sequence[str], codes: NDArray[np.int8], times: NDArray[np.int64], sequence: int | None
+        self, symbols: Sequence[str], codes: NDArray[np.int8], times: NDArray[np.int64], numbers: list[int | None]
     ) -> None:
         bad = np.flatnonzero(codes)
         self.taken += len(codes) - len(bad)
@@ -239,7 +242,8 @@ class LiveRow:
             kind = k.KINDS[codes[i]]
             self.rejections.counts[kind] += 1
             time = int(times[i]) if times[i] >= 0 else None
-            self.rejections.last.append(Rejection(kind, symbols[i], time, sequence))
+            number = numbers[i if len(numbers) > 1 else 0]
+            self.rejections.last.append(Rejection(kind, symbols[i], time, number))
 
     def values(self, columns: Any = slice(None)) -> dict[str, Array]:
         """Give the row, or some columns of it: fields by name, NaN where there is nothing yet.

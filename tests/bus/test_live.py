@@ -9,15 +9,13 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
-from fixtures_live import ActorsHere
+from fixtures_live import COLUMNS, actors_over, ticks_of
+from fixtures_live import bar_of as bar
 from fixtures_nats import ClientDouble, bridge_over, peer_of, until
 
-from actors.workloads.factor_library import FactorLibrary
-from actors.workloads.factor_model_creation import FactorModelCreation
 from bus.market import BUCKET
 from clients.nats import NatsEngine
 from clients.watch import line
-from contracts import requests as rq
 from contracts.errors import EngineError, InvalidInput
 from contracts.frames import ARROW_STREAM, encode
 from contracts.live_requests import PutWatch
@@ -27,7 +25,6 @@ from factors.panel.panel import Panel
 from factors.sample.market import sample_market
 from jobs.replay import made_day, play, recorded_day
 
-COLUMNS = {"returns": "asset_returns"}
 N_DAYS, KEPT_BACK = 80, 4
 
 
@@ -44,35 +41,9 @@ def client(market, tmp_path, monkeypatch):
     settings.cache_clear()
 
 
-def actors_over(market, made=True):
-    writer, library = FactorModelCreation(), FactorLibrary()
-    for actor in (writer, library):
-        assert actor._ready.wait(150)
-        assert actor._state == "READY", actor._reason
-    if made:
-        history = market.select(dates=market.dates[:-KEPT_BACK]).to_frame(names=COLUMNS)
-        writer.create_model(rq.CreateModel(model_id="main", feature_data=encode(history), request_id="made"))
-    return ActorsHere(writer, library)
-
-
 def day_of(market, back):
     """The rows of the day that is so many days before the end."""
     return market.select(dates=market.dates[N_DAYS - back :][:1])
-
-
-def ticks_of(day, at="15:00:00"):
-    """What a feed would say of a whole day, one message a name."""
-    fields = {name: values[0] for name, values in day.fields.items()}
-    time = f"{day.dates[0]}T{at}Z"
-    for i, symbol in enumerate(day.symbols):
-        row = {name: float(values[i]) for name, values in fields.items() if values[i] == values[i]}
-        if row:
-            yield f"market_data.tick.{symbol}", orjson.dumps({"symbol": symbol, "time": time, **row})
-
-
-def bar(day, model="main", **more):
-    rows = day.to_frame(names=COLUMNS).to_dict(as_series=False)
-    return orjson.dumps({"model_id": model, "rows": rows, **more}, default=str)
 
 
 class Subscriber:

@@ -226,3 +226,12 @@ def test_ticks_of_a_day_give_what_its_bar_gives_to_the_model():
     np.testing.assert_array_equal(live.fields["close"][columns], close[columns])
     model.update(live.close())
     np.testing.assert_array_equal(values.factor_returns, model.factor_returns_[-1])
+
+
+def test_messages_of_one_tick_each_may_come_together_each_under_its_own_number(row):
+    codes = row.take(["A", "B"], {"price": [10.1, 20.1]}, sequence=np.array([1, 2]))
+    assert kinds(codes) == ["taken", "taken"]
+    codes = row.take(["A", "B", "A"], {"price": [10.2, 20.2, 10.3]}, sequence=np.array([3, 3, 6]))
+    assert kinds(codes) == ["taken", "duplicate", "taken"]
+    assert (row.rejections.gaps, row.rejections.missed) == (1, 2)
+    assert row.rejections.last[-1].sequence == 3
