@@ -8,6 +8,7 @@ SPEED ?=
 T ?=
 BENCH ?= latency
 MINUTES ?=
+TICKS ?=
 WHERE ?=
 # The environment that a target works in, and which of the tests: pytest's -m, such as ONLY='not ray'.
 VENV ?= .venv
@@ -73,9 +74,9 @@ lint: $(VENV)/.test ## check style and types
 bench: $(VENV)/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|live|model|day|library|start|faults
 	@$(BIN)/python benchmarks/$(BENCH).py
 
-soak: $(VENV)/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2
+soak: $(VENV)/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2, TICKS=10000 a second beside
 	@$(BIN)/python -m factors.warm
-	@$(BIN)/python benchmarks/soak.py $(if $(MINUTES),--minutes $(MINUTES))
+	@$(BIN)/python benchmarks/soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TICKS),--ticks $(TICKS))
 
 oracles: .venv-oracles/.ready ## install other people's implementations, which tests compare with, apart from the engine
 

@@ -5,7 +5,7 @@ subscriber, and a FastAPI application on the same Serve proxy, each passing the 
 actor that returns them. Clients run in a process of their own (latency_client.py), take turns between engine and echo
 with the same bodies, and check every answer.
 
-    python benchmarks/latency.py [--calls 1500] [--rounds 7] [--json FILE]
+    python benchmarks/latency.py [--calls 1500] [--rounds 7] [--ticks 1000] [--json FILE]
 """
 
 import argparse
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,58 @@ def live(url: str, model: str) -> bool:
     return any(held.get(model, {}).get("state") == "live" for held in states)
 
 
-def make_market(folder: Path) -> tuple[Path, list[dict[str, float]]]:
+@contextlib.contextmanager
+def ticking(engine: dict[str, Any], per_s: float) -> Iterator[None]:
+    """Play ticks to the engine, and have a watch on what they move; without ticks nothing is done.
+
+    The watch has 20 z-scored formulas of all names four times a second, which somebody reads.
+    """
+    if not per_s:
+        yield
+        return
+    import asyncio
+
+    import nats
+    import orjson
+
+    from contracts.access import read_access
+
+    run_dir = engine["run_dir"]
+
+    async def put() -> None:
+        access = read_access(run_dir)
+        assert access is not None
+        nc = await nats.connect(**access.options())
+        formulas = {f"move_{n}": f"rank(delta(close, {n}))" for n in range(1, 21)}
+        watch = {"watch_id": "load", "model_id": MODEL, "formulas": formulas, "rate_ms": 250, "encoding": "arrow"}
+        reply = await nc.request("ml.factor_features.put_watch", orjson.dumps(watch), timeout=60)
+        await nc.close()
+        if not orjson.loads(reply.data).get("success"):
+            raise SystemExit(f"the watch was refused: {reply.data[:500]!r}")
+
+    asyncio.run(put())
+    environment = {**os.environ, "FACTOR_ENGINE_RUN_DIR": str(run_dir), "PYTHONPATH": str(ROOT)}
+    player = [sys.executable, "-m", "jobs.replay", MODEL, "--rate", str(per_s), "--again"]
+    reader = [sys.executable, "-m", "clients.watch", "load", "--run", str(run_dir)]
+    beside = [
+        subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL) for command in (player, reader)
+    ]
+    try:
+        yield
+    finally:
+        for process in beside:
+            process.terminate()
+            process.wait(30)
+
+
+def make_market(folder: Path, more: Sequence[str] = ()) -> tuple[Path, list[dict[str, float]]]:
     """Write the market, and draw portfolios of names that are alive on its last date."""
     import numpy as np
     import polars as pl
 
     from factors.sample.market import sample_market
 
-    frame = sample_market(N_ASSETS, N_DAYS).panel.to_frame().select(COLUMNS)
+    frame = sample_market(N_ASSETS, N_DAYS).panel.to_frame().select([*COLUMNS, *more])
     path = folder / "market.parquet"
     frame.write_parquet(path)
     last = frame.filter((pl.col("date") == pl.col("date").max()) & pl.col("market_cap").is_not_null())
@@ -283,13 +327,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=1500, help="calls one at a time, of each kind")
     parser.add_argument("--rounds", type=int, default=7, help="rounds with 64 in flight, of each kind")
+    parser.add_argument("--ticks", type=float, default=0.0, help="ticks a second that flow beside")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     machine = f"{platform.platform()}, {os.cpu_count()} CPUs"
     print(f"{machine}, Python {platform.python_version()}, Ray {importlib.metadata.version('ray')}")
     with tempfile.TemporaryDirectory(prefix="factor-engine-bench-") as name:
         folder = Path(name)
-        market, portfolios = make_market(folder)
+        market, portfolios = make_market(folder, ("close",) if options.ticks else ())
         began = time.monotonic()
         with running_engine(folder, market) as engine:
             print(
@@ -297,7 +342,8 @@ def main() -> int:
             )
             print(f"memory of the whole tree: {memory_mib(engine['process'].pid):.0f} MiB (PSS)\n")
             kept = start_echo(engine)  # actors end with their handles
-            measured = run_client(engine, portfolios, options.calls, options.rounds)
+            with ticking(engine, options.ticks):
+                measured = run_client(engine, portfolios, options.calls, options.rounds)
             kept.clear()
     figures, all_met = report(measured)
     if options.json:

@@ -31,7 +31,7 @@ import numpy as np
 import orjson
 import polars as pl
 import psutil
-from latency import MODEL, make_market, running_engine
+from latency import MODEL, make_market, running_engine, ticking
 
 from contracts.access import read_access
 
@@ -204,13 +204,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=200.0)
+    parser.add_argument("--ticks", type=float, default=0.0, help="ticks a second that flow beside")
     options = parser.parse_args()
     random.seed(0)
     with tempfile.TemporaryDirectory(prefix="factor-engine-soak-") as folder:
-        market, portfolios = make_market(Path(folder))
+        market, portfolios = make_market(Path(folder), ("close",) if options.ticks else ())
         with running_engine(Path(folder), market) as engine:
             soak = Soak(engine, market, portfolios)
-            asyncio.run(soak.run(options.minutes * MINUTE_S, options.rate))
+            with ticking(engine, options.ticks):
+                asyncio.run(soak.run(options.minutes * MINUTE_S, options.rate))
+            bus = json.loads(httpx.get(f"{engine['http']}/messagebus/status", trust_env=False).content)
+            print("live:", json.dumps(bus.get("messagebus", bus).get("live", {})))
             status = json.loads(httpx.get(f"{engine['http']}/factor-models/{MODEL}/status", trust_env=False).content)
     return 0 if judge(soak, status) else 1
 
