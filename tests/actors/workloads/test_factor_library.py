@@ -209,12 +209,12 @@ def test_windows_of_the_whole_catalogue_speak_before_they_are_full_when_asked(li
             formula=entries[name].formula, model_id="m", date_requested=date.astype(object), symbols=[symbol],
             conventions={"min_periods": "one"},
         )  # fmt: skip
-        assert ask(library.evaluate_formula, evaluated).values[symbol] == early[name]["value"]
+        assert ask(library.evaluate_formula, evaluated).values[symbol] == early[name]
     section = rq.FactorCrossSection(
         factors=plain, model_id="m", date_requested=date.astype(object), symbols=[symbol], min_periods="one"
     )
     shown = ask(library.factor_cross_section, section).values
-    assert [shown[name]["raw"][0] for name in plain] == [early[name]["value"] for name in plain]
+    assert [shown[name]["raw"][0] for name in plain] == [early[name] for name in plain]
     window = rq.FactorCorrelations(
         factors=plain[:2], model_id="m", window_days=5, date_requested=date.astype(object), min_periods="one"
     )
