@@ -32,6 +32,7 @@ from bus.outbox import Outbox
 from bus.probe import StreamProbe
 from bus.reader import Reader
 from bus.requests import RequestDesk
+from bus.retell import Retell
 from bus.subjects import HEALTH
 from contracts.access import nats_access, want_restart
 from contracts.backoff import backoff_s
@@ -42,6 +43,7 @@ from contracts.operations import OPERATIONS
 from contracts.settings import Settings
 from contracts.version import VERSION
 from contracts.work import Priority, State
+from store import ModelStore
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +92,9 @@ class Bridge:
         self.desk = RequestDesk(
             self.face, self.reader, current.bridge_limit, current.subscribe_to_engines, engine_id(current.run_dir)
         )
+        self._retell = Retell(ModelStore(current.store_path, current.keep_versions), self._outbox, self.face)
         self._feed = Feed()
-        self.direct = Direct(self._feed)
+        self.direct = Direct(self._feed, self._outbox.note_told)
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT)
         self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
@@ -124,7 +127,7 @@ class Bridge:
         await asyncio.to_thread(self.reader.start)
         self._tasks = [
             asyncio.create_task(self._always(work), name=f"bridge {work.__name__}")
-            for work in (self._stay_connected, self._report, self._tell_health)
+            for work in (self._retell.run, self._stay_connected, self._report, self._tell_health)
         ]
 
     async def stop(self) -> None:

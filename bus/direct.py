@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from bus.feed import Feed
+from bus.outbox_table import MODEL_EVENTS
 from bus.streams import EVENTS
 from bus.wire import publication, publish_all
 from contracts.errors import BodyTooLarge, Unavailable, first_line
@@ -27,14 +28,22 @@ HEADER_ALLOWANCE = 8192
 class Direct:
     """Publishes events and waits until the stream has them all.
 
+    Parameters
+    ----------
+    feed
+        Gets the events too, for websockets.
+    told
+        Notes which versions were told; see `bus.retell`. Called beside the event loop.
+
     Attributes
     ----------
     published, duplicates, repeats : int
         Events that the stream took; that it had; and that were not sent, as they were out before.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, told: Callable[[Sequence[Event]], None] | None = None) -> None:
         self._feed = feed
+        self._told = told
         self._nc: Client | None = None
         self._inbox = ""
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
@@ -74,6 +83,7 @@ class Direct:
                 raise BodyTooLarge(f"an event of {len(event.data)} bytes is over the server's {nc.max_payload}")
         if again and await self._are_out(nc, events[-1]):
             self.repeats += len(events)
+            await self._note(events)
             return
         names, commands = [], []
         for event in events:
@@ -93,6 +103,13 @@ class Direct:
         finally:
             for name in names:
                 self._waiting.pop(name, None)
+
+        await self._note(events)
+
+    async def _note(self, events: Sequence[Event]) -> None:
+        """Have it known that these versions were told, as the outbox does for its own."""
+        if self._told is not None and any(event.subject.startswith(MODEL_EVENTS) for event in events):
+            await asyncio.to_thread(self._told, events)
 
     def _count_ack(self, event: Event, ack: Msg) -> None:
         if (ack.headers is not None and ack.headers.get("Status") == "503") or b'"error"' in ack.data:

@@ -266,7 +266,8 @@ class Inbound:
             priority=priority,
             timeout_s=timeout_s,
             request_id=identity,
-            calculation_id=_digest(f"{operation.name}:{identity}"),
+            # A write's follows from its request id, the same as over any other way in (`bus.retell` counts on it).
+            calculation_id=None if operation.writes else _digest(f"{operation.name}:{identity}"),
             turn=turn,
         )
 

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from bus.outbox_table import DELETE, SCHEMA, drop, insert, locked, transaction
+from bus.outbox_table import DELETE, SCHEMA, drop, insert, locked, note_told, told, transaction
 from contracts.errors import Unavailable, first_line
 from contracts.events import Event
 from contracts.settings import Settings
@@ -379,6 +379,16 @@ class Outbox:
                 (low + oldest, low, oldest),
             )
         return low + oldest
+
+    def note_told(self, events: Sequence[Event]) -> None:
+        """Note versions that were told past the outbox; a lock or a full disk only makes one be told again."""
+        with contextlib.suppress(sqlite3.Error), self._lock, transaction(self._patient) as db:
+            note_told(db, events)
+
+    def told(self) -> dict[str, set[int]]:
+        """Give the versions of models that an event was kept of, by its subject; for any thread."""
+        with self._lock:
+            return told(self._patient)
 
     def counts(self) -> OutboxCounts:
         """Give the counters; they are the node's, kept over restarts."""

@@ -6,6 +6,8 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+import orjson
+
 from contracts.events import Event
 
 SCHEMA = """
@@ -16,7 +18,13 @@ CREATE TABLE IF NOT EXISTS counters (
   one INTEGER PRIMARY KEY CHECK (one = 1), depth INTEGER NOT NULL, put INTEGER NOT NULL, delivered INTEGER NOT NULL,
   undeliverable INTEGER NOT NULL, dropped_low INTEGER NOT NULL, dropped_oldest INTEGER NOT NULL);
 INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0, 0);
+CREATE TABLE IF NOT EXISTS told (subject TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (subject, version))
+  WITHOUT ROWID;
 """
+MODEL_EVENTS = "factor.model_created."
+"""Each version of a model has one event under this, and is noted as told in the transaction that keeps the event."""
+TOLD_KEPT = 256
+"""Versions noted of one model; more than a store keeps."""
 _INSERT = "INSERT INTO outbox (id, subject, type, time, priority, data, content_type) VALUES (?, ?, ?, ?, ?, ?, ?)"
 DELETE = "DELETE FROM outbox WHERE seq BETWEEN ? AND ?"
 _COUNT = "UPDATE counters SET depth = depth + :n, put = put + :n WHERE one = 1"
@@ -39,9 +47,32 @@ def insert(db: sqlite3.Connection, events: Sequence[Event]) -> int:
     """Insert in one transaction; gives the depth after it."""
     with transaction(db):
         db.executemany(_INSERT, events)
+        note_told(db, events)
         db.execute(_COUNT, {"n": len(events)})
         depth: int = db.execute("SELECT depth FROM counters").fetchone()[0]
     return depth
+
+
+def note_told(db: sqlite3.Connection, events: Sequence[Event]) -> None:
+    """Note the versions that these events tell of, inside a transaction."""
+    for event in events:
+        if not event.subject.startswith(MODEL_EVENTS):
+            continue
+        try:
+            version = orjson.loads(event.data).get("model_version")
+        except (orjson.JSONDecodeError, AttributeError):
+            continue
+        if type(version) is int:
+            db.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (event.subject, version))
+            db.execute("DELETE FROM told WHERE subject = ? AND version <= ?", (event.subject, version - TOLD_KEPT))
+
+
+def told(db: sqlite3.Connection) -> dict[str, set[int]]:
+    """Give the versions that were told, by the subject of their event."""
+    out: dict[str, set[int]] = {}
+    for subject, version in db.execute("SELECT subject, version FROM told"):
+        out.setdefault(subject, set()).add(version)
+    return out
 
 
 def drop(db: sqlite3.Connection, where: str, count: int) -> int:

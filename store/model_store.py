@@ -148,6 +148,14 @@ class ModelStore:
             return True
         return found is not None and not found.manifest.deleted
 
+    def newest(self) -> Iterator[tuple[str, Manifest]]:
+        """Give the newest manifest of each model, of deleted ones too; those that cannot be read are left out."""
+        for model_id in sorted(self._named()):
+            with contextlib.suppress(ModelUnreadable):
+                found = self._current(model_id)
+                if found is not None:
+                    yield model_id, found.manifest
+
     def made_by(self, model_id: str, request_id: str) -> int | None:
         """Tell which version a request made, or None when it made none, or when that is forgotten or unreadable."""
         try:

@@ -203,7 +203,7 @@ class FactorModelCreation(WorkloadActor):
     def _delete(self, request: rq.ModelRef, request_id: str) -> Calculation:
         number = self.store.delete(request.model_id, request_id=request_id)
         self._models.pop(request.model_id)
-        return _deleted(request.model_id, number)
+        return deletion(request.model_id, number)
 
     # -- versions
 
@@ -258,8 +258,8 @@ class FactorModelCreation(WorkloadActor):
         try:
             version = self.store.version(model_id, made)
         except EngineError:
-            return _deleted(model_id, made)
-        return _deleted(model_id, made) if version.manifest.deleted else describe(version)
+            return deletion(model_id, made)
+        return deletion(model_id, made) if version.manifest.deleted else describe(version)
 
 
 def _refitted(
@@ -297,7 +297,8 @@ def describe(version: Version) -> Calculation:
     )
 
 
-def _deleted(model_id: str, number: int) -> Calculation:
+def deletion(model_id: str, number: int) -> Calculation:
+    """Give what is told of a model's deletion, whose version that is."""
     return Calculation(
         values={"model_id": model_id},
         message=f"version {number} of {model_id}",
