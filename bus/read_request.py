@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from contracts.errors import InvalidInput, MalformedBody
@@ -39,7 +37,7 @@ def read_payload(body: bytes, below: Mapping[str, Any], above: Mapping[str, Any]
     for name, own in above.items():
         if name in value and value[name] != own:
             raise InvalidInput(f"{name} in the body contradicts {name} in the path", field=name)
-    return {**below, **value, **above}
+    return {**below, **value, **above} if below or above else value
 
 
 def bar_payload(body: bytes, default_model: str | None) -> dict[str, Any]:
@@ -65,26 +63,12 @@ def request_of(operation: Operation, payload: Any, default_model: str | None) ->
     MalformedBody, InvalidInput
         Says which field and which rows.
     """
-    optional, frames = _model_fields(operation.request)
     if (
-        optional
-        and default_model is not None
-        and isinstance(payload, Mapping)
+        default_model is not None
+        and operation.model_optional
+        and isinstance(payload, dict)
         and payload.get("model_id") is None
-        and not any(payload.get(name) is not None for name in frames)
+        and not any(payload.get(name) is not None for name in operation.frames)
     ):
         payload = {**payload, "model_id": default_model}
     return validate(operation.request, payload)
-
-
-@lru_cache(maxsize=256)
-def _model_fields(request: type[Request]) -> tuple[bool, tuple[str, ...]]:
-    """Say whether `model_id` may be left out, and which fields are frames."""
-    fields = request.model_fields
-    optional = "model_id" in fields and not fields["model_id"].is_required()
-    frames = tuple(name for name, field in fields.items() if _holds_bytes(field.annotation))
-    return optional, frames
-
-
-def _holds_bytes(annotation: Any) -> bool:
-    return annotation is bytes or any(_holds_bytes(part) for part in typing.get_args(annotation))

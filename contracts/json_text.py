@@ -17,6 +17,8 @@ from contracts.settings import settings
 
 MAX_DEPTH = 32
 """Objects and arrays inside each other. A table of rows inside a request is three."""
+FEW = 4
+"""Brackets of a kind that are looked for one by one; to count all takes longer than to find that there are no more."""
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -33,13 +35,15 @@ def read_json_text(text: bytes) -> Any:
     MalformedBody
         It is not JSON (the position is named), is nested deeper than `MAX_DEPTH`, or gives a key of an object twice.
     """
-    _bounded(text)
+    # Each value but the first has a comma or a bracket of its own, so a text has no more values than bytes.
+    if len(text) > settings().json_value_limit:
+        _bounded(text)
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         return _tolerant(text, error)
-    if type(value) in (dict, list):
-        n_keys = _walk(value, text.count(b"[") + text.count(b"{"))
+    if type(value) is dict or type(value) is list:
+        n_keys = _walk(value, _count(text, b"[") + _count(text, b"{"))
         if n_keys != text.count(b":"):
             # A key was given twice, or a text has a colon in it: only reading again with the pairs at hand tells.
             json.loads(text, object_pairs_hook=_once)
@@ -58,6 +62,16 @@ def _bounded(text: bytes) -> None:
             "tables go to PUT /factor-model/{model_id}/data as Arrow or Parquet",
             field="body",
         )
+
+
+def _count(text: bytes, bracket: bytes) -> int:
+    found, at = 0, text.find(bracket)
+    while at >= 0:
+        found += 1
+        if found > FEW:
+            return text.count(bracket)
+        at = text.find(bracket, at + 1)
+    return found
 
 
 def _values(text: bytes) -> int:
@@ -85,20 +99,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _walk(value: Any, n_containers: int) -> int:
     """Go down by levels until all containers were seen, so that no leaf is; gives the number of keys."""
-    level = [value] if type(value) in (dict, list) else []
+    level = [value] if type(value) is dict or type(value) is list else []
     seen = n_keys = depth = 0
     while level:
         depth += 1
         if depth > MAX_DEPTH:
             raise MalformedBody(f"the body is nested more than {MAX_DEPTH} deep", field="body")
         seen += len(level)
-        n_keys += sum(len(item) for item in level if type(item) is dict)
-        if seen >= n_containers:
-            break
-        level = [
-            child
-            for item in level
-            for child in (item.values() if type(item) is dict else item)
-            if type(child) is dict or type(child) is list
-        ]
+        below: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                n_keys += len(item)
+                if seen < n_containers:
+                    below += [child for child in item.values() if type(child) is dict or type(child) is list]
+            elif seen < n_containers:
+                below += [child for child in item if type(child) is dict or type(child) is list]
+        level = below
     return n_keys

@@ -13,11 +13,15 @@ variance, to numbers without a digit that means anything, and then to infinity."
 Symbol = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-def _sane(weights: dict[str, float]) -> dict[str, float]:
+def sane(weights: dict[str, float]) -> dict[str, float]:
+    """Refuse weights whose absolute values add up to more than `GROSS_LIMIT`."""
     gross = sum(map(abs, weights.values()))
     if not gross <= GROSS_LIMIT:
         raise ValueError(f"the absolute weights add up to {gross:.3g}, above {GROSS_LIMIT:g}")
     return weights
 
 
-Weights = Annotated[dict[Symbol, FiniteFloat], Field(max_length=100_000), AfterValidator(_sane)]
+Weights = Annotated[dict[Symbol, FiniteFloat], Field(max_length=100_000), AfterValidator(sane)]
+SomeWeights = Annotated[dict[Symbol, FiniteFloat], Field(min_length=1, max_length=100_000)]
+"""At least one, and not yet `sane`. The bound stands here: beside ``| None`` pydantic would look at it in Python."""
+HeldWeights = Annotated[SomeWeights, AfterValidator(sane)]

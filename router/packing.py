@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ray import cloudpickle
@@ -32,8 +33,8 @@ def pack_items(items: Sequence[WorkItem]) -> bytes:
     A request of the row's own model is known by its operation, another kind names itself.
     """
     flat = [
-        (request_id, operation, None if _kind(operation) is type(request) else type(request), request.__dict__, *rest)
-        for request_id, operation, request, *rest in items
+        (request_id, operation, _own_kind(operation, type(request)), request.__dict__, priority, deadline, sent_at)
+        for request_id, operation, request, priority, deadline, sent_at in items
     ]
     return pickle.dumps(flat, PROTOCOL)
 
@@ -41,14 +42,18 @@ def pack_items(items: Sequence[WorkItem]) -> bytes:
 def unpack_items(packed: bytes) -> list[WorkItem]:
     """Unpack what `pack_items` packed."""
     return [
-        WorkItem(request_id, operation, (kind or OPERATIONS[operation].request).arrived(fields), *rest)
-        for request_id, operation, kind, fields, *rest in pickle.loads(packed)  # noqa: S301  (from our own process)
+        WorkItem(
+            request_id, operation, (kind or OPERATIONS[operation].request).arrived(fields), priority, deadline, sent_at
+        )
+        for request_id, operation, kind, fields, priority, deadline, sent_at in pickle.loads(packed)  # noqa: S301  (ours)
     ]
 
 
-def _kind(operation: str) -> type[Request] | None:
+@lru_cache(maxsize=1024)
+def _own_kind(operation: str, kind: type[Request]) -> type[Request] | None:
+    """Give the kind of a request, None where its operation says it."""
     row = OPERATIONS.get(operation)
-    return row.request if row is not None else None
+    return None if row is not None and row.request is kind else kind
 
 
 def pack_results(results: Sequence[WorkResult]) -> bytes:
@@ -61,8 +66,8 @@ def pack_results(results: Sequence[WorkResult]) -> bytes:
 
 
 def _flat(result: WorkResult) -> tuple[Any, ...]:
-    request_id, value, *rest = result
-    return (request_id, value.fields() if type(value) is Calculation else value, *rest)
+    request_id, value, problem, device, timings = result
+    return request_id, value.fields() if type(value) is Calculation else value, problem, device, timings
 
 
 def _packable(result: WorkResult) -> tuple[Any, ...]:
@@ -77,8 +82,8 @@ def _packable(result: WorkResult) -> tuple[Any, ...]:
 def unpack_results(packed: bytes) -> list[WorkResult]:
     """Unpack what `pack_results` packed."""
     return [
-        WorkResult(request_id, Calculation(*value) if type(value) is tuple else value, *rest)
-        for request_id, value, *rest in pickle.loads(packed)  # noqa: S301  (from our own process)
+        WorkResult(request_id, Calculation.made_of(*value) if type(value) is tuple else value, problem, device, timings)
+        for request_id, value, problem, device, timings in pickle.loads(packed)  # noqa: S301  (from our own process)
     ]
 
 

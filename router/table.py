@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from contracts.work import State
 
+READY = State.READY.value
+
 
 class Bus(NamedTuple):
     """Whether the bridge is connected to NATS, and since when (seconds since the epoch)."""
@@ -28,7 +30,7 @@ class ActorRoute(NamedTuple):
     @property
     def direct(self) -> bool:
         """Whether a read may go straight to the actor."""
-        return self.handle is not None and self.state == State.READY.value
+        return self.state == READY and self.handle is not None
 
 
 class RouteTable(NamedTuple):

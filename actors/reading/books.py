@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,8 +43,7 @@ CASH = frozenset(
 PERCENT_FROM, PERCENT_TO, MONEY_FROM = 50.0, 150.0, 1000.0
 
 
-@dataclass(frozen=True)
-class Book:
+class Book(NamedTuple):
     """A portfolio on the asset axis of a slice.
 
     Attributes
@@ -66,7 +66,7 @@ class Book:
     weights: np.ndarray
     name: str | None = None
     version: int | None = None
-    cash: Mapping[str, float] = field(default_factory=dict)
+    cash: Mapping[str, float] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
 
     def told(self) -> dict[str, object]:

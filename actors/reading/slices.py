@@ -66,6 +66,11 @@ class Slice:
         """Exposures of all names, float64 [n_assets, n_factors], kept; see `exposures_of`."""
         return self.day.exposures_of(slice(None))
 
+    @cached_property
+    def whole_confidence(self) -> float:
+        """Confidence score of what the date covers whole."""
+        return self.confidence(1.0)
+
     def exposures_of(self, columns: np.ndarray) -> np.ndarray:
         """Exposures of some names, float64 [n_columns, n_factors], as `FactorModel.exposures` gives them.
 

@@ -28,11 +28,6 @@ class _Stage:
         self.total_s = 0.0
         self.recent: deque[float] = deque(maxlen=WINDOW)
 
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.total_s += seconds
-        self.recent.append(seconds)
-
     def summary(self) -> dict[str, float]:
         ordered = sorted(self.recent)
         return {
@@ -88,12 +83,19 @@ class Meter:
             self._stages(row, stages_s)
 
     def _stages(self, row: _Operation, stages_s: dict[str, float]) -> None:
-        self._overall.add(sum(stages_s.values()))
+        total = 0.0
         for name, seconds in stages_s.items():
             stage = row.stages.get(name)
             if stage is None:
                 stage = row.stages[name] = _Stage()
-            stage.add(seconds)
+            stage.count += 1
+            stage.total_s += seconds
+            stage.recent.append(seconds)
+            total += seconds
+        overall = self._overall
+        overall.count += 1
+        overall.total_s += total
+        overall.recent.append(total)
 
     def learn(self, operation: str, seconds: float, n_items: int) -> None:
         """Take in that a batch of `n_items` took `seconds` to compute."""

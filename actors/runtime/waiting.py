@@ -22,19 +22,15 @@ LEAST_RETRY_S = 0.05
 class Waiter:
     """An item that waits; `alone` if it must not share a batch. A subclass says for whom, and whether it is wanted."""
 
-    __slots__ = ("alone", "cost_s", "item", "key")
+    __slots__ = ("alone", "cost_s", "item")
 
     item: WorkItem
-    key: tuple[float, int]
     cost_s: float
     alone: bool
 
     def wanted(self, wall: float) -> bool:
         """Say whether anybody still waits for it at the time `wall`, seconds since the epoch."""
         raise NotImplementedError
-
-    def __lt__(self, other: Waiter) -> bool:
-        return self.key < other.key
 
 
 W = TypeVar("W", bound=Waiter)
@@ -60,7 +56,8 @@ class Waiting(Generic[W]):
         self._limit = limit
         self._ages_s = ages_s
         self._batch_predicted_s = batch_predicted_s
-        self._heap: list[W] = []
+        # Each under its key and its number, which no two share: so they are compared without a call of ours.
+        self._heap: list[tuple[float, int, W]] = []
         self._sequence = 0
         self._backlog_s = 0.0
 
@@ -68,9 +65,9 @@ class Waiting(Generic[W]):
         return len(self._heap)
 
     @property
-    def best(self) -> W:
-        """The one that leaves next; there must be one."""
-        return self._heap[0]
+    def best(self) -> W | None:
+        """The one that leaves next; None where none waits."""
+        return self._heap[0][2] if self._heap else None
 
     def put(self, waiter: W) -> None:
         """Let it wait.
@@ -87,10 +84,10 @@ class Waiting(Generic[W]):
         self._sequence += 1
         # The time of asking counts, so that waiting elsewhere is not lost; a clock ahead of ours gains nothing.
         asked, now = item.sent_at, time.time()
-        waiter.key = (min(asked, now) - item.priority * self._ages_s, self._sequence)
+        key = (min(now, asked)) - item.priority * self._ages_s
         waiter.cost_s = cost_s = self._meter.expected_s(item.operation)
         self._backlog_s += cost_s
-        heapq.heappush(self._heap, waiter)
+        heapq.heappush(self._heap, (key, self._sequence, waiter))
 
     def take(self, n_most: int) -> tuple[list[W], list[W]]:
         """Take the best ones for one batch; gives them, and those on the way that nobody wants any more."""
@@ -98,11 +95,13 @@ class Waiting(Generic[W]):
         unwanted: list[W] = []
         predicted = 0.0
         wall = time.time()
-        heap, expected_s = self._heap, self._meter.expected_s
+        heap, operation, cost = self._heap, "", 0.0
         while heap and len(batch) < n_most:
-            best = heap[0]
+            best = heap[0][2]
             if best.wanted(wall):
-                cost = expected_s(best.item.operation)
+                if best.item.operation != operation:
+                    operation = best.item.operation
+                    cost = self._meter.expected_s(operation)
                 if batch and (best.alone or batch[0].alone or predicted + cost > self._batch_predicted_s):
                     break
                 predicted += cost
@@ -117,9 +116,10 @@ class Waiting(Generic[W]):
 
     def remove(self, which: Callable[[W], bool]) -> list[W]:
         """Take out all that `which` names, wherever they are."""
-        gone = [waiter for waiter in self._heap if which(waiter)]
+        gone = [entry for entry in self._heap if which(entry[2])]
         if gone:
-            self._heap = [waiter for waiter in self._heap if not which(waiter)]
+            numbers = {number for _, number, _ in gone}
+            self._heap = [entry for entry in self._heap if entry[1] not in numbers]
             heapq.heapify(self._heap)
-            self._backlog_s = sum(waiter.cost_s for waiter in self._heap)
-        return gone
+            self._backlog_s = sum(waiter.cost_s for _, _, waiter in self._heap)
+        return [waiter for _, _, waiter in gone]

@@ -63,19 +63,21 @@ class FactorExposureAnalysis(WorkloadActor):
                 answers[i] = found
                 continue
             try:
-                book = self.books.book(found, request)
-                whole = found.known[book.columns].all()
-                if not whole or request.benchmark is not None or request.benchmark_weights is not None:
+                if request.benchmark is None and request.benchmark_weights is None:
+                    groups.setdefault(id(found), []).append((i, found, self.books.book(found, request)))
+                else:
                     answers[i] = self._with_benchmark_or_proxies(request)
-                    continue
             except EngineError as error:
                 answers[i] = error
-                continue
-            groups.setdefault(id(found), []).append((i, found, book))
         for members in groups.values():
-            exposures = self._exposures([(book.columns, book.weights) for _, _, book in members], members[0][1])
+            exposures = self._exposures([book for _, _, book in members], members[0][1])
             for (i, found, book), row in zip(members, exposures, strict=True):
-                answers[i] = self._exposure_answer(found, book, row)
+                # Each name of the model adds to the market, and one that is not covered makes it NaN: so nothing has to
+                # be looked up of a book that is covered whole.
+                if row[0] == row[0]:
+                    answers[i] = self._exposure_answer(found, book, row)
+                else:
+                    answers[i] = self._in_part(found, book, batch[i])
         return [answers[i] for i in range(len(batch))]
 
     def _slice(self, model_id: str | None, date: Any) -> Slice | EngineError:
@@ -84,27 +86,47 @@ class FactorExposureAnalysis(WorkloadActor):
         except EngineError as error:
             return error
 
-    def _exposures(self, holdings: list[tuple[np.ndarray, np.ndarray]], found: Slice) -> list[list[float]]:
-        """Exposures of portfolios of one slice: by their holdings on the CPU, as one product on another device."""
+    def _exposures(self, books: list[Book], found: Slice) -> list[list[float]]:
+        """Exposures of books of one slice: by their holdings on the CPU, as one product on another device.
+
+        Those of a book with names that the model does not cover are NaN.
+        """
         if self._project.device is Device.CPU:
             # One product for each: a tenth of the time of one sum over the holdings of all, and no part of the matrix
             # is touched that nobody holds.
-            return [found.exposed(columns, weights).tolist() for columns, weights in holdings]
-        matrix = np.zeros((len(holdings), len(found.symbols)))
-        for row, (columns, weights) in zip(matrix, holdings, strict=True):
-            row[columns] = weights
+            return [(book.weights @ found.exposures_of(book.columns)).tolist() for book in books]
+        matrix = np.zeros((len(books), len(found.symbols)))
+        for row, book in zip(matrix, books, strict=True):
+            row[book.columns] = book.weights
         rows: list[list[float]] = self._project(matrix, np.nan_to_num(found.exposures)).tolist()
-        return rows
+        blank = [np.nan] * len(found.factor_names)
+        return [row if found.known[book.columns].all() else blank for row, book in zip(rows, books, strict=True)]
 
     def _exposure_answer(self, found: Slice, book: Book, row: list[float]) -> Calculation:
         return Calculation(
             values=dict(zip(found.factor_names, row, strict=True)),
             message=f"exposures of {np.count_nonzero(book.weights)} names on {found.date_text}",
-            confidence_score=found.confidence(1.0),
+            confidence_score=found.whole_confidence,
             model_version=found.number,
             device=self._project.device,
             details={"date": found.date_text, "coverage": 1.0, **book.told()},
         )
+
+    def _in_part(self, found: Slice, book: Book, request: rq.FactorExposures) -> Outcome:
+        """Exposures of a book with names that the model does not cover: without them, if that is what is asked."""
+        known = found.known[book.columns]
+        coverage = found.covered_share(book.columns, book.weights)
+        if request.uncovered != "warn" or not coverage > 0.0:
+            try:
+                return self._with_benchmark_or_proxies(request)
+            except EngineError as error:
+                return error
+        made = self._exposure_answer(found, book, found.exposed(book.columns, book.weights).tolist())
+        made.device = Device.CPU
+        made.confidence_score = found.confidence(coverage)
+        missing = found.version.names_of(np.sort(book.columns[~known]))
+        made.details = {**made.details, "coverage": round(coverage, 6), "uncovered_symbols": missing}
+        return made
 
     def _with_benchmark_or_proxies(self, request: rq.FactorExposures) -> Calculation:
         """Exposures of a book that the model does not cover whole, or of one beside its benchmark."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from contracts.operations.workloads import Workload
@@ -86,11 +88,23 @@ class Operation:
 
     def lane_of(self, request: Request) -> Lane:
         """Give the lane of one request: a calculation on a posted table is long, others of its operation are not."""
-        if self.lane is Lane.LIGHT and any(
-            type(value) is bytes and len(value) > POSTED_BYTES for value in vars(request).values()
-        ):
-            return Lane.HEAVY
+        if self.lane is Lane.LIGHT and self.frames:
+            for name in self.frames:
+                value = getattr(request, name)
+                if type(value) is bytes and len(value) > POSTED_BYTES:
+                    return Lane.HEAVY
         return Lane.LIGHT if getattr(request, "light", False) else self.lane
+
+    @cached_property
+    def frames(self) -> tuple[str, ...]:
+        """The fields of the request that are, or may be, tables."""
+        return tuple(name for name, field in self.request.model_fields.items() if _holds_bytes(field.annotation))
+
+    @cached_property
+    def model_optional(self) -> bool:
+        """Whether `model_id` may be left out."""
+        model = self.request.model_fields.get("model_id")
+        return model is not None and not model.is_required()
 
     @property
     def bulk(self) -> bool:
@@ -108,10 +122,14 @@ class Operation:
             return Scope.ADMIN
         return Scope.WRITE if self.writes else Scope.READ
 
-    @property
+    @cached_property
     def writes(self) -> bool:
         """Whether it makes something durable, and must be repeated under its request id only."""
         return self.access == "write"
+
+
+def _holds_bytes(annotation: Any) -> bool:
+    return annotation is bytes or any(_holds_bytes(part) for part in typing.get_args(annotation))
 
 
 def post(*paths: str) -> tuple[Route, ...]:

@@ -78,12 +78,31 @@ def test_exposures_say_the_same_of_what_is_not_covered(exposures, names, steady)
     assert exposed(portfolio_weights={names[1]: 0.5, steady[0]: 0.5}).details["uncovered_symbols"] == [names[1]]
     with pytest.raises(InvalidInput, match="nothing that the model covers"):
         exposed(portfolio_weights={names[1]: 1.0})
+    with pytest.raises(InvalidInput, match=names[1]):
+        exposed(portfolio_weights={names[1]: 0.5, steady[0]: 0.5}, uncovered="refuse")
     proxied = exposed(portfolio_weights={names[1]: 1.0}, uncovered="proxy")
     assert proxied.values["market"] == 1.0
     beside = exposed(portfolio_weights={steady[0]: 1.0}, benchmark="market")
     active, own = beside.details["active_exposures"], beside.values
     assert active["market"] == pytest.approx(0.0, abs=1e-12)
     assert own["size"] - beside.details["benchmark_exposures"]["size"] == pytest.approx(active["size"])
+
+
+def test_a_book_with_an_uncovered_name_in_a_batch_is_answered_as_the_rest_of_it_and_says_so(exposures, names, steady):
+    whole = rq.FactorExposures(model_id="m", portfolio_weights={steady[0]: 0.25, steady[1]: -0.5})
+    partly = whole.model_copy(update={"portfolio_weights": {names[1]: 0.25, **whole.portfolio_weights}})
+    alone, beside, again = exposures.factor_exposures([whole, partly, whole])
+    np.testing.assert_array_equal(list(beside.values.values()), list(alone.values.values()))
+    assert beside.details["coverage"] == 0.75
+    assert beside.details["uncovered_symbols"] == [names[1]]
+    assert alone.details == again.details
+    assert alone.details["coverage"] == 1.0
+    assert beside.confidence_score == pytest.approx(0.75 * alone.confidence_score, abs=2e-6)
+    # As the way that also reads the risk model, which a benchmark takes, says it.
+    long_way = ask(exposures.factor_exposures, partly.model_copy(update={"benchmark": "market"}))
+    assert long_way.details["uncovered_symbols"] == beside.details["uncovered_symbols"]
+    assert long_way.confidence_score == beside.confidence_score
+    np.testing.assert_allclose(list(long_way.values.values()), list(beside.values.values()), atol=1e-12)
 
 
 def test_the_market_as_benchmark_is_the_estimation_universe_by_cap(risks, fitted, steady):
