@@ -53,7 +53,9 @@ Written by `python -m bus.document` from the operation table; a test compares. T
 
 A request is a JSON object on one of the subjects below, with a reply inbox (queue group `{QUEUE_GROUP}`). The reply is
 the same JSON as over HTTP. Without a reply inbox the request is computed at most once, its result is published, and it
-is counted (`without_reply`). Requests run at the same time; beyond the bridge's limit one is refused with status 429.
+is counted (`without_reply`). NATS does not tell whether a requester still waits, so a request is computed until its
+deadline, whoever has gone: who waits shorter says so by `{requests.TIMEOUT_HEADER}`. Requests run at the same time;
+beyond the bridge's limit one is refused with status 429.
 
 | header of a request | meaning |
 |---|---|

@@ -22,7 +22,7 @@ from contracts.frames import ARROW_STREAM
 from contracts.operations import Operation
 from contracts.requests import Request
 from contracts.results import ModelAnswer
-from contracts.work import Priority, WorkResult, new_id
+from contracts.work import Presence, Priority, WorkResult, new_id
 from router.order import Order, Turn
 
 EVENT_LIMIT_BYTES = 900_000
@@ -30,6 +30,7 @@ EVENT_LIMIT_BYTES = 900_000
 HOLD_S = 0.25
 """An answer waits so long for an outbox that another process has locked; its event is written later then."""
 DEFAULT_PORTFOLIO = "default"
+_PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 _VALUES = ("factor_values", "factor_exposures")
 _TIMES = frozenset(("timings_ms", "calculation_time_ms", "steps"))
 """What differs when the same is made again."""
@@ -55,6 +56,7 @@ class FaceClient(Protocol):
         timeout_s: float | None = None,
         request_id: str | None = None,
         turn: Turn | None = None,
+        presence: Presence | None = None,
     ) -> WorkResult:
         """Have one operation done."""
 
@@ -128,6 +130,7 @@ class Face:
         calculation_id: str | Callable[[Calculation], str] | None = None,
         turn: Turn | None = None,
         publish: Publish | None = None,
+        presence: Presence | None = None,
     ) -> dict[str, Any]:
         """Do one operation and give the response as a dictionary that orjson can write.
 
@@ -150,6 +153,8 @@ class Face:
         publish : callable, optional
             Where the events go instead of the outbox: the caller does the same again until they are out. They are then
             the same to the byte each time, without the times that it took.
+        presence : Presence, optional
+            Who waits for a write, if he can go away before it is done. A read is cancelled.
 
         Raises
         ------
@@ -161,7 +166,7 @@ class Face:
         if timeout_s is not None and timeout_s <= 0:
             raise DeadlineExceeded("the deadline passed before the request was read")
         if priority is None:
-            priority = Priority[request.messagebus_priority.upper()]
+            priority = _PRIORITIES[request.messagebus_priority]
         request_id = request_id or request.request_id
         ignored = request.ignored_fields
         if operation.writes:
@@ -175,6 +180,7 @@ class Face:
             timeout_s=operation.timeout_s if timeout_s is None else timeout_s,
             request_id=request_id,
             turn=turn,
+            presence=presence,
         )
         if operation.writes and self._audit is not None:
             doing = self._audit.noted(operation, request, doing)
@@ -200,7 +206,9 @@ class Face:
             response["model_id"] = _model_of(request)
             response["model_version"] = made.model_version
         timings = calculation["timings_ms"]
-        stages = {name: timings[name] / 1e3 for name in ("dispatch", "publish") if name in timings}
+        stages = {"dispatch": timings.get("dispatch", 0.0) / 1e3}
+        if "publish" in timings:
+            stages["publish"] = timings["publish"] / 1e3
         self.meter.answered(operation.name, made.device.value, **stages)
         return response
 

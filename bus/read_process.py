@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from actors.reading.grid import check_features
+from actors.runtime.niceness import step_behind_light
 from bus.read_request import bar_payload, read_payload, request_of
 from contracts.bulk import read_bulk
 from contracts.errors import EngineError, InternalError, InvalidInput, TableTooLarge
@@ -135,8 +136,10 @@ def _watch(parent: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Read until the parent is gone."""
-    memory_mb, parent = map(int, arguments)
+    """Read until the parent is gone; large bodies behind what answers at once."""
+    memory_mb, parent, heavy = map(int, arguments)
+    if heavy:
+        step_behind_light()
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up in an answer
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="watch the parent").start()

@@ -60,8 +60,8 @@ class Reader:
     def __init__(self, current: Settings) -> None:
         self._current = current
         table_mb = current.table_limit_mb + current.table_limit_mb // 2 + SPARE_MB
-        self._light = _Process("json", JSON_MEMORY_MB, current)
-        self._heavy = _Process("tables", max(table_mb, JSON_MEMORY_MB), current)
+        self._light = _Process("json", JSON_MEMORY_MB, current, heavy=False)
+        self._heavy = _Process("tables", max(table_mb, JSON_MEMORY_MB), current, heavy=True)
 
     def start(self) -> None:
         """Start the process for ordinary JSON now, so that nobody waits for it."""
@@ -146,7 +146,8 @@ CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 class _Process:
     """One process that reads, one task at a time."""
 
-    def __init__(self, name: str, memory_mb: int, current: Settings) -> None:
+    def __init__(self, name: str, memory_mb: int, current: Settings, *, heavy: bool) -> None:
+        self._heavy = heavy
         self.name = name
         self._environment = {**os.environ, **environment_of(current)}
         self._memory_mb = memory_mb
@@ -164,7 +165,8 @@ class _Process:
                 self._end(self._child)  # it ended between two tasks; its pipes are ours still
                 self._child = None
             if self._child is None:
-                command = [sys.executable, "-m", "bus.read_process", str(self._memory_mb), str(os.getpid())]
+                told = (self._memory_mb, os.getpid(), int(self._heavy))
+                command = [sys.executable, "-m", "bus.read_process", *map(str, told)]
                 self._child = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=self._environment
                 )

@@ -14,7 +14,8 @@ class EngineError(Exception):
     Parameters
     ----------
     detail : str
-        One sentence: what was wrong and, where it helps, what would be right.
+        One sentence: what was wrong and, where it helps, what would be right. At most ``MAX_DETAIL`` characters of it
+        are kept.
     field : str, optional
         The request field or column at fault.
     rows : sequence, optional
@@ -28,6 +29,8 @@ class EngineError(Exception):
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
     MAX_ROWS: ClassVar[int] = 20
+    MAX_DETAIL: ClassVar[int] = 2000
+    MAX_FIELD: ClassVar[int] = 200
 
     def __init__(
         self,
@@ -37,9 +40,10 @@ class EngineError(Exception):
         rows: Sequence[Any] | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.field = field
+        # What callers sent is quoted in many places, and may be as long as a body.
+        self.detail = detail if len(detail) <= self.MAX_DETAIL else f"{detail[: self.MAX_DETAIL]} ..."
+        super().__init__(self.detail)
+        self.field = field if field is None or len(field) <= self.MAX_FIELD else f"{field[: self.MAX_FIELD]} ..."
         self.rows = list(rows)[: self.MAX_ROWS] if rows is not None else None
         self.retry_after_s = retry_after_s
 
@@ -203,6 +207,12 @@ class DeadlineExceeded(EngineError):
     """The caller's deadline passed before the answer was there."""
 
     code, status, title, retryable = "deadline_exceeded", 408, "Deadline exceeded", True
+
+
+class CallerGone(EngineError):
+    """The caller went away before the answer was there, and what was computed for it has ended."""
+
+    code, status, title = "caller_gone", 499, "Caller gone"
 
 
 class QueueFull(EngineError):

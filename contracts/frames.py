@@ -25,6 +25,9 @@ FILE_MARK = b"factor-engine file\n"
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """What Arrow writers close a stream with; without it, a stream cut off between two batches reads as a shorter table."""
 MAX_COLUMNS = 2000
+SPARSEST, SPARE_CELLS = 20, 100_000
+"""A table of row objects may have so many values for each that is given, and beyond that so many: absent ones are null.
+Rows with a name each of their own would make a table of their number squared."""
 
 
 def from_json(value: Any, field: str = "frame") -> pl.DataFrame:
@@ -87,14 +90,26 @@ def _from_objects(value: Sequence[Any], field: str) -> dict[str, list[Any]]:
     if bad:
         raise InvalidInput(f"{field}: {len(bad)} rows are not objects", field=field, rows=bad)
     names = list(dict.fromkeys(name for row in value for name in row))
+    _check_columns(len(names), field)
+    given, cells = sum(map(len, value)), len(names) * len(value)
+    if cells > SPARE_CELLS and cells > SPARSEST * given:
+        raise InvalidInput(
+            f"{field}: {len(value):,} row objects with {len(names):,} names between them are {cells:,} values, and "
+            f"{given:,} are given; rows of one table have the same names",
+            field=field,
+        )
     return {name: [row.get(name) for row in value] for name in names}
+
+
+def _check_columns(count: int, field: str) -> None:
+    if count > MAX_COLUMNS:
+        raise InvalidInput(f"{field} has {count} columns; at most {MAX_COLUMNS} are read", field=field)
 
 
 def _frame(columns: Mapping[str, list[Any]], field: str) -> pl.DataFrame:
     import polars as pl
 
-    if len(columns) > MAX_COLUMNS:
-        raise InvalidInput(f"{field} has {len(columns)} columns; at most {MAX_COLUMNS} are read", field=field)
+    _check_columns(len(columns), field)
     if not columns or not len(next(iter(columns.values()))):
         raise InvalidInput(f"{field} has no rows", field=field)
     return pl.DataFrame([_series(name, values, field) for name, values in columns.items()])

@@ -9,6 +9,7 @@ from contracts.errors import InvalidInput
 
 MAX_INDEX = 10**9
 """A larger whole number in an index is a time, not a row's number."""
+MAX_DIGITS = 32
 
 
 def of_pandas(value: Any, field: str) -> Any:
@@ -68,7 +69,7 @@ def _refuse_labels(index: Any, field: str) -> None:
 
 def _is_number(label: Any) -> bool:
     if isinstance(label, str):
-        return label.isdecimal() and int(label) < MAX_INDEX
+        return len(label) <= MAX_DIGITS and label.isdecimal() and int(label) < MAX_INDEX
     return isinstance(label, int) and not isinstance(label, bool) and 0 <= label < MAX_INDEX
 
 

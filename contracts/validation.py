@@ -15,6 +15,8 @@ from contracts.requests import Request
 
 M = TypeVar("M", bound=BaseModel)
 MAX_NAMED = 5
+MAX_STRANGE = 100
+"""Fields that are not known and are ignored; each is compared with all that are."""
 CLOSE = 0.8
 """How alike two names must be, 0 to 1, for one to be a slip of the other: about one letter in five."""
 
@@ -30,18 +32,25 @@ def validate(model: type[M], payload: Any) -> M:
         A field is missing, of the wrong type or out of range; the first is `field`, up to five are in the detail. Or a
         field is not known and nearly one that is: it would do nothing, and its sender means it to.
     """
-    if not isinstance(payload, Mapping):
+    if type(payload) is not dict and not isinstance(payload, Mapping):
         raise MalformedBody(f"the body must be a JSON object, was {type(payload).__name__}", field="body")
-    strange = payload.keys() - _fields(model)
-    for name in sorted(map(str, strange)):
+    strange: list[str] = []
+    if not _fields(model).issuperset(payload):
+        strange = sorted(map(str, payload.keys() - _fields(model)))
+    if len(strange) > MAX_STRANGE:
+        raise InvalidInput(
+            f"{len(strange):,} fields are none of this request ({strange[0][:100]!r}); {MAX_STRANGE} are ignored",
+            field=strange[0],
+        )
+    for name in strange:
         meant = _nearly(name, [known for known in model.model_fields if known not in payload])
         if meant is not None:
             raise InvalidInput(f"{name} is not a field of this request; did you mean {meant}?", field=name)
     try:
-        made = model.model_validate(payload)
+        made: M = model.__pydantic_validator__.validate_python(payload)
     except ValidationError as error:
         raise _explain(error) from None
-    return made.ignoring(map(str, strange)) if strange and isinstance(made, Request) else made
+    return made.ignoring(strange) if strange and isinstance(made, Request) else made
 
 
 @lru_cache(maxsize=256)

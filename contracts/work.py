@@ -6,6 +6,7 @@ import enum
 import os
 import random
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contracts.errors import EngineError, InvalidInput
@@ -59,6 +60,36 @@ class State(enum.StrEnum):
     STOPPED = "STOPPED"
 
 
+Key = tuple[str, float]
+"""Request id and time of sending: a request that is sent again under its id has another key."""
+
+
+class Presence:
+    """Who waits for an answer and may go away before it is there.
+
+    Attributes
+    ----------
+    gone : bool
+        Whether he went.
+    """
+
+    __slots__ = ("_tell", "gone")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self._tell: Callable[[], None] | None = None
+
+    def when_gone(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called when he goes, instead of what was to be called before."""
+        self._tell = tell
+
+    def leave(self) -> None:
+        """He went."""
+        self.gone = True
+        if self._tell is not None:
+            self._tell()
+
+
 class WorkItem(NamedTuple):
     """One request on its way to an actor.
 
@@ -72,6 +103,11 @@ class WorkItem(NamedTuple):
     priority: int
     deadline: float
     sent_at: float
+
+    @property
+    def key(self) -> Key:
+        """What tells this request from every other, one that repeats it included."""
+        return self.request_id, self.sent_at
 
     def remaining_s(self) -> float:
         """Seconds left before the deadline; negative when it passed."""

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import ray
 
+from actors.runtime.niceness import step_behind_light
 from bus.actor import outbox_for_face
 from bus.audit import Audit
 from bus.face import Face
@@ -105,6 +106,12 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
         say(f"{model_id}: committed version {made.manifest.version}")
     identity = hashlib.blake2b(f"{OPERATION}:{model_id}:{request_id}".encode(), digest_size=16).hexdigest()
     return Recomputed(model_id, identity, describe(made), {"compute": (time.monotonic() - began) * 1e3})
+
+
+def _in_task(model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Recomputed:
+    """Recompute behind the live actors' answers, in a process that does nothing else."""
+    step_behind_light()
+    return recompute(model_id, changes, request_id, say)
 
 
 def _known(store: ModelStore, model_id: str, request_id: str) -> Version | None:
@@ -202,7 +209,7 @@ def main(arguments: Sequence[str]) -> int:
     ray.init(namespace=NAMESPACE, ignore_reinit_error=True)
     request_id = options.request_id or new_id()
     # One CPU each, so that as many run at once as the cluster has; the live actors ask for none.
-    task = ray.remote(num_cpus=1, max_retries=2)(recompute)
+    task = ray.remote(num_cpus=1, max_retries=2)(_in_task)
     running = {
         task.remote(name, options.settings, f"{request_id}-{name}", _say): name
         for name in dict.fromkeys(options.models)

@@ -17,11 +17,11 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from contracts.backoff import backoff_s
-from contracts.errors import DeadlineExceeded, QueueFull, Unavailable, UnknownOperation, first_line
+from contracts.errors import CallerGone, DeadlineExceeded, QueueFull, Unavailable, UnknownOperation, first_line
 from contracts.operations import OPERATIONS, Workload
 from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
-from contracts.work import Priority, State, WorkItem, WorkResult, work_item
+from contracts.work import Presence, Priority, State, WorkItem, WorkResult, work_item
 from router.link import ActorGone, Links
 from router.order import Order, Turn
 from router.packing import unpack_table
@@ -110,6 +110,7 @@ class RouterClient:
         timeout_s: float | None = None,
         request_id: str | None = None,
         turn: Turn | None = None,
+        presence: Presence | None = None,
     ) -> WorkResult:
         """Run one operation.
 
@@ -127,6 +128,8 @@ class RouterClient:
             Repeat a write's id to repeat it without making a second version.
         turn
             A write's turn, if the caller holds it already.
+        presence
+            Who waits for a write, if he can go away; then the write ends, unless it is too late. A read is cancelled.
 
         Returns
         -------
@@ -147,21 +150,41 @@ class RouterClient:
         if not row.writes:
             route = self.table.routes.get(row.workload.value)
             if route is not None and route.direct:
+                link = self._links.to(route.workload, row.lane_of(request), route.handle)
                 try:
-                    result = await self._links.to(route.workload, row.lane_of(request), route.handle).submit(item)
-                    return _timed(result, now)
+                    return _timed(await link.submit(item), now)
                 except ActorGone:
                     pass  # the router knows better, or waits until the actor is back
-            return _timed(await self._dispatch(item), now)
+                except asyncio.CancelledError:
+                    link.leave(item.key)
+                    raise
+            try:
+                return _timed(await self._dispatch(item), now)
+            except asyncio.CancelledError:
+                self._leave(item)
+                raise
         # The store makes the write idempotent by this id. Ray may start the calls of an asyncio actor in another order
         # than they were sent in, so the next write of a model leaves when the one before it is answered.
         if request.request_id != item.request_id:
             item = item._replace(request=request.model_copy(update={"request_id": item.request_id}))
         line = row.line(getattr(request, row.written))
         if turn is not None and turn.line == line:
-            return _timed(await self._dispatch(item), now)
+            return _timed(await self._write(item, presence), now)
         async with self.order.turn(line, item.remaining_s()):
-            return _timed(await self._dispatch(item), now)
+            return _timed(await self._write(item, presence), now)
+
+    async def _write(self, item: WorkItem, presence: Presence | None) -> WorkResult:
+        """Have a write done; one whose caller goes is waited for all the same, as it may have been committed."""
+        if presence is not None:
+            if presence.gone:
+                raise CallerGone("the caller went away before the write began")
+            presence.when_gone(lambda: self._leave(item))
+        return await self._dispatch(item)
+
+    def _leave(self, item: WorkItem) -> None:
+        """Tell the router that nobody waits for an item that it has."""
+        with contextlib.suppress(RayError):
+            self._router.leave.remote(item.key)
 
     async def live(self, packed: bytes, timeout_s: float = LIVE_S) -> bytes:
         """Hand market data to the actor that holds the running days: one hop, beside both lanes.

@@ -18,10 +18,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.runtime.meter import Meter
 from actors.runtime.waiting import Waiter, Waiting
-from contracts.errors import DeadlineExceeded, InternalError, QueueFull, first_line
+from contracts.errors import CallerGone, DeadlineExceeded, InternalError, QueueFull, first_line
 from contracts.settings import Settings
 from contracts.unexpected import unexpected
-from contracts.work import Lane, WorkItem, WorkResult
+from contracts.work import Key, Lane, WorkItem, WorkResult
 from router.packing import pack_items, unpack_results
 
 LIGHT_IN_FLIGHT = 1
@@ -79,6 +79,8 @@ class ActorLink:
 
     def __init__(self, handle: Any, lane: Lane, current: Settings) -> None:
         heavy = lane is Lane.HEAVY
+        self._handle = handle
+        self._left: list[Key] = []
         self._method = handle.call_heavy if heavy else handle.call_light
         self._in_flight_limit = HEAVY_IN_FLIGHT if heavy else LIGHT_IN_FLIGHT
         self._batch_limit = 1 if heavy else current.batch_limit
@@ -114,6 +116,25 @@ class ActorLink:
         self._pump()
         return entry.future
 
+    def leave(self, key: Key) -> None:
+        """Say that nobody waits for an item any more: it is dropped here, or ended in the actor."""
+        waiting = self._waiting.remove(lambda entry: entry.item.key == key)
+        for entry in waiting:
+            self._finish(entry, CallerGone("the caller went away while the request waited"))
+        if waiting:
+            return
+        self._left.append(key)
+        if len(self._left) == 1:
+            self._loop.call_soon(self._tell_left)
+
+    def _tell_left(self) -> None:
+        """Tell the actor who went away, all of one turn of the loop at once."""
+        keys, self._left = self._left, []
+        try:
+            self._handle.leave.remote(keys)
+        except RayError as error:
+            _log.info("the actor was not told that callers went away: %s", first_line(error))
+
     @staticmethod
     def _expire(entry: _Entry) -> None:
         if not entry.future.done():
@@ -121,7 +142,7 @@ class ActorLink:
             entry.future.set_exception(DeadlineExceeded(f"no answer to {entry.item.operation} within {waited:.3f} s"))
 
     def _pump(self) -> None:
-        while len(self._waiting) and self._may_send(self._waiting.best.item.priority):
+        while (best := self._waiting.best) is not None and self._may_send(best.item.priority):
             batch = self._take()
             if batch:
                 self._send(batch)
@@ -204,6 +225,10 @@ class ActorLink:
 
     def _learn(self, batch: list[_Entry], results: Sequence[WorkResult]) -> None:
         """Learn what an item of each operation costs; the actor reports the time of the batch it was in."""
+        if len(batch) == 1:
+            stages = results[0].timings_ms
+            self._meter.learn(batch[0].item.operation, (sum(stages.values()) - stages.get("queue", 0.0)) / 1e3, 1)
+            return
         first: dict[str, WorkResult] = {}
         counts: dict[str, int] = {}
         for entry, result in zip(batch, results, strict=True):

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import ray
 
 from actors.runtime.base import CONCURRENCY_GROUPS, WorkloadActor
+from actors.runtime.niceness import step_behind_light
 from contracts.operations import PLACEMENTS, Workload
 from contracts.settings import NAMESPACE, Settings, environment_of
-from contracts.work import Device
+from contracts.work import Device, Key
 from router import packing
 from router.frozen import tell_stack_on_signal
 
@@ -121,6 +122,7 @@ class WorkloadHost:
     @ray.method(concurrency_group="heavy")
     def call_heavy(self, packed: bytes) -> bytes:
         """Answer long items."""
+        step_behind_light()
         return packing.pack_results(self._actor.call_heavy(packing.unpack_items(packed)))
 
     @ray.method(concurrency_group="live")
@@ -138,6 +140,11 @@ class WorkloadHost:
             "node_id": context.get_node_id(),
             "resources": dict(resources),
         }
+
+    @ray.method(concurrency_group="control")
+    def leave(self, keys: list[Key]) -> None:
+        """End what is done for callers that went away."""
+        self._actor.leave(keys)
 
     @ray.method(concurrency_group="control")
     def stats(self) -> dict[str, Any]:

@@ -15,16 +15,16 @@ import ray
 from ray.exceptions import RayError
 
 from contracts.backoff import backoff_s
-from contracts.errors import DeadlineExceeded, EngineError, Unavailable, UnknownOperation
+from contracts.errors import CallerGone, DeadlineExceeded, EngineError, Unavailable, UnknownOperation
 from contracts.files import replacing
 from contracts.identity import engine_id
 from contracts.operations import OPERATIONS, Operation
 from contracts.settings import Settings, settings
-from contracts.work import Device, State, WorkItem, WorkResult, new_id
+from contracts.work import Device, Key, State, WorkItem, WorkResult, new_id
 from router import health as report
 from router.client import ROUTER
 from router.fleet import Fleet
-from router.link import ActorGone, Links
+from router.link import ActorGone, ActorLink, Links
 from router.packing import pack_table
 from router.placement import CLASS_PATHS, service
 from router.table import ActorRoute, Bus, Published, RouteTable
@@ -37,6 +37,16 @@ MAX_CALLS = 8192
 """Calls that the router holds at once, long polls included."""
 
 _log = logging.getLogger(__name__)
+
+
+class _Work:
+    """An item that the router has: where it is, and whether its caller went away."""
+
+    __slots__ = ("gone", "link")
+
+    def __init__(self) -> None:
+        self.link: ActorLink | None = None
+        self.gone = False
 
 
 class Router:
@@ -59,6 +69,7 @@ class Router:
         self._change: asyncio.Event | None = None
         self._links: Links | None = None
         self._started = time.time()
+        self._working: dict[Key, _Work] = {}
         self._memory = self._settings.run_dir / "router.json"
         self._bus = Bus(False, self._started)
         self._default_model = _remembered(self._memory)
@@ -127,12 +138,25 @@ class Router:
         row = OPERATIONS.get(item.operation)
         if row is None:
             return _refusal(item, UnknownOperation(f"there is no operation {item.operation!r}"))
+        work = self._working[item.key] = _Work()
         try:
-            return await self._insist(row, item)
+            return await self._insist(row, item, work)
         except EngineError as error:
             return _refusal(item, error)
+        finally:
+            self._working.pop(item.key, None)
 
-    async def _insist(self, row: Operation, item: WorkItem) -> WorkResult:
+    async def leave(self, key: Key) -> None:
+        """End an item whose caller went away; its call is answered with what came of it."""
+        work = self._working.get(key)
+        if work is None:
+            return
+        work.gone = True
+        if work.link is not None:
+            work.link.leave(key)
+        self._announce()
+
+    async def _insist(self, row: Operation, item: WorkItem, work: _Work) -> WorkResult:
         """Send the item until an actor answers or its time is up."""
         links = self._here()
         workload = row.workload.value
@@ -142,11 +166,15 @@ class Router:
             route = self._table.routes.get(workload)
             if route is not None and route.handle is not None:
                 try:
-                    return await links.to(workload, row.lane_of(item.request), route.handle).submit(timed)
+                    work.link = links.to(workload, row.lane_of(item.request), route.handle)
+                    return await work.link.submit(timed)
                 except ActorGone:
+                    work.link = None
                     self._fleet.nudge()
                 except DeadlineExceeded:
                     raise self._too_late(workload) from None
+            if work.gone:
+                raise CallerGone(f"the caller went away while {workload} was not there")
             if timed.remaining_s() <= 0:
                 raise self._too_late(workload)
             await self._until_change(min(backoff_s(RETRY_S, attempt), timed.remaining_s()))

@@ -29,6 +29,7 @@ GROUPS = {
     "tests/factors/library/definitions/test_distinct.py": "sample_census",
     "tests/bus/test_actor.py": "ray_cluster",
     "tests/router/test_client.py": "ray_cluster",
+    "tests/router/test_leaving.py": "ray_cluster",
     "tests/web": "http",
 }
 """Files and folders that run in the same process, named after the session fixture that costs them seconds; else each

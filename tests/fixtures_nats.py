@@ -51,7 +51,7 @@ class ClientDouble:
         self.order = Order(1000)
         self._compute = compute or (lambda operation, request: {"market": 1.0})
 
-    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None):
+    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None, presence=None):
         self.calls.append(SimpleNamespace(operation=operation, request=request, priority=priority,
                                           timeout_s=timeout_s, request_id=request_id))  # fmt: skip
         began = time.perf_counter()

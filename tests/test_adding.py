@@ -53,7 +53,9 @@ class ActorHere(ClientDouble):
         super().__init__()
         self.actor = Weighing()
 
-    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None) -> WorkResult:
+    async def call(
+        self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None, presence=None
+    ) -> WorkResult:
         packed = pack_items([work_item(operation, request, priority=priority, timeout_s=20.0, request_id=request_id)])
         results = await asyncio.to_thread(self.actor.call_light, unpack_items(packed))
         return unpack_results(pack_results(results))[0]

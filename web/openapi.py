@@ -34,6 +34,7 @@ PROBLEMS = {
     "421": "The host that was asked for, or the engine, is another one.",
     "422": "A field or row is not acceptable; it is named.",
     "429": "A queue is full, or the token was used too often; Retry-After says when to ask again.",
+    "499": "The caller has gone, so nobody reads this; statistics have it.",
     "500": "A defect of the engine; the log has it under the id given.",
     "503": "A component that the answer needs is down; it is named.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -14,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from bus.answer_text import as_json
-from contracts.errors import EngineError, InternalError
+from contracts.errors import CallerGone, EngineError, InternalError
 from contracts.tokens import Scope
 from contracts.unexpected import unexpected
 from contracts.work import Device
@@ -88,6 +89,10 @@ def guarded(handler: Handler, services: Services, name: str, needs: Scope) -> Ha
         except ClientDisconnect:
             code = "client_closed"
             return Response(status_code=CLIENT_CLOSED)
+        except asyncio.CancelledError:
+            # Serve cancels the request when its client has gone.
+            code = CallerGone.code
+            raise
         except HTTPException:
             raise
         except Exception as error:  # noqa: BLE001  # the border: no traceback reaches a caller

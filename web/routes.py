@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from contracts.errors import DeadlineExceeded, InvalidInput
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request as Asked
 from contracts.settings import Settings
+from contracts.work import Presence
 from web.body import bulk_file, media_type, read_body
 from web.payload import QueryReader, timeout_of
 from web.problems import guarded
@@ -68,13 +69,34 @@ def _left(timeout_s: float | None, began: float) -> float | None:
 async def _answer(
     request: Request, operation: Operation, services: Services, asked: dict[str, Any] | Asked, timeout_s: float | None
 ) -> Response:
-    call = services.need_face().answer(operation, asked, timeout_s=timeout_s, request_id=_request_id(request))
+    face, request_id = services.need_face(), _request_id(request)
     limit_s = (operation.timeout_s if timeout_s is None else timeout_s) + GRACE_S
     try:
         async with asyncio.timeout(limit_s):
-            return Response(await written(await call), media_type="application/json")
+            if operation.writes:
+                presence = Presence()
+                work = face.answer(operation, asked, timeout_s=timeout_s, request_id=request_id, presence=presence)
+                answer = await _written(work, presence, services)
+            else:
+                answer = await face.answer(operation, asked, timeout_s=timeout_s, request_id=request_id)
+            return Response(await written(answer), media_type="application/json")
     except TimeoutError:
         raise DeadlineExceeded(f"no answer from the engine within {limit_s:g} s") from None
+
+
+async def _written(work: Coroutine[Any, Any, dict[str, Any]], presence: Presence, services: Services) -> dict[str, Any]:
+    """Wait for a write. When the client goes, Serve cancels this; the write is told to end, and goes its way.
+
+    It may have been committed by then, and what is committed has its event: so what shapes the answer and its event is
+    not cancelled.
+    """
+    task = asyncio.create_task(work)
+    services.keep(task)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        presence.leave()
+        raise
 
 
 def _request_id(request: Request) -> str | None:

@@ -15,7 +15,7 @@ from contracts.events import Event
 from contracts.operations import Operation
 from contracts.requests import Request
 from contracts.settings import Settings
-from contracts.work import Priority
+from contracts.work import Presence, Priority
 
 
 class Face(Protocol):
@@ -41,6 +41,7 @@ class Face(Protocol):
         priority: Priority | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
+        presence: Presence | None = None,
     ) -> dict[str, Any]:
         """Give the response body, or raise an `EngineError`."""
         ...
@@ -106,6 +107,8 @@ class Services:
         Requests and websockets refused for their host or origin, by code.
     reader
         Reads large bodies, in processes of its own.
+    kept
+        Writes in work, which may outlive their requests.
     """
 
     settings: Settings
@@ -122,8 +125,20 @@ class Services:
     close: Callable[[], Awaitable[None]] | None = None
     reader: Reader = field(init=False)
 
+    kept: set[asyncio.Task[Any]] = field(default_factory=set)
+
     def __post_init__(self) -> None:
         self.reader = Reader(self.settings)
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold on to a task that may outlive its request, and look at how it ends: nobody else may."""
+        self.kept.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self.kept.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     def need_face(self) -> Face:
         """Give the face, or say why there is none yet."""

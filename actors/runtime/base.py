@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from actors.runtime.memory import give_back, limit
 from actors.runtime.meter import Meter
 from actors.runtime.queue import LaneQueue, Outcome
 from contracts.errors import (
+    CallerGone,
     DateOutsideModel,
     DeadlineExceeded,
     EngineError,
@@ -29,13 +31,15 @@ from contracts.errors import (
 )
 from contracts.settings import settings
 from contracts.unexpected import unexpected
-from contracts.work import Lane, State, WorkItem, WorkResult
+from contracts.work import Key, Lane, State, WorkItem, WorkResult
 from factors.errors import FactorError
 from factors.numeric import deadline
 
 LIGHT_THREADS = 8
 HEAVY_THREADS = 16
 DISK_RETRY_S = 30.0
+LEFT_KEPT = 256
+"""Callers that went away, remembered in case that their requests are still on the way."""
 CONCURRENCY_GROUPS = {"light": LIGHT_THREADS, "heavy": HEAVY_THREADS, "control": 2, "live": 1}
 """Threads of the actor. Those of a lane bound the calls whose items are ordered by priority here; more wait in Ray."""
 
@@ -65,6 +69,8 @@ def engine_error(error: Exception) -> EngineError:
         return _KINDS.get(error.code, InvalidInput)(str(error), field=error.field, rows=rows)
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return Unavailable(f"the store cannot be written or read: {error.strerror}", retry_after_s=DISK_RETRY_S)
+    if isinstance(error, deadline.Ended):
+        return CallerGone(str(error))
     if isinstance(error, deadline.DeadlinePassed):
         return DeadlineExceeded(str(error))
     if isinstance(error, MemoryError):
@@ -99,6 +105,8 @@ class WorkloadActor:
         self._state = State.STARTING
         self._reason: str | None = None
         self._ready = threading.Event()
+        self._computing: dict[Key, deadline.Deadline] = {}
+        self._left: deque[Key] = deque(maxlen=LEFT_KEPT)
         self._lanes = {
             Lane.LIGHT: self._lane(self.settings.batch_limit),
             # A heavy item is seconds long: one at a time, so that each is answered when it is done.
@@ -158,6 +166,19 @@ class WorkloadActor:
         """Take market data and give values; only the actor that holds the running days can."""
         raise UnknownOperation(f"{type(self).__name__} holds no running day ({len(packed)} bytes came)")
 
+    def leave(self, keys: Sequence[Key]) -> None:
+        """End what is computed, drop what waits, and refuse what is still on its way here, for callers that went away.
+
+        A computation ends where it looks at its deadline. One that does not look goes on, and its result is dropped.
+        """
+        self._left.extend(keys)
+        for queue in self._lanes.values():
+            queue.leave(set(keys))
+        for key in keys:
+            running = self._computing.get(key)
+            if running is not None:
+                running.end()
+
     def ping(self) -> dict[str, Any]:
         """Say that the process lives, and in which state it is."""
         return {
@@ -194,21 +215,36 @@ class WorkloadActor:
 
     def _compute(self, operation: str, items: list[WorkItem]) -> Sequence[Outcome]:
         """Call the operation's method with each request, or with all of them where it is `batched`."""
-        not_ready = self._await_ready(max(item.deadline for item in items))
-        if not_ready is not None:
-            return [not_ready] * len(items)
+        if self._state is not State.READY or not self._ready.is_set():
+            not_ready = self._await_ready(max(item.deadline for item in items))
+            if not_ready is not None:
+                return [not_ready] * len(items)
         method = self._method(operation)
         if method is None:
             unknown = UnknownOperation(f"{operation} is no operation of {type(self).__name__}")
             return [unknown] * len(items)
         if not getattr(method, "batched", False):
-            return [_alone(method, item) for item in items]
+            return [self._alone(method, item) for item in items]
         if len(items) > 1:
             # The items that cause an exception show themselves alone.
-            with contextlib.suppress(Exception), deadline.until(max(item.deadline for item in items)):
+            with contextlib.suppress(Exception), deadline.until(max([item.deadline for item in items])):
                 answers: Sequence[Outcome] = method([item.request for item in items])
                 return answers
-        return [_alone(lambda request: method([request])[0], item) for item in items]
+        return [self._alone(lambda request: method([request])[0], item) for item in items]
+
+    def _alone(self, method: Callable[[Any], Outcome], item: WorkItem) -> Outcome:
+        """Compute one item; what takes long in it looks at its deadline, since behind that nobody waits for it."""
+        key = item.key
+        self._computing[key] = limit = deadline.Deadline(item.deadline)
+        try:
+            if self._left and key in self._left:
+                return CallerGone("the caller went away before the computation began")
+            with deadline.until(limit):
+                return method(item.request)
+        except Exception as error:  # noqa: BLE001  (mapped, logged and answered)
+            return engine_error(error)
+        finally:
+            self._computing.pop(key, None)
 
     def _method(self, operation: str) -> Callable[[Any], Any] | None:
         """Find the operation's method; what the base class has is no operation."""
@@ -226,12 +262,3 @@ class WorkloadActor:
         if self._state is State.STARTING:
             return Unavailable(f"{name} is still starting", retry_after_s=1.0)
         return Unavailable(f"{name} could not start: {self._reason}", retry_after_s=self.settings.actor_ready_timeout_s)
-
-
-def _alone(method: Callable[[Any], Outcome], item: WorkItem) -> Outcome:
-    """Compute one item; what takes long in it looks at its deadline, since behind that nobody waits for it."""
-    try:
-        with deadline.until(item.deadline):
-            return method(item.request)
-    except Exception as error:  # noqa: BLE001  (mapped, logged and answered)
-        return engine_error(error)

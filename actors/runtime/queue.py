@@ -11,16 +11,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from actors.runtime.black_box import BlackBox
 from actors.runtime.meter import Meter
 from actors.runtime.waiting import Waiter, Waiting
 from contracts.answers import Answer, Calculation
-from contracts.errors import DeadlineExceeded, EngineError, InternalError
-from contracts.work import Device, WorkItem, WorkResult
+from contracts.errors import CallerGone, DeadlineExceeded, EngineError, InternalError
+from contracts.work import Device, Key, WorkItem, WorkResult
 
 Outcome = Answer | EngineError
 Compute = Callable[[str, list[WorkItem]], Sequence[Outcome]]
@@ -135,15 +134,24 @@ class LaneQueue:
             self._combine(ticket)
         return [result for result in ticket.results if result is not None]
 
+    def leave(self, keys: Collection[Key]) -> None:
+        """Drop what waits for callers that went away; what is computed is not the queue's."""
+        with self._mutex:
+            for entry in self._waiting.remove(lambda entry: entry.item.key in keys):
+                gone = CallerGone("the caller went away while the request waited")
+                self._settle(entry.ticket, entry.index, entry.item, gone, time.perf_counter() - entry.arrived, 0.0)
+
     def _admit(self, items: Sequence[WorkItem], ticket: _Ticket) -> None:
         now = time.perf_counter()
+        wary = self.box if self.box is not None and self.box.n_suspects else None
         for index, item in enumerate(items):
-            refusal = self.box.refusal(item) if self.box is not None else None
+            entry = _Entry(item, ticket, index, now)
             try:
-                if refusal is not None:
-                    raise refusal
-                entry = _Entry(item, ticket, index, now)
-                entry.alone = self.box is not None and self.box.is_suspect(item)
+                if wary is not None:
+                    refusal = wary.refusal(item)
+                    if refusal is not None:
+                        raise refusal
+                    entry.alone = wary.is_suspect(item)
                 self._waiting.put(entry)
             except EngineError as error:
                 self._settle(ticket, index, item, error, 0.0, 0.0)
@@ -176,12 +184,12 @@ class LaneQueue:
                 self._run(self._take())
         finally:
             with self._mutex:
-                self._combining = len(self._waiting) > 0
-                if self._combining:
-                    following = self._waiting.best.ticket
-                    following.promoted = True
-                    if following.wake is not None:
-                        following.wake.set()
+                best = self._waiting.best
+                self._combining = best is not None
+                if best is not None:
+                    best.ticket.promoted = True
+                    if best.ticket.wake is not None:
+                        best.ticket.wake.set()
 
     def _take(self) -> list[_Entry]:
         """Take the best items, up to the batch's limits; those whose deadline passed are answered with that."""
@@ -200,7 +208,11 @@ class LaneQueue:
         """Compute a batch, operation by operation, each answered as soon as it is there."""
         groups: dict[str, list[_Entry]] = {}
         for entry in batch:
-            groups.setdefault(entry.item.operation, []).append(entry)
+            group = groups.get(entry.item.operation)
+            if group is None:
+                groups[entry.item.operation] = [entry]
+            else:
+                group.append(entry)
         for operation, entries in groups.items():
             self._run_group(operation, entries)
 
@@ -208,12 +220,15 @@ class LaneQueue:
         began = time.perf_counter()
         answers: Sequence[Outcome] = ()
         items = [entry.item for entry in entries]
-        self._running = (operation, max(item.deadline for item in items))
+        self._running = (operation, max([item.deadline for item in items]))
         try:
-            with self.box.at_work(items) if self.box is not None else nullcontext():
-                answers = self._compute(operation, items)
+            if self.box is not None:
+                self.box.begin(items)
+            answers = self._compute(operation, items)
         except BaseException:  # noqa: BLE001  whatever ends the computation, everybody who waits gets an answer
             _log.exception("the computation of %s was broken off", operation)
+        if self.box is not None:
+            self.box.end()
         self._running = None
         took = time.perf_counter() - began
         if len(answers) != len(entries):
@@ -234,20 +249,23 @@ class LaneQueue:
         compute_s: float,
     ) -> None:
         """Write an item's result and wake its thread when it was the last; called with the mutex held."""
-        stages = {"queue": queue_s, "compute": compute_s}
         device = CPU
+        value: Answer | None = None
+        problem: dict[str, Any] | None = None
+        timings = {"queue": queue_s * 1e3, "compute": compute_s * 1e3}
         if isinstance(outcome, EngineError):
-            self._meter.failed(item.operation, outcome.code, **stages)
-            value, problem = None, outcome.to_problem(item.request_id)
+            self._meter.failed(item.operation, outcome.code, queue=queue_s, compute=compute_s)
+            problem = outcome.to_problem(item.request_id)
         else:
+            value = outcome
+            apart: Mapping[str, float] = {}
             if isinstance(outcome, Calculation):
                 device = outcome.device.value
-                apart = outcome.stages_s
-                if apart:
-                    stages |= {"compute": max(compute_s - sum(apart.values()), 0.0), **apart}
-            self._meter.answered(item.operation, device, **stages)
-            value, problem = outcome, None
-        timings = {name: seconds * 1e3 for name, seconds in stages.items()}
+                apart = outcome.stages_s or apart
+            if apart:
+                compute_s = max(compute_s - sum(apart.values()), 0.0)
+                timings = {"queue": queue_s * 1e3, "compute": compute_s * 1e3, **{k: s * 1e3 for k, s in apart.items()}}
+            self._meter.answered(item.operation, device, queue=queue_s, compute=compute_s, **apart)
         result = WorkResult(item.request_id, value, problem, device, timings)
         if ticket.results[index] is None:
             ticket.results[index] = result

@@ -15,6 +15,7 @@ from actors.runtime.base import WorkloadActor, batched
 from contracts.answers import Calculation
 from contracts.requests import Request
 from factors.errors import UnknownSymbolError
+from factors.numeric import deadline
 
 
 class Asked(Request):
@@ -87,7 +88,10 @@ def _given(request: Request) -> dict[str, Any]:
 
 
 def _work(given: dict[str, Any]) -> None:
-    """Keep this thread for so many seconds, or as long as a file is there; or end the process."""
+    """Keep this thread for so many seconds, or as long as a file is there; or end the process.
+
+    With `looks` it looks at its deadline, as what takes long does.
+    """
     if given.get("die"):
         os.kill(os.getpid(), 9)
     end = time.perf_counter() + given.get("work_s", 0.0)
@@ -96,6 +100,8 @@ def _work(given: dict[str, Any]) -> None:
         total += sum(range(200))
     while "while_there" in given and Path(given["while_there"]).exists():
         time.sleep(0.005)
+        if "looks" in given:
+            deadline.check()
 
 
 class Stubborn(Echo):

@@ -33,6 +33,7 @@ CODES = {
     "unsupported_media": (415, False),
     "wrong_engine": (421, True),
     "deadline_exceeded": (408, True),
+    "caller_gone": (499, False),
     "queue_full": (429, True),
     "rate_exceeded": (429, True),
     "unavailable": (503, True),

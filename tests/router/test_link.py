@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorUnavailableError
 
 from contracts.answers import Calculation
-from contracts.errors import DeadlineExceeded, InternalError, QueueFull
+from contracts.errors import CallerGone, DeadlineExceeded, InternalError, QueueFull
 from contracts.requests import Empty
 from contracts.settings import Settings
 from contracts.work import Lane, Priority, WorkResult, work_item
-from router.link import OVERTAKING_IN_FLIGHT, SECOND_CALL_ITEMS, ActorGone, ActorLink, Links
+from router.link import HEAVY_IN_FLIGHT, OVERTAKING_IN_FLIGHT, SECOND_CALL_ITEMS, ActorGone, ActorLink, Links
 from router.packing import pack_results, unpack_items
 
 DEADLINE_S = 20.0
@@ -25,6 +26,8 @@ class Recorder:
         self.actor_id = actor_id
         self.calls: list[tuple[list[Any], Future[bytes]]] = []
         self.call_light = self.call_heavy = self
+        self.left: list[Any] = []
+        self.leave = SimpleNamespace(remote=self.left.append)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recorder) and other.actor_id == self.actor_id
@@ -155,6 +158,28 @@ def test_a_deadline_ends_the_wait_for_a_silent_actor_and_what_expired_is_not_sen
         actor.answer(0)
         assert await value(first) == "first"
         assert actor.names() == [["first"]]
+
+    asyncio.run(scenario())
+
+
+def test_who_goes_away_is_dropped_here_or_told_to_the_actor_all_of_one_turn_at_once():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.HEAVY, Settings())
+        items = [item(str(i)) for i in range(HEAVY_IN_FLIGHT + 2)]
+        futures = [link.submit(one) for one in items]
+        for one in (items[0], items[1], items[-1]):
+            link.leave(one.key)
+        with pytest.raises(CallerGone):
+            await futures[-1]
+        await asyncio.sleep(0)
+        assert actor.left == [[items[0].key, items[1].key]]
+        for call in range(HEAVY_IN_FLIGHT):
+            actor.answer(call)
+        assert await value(futures[0]) == "0"  # it was too late: what came of it is told
+        assert await value(futures[1]) == "1"
+        assert [names for names in actor.names() if names == [items[-1].request_id]] == []
+        assert len(actor.calls) == HEAVY_IN_FLIGHT + 1
 
     asyncio.run(scenario())
 

@@ -42,7 +42,9 @@ class InProcessEngine:
             self._actors[workload] = getattr(importlib.import_module(module), name)()
         return self._actors[workload]
 
-    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None) -> WorkResult:
+    async def call(
+        self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None, presence=None
+    ) -> WorkResult:
         row = OPERATIONS[operation]
         limit = row.timeout_s if timeout_s is None else timeout_s
         item = work_item(operation, request, priority=priority, timeout_s=limit, request_id=request_id)

@@ -23,8 +23,9 @@ from contracts.errors import (
     UnknownSymbol,
 )
 from contracts.requests import Request
-from contracts.work import State, WorkItem, work_item
+from contracts.work import State, WorkItem, WorkResult, work_item
 from factors.errors import DuplicateRowError, FactorError, NonFiniteError, UnknownDateError, UnknownSymbolError
+from factors.numeric import deadline
 
 DEADLINE_S = 20.0
 
@@ -214,3 +215,47 @@ def test_an_answer_of_the_wrong_length_is_a_defect_and_not_a_mix_up():
     results = Short().call_light([asked("momentum"), asked("momentum")])
     assert {r.problem["code"] for r in results} == {"internal"}
     assert isinstance(EngineError.from_problem(results[0].problem), InternalError)
+
+
+def test_who_went_away_is_not_computed_for_wherever_his_request_is():
+    entered, ended = threading.Event(), threading.Event()
+
+    class Long(Sums):
+        def risk_model(self, request: Numbers) -> Calculation:
+            entered.set()
+            end = time.monotonic() + DEADLINE_S
+            try:
+                while time.monotonic() < end:
+                    deadline.check()
+                    time.sleep(0.001)
+            finally:
+                ended.set()
+            return Calculation(None, "", 1.0)
+
+    actor = Long()
+    running, waiting, coming = (asked("risk_model", timeout_s=600.0) for _ in range(3))
+    results: dict[str, WorkResult] = {}
+
+    def call(name: str, item: WorkItem) -> None:
+        results[name] = actor.call_heavy([item])[0]
+
+    threads = [threading.Thread(target=call, args=("running", running))]
+    threads[0].start()
+    assert entered.wait(DEADLINE_S)
+    threads.append(threading.Thread(target=call, args=("waiting", waiting)))
+    threads[1].start()
+    end = time.monotonic() + DEADLINE_S
+    while not actor.stats()["queue_length"]["heavy"]:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    actor.leave([coming.key, waiting.key, running.key])
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    assert ended.is_set()
+    results["coming"] = actor.call_heavy([coming])[0]
+    assert {name: result.problem["code"] for name, result in results.items()} == dict.fromkeys(
+        ("running", "waiting", "coming"), "caller_gone"
+    )
+    # The same request again has another time of sending: it is another one.
+    again = running._replace(sent_at=running.sent_at + 1.0, operation="value")
+    assert actor.call_heavy([again])[0].problem is None
