@@ -15,6 +15,7 @@ Then the token is looked at (`web.callers`); what it may do, each route says its
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -107,9 +108,14 @@ class Hosts:
         self._names = {"localhost", current.http_host.lower(), *(host.lower() for host in current.allowed_hosts)}
         address = _address(current.http_host)
         self._any_address = address is not None and address.is_unspecified
+        # Nearly every request names the same host.
+        self._look_up = lru_cache(maxsize=256)(self._knows)
 
     def knows(self, host: str) -> bool:
         """Say whether a ``Host`` header, with or without a port, names this engine."""
+        return self._look_up(host)
+
+    def _knows(self, host: str) -> bool:
         if ANY in self._names:
             return True
         name = _name(host)

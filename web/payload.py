@@ -30,7 +30,7 @@ class QueryReader:
 
     def read(self, request: Request) -> dict[str, Any]:
         """Give the fields that the query names; other parameters are ignored, as unknown fields are."""
-        if not request.url.query:
+        if not request.scope["query_string"]:  # `request.url` would be put together first
             return {}
         out: dict[str, Any] = {}
         for name in request.query_params:

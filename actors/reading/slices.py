@@ -80,14 +80,6 @@ class Slice:
         self._asked += 1
         return self.exposures.take(columns, axis=0) if self._asked > OFTEN else self.day.exposures_of(columns)
 
-    def exposed(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Exposures of a portfolio, float64 [n_factors]; names that are not covered are left out."""
-        known = self.known[columns]
-        if not known.all():
-            columns, weights = columns[known], weights[known]
-        exposures: np.ndarray = weights @ self.exposures_of(columns)
-        return exposures
-
     def scores_of(self, columns: np.ndarray) -> np.ndarray:
         """Style scores of some names, float64 [n_styles, n_columns]; a missing one counts as 0, as in exposures."""
         scores = self.scores[:, columns]
@@ -112,16 +104,6 @@ class Slice:
         columns, weights = self.holdings(portfolio, field)
         out[columns] = weights
         return out
-
-    def coverage(self, weights: np.ndarray) -> float:
-        """Share of a portfolio's gross weight in names with exposures at this date."""
-        return self.covered_share(np.flatnonzero(weights), weights[weights != 0.0])
-
-    def covered_share(self, columns: np.ndarray, weights: np.ndarray) -> float:
-        """Share of the gross weight of holdings in names with exposures at this date."""
-        size = np.abs(weights)
-        gross = float(size.sum())
-        return float(size[self.known[columns]].sum()) / gross if gross else 0.0
 
     def confidence(self, coverage: float) -> float:
         """Confidence score of a result that covers `coverage` of what was asked."""

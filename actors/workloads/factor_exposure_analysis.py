@@ -115,13 +115,15 @@ class FactorExposureAnalysis(WorkloadActor):
     def _in_part(self, found: Slice, book: Book, request: rq.FactorExposures) -> Outcome:
         """Exposures of a book with names that the model does not cover: without them, if that is what is asked."""
         known = found.known[book.columns]
-        coverage = found.covered_share(book.columns, book.weights)
+        columns, weights = book.columns[known], book.weights[known]
+        gross = float(np.abs(book.weights).sum())
+        coverage = float(np.abs(weights).sum()) / gross if gross else 0.0
         if request.uncovered != "warn" or not coverage > 0.0:
             try:
                 return self._with_benchmark_or_proxies(request)
             except EngineError as error:
                 return error
-        made = self._exposure_answer(found, book, found.exposed(book.columns, book.weights).tolist())
+        made = self._exposure_answer(found, book, (weights @ found.exposures_of(columns)).tolist())
         made.device = Device.CPU
         made.confidence_score = found.confidence(coverage)
         missing = found.version.names_of(np.sort(book.columns[~known]))
