@@ -63,12 +63,14 @@ class FactorExposureAnalysis(WorkloadActor):
                 answers[i] = found
                 continue
             try:
-                if request.benchmark is None and request.benchmark_weights is None:
-                    groups.setdefault(id(found), []).append((i, found, self.books.book(found, request)))
-                else:
+                if request.benchmark is not None or request.benchmark_weights is not None:
                     answers[i] = self._with_benchmark_or_proxies(request)
+                    continue
+                book = self.books.book(found, request)
             except EngineError as error:
                 answers[i] = error
+                continue
+            groups.setdefault(id(found), []).append((i, found, book))
         for members in groups.values():
             exposures = self._exposures([book for _, _, book in members], members[0][1])
             for (i, found, book), row in zip(members, exposures, strict=True):
