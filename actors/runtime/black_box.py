@@ -104,6 +104,11 @@ class BlackBox:
             field="request_id",
         )
 
+    @property
+    def n_suspects(self) -> int:
+        """Requests that are remembered."""
+        return len(self._suspects)
+
     def _remembered(self) -> list[tuple[str, int]]:
         try:
             return [(str(key), int(count)) for key, count in json.loads(self._memory.read_text()).items()]
