@@ -13,6 +13,7 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
+from contracts.arrow_table import TableShape
 from contracts.frames import ARROW_STREAM, encode
 from contracts.live_call import WatchValue
 from factors.live import DayValues, PortfolioValues, in_form
@@ -80,6 +81,7 @@ class Watching:
         self._columns: NDArray[np.intp] | None = None
         self._symbols: tuple[str, ...] = ()
         self._last: Array | None = None
+        self._shape: TableShape | None = None
 
     @property
     def needs_day(self) -> bool:
@@ -100,6 +102,7 @@ class Watching:
         self._columns = None if wanted is None else np.array([column[s] for s in wanted if s in column], np.intp)
         self._symbols = symbols if self._columns is None else tuple(symbols[i] for i in self._columns)
         self._last = None
+        self._shape = None
 
     @property
     def size(self) -> int:
@@ -165,6 +168,10 @@ class Watching:
         return np.ascontiguousarray(whole if self._columns is None else whole[:, self._columns])
 
     def _arrow(self, values: Array, symbols: tuple[str, ...]) -> bytes:
+        if symbols is self._symbols and symbols:
+            if self._shape is None:
+                self._shape = TableShape({"symbol": symbols}, (), self.by_symbol)
+            return self._shape.write(values)
         columns = [pl.Series(name, row, nan_to_null=False) for name, row in zip(self.by_symbol, values, strict=True)]
         return encode(pl.DataFrame([pl.Series("symbol", symbols, dtype=pl.String), *columns]))
 

@@ -75,3 +75,33 @@ def test_subscribers_beyond_the_limit_are_refused(run_settings, monkeypatch):
     with pytest.raises(WebSocketDisconnect) as refused, subscribe(run_settings, None):
         pass
     assert refused.value.code == 1013
+
+
+class Watched:
+    """A bridge that has values of one watch."""
+
+    def __init__(self, *values):
+        self.values = values
+
+    async def watch_value(self, watch_id, after, timeout_s):
+        import asyncio
+
+        assert watch_id == "desk"
+        if after >= len(self.values):
+            await asyncio.sleep(0.05)
+            return {"number": after, "headers": None, "body": None}
+        kind, body = self.values[after]
+        return {"number": after + 1, "headers": {"Content-Type": kind, "factor-sequence": "7"}, "body": body}
+
+
+def test_a_watchs_values_come_as_they_are_and_a_table_behind_what_is_said_of_it(run_settings):
+    bridge = Watched(("application/json", b'{"sequence": 6}'), ("application/vnd.apache.arrow.stream", b"\xff\x00"))
+    with subscribe(run_settings, bridge, "?watch=desk") as socket:
+        assert orjson.loads(socket.receive_text()) == {"sequence": 6}
+        assert orjson.loads(socket.receive_text())["factor-sequence"] == "7"
+        assert socket.receive_bytes() == b"\xff\x00"
+
+
+def test_a_reader_of_a_watch_is_told_while_the_bridge_is_away(run_settings):
+    with subscribe(run_settings, None, "?watch=desk") as socket:
+        assert orjson.loads(socket.receive_text())["state"] == "DEGRADED"
