@@ -381,7 +381,9 @@ def test_behind_each_bar_the_library_of_its_model_is_updated(own_server):
         await until(lambda: bridge.bars.done == 2, "both were appended")
 
     with_bridge(own_server, client, test)
-    assert [call.operation for call in client.calls] == ["append_day", "update_factors"] * 2
+    # A library that is not kept is asked twice: at once, and then in the lane of long requests.
+    assert [call.operation for call in client.calls] == ["append_day", "update_factors", "update_factors"] * 2
+    assert [call.request.wait for call in client.calls if call.operation == "update_factors"] == [False, True] * 2
     assert {call.request.model_id for call in client.calls} == {"m"}
     assert {call.priority for call in client.calls} == {Priority.URGENT}
 
@@ -402,7 +404,7 @@ def test_a_library_that_is_away_brings_the_bar_again_and_the_append_keeps_its_id
         await until(lambda: bridge.bars.done == 1, "the second attempt worked")
 
     with_bridge(own_server, client, test)
-    assert [call.operation for call in client.calls] == ["append_day", "update_factors"] * 2
+    assert [call.operation for call in client.calls] == ["append_day", "update_factors"] * 2 + ["update_factors"]
     assert len({call.request_id for call in client.calls}) == 1
 
 
