@@ -43,6 +43,7 @@ def at_horizon(settings: ModelSettings, days: int) -> tuple[FactorCovarianceSett
             horizon_days=days,
             expert_half_lives=later.expert_half_lives,
             newey_west_lags=later.newey_west_lags,
+            bayes_shrinkage=later.bayes_shrinkage,
         )
     return covariance, specific
 
