@@ -17,6 +17,7 @@ import psutil
 import pytest
 from running_engine import ROOT, START_S, STOP_S, Run, lifecycle, put_away, running, small_market, until
 
+from contracts.identity import ENGINE_HEADER, engine_id
 from engine.ports import free_port
 
 pytestmark = [
@@ -84,7 +85,9 @@ def works(run: Run) -> None:
     assert answer.json()["calculation_result"]["messagebus_published"] is True
 
 
-def test_another_user_without_a_home_a_checkout_that_cannot_be_written_and_hardly_any_shared_memory(elsewhere):
+def test_another_user_without_a_home_a_checkout_that_cannot_be_written_and_hardly_any_shared_memory(
+    elsewhere, tmp_path
+):
     market = small_market(elsewhere)
     market.chmod(0o644)
     before = within(
@@ -99,6 +102,14 @@ def test_another_user_without_a_home_a_checkout_that_cannot_be_written_and_hardl
         temp = {path for path in Path("/tmp").glob("fe-*") if path.stat().st_uid == NOBODY}
         assert temp
         assert {stat.S_IMODE(path.stat().st_mode) for path in temp} == {0o700}
+        # And an engine of ours beside it: each is its own.
+        with running(tmp_path / "ours", market) as ours:
+            works(ours)
+            ids = {engine_id(run.run_dir), engine_id(ours.run_dir)}
+            assert len(ids) == 2
+            for one in (run, ours):
+                (foreign,) = ids - {one.ask("GET", "/health").headers[ENGINE_HEADER]}
+                assert one.ask("GET", "/factor-models/list", headers={ENGINE_HEADER: foreign}).status_code == 421
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(timeout=3 * STOP_S) == 0
         assert run.left() == []
