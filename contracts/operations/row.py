@@ -93,7 +93,10 @@ class Operation:
                 value = getattr(request, name)
                 if type(value) is bytes and len(value) > POSTED_BYTES:
                     return Lane.HEAVY
-        return Lane.LIGHT if getattr(request, "light", False) else self.lane
+        # Not `getattr` with a default: pydantic looks for what a model has not in Python, on the way of every request.
+        if hasattr(self.request, "light") and getattr(request, "light", False):
+            return Lane.LIGHT
+        return self.lane
 
     @cached_property
     def frames(self) -> tuple[str, ...]:
