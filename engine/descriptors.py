@@ -11,7 +11,9 @@ WANTED = 65_536
 NEEDED = 512
 """With fewer, Ray's own processes run out before anybody asks for anything."""
 HAPROXY_CONNECTIONS = 4096
-"""What Serve gives HAProxy; each takes two descriptors."""
+"""What Serve gives HAProxy."""
+HAPROXY_EACH = 2.5
+"""Descriptors of a connection: one to each side, and a quarter of a pipe, which HAProxy reckons with too."""
 HAPROXY_OWN = 128
 """Descriptors of HAProxy for itself: listeners, threads, health checks, logs."""
 
@@ -33,13 +35,14 @@ def prepare() -> str | None:
     unlimited = hard == resource.RLIM_INFINITY
     most = WANTED if unlimited else min(hard, WANTED)
     if most < NEEDED:
+        wanted = int(HAPROXY_EACH * HAPROXY_CONNECTIONS) + HAPROXY_OWN
         raise StartError(
-            f"this process may open {most} files; each of the engine's needs {NEEDED}, and HAProxy is well with "
-            f"{2 * HAPROXY_CONNECTIONS + HAPROXY_OWN}: raise the hard limit (ulimit -Hn, or LimitNOFILE of the service)"
+            f"this process may open {most} files; each of the engine's needs {NEEDED}, and HAProxy wants {wanted}: "
+            "raise the hard limit (ulimit -Hn, or LimitNOFILE of the service)"
         )
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    connections = (most - HAPROXY_OWN) // 2
+    connections = int((most - HAPROXY_OWN) / HAPROXY_EACH)
     if connections >= HAPROXY_CONNECTIONS or "RAY_SERVE_HAPROXY_MAXCONN" in os.environ:
         return None
     os.environ["RAY_SERVE_HAPROXY_MAXCONN"] = str(connections)

@@ -129,7 +129,7 @@ def test_another_user_without_a_home_a_checkout_that_cannot_be_written_and_hardl
 def test_few_open_files_and_no_shared_memory_at_all(tmp_path):
     with running(tmp_path / "run", small_market(tmp_path), ["prlimit", "--nofile=1024:1024", *within(NO_SHM)]) as run:
         works(run)
-        assert "the HTTP face takes 448 connections at once" in run.log
+        assert "the HTTP face takes 358 connections at once" in run.log
         haproxy = [process for process in run.tree() if process.name() == "haproxy"]
         assert haproxy
         assert {process.rlimit(psutil.RLIMIT_NOFILE)[1] for process in haproxy} == {1024}
