@@ -90,7 +90,7 @@ class Operation:
         """Give the lane of one request: a calculation on a posted table is long, others of its operation are not."""
         if self.lane is Lane.LIGHT and self.frames:
             for name in self.frames:
-                value = getattr(request, name)
+                value = getattr(request, name, None)
                 if type(value) is bytes and len(value) > POSTED_BYTES:
                     return Lane.HEAVY
         # Not `getattr` with a default: pydantic looks for what a model has not in Python, on the way of every request.
