@@ -21,6 +21,7 @@ from contracts.errors import CallerGone, DeadlineExceeded, QueueFull, Unavailabl
 from contracts.operations import OPERATIONS, Workload
 from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
+from contracts.unexpected import unexpected
 from contracts.work import Presence, Priority, State, WorkItem, WorkResult, work_item
 from router.link import ActorGone, Links
 from router.order import Order, Turn
@@ -216,6 +217,9 @@ class RouterClient:
             while True:
                 try:
                     result: WorkResult = await self._from_router("dispatch", item, timeout_s=item.remaining_s())
+                except RayTaskError as error:
+                    # The router stands and has a defect, which asking again would only meet again.
+                    raise unexpected(error.cause, _log) from None
                 except RayError as error:
                     if item.remaining_s() <= 0:
                         raise Unavailable(f"the router is down: {first_line(error)}", retry_after_s=1.0) from None

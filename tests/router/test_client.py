@@ -26,7 +26,7 @@ from contracts.errors import (
     WrongEngine,
 )
 from contracts.settings import Settings
-from contracts.work import Priority, State, WorkResult
+from contracts.work import Priority, State, WorkResult, work_item
 from engine.start import connect
 from router.client import RouterClient
 from router.packing import unpack_table
@@ -304,6 +304,20 @@ def test_an_actor_that_cannot_start_is_named_with_its_reason_and_tried_again(ech
 
     error = with_client(scenario)
     assert error.status == 503
+    assert error.detail.startswith(
+        ("size_factor is FAULTED: ", "size_factor is STARTING: ", "Stubborn could not start: ")
+    )
+
+
+def test_a_defect_of_the_router_is_told_once_under_an_id_and_not_taken_for_its_death(echo_router):
+    async def scenario(client: RouterClient) -> str:
+        item = work_item("size", asked(), timeout_s=DEADLINE_S)._replace(request_id=["no", "key"])
+        with pytest.raises(InternalError) as told:
+            await client._dispatch(item)
+        return str(told.value.detail)
+
+    assert "logged as" in (detail := with_client(scenario))
+    assert "ray::" not in detail
 
 
 def test_killing_an_actor_under_load_leaves_no_call_without_an_answer_in_time(echo_router):
