@@ -197,9 +197,7 @@ def test_a_flood_of_one_peer_leaves_the_others_their_places(nats_server):
         async with bridge_over(nats_server, ClientDouble(wait), bridge_limit=8) as bridge, peer_of(nats_server) as nc:
             flood = [asyncio.create_task(ask(nc)) for _ in range(20)]
             await until(lambda: bridge.desk.refused == 16, "what is over its half is refused")
-            others = [
-                asyncio.create_task(ask(nc, subject="portfolio.factor_exposure.factor_exposures")) for _ in range(4)
-            ]
+            others = [asyncio.create_task(ask(nc, subject="portfolio.factor_exposure.exposure")) for _ in range(4)]
             await until(lambda: bridge.desk.in_work == 8, "the others are in work")
             go.set()
             assert all(answer.success for answer in await asyncio.gather(*others))

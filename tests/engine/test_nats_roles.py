@@ -222,9 +222,11 @@ def test_the_typed_client_asks_in_a_role(own_server):
             bus.events("factor.portfolio_exposures.*") as events,
         ):
             book = FactorExposures(portfolio_weights={"A": 1.0}, portfolio_id="p")
-            subject = "portfolio.factor_exposure.factor_exposures"
-            assert (await bus.connection.request(subject, orjson.dumps(book.model_dump()), timeout=10)).data
-            assert (await anext(events)).subject == "factor.portfolio_exposures.p"
+            subject = "portfolio.factor_exposure.exposure"
+            reply = await bus.connection.request(subject, orjson.dumps(book.model_dump()), timeout=10)
+            assert orjson.loads(reply.data)["success"]
+            async with asyncio.timeout(20.0):
+                assert (await anext(events)).subject == "factor.portfolio_exposures.p"
         with pytest.raises(Unavailable, match="for nobody"):
             NatsEngine.of_run(own_server.run_dir, "nobody")
 
