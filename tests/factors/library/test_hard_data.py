@@ -146,7 +146,7 @@ def test_another_order_of_the_names_is_another_order_of_the_values(everything, v
         assert near.mean() > 0.999, (name, near.mean())
 
 
-@pytest.mark.parametrize("field", ["volume", "vwap", "market_cap", "benchmark_return", "book", "returns"])
+@pytest.mark.parametrize("field", ["volume", "vwap", "market_cap", "benchmark_close", "book", "returns"])
 def test_a_field_that_is_all_missing_silences_the_factors_that_need_it_and_no_other(everything, panel_of, field):
     panel = panel_of(70, 6, seed=4)
     before = computed(everything, panel)
