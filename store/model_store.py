@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from contracts.errors import ModelUnreadable, UnknownModel, VersionConflict
+from contracts.errors import InvalidInput, ModelUnreadable, UnknownModel, VersionConflict
 from contracts.events import token, untoken
 from contracts.files import replacing
 from store.lock import locked
@@ -136,7 +136,7 @@ class ModelStore:
     def _named(self) -> Iterator[str]:
         """Give the id of every folder that the store made; other things that lie there are nobody's model."""
         for folder in self.root.iterdir():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(InvalidInput):
                 model_id = untoken(folder.name)
                 if folder.is_dir() and token(model_id) == folder.name:
                     yield model_id

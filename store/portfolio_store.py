@@ -111,7 +111,7 @@ class PortfolioStore:
         with contextlib.suppress(FileNotFoundError):
             for folder in self.root.iterdir():
                 # One damaged portfolio, or something else that lies here, is not the others' fault.
-                with contextlib.suppress(ValueError, OSError, Unavailable):
+                with contextlib.suppress(ValueError, OSError, InvalidInput, Unavailable):
                     newest = self._newest(untoken(folder.name))
                     if newest is not None and not newest.deleted:
                         out.append(newest.portfolio_id)

@@ -20,7 +20,7 @@ from contracts.work import WorkResult
 from engine.nats_server import NatsServer
 from router.order import Order
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from actors.library.formulas import Formulas
 from actors.library.live_library import LiveLibrary, made_of
 from actors.runtime.memory import give_back
 from actors.runtime.niceness import step_back
-from contracts.errors import EngineError, Unavailable
+from contracts.errors import EngineError, InvalidInput, Unavailable
 from contracts.events import token, untoken
 from contracts.files import replacing
 from store import LRU, ModelStore, Version
@@ -128,7 +128,7 @@ class LiveModels:
     def recover(self, formulas: Formulas) -> None:
         """Begin to take up the libraries whose state is on disk, the last used last."""
         for path in reversed(self._files()[: self._kept]):
-            with contextlib.suppress(ValueError):  # not a name that the engine gave
+            with contextlib.suppress(InvalidInput):  # not a name that the engine gave
                 self.begin(untoken(path.stem), formulas)
 
     def _files(self) -> list[Path]:

@@ -6,7 +6,7 @@ import configparser
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from factors.errors import SettingsError
 from factors.panel.intake import Intake
-from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
+from factors.risk.settings import ADAPTIVE, HORIZONS, FactorCovarianceSettings, SpecificRiskSettings
 from factors.setting import (
     Count,
     Days,
@@ -370,8 +370,11 @@ def _with_half_lives(values: Mapping[str, Any]) -> dict[str, Any]:
         ("specific_risk", "half_life", SpecificRiskSettings),
     ):
         table = values.get(name)
-        if isinstance(table, Mapping) and half_life not in table and table.get("method", "ewma") == "ewma":
-            own = kind.adaptive()
-            kept = (half_life, "volatility_lags", "newey_west_lags")
-            found[name] = {**{item: getattr(own, item) for item in kept if hasattr(own, item)}, **table}
+        if not isinstance(table, Mapping) or table.get("method", "ewma") != "ewma":
+            continue
+        if table.get(half_life, ADAPTIVE) == ADAPTIVE:
+            ahead = table.get("horizon_days", 1)
+            # Another horizon is refused where the table is read.
+            own = kind.adaptive(ahead if isinstance(ahead, int) and ahead in HORIZONS else 1)
+            found[name] = {**{item.name: getattr(own, item.name) for item in fields(own)}, **table}
     return found

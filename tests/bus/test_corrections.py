@@ -29,7 +29,7 @@ class ActorsHere(ClientDouble):
         super().__init__()
         self.actors = {Workload.FACTOR_MODEL_CREATION: writer, Workload.FACTOR_LIBRARY: library}
 
-    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None):
+    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None, presence=None):
         item = work_item(operation, request, priority=priority, timeout_s=timeout_s or 60.0, request_id=request_id)
         return (await asyncio.to_thread(self.actors[OPERATIONS[operation].workload].call_heavy, [item]))[0]
 

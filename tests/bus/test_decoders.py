@@ -1,5 +1,6 @@
 """Whatever bytes, texts and headers come in: an answer or an error of the one tree, never another exception."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bus.read_request import bar_payload, read_payload, request_of
+from bus.reader import Reader
 from bus.requests import read_headers, require_own
 from bus.subjects import groups, may_reply, resolve
 from contracts import frames
@@ -19,6 +21,7 @@ from contracts.events import token, untoken
 from contracts.nkey import NKey
 from contracts.operations import OPERATIONS
 from contracts.requests import Request
+from contracts.settings import Settings
 from contracts.tokens import of_environment, read_tokens
 
 JSON = st.recursive(
@@ -39,7 +42,6 @@ def parquet():
 
 BULK = {
     frames.ARROW_STREAM: frames.encode(TABLE),
-    frames.PARQUET: parquet(),
     frames.CSV: TABLE.write_csv().encode(),
 }
 
@@ -84,18 +86,41 @@ def test_an_object_is_a_request_of_the_operation_or_refused(name, data):
         assert isinstance(request_of(OPERATIONS[name], payload, "main"), Request)
 
 
-@pytest.mark.parametrize("kind", BULK)
-@FUZZ
-@given(data=st.data())
-def test_a_bulk_table_with_bytes_changed_is_a_table_or_refused(kind, data):
-    body = bytearray(BULK[kind])
+def damaged(data, whole):
+    """Give a body with up to four bytes changed, perhaps cut, and one of any bytes."""
+    body = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(body) - 1))
         body[at] = data.draw(st.integers(0, 255))
     cut = bytes(body[: data.draw(st.integers(0, len(body)))]) if data.draw(st.booleans()) else bytes(body)
-    for given_bytes in (cut, data.draw(st.binary(max_size=100))):
+    return cut, data.draw(st.binary(max_size=100))
+
+
+@pytest.mark.parametrize("kind", BULK)
+@FUZZ
+@given(data=st.data())
+def test_a_bulk_table_with_bytes_changed_is_a_table_or_refused(kind, data):
+    for given_bytes in damaged(data, BULK[kind]):
         with or_refused(400, 413, 415, 422):
             assert isinstance(frames.from_bulk(given_bytes, kind), pl.DataFrame)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    made = Reader(Settings(run_dir=str(tmp_path_factory.mktemp("run"))))
+    yield made
+    made.close()
+
+
+@FEW
+@given(data=st.data())
+def test_parquet_with_bytes_changed_is_a_table_or_refused_by_the_reader(reader, tmp_path, data):
+    """Of some such bodies the library that decodes them ends its process, which is not that of a test or a face."""
+    for number, given_bytes in enumerate(damaged(data, parquet())):
+        path = tmp_path / f"{number}.upload"
+        path.write_bytes(given_bytes)
+        with or_refused(400, 413, 415, 422):
+            assert asyncio.run(reader.table(path, frames.PARQUET, {"date_col": "date", "symbol_col": "symbol"}))
 
 
 @FUZZ

@@ -74,7 +74,7 @@ def test_a_large_body_is_read_elsewhere_as_a_small_one_is_here(reader):
     [
         ({"model_id": "../x"}, InvalidInput, "model_id"),
         ({"model_id": "other"}, InvalidInput, "model_id"),
-        ({"feature_data": [*rows(2000), {"date": 3}]}, InvalidInput, "feature_data.date"),
+        ({"feature_data": [*rows(2000), {"date": ["x"]}]}, InvalidInput, "feature_data.date"),
     ],
 )
 def test_what_is_wrong_with_a_large_body_is_told_as_of_a_small_one(reader, change, error, field):

@@ -40,7 +40,7 @@ class Client:
     table = SimpleNamespace(default_model=None, bus=SimpleNamespace(connected=False, since=0.0))
     order = Order(10)
 
-    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None):
+    async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None, presence=None):
         item = work_item(operation, request, timeout_s=280.0, request_id=request_id)
         return (await asyncio.to_thread(actor.call_light, [item]))[0]
 

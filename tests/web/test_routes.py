@@ -106,7 +106,12 @@ def test_every_get_route_answers_in_its_shape(http, symbols, name, path):
     if name == "get_portfolio":
         book = OPERATIONS["put_portfolio"].example
         assert http.put("/portfolios/example-book", json=with_names(book, symbols)).is_success
-    named = {"model_id": "m", "symbol": symbols[0], "category": category, "portfolio_id": "example-book"}
+    watch = OPERATIONS["put_watch"].example["watch_id"]
+    if name == "get_watch":
+        assert http.put(f"/watches/{watch}", json=with_names(OPERATIONS["put_watch"].example, symbols)).is_success
+    named = {
+        "model_id": "m", "symbol": symbols[0], "category": category, "portfolio_id": "example-book", "watch_id": watch,
+    }  # fmt: skip
     answer = http.get(path.format_map(named))
     assert answer.status_code == 200, answer.text
     OPERATIONS[name].result.model_validate(answer.json())

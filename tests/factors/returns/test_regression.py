@@ -230,7 +230,7 @@ def test_collinear_styles_get_the_minimum_norm_answer_and_are_reported():
     single = CrossSectionalRegression(PLAIN).fit(**(data | {"styles": data["styles"][:, :2]}))
     assert 2 * out.factor_returns[0, 6] == pytest.approx(single.factor_returns[0, 6])
     tally = DateTally(out.factor_returns.shape[1])
-    tally.add(np.array(["2024-01-02"], dtype="datetime64[D]"), out.status, out.standard_errors)
+    tally.add(np.array(["2024-01-02"], dtype="datetime64[D]"), out.status, out.factor_returns, out.standard_errors)
     assert "minimum-norm" in tally.sentences([f"f{k}" for k in range(out.factor_returns.shape[1])])[0]
 
 
