@@ -34,11 +34,11 @@ JSON_ROWS = 200_000
 
 
 def table(n_dates: int, n_names: int, n_rows: int | None = None) -> pl.DataFrame:
-    """Make a table of returns and caps: dense, or of the first rows only."""
+    """Make a table of returns and caps: dense, or a row for each date, of one name after the other."""
     rng = np.random.default_rng(2)
     days = np.datetime64("2015-01-01") + np.arange(n_dates)
     n = n_dates * n_names if n_rows is None else n_rows
-    cells = np.arange(n) if n_rows is None else np.arange(n) * (n_dates * n_names // n)
+    cells = np.arange(n) if n_rows is None else np.arange(n) * (n_dates * n_names // n + 1)
     return pl.DataFrame(
         {
             "date": days[cells // n_names],
