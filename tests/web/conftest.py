@@ -142,7 +142,8 @@ def http(services, sample, engine_here) -> Iterator[TestClient]:
     """A client of the application, with the model `m` loaded."""
     from contracts import frames
 
-    with TestClient(make_app(services)) as client:
+    # The first answer of an actor loads what it runs: beside other tests that takes longer than callers wait.
+    with TestClient(make_app(services), headers={"x-request-timeout-seconds": "120"}) as client:
         answer = client.put(
             "/factor-model/m/data", content=frames.encode(sample), headers={"content-type": frames.ARROW_STREAM}
         )
