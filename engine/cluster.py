@@ -77,9 +77,6 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
     _spare_loopback_the_proxy()
     # Ray warns on the terminal when more processes start at once than four times this (default: the CPUs).
     set_default("RAY_worker_maximum_startup_concurrency", "8")
-    # Ray starts its workers at 15, behind whatever else the machine does. Ours answer within milliseconds; what takes
-    # long among them steps back by itself (`actors.runtime.niceness`).
-    set_default("RAY_worker_niceness", "0")
     # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.
     set_default("MALLOC_ARENA_MAX", "2")
     # Arrays of up to a few MB come from the heap, which keeps them between answers: mapped anew, their pages
