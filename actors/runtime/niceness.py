@@ -12,9 +12,11 @@ import threading
 NICENESS = 19
 """The most there is: for what nobody waits for, or what goes on beside everything."""
 HEAVY_NICENESS = 18
-"""For what somebody waits for, but for seconds. Ray starts its workers at 15, behind nats-server and HAProxy, which is
-best for 64 requests at once (3.4 times the echo; 2.7 times with all at 0). Where there is not enough of the processors for
-all, a thread of the light lane gets twice as much as a heavy one."""
+"""For what somebody waits for, but for seconds. Ray starts its workers at 15, behind nats-server and HAProxy.
+
+That is best for 64 requests at once: 3.4 times the echo, and 2.7 times with all at 0. Where there is not enough of the
+processors for all, a thread of the light lane gets twice as much as a heavy one.
+"""
 
 
 _stepped = threading.local()
