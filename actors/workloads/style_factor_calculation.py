@@ -22,6 +22,8 @@ from factors.panel.axis import positions
 from factors.panel.intake import DEFAULT
 from factors.panel.panel import Panel
 from factors.style.scores import StyleScores
+from factors.style.series import CAP_OF_THE_DAY
+from store import Version
 
 TRADING_DAYS = 252
 FRAMES = {
@@ -55,11 +57,9 @@ class StyleFactorCalculation(WorkloadActor):
         columns = found.chosen(request.symbols)
         stored = asked.mom == settings.mom
         if stored:
-            scores = found.scores_of(columns)
+            scores = found.scores[:, columns]
         else:
-            rows = StyleScores(asked, set(found.version.manifest.meta["fields"])).lookback
-            panel = whole_panel(found.version, rows)
-            scores = style_scores(panel, replace(asked, names=names))[-1][:, columns]
+            scores = _scored_again(found.version, replace(asked, names=names))[:, columns]
         coverage = float(np.isfinite(scores).mean()) if scores.size else 0.0
         return Calculation(
             values=Table(names, found.version.names_of(columns), scores),
@@ -133,6 +133,23 @@ class StyleFactorCalculation(WorkloadActor):
         size = np.abs(weights).sum()
         blend = scores @ (weights / size if size else weights)
         return Named(found.version.names_of(columns), blend)
+
+
+def _scored_again(version: Version, asked: StyleSettings) -> np.ndarray:
+    """Score a model's last date by other settings, over its own universe, market and cleaned fields.
+
+    Returns
+    -------
+    float64 [n_styles, n_assets]
+    """
+    meta, total = version.manifest.meta, version.manifest.n_dates
+    scorer = StyleScores(asked, set(meta["fields"]), groups=set(meta["category_names"]))
+    panel, days = whole_panel(version, scorer.lookback), slice(max(total - scorer.lookback, 0), total)
+    cleaned = {name: version.day_asset(f"clean/{name}", days) for name in meta["cleaned"]}
+    used = {**panel.fields, **cleaned, CAP_OF_THE_DAY: panel.fields["market_cap"]}
+    market, mask = version.day("market_return", days), version.day_asset("estimation", days)
+    codes = {name: category.codes for name, category in panel.categories.items()}
+    return scorer.compute(used, market, used["market_cap"], mask, panel.dates, codes)[-1]
 
 
 def _with(settings: StyleSettings, request: rq.StyleFactors) -> StyleSettings:

@@ -18,6 +18,7 @@ from running_engine import START_S, Run, lifecycle, put_away, running, small_mar
 from engine.ports import free_port
 
 pytestmark = [
+    pytest.mark.ray,
     pytest.mark.timeout(900),
     lifecycle,
     pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root on Linux"),

@@ -26,7 +26,7 @@ from running_engine import Run, lifecycle, running, small_market, until
 
 from contracts.access import read_access
 
-pytestmark = [pytest.mark.timeout(900), lifecycle]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900), lifecycle]
 NAMED_S = 60.0
 """A fault is named within seconds; on a busy machine the look at it takes longer."""
 HEALED_S = 180.0

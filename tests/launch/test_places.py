@@ -22,6 +22,7 @@ from contracts.identity import ENGINE_HEADER, engine_id
 from engine.ports import free_port
 
 pytestmark = [
+    pytest.mark.ray,
     pytest.mark.timeout(900),
     lifecycle,
     pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="namespaces and other users need root"),

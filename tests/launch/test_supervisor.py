@@ -23,7 +23,7 @@ TICK_S = 0.05
 VICTIMS = ("gcs_server", "raylet", "launch.foreground", "engine.ray_head")
 """Without one of these no start comes to its end. A worker, whose arguments name the raylet too, is only replaced."""
 
-pytestmark = pytest.mark.timeout(60 + 60 * (INTERRUPTS + FAILURES))
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(60 + 60 * (INTERRUPTS + FAILURES))]
 
 
 @pytest.fixture(scope="module")
