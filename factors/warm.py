@@ -88,6 +88,8 @@ def warm(say: Callable[[str], None], *, again: bool = False) -> None:
 
 def _model() -> None:
     """Fit a tiny market with every style, add a day, and ask for its risk."""
+    import numpy as np
+
     from factors.factor_model.model import FactorModel
     from factors.factor_model.settings import ModelSettings
     from factors.live import LiveDay, LiveRow
@@ -98,7 +100,7 @@ def _model() -> None:
     # One half-life, and then several.
     FactorModel(ModelSettings.use4()).fit(panel)
     model = FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))
-    row = LiveRow.after(panel, panel.dates[-1] + 1)
+    row = LiveRow.after(panel, panel.dates[-1] + np.timedelta64(1, "D"))
     close = panel.fields["close"][-1]
     row.take(panel.symbols, {"bid": close, "ask": close})
     row.take(panel.symbols, {"price": close})

@@ -149,7 +149,7 @@ def _scored_again(version: Version, asked: StyleSettings) -> np.ndarray:
     used = {**panel.fields, **cleaned, CAP_OF_THE_DAY: panel.fields["market_cap"]}
     market, mask = version.day("market_return", days), version.day_asset("estimation", days)
     codes = {name: category.codes for name, category in panel.categories.items()}
-    return scorer.compute(used, market, used["market_cap"], mask, panel.dates, codes)[-1]
+    return np.asarray(scorer.compute(used, market, used["market_cap"], mask, panel.dates, codes)[-1])
 
 
 def _with(settings: StyleSettings, request: rq.StyleFactors) -> StyleSettings:
