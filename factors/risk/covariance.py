@@ -12,6 +12,7 @@ from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
 from factors.risk.ewma import decay, ewma_update, window_update
 from factors.risk.factor_experts import excess_kurtosis, experts_update, mixed_second_moments
 from factors.risk.newey_west import lag_inflation, newey_west_covariance, newey_west_variances
+from factors.risk.nonlinear import shrunk_correlations
 from factors.risk.psd import from_spectrum, nearest_psd, symmetrize
 from factors.risk.settings import FactorCovarianceSettings
 from factors.risk.shrinkage import shrunk_covariance
@@ -20,9 +21,9 @@ from factors.risk.shrinkage import shrunk_covariance
 class FactorCovariance(Carried):
     r"""Covariance of daily factor returns.
 
-    For `ewma`, :math:`F = \lambda_F^2 \, E(D C D)`: volatilities `D` and correlations `C` are Newey-West sums of
-    exponentially weighted (auto)covariances with half-lives of their own, `E` is the eigenfactor adjustment and
-    :math:`\lambda_F` the volatility regime multiplier. With a `volatility_half_life` of "adaptive",
+    For `ewma`, :math:`F = \lambda_F^2 \, E(D C D)`: volatilities `D` and correlations `C` (which may be shrunk) are
+    Newey-West sums of exponentially weighted (auto)covariances with half-lives of their own, `E` is the eigenfactor
+    adjustment and :math:`\lambda_F` the volatility regime multiplier. With a `volatility_half_life` of "adaptive",
     :math:`\lambda_F^2 D C D` is the mean over experts (`experts_`: half-lives, with and without the multiplier) at
     `expert_weights_`. Returns are not demeaned: over these half-lives the mean of a daily return is noise. `sample`,
     `ledoit_wolf` and `oas` estimate the last `window` days instead of `D C D`.
@@ -243,7 +244,10 @@ class FactorCovariance(Carried):
             base = symmetrize(covariance * ratio[:, None] * ratio[None, :])
         # Days missing for some factors only make the pairwise estimate indefinite.
         missing = np.any(state["counts"][1:] != state["counts"][0])
-        return nearest_psd(base) if missing else base
+        base = nearest_psd(base) if missing else base
+        if self.settings.correlation_shrinkage == "none":
+            return base
+        return shrunk_correlations(base, self.effective_observations_ * self.settings.correlation_observations)
 
     def _window(self) -> FloatArray:
         recent, n_days = self._fitted()["recent"], self.n_observations_

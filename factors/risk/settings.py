@@ -9,6 +9,7 @@ from factors.errors import SettingsError
 from factors.setting import Clip, Days, DaysOrNone, Decay, DecayOrNone, Draws, Flag, Lags, Seed, settings_class
 
 CovarianceMethod = Literal["sample", "ewma", "ledoit_wolf", "oas"]
+CorrelationShrinkage = Literal["none", "quadratic_inverse"]
 SpecificMethod = Literal["sample", "ewma"]
 ADAPTIVE = "adaptive"
 HalfLife = float | Literal["adaptive"]
@@ -52,6 +53,9 @@ class Horizon:
     shrinkage
         Of specific risk towards its size group. Over a month an optimised portfolio gains most from names whose
         variance came out too low.
+    observations
+        Where positive, correlations are shrunk nonlinearly instead of by the eigenfactor adjustment, and this is the
+        share of the effective days that counts as independent.
     """
 
     factor_half_lives: tuple[float, ...]
@@ -59,6 +63,7 @@ class Horizon:
     lags: int
     factor_rate: float
     shrinkage: float = 0.1
+    observations: float = 0.0
 
 
 # By days ahead. Over one day serial correlation has no time to work, and the last weeks say most; over a month, days of
@@ -66,8 +71,8 @@ class Horizon:
 HORIZONS: dict[int, Horizon] = {
     1: Horizon((12.0, 24.0, 48.0, 96.0, 192.0), (21.0, 42.0, 84.0, 168.0), 0, 3.0),
     5: Horizon((21.0, 42.0, 84.0, 168.0), (21.0, 42.0, 84.0, 168.0), 2, 0.5),
-    21: Horizon((42.0, 84.0, 168.0, 336.0), (42.0, 84.0, 168.0, 336.0), 5, 0.5, 0.3),
-    63: Horizon((84.0, 168.0, 336.0, 504.0), (84.0, 168.0, 336.0, 504.0), 5, 0.5),
+    21: Horizon((42.0, 84.0, 168.0, 336.0), (42.0, 84.0, 168.0, 336.0), 5, 0.5, 0.3, 0.5),
+    63: Horizon((84.0, 168.0, 336.0, 504.0), (84.0, 168.0, 336.0, 504.0), 5, 0.5, 0.1, 1.0),
 }
 
 
@@ -92,6 +97,10 @@ class FactorCovarianceSettings:
         `volatility_half_life` of `"adaptive"` mixes experts, see `factors.risk.factor_experts`.
     volatility_lags, correlation_lags
         Newey-West lags for variances and for correlations (`ewma` only); 0 switches the correction off.
+    correlation_shrinkage, correlation_observations
+        `quadratic_inverse` shrinks the correlations nonlinearly (`factors.risk.nonlinear`; `ewma` only, others ignore
+        it), before any eigenfactor adjustment. The other number is the share of the effective days that counts as
+        independent.
     eigenfactor_simulations
         Monte Carlo draws behind the eigenfactor adjustment; 0 switches it off. The draws are spread over
         `eigenfactor_spread_days` days, so that one day costs `simulations / spread_days` draws.
@@ -136,6 +145,8 @@ class FactorCovarianceSettings:
     expert_half_lives: Experts = (21.0, 42.0, 84.0, 168.0)
     expert_discount_half_life: Finite = 126.0
     expert_learning_rate: Rate = 0.5
+    correlation_shrinkage: CorrelationShrinkage = "none"
+    correlation_observations: Finite = 1.0
 
     def __post_init__(self) -> None:
         _check_experts(self, self.volatility_half_life)
@@ -150,12 +161,16 @@ class FactorCovarianceSettings:
             For another horizon.
         """
         ahead = _horizon(horizon_days)
+        nonlinear = ahead.observations > 0.0
         return cls(
             volatility_half_life="adaptive",
             horizon_days=horizon_days,
             expert_half_lives=ahead.factor_half_lives,
             volatility_lags=ahead.lags,
             expert_learning_rate=ahead.factor_rate,
+            eigenfactor_simulations=0 if nonlinear else cls().eigenfactor_simulations,
+            correlation_shrinkage="quadratic_inverse" if nonlinear else "none",
+            correlation_observations=ahead.observations if nonlinear else 1.0,
         )
 
     @classmethod

@@ -35,6 +35,9 @@ def at_horizon(settings: ModelSettings, days: int) -> tuple[FactorCovarianceSett
             expert_half_lives=ahead.expert_half_lives,
             volatility_lags=ahead.volatility_lags,
             expert_learning_rate=ahead.expert_learning_rate,
+            eigenfactor_simulations=ahead.eigenfactor_simulations,
+            correlation_shrinkage=ahead.correlation_shrinkage,
+            correlation_observations=ahead.correlation_observations,
         )
     if specific.half_life == ADAPTIVE and specific.horizon_days != days:
         later = SpecificRiskSettings.adaptive(days)

@@ -41,6 +41,8 @@ def layers(full_covariance: FactorCovarianceSettings, full_specific: SpecificRis
             volatility_half_life=short_covariance.volatility_half_life,
             volatility_lags=short_covariance.volatility_lags,
             correlation_lags=short_covariance.correlation_lags,
+            eigenfactor_simulations=short_covariance.eigenfactor_simulations,
+            correlation_shrinkage=short_covariance.correlation_shrinkage,
         )
     if full_specific.half_life == ADAPTIVE:
         full_specific = replace(
