@@ -1,7 +1,8 @@
-"""The process that reads what callers send: ``python -m bus.read_process MEMORY_MB PARENT_PID``.
+"""The process that reads what callers send: ``python -m bus.read_process PARENT_PID HEAVY``.
 
 It is told what to read on its standard input and answers on its standard output, one after the other; see `bus.reader`.
-The kernel holds it to a limit on its memory, so that a body that stands for gigabytes ends this process and no other.
+The kernel holds it to a limit on its memory, which each task brings, so that a body that stands for gigabytes ends this
+process and no other.
 It ends with its parent.
 """
 
@@ -98,16 +99,23 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 def _done(packed: bytes) -> tuple[bool, Any]:
-    name, arguments = pickle.loads(packed)  # noqa: S301  our parent wrote it
+    (name, arguments), memory_mb = pickle.loads(packed)  # noqa: S301  our parent wrote it
+    _limit(memory_mb)
     try:
         return True, TASKS[name](*arguments)
     except EngineError as error:
         return False, error
     except MemoryError:
-        return False, TableTooLarge("reading the body takes more memory than reading may", field="body")
+        return False, too_large(memory_mb)
     except Exception as error:  # noqa: BLE001  a defect of ours must not end the process
         _log.exception("reading a body failed")
         return False, InternalError(f"reading the body failed: {type(error).__name__}")
+
+
+def too_large(memory_mb: int) -> TableTooLarge:
+    """Say that a body's reading was ended for the memory that it took."""
+    detail = f"reading the body takes more than the {memory_mb:,} MB that reading it may take"
+    return TableTooLarge(detail, field="body")
 
 
 def _give_back() -> None:
@@ -124,9 +132,8 @@ def _limit(memory_mb: int) -> None:
     """Hold this process to so much private memory; where the kernel does not (macOS), the parent watches it."""
     import resource
 
-    limit = memory_mb * 2**20
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def _watch(parent: int) -> None:
@@ -137,7 +144,7 @@ def _watch(parent: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Read until the parent is gone; large bodies behind what answers at once."""
-    memory_mb, parent, heavy = map(int, arguments)
+    parent, heavy = map(int, arguments)
     if heavy:
         step_behind_light()
     sink = os.fdopen(os.dup(1), "wb")
@@ -145,7 +152,6 @@ def main(arguments: list[str]) -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="watch the parent").start()
     import polars  # noqa: F401, ICN001  loaded before the limit, and before somebody waits
 
-    _limit(memory_mb)
     serve(sys.stdin.buffer, sink)
 
 

@@ -22,9 +22,10 @@ from typing import Any
 
 import psutil
 
-from bus.read_process import HEAD, named
+from bus.read_process import HEAD, named, too_large
 from bus.read_request import bar_payload, read_payload, request_of
-from contracts.errors import DeadlineExceeded, EngineError, MalformedBody, TableTooLarge, Unavailable
+from contracts.bulk import allowed_mb
+from contracts.errors import DeadlineExceeded, EngineError, MalformedBody, Unavailable
 from contracts.frames import ARROW_FILE, file_reference
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
@@ -59,9 +60,9 @@ class Reader:
 
     def __init__(self, current: Settings) -> None:
         self._current = current
-        table_mb = current.table_limit_mb + current.table_limit_mb // 2 + SPARE_MB
         self._light = _Process("json", JSON_MEMORY_MB, current, heavy=False)
-        self._heavy = _Process("tables", max(table_mb, JSON_MEMORY_MB), current, heavy=True)
+        most_mb = max(_table_memory_mb(current.table_limit_mb), JSON_MEMORY_MB)
+        self._heavy = _Process("tables", most_mb, current, heavy=True)
 
     def start(self) -> None:
         """Start the process for ordinary JSON now, so that nobody waits for it."""
@@ -123,7 +124,9 @@ class Reader:
         plain = path.with_suffix(".arrow")
         limit = self._current.table_limit_mb
         asked = ("table", (str(path), kind, names, limit, INLINE_BYTES, str(plain)))
-        small: bytes | None = await self._heavy.ask(asked, timeout_s)
+        found = await asyncio.to_thread(path.stat)
+        memory_mb = _table_memory_mb(allowed_mb(found.st_size, limit))
+        small: bytes | None = await self._heavy.ask(asked, timeout_s, memory_mb)
         return file_reference(plain, ARROW_FILE) if small is None else small
 
     def _for(self, body: bytes) -> _Process:
@@ -137,6 +140,10 @@ class Reader:
         """End both processes."""
         self._light.close()
         self._heavy.close()
+
+
+def _table_memory_mb(table_mb: int) -> int:
+    return table_mb + table_mb // 2 + SPARE_MB
 
 
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
@@ -165,7 +172,7 @@ class _Process:
                 self._end(self._child)  # it ended between two tasks; its pipes are ours still
                 self._child = None
             if self._child is None:
-                told = (self._memory_mb, os.getpid(), int(self._heavy))
+                told = (os.getpid(), int(self._heavy))
                 command = [sys.executable, "-m", "bus.read_process", *map(str, told)]
                 self._child = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=self._environment
@@ -173,15 +180,19 @@ class _Process:
                 self._counts["started"] += 1
             return self._child
 
-    async def ask(self, task: tuple[str, tuple[Any, ...]], timeout_s: float | None) -> Any:
-        """Have one task done; raises what it raised."""
+    async def ask(
+        self, task: tuple[str, tuple[Any, ...]], timeout_s: float | None, memory_mb: int | None = None
+    ) -> Any:
+        """Have one task done, within so much memory or all that the process may have; raises what it raised."""
+        memory_mb = self._memory_mb if memory_mb is None else min(memory_mb, self._memory_mb)
         if self._waiting >= QUEUE:
             raise Unavailable(f"{QUEUE} bodies wait to be read", retry_after_s=1.0)
         self._turn = self._turn or asyncio.Lock()
         self._waiting += 1
         try:
             async with asyncio.timeout(NEVER_S if timeout_s is None else timeout_s), self._turn:
-                done, value = await self._exchange(pickle.dumps(task, protocol=pickle.HIGHEST_PROTOCOL))
+                packed = pickle.dumps((task, memory_mb), protocol=pickle.HIGHEST_PROTOCOL)
+                done, value = await self._exchange(packed, memory_mb)
         except TimeoutError:
             self._counts["late"] += 1
             raise DeadlineExceeded("the deadline passed while the body was read") from None
@@ -192,16 +203,16 @@ class _Process:
             raise value
         return value
 
-    async def _exchange(self, packed: bytes) -> tuple[bool, Any]:
+    async def _exchange(self, packed: bytes, memory_mb: int) -> tuple[bool, Any]:
         child = await asyncio.to_thread(self.start)
         self._overgrown = False
-        watch = asyncio.create_task(self._watch(child))
+        watch = asyncio.create_task(self._watch(child, memory_mb))
         work = asyncio.create_task(asyncio.to_thread(_send, child, packed))
         try:
             answer = await asyncio.shield(work)
         except (OSError, EOFError):
             self._counts["ended"] += 1
-            return False, self._why_ended(child)
+            return False, self._why_ended(child, memory_mb)
         except asyncio.CancelledError:
             # Nobody waits for it any more: what the process works on ends with it.
             self._end(child)
@@ -211,26 +222,24 @@ class _Process:
             watch.cancel()
         return answer
 
-    def _why_ended(self, child: subprocess.Popen[bytes]) -> EngineError:
+    def _why_ended(self, child: subprocess.Popen[bytes], memory_mb: int) -> EngineError:
         """Say what ended the process in the middle of a task. Polars aborts when the kernel gives no more memory."""
         self._end(child)
         if self._overgrown or child.returncode == -signal.SIGABRT:
-            return TableTooLarge(
-                f"reading the body takes more than the {self._memory_mb:,} MB that reading may take", field="body"
-            )
+            return too_large(memory_mb)
         _log.error("the process that reads %s ended with %s", self.name, child.returncode)
         if -child.returncode in CRASHES:
             name = signal.Signals(-child.returncode).name
             return MalformedBody(f"the body cannot be read: it ends the process that reads it ({name})", field="body")
         return Unavailable("the process that reads bodies ended; it is started again", retry_after_s=1.0)
 
-    async def _watch(self, child: subprocess.Popen[bytes]) -> None:
+    async def _watch(self, child: subprocess.Popen[bytes], memory_mb: int) -> None:
         """End a process that grew beyond its limit, where the kernel does not hold it to it."""
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(child.pid)
             while True:
                 await asyncio.sleep(WATCH_S)
-                if process.memory_info().rss > self._memory_mb * 2**20:
+                if process.memory_info().rss > memory_mb * 2**20:
                     self._overgrown = True
                     child.kill()
                     return

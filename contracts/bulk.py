@@ -20,6 +20,11 @@ _BLOCK_BYTES = 2**20
 _VALUE_BYTES, _WIDE_BYTES = 8, 16
 _TEXT_BYTES = 16
 """A text in a column of Polars: a view; where texts repeat, the text itself is kept once."""
+SPARE_MB, MOST_TIMES = 256, 1000
+"""A table may take so much, and beyond that so many times its body. Rows differ from each other, in a market by some
+bytes each: 30 columns of zeros and ones beside rounded returns are 200 times the body. Only what says the same over
+and over is more, and then eight kilobytes would have all the memory that there is for reading, for seconds.
+"""
 
 
 def read_bulk(path: Path, content_type: str, limit_mb: int) -> pl.DataFrame:
@@ -28,38 +33,46 @@ def read_bulk(path: Path, content_type: str, limit_mb: int) -> pl.DataFrame:
     Raises
     ------
     TableTooLarge
-        It takes more than `limit_mb` decoded. Where its own metadata say so, nothing was decoded.
+        It takes more than `allowed_mb` decoded. Where its own metadata say so, nothing was decoded.
     InvalidInput
         A column holds lists or structures, there are too many columns, or no rows.
     MalformedBody, UnsupportedMedia
         As `contracts.frames.from_bulk`.
     """
     kind = bulk_type(content_type)
+    body_bytes = path.stat().st_size
     if kind == ARROW_STREAM:
-        rows, size = stream_size(path)
-        check_decoded(rows, size, limit_mb)
+        check_decoded(*stream_size(path), limit_mb, body_bytes)
     elif kind == CSV:
-        check_decoded(*_csv_size(path), limit_mb)
+        check_decoded(*_csv_size(path), limit_mb, body_bytes)
     else:
-        _check_parquet(path, limit_mb)
+        check_decoded(*_parquet_size(path), limit_mb, body_bytes)
     frame = from_bulk(path, kind)
     _check_columns(dict(frame.schema))
     # Texts may be longer than any metadata tell.
-    check_decoded(frame.height, int(frame.estimated_size()), limit_mb)
+    check_decoded(frame.height, int(frame.estimated_size()), limit_mb, body_bytes)
     return frame
 
 
-def check_decoded(n_rows: int, n_bytes: int, limit_mb: int) -> None:
+def allowed_mb(body_bytes: int, limit_mb: int) -> int:
+    """Give what a table may take decoded: of a small body less than the limit."""
+    return min(limit_mb, SPARE_MB + MOST_TIMES * body_bytes // 10**6)
+
+
+def check_decoded(n_rows: int, n_bytes: int, limit_mb: int, body_bytes: int) -> None:
     """Refuse a table that takes more memory than it may."""
-    if n_bytes > limit_mb * 1e6:
-        raise TableTooLarge(
-            f"the table has {n_rows:,} rows and takes {n_bytes / 1e6:,.0f} MB decoded, over the limit of {limit_mb:,} "
-            "MB (FACTOR_ENGINE_TABLE_LIMIT_MB)",
-            field="body",
-        )
+    allowed = allowed_mb(body_bytes, limit_mb)
+    if n_bytes <= allowed * 1e6:
+        return
+    why = (
+        f"over the limit of {limit_mb:,} MB (FACTOR_ENGINE_TABLE_LIMIT_MB)"
+        if allowed == limit_mb
+        else f"over the {allowed:,} MB that a body of {body_bytes:,} bytes may stand for"
+    )
+    raise TableTooLarge(f"the table has {n_rows:,} rows and takes {n_bytes / 1e6:,.0f} MB decoded, {why}", field="body")
 
 
-def _check_parquet(path: Path, limit_mb: int) -> None:
+def _parquet_size(path: Path) -> tuple[int, int]:
     """Read rows and columns from the footer; texts are only known when they are read, under the process's limit."""
     import polars as pl
 
@@ -73,7 +86,7 @@ def _check_parquet(path: Path, limit_mb: int) -> None:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise MalformedBody(f"the body is not readable Parquet: {reason}", field="body") from None
-    check_decoded(n_rows, n_rows * sum(map(_width, schema.values())), limit_mb)
+    return n_rows, n_rows * sum(map(_width, schema.values()))
 
 
 def _csv_size(path: Path) -> tuple[int, int]:

@@ -104,8 +104,6 @@ def main(options: dict[str, Any]) -> int:
     )
     with dying_with(CORE):
         node = Node(params, head=True, shutdown_at_exit=False, spawn_reaper=True)
-    # Ray opens its folder to everybody on the machine, "important when multiple people are using the same machine".
-    Path(options["temp_dir"]).chmod(0o700)
     try:
         address = Path(options["temp_dir"], ADDRESS_FILE)
         part = address.with_suffix(".part")

@@ -116,10 +116,10 @@ class RunDir:
         return path
 
     def short_temp(self) -> Path:
-        """Give a folder for sockets and Ray's session, made when missing, 0700.
+        """Give a folder for sockets, made when missing, 0700; the same for the same run directory.
 
         It is not in the run directory, because a socket's whole path has 97 characters at most, HAProxy's with a node
-        id of 56 in it. It is the same for the same run directory, and older sessions in it are removed.
+        id of 56 in it.
         """
         digest = hashlib.blake2b(f"{os.getuid()}:{self.path}".encode(), digest_size=4).hexdigest()
         # Not tempfile.gettempdir(): on macOS that is so long that Ray's sockets do not fit behind it.
@@ -128,6 +128,16 @@ class RunDir:
         if path.stat().st_uid != os.getuid():
             raise PermissionError(f"{path} belongs to another user")
         path.chmod(0o700)
+        return path
+
+    def ray_temp(self) -> Path:
+        """Give the folder of Ray's sessions below `short_temp`, made when missing; older sessions in it are removed.
+
+        Each process of Ray opens the folder that it is given to everybody on the machine (0777): so it lies in one that
+        only we may pass.
+        """
+        path = self.short_temp() / "ray"
+        path.mkdir(exist_ok=True)
         sessions = sorted(p for p in path.glob("session_*") if p.is_dir() and not p.is_symlink())
         for old in sessions[: -KEPT_SESSIONS + 1]:
             shutil.rmtree(old, ignore_errors=True)

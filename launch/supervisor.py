@@ -179,11 +179,11 @@ class Supervisor:
         return self.run_dir.path / "ray" / "head.log"
 
     def _start_ray(self) -> None:
-        temp = self.run_dir.short_temp()
         # Cleaners of temporary folders (systemd-tmpfiles) leave alone what is locked.
-        self._temp_lock = os.open(temp, os.O_RDONLY | os.O_CLOEXEC)
+        self._temp_lock = os.open(self.run_dir.short_temp(), os.O_RDONLY | os.O_CLOEXEC)
         with contextlib.suppress(OSError):
             fcntl.flock(self._temp_lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        temp = self.run_dir.ray_temp()
         (temp / ray_head.ADDRESS_FILE).unlink(missing_ok=True)
         port = free_port()
         options = {
@@ -223,7 +223,7 @@ class Supervisor:
         if self.nats is not None:
             self.nats.look()
         if self.place.temp is not None:
-            self._look_at_temp(Path(self.place.temp))
+            self._look_at_temp(Path(self.place.temp).parent)
         if time.monotonic() - self._recorded_at > RECORD_S:
             self._remember()
 

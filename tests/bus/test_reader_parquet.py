@@ -3,6 +3,7 @@
 import asyncio
 import io
 
+import numpy as np
 import polars as pl
 import pytest
 from parquet_by_hand import constant, growing, nested, parquet
@@ -22,6 +23,17 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTOR_ENGINE_RUN_DIR", str(tmp_path))
     settings.cache_clear()
     made = Reader(Settings(table_limit_mb=200))
+    yield made
+    made.close()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def standing(tmp_path, monkeypatch):
+    """Give a reader with the limits that stand where nothing is set."""
+    monkeypatch.setenv("FACTOR_ENGINE_RUN_DIR", str(tmp_path))
+    settings.cache_clear()
+    made = Reader(Settings())
     yield made
     made.close()
     settings.cache_clear()
@@ -80,10 +92,37 @@ def test_texts_that_grow_out_of_the_ones_before_them_are_refused_for_what_they_a
 def test_texts_that_grow_beyond_what_reading_may_take_end_the_process_and_the_next_body_is_read(reader, tmp_path):
     n = 50_000
     reader._heavy._memory_mb = 700
-    with pytest.raises(TableTooLarge, match="takes more than the 700 MB that reading may take"):
+    with pytest.raises(TableTooLarge, match="takes more than the 700 MB that reading it may take"):
         read(reader, tmp_path, parquet([growing("symbol", n)], n))
     assert reader.stats()["tables"]["ended"] == 1
     assert read(reader, tmp_path, parquet(said_once(1), 1))
+
+
+@pytest.mark.parametrize(("n_rows", "n_groups"), [(82_000_000, 1), (820_000, 100)])
+def test_some_kilobytes_may_not_stand_for_all_the_memory_that_tables_may_take(standing, tmp_path, n_rows, n_groups):
+    """Within the limit on tables they cost 3 s and 4 GB: hardly anything in rows that differ from each other."""
+    body = parquet(said_once(n_rows), n_rows, n_groups=n_groups)
+    assert len(body) < 2 * SMALL_BYTES
+    with pytest.raises(
+        TableTooLarge, match=rf"takes 3,936 MB decoded, over the \d+ MB that a body of {len(body):,} bytes"
+    ):
+        read(standing, tmp_path, body)
+    assert standing.stats()["tables"]["ended"] == 0
+
+
+def test_reading_takes_no_more_memory_than_the_body_may_stand_for(standing, tmp_path):
+    """What texts grow out of, no metadata tell: 4 GB here, of a body that takes a page."""
+    n = 90_000
+    with pytest.raises(TableTooLarge, match=r"takes more than the 1,1\d\d MB that reading it may take"):
+        read(standing, tmp_path, parquet([growing("symbol", n)], n))
+    assert standing.stats()["tables"]["ended"] == 1
+    # The memory that the next body may take is its own.
+    rng = np.random.default_rng(0)
+    large = pl.DataFrame(
+        {"date": ["2024-01-02"] * 10**6, "symbol": [str(i) for i in range(10**6)], "x": rng.random(10**6)}
+    )
+    large.write_parquet(tmp_path / "large.upload")
+    assert asyncio.run(standing.table(tmp_path / "large.upload", PARQUET, NAMES))
 
 
 @pytest.mark.parametrize("depth", [1, 100, 400, 1200])

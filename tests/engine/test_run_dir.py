@@ -1,4 +1,5 @@
 import os
+import stat
 import subprocess
 import sys
 
@@ -61,10 +62,15 @@ def test_the_short_folder_is_the_same_for_the_same_run_directory_and_drops_old_s
     try:
         # HAProxy's longest socket path below it, with a node id of 56 characters, has 97 at most.
         assert len(str(short / "ha" / ("n" * 56) / "metrics.sock")) <= 97
+        ray = run_dir.ray_temp()
         for name in ("session_1", "session_2", "session_3"):
-            (short / name).mkdir()
-        assert run_dir.short_temp() == short
-        assert sorted(p.name for p in short.iterdir()) == ["session_3"]
+            (ray / name).mkdir()
+        # Ray opens its own folder to everybody.
+        ray.chmod(0o777)
+        assert run_dir.ray_temp() == ray
+        assert sorted(p.name for p in ray.iterdir()) == ["session_3"]
+        assert ray.parent == short
+        assert stat.S_IMODE(short.stat().st_mode) == 0o700
     finally:
         import shutil
 

@@ -1,6 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 
+from factors.numeric import deadline
+from factors.risk import eigenfactor
 from factors.risk.covariance import FactorCovariance
 from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
 from factors.risk.settings import FactorCovarianceSettings
@@ -76,3 +80,17 @@ def test_the_bias_of_optimised_portfolios_shrinks_out_of_sample():
     assert biases[0] > 1.3
     assert abs(biases[200] - 1.0) < 0.6 * (biases[0] - 1.0)
     assert biases[200] == pytest.approx(1.0, abs=0.35)
+
+
+def test_many_draws_end_with_their_caller(monkeypatch):
+    limit, blocks = deadline.Deadline(math.inf), []
+
+    def gone_meanwhile(truth, n_observations, n_draws, rng):
+        blocks.append(n_draws)
+        limit.end()
+        return np.ones((n_draws, truth.size))
+
+    monkeypatch.setattr(eigenfactor, "_drawn_ratios", gone_meanwhile)
+    with deadline.until(limit), pytest.raises(deadline.Ended):
+        simulate_variance_ratios(np.geomspace(1e-6, 1e-3, 15), 120, 10_000, np.random.default_rng(0))
+    assert blocks == [eigenfactor.DRAWS_AT_ONCE]
