@@ -26,7 +26,7 @@ class Clock:
 
     Parameters
     ----------
-    bar : timedelta64, or anything that numpy makes one of
+    bar : timedelta64, or anything that numpy makes one of; a bare number counts microseconds
         One day for daily rows, the default; a minute for minute bars. Not more than a day.
 
     Raises
@@ -37,7 +37,7 @@ class Clock:
 
     def __init__(self, bar: Any = DAY) -> None:
         try:
-            self.bar_us = int(np.timedelta64(bar).astype("timedelta64[us]").astype(np.int64))
+            self.bar_us = int(np.timedelta64(bar, "us").astype(np.int64))
         except (TypeError, ValueError) as error:
             raise FieldsError(f"the bar {bar!r} is no length of time") from error
         if not 0 < self.bar_us <= DAY_US:

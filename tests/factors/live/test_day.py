@@ -80,7 +80,7 @@ def test_windows_of_a_year_are_foretold_while_they_move_on():
     model = FactorModel().fit(panel.select(dates=slice(0, 290)))
     for t in range(290, 340):
         day = panel.select(dates=slice(t, t + 1))
-        for date in (day.dates[0] + 35, day.dates[0] + 70, day.dates[0]):
+        for date in (*(day.dates[0] + np.array([35, 70])), day.dates[0]):
             live = LiveDay(model, date)
             live.tick(np.arange(20), row_of(day, np.arange(20)) | {"returns": 0.01 * rng.standard_normal(20)})
             live.peek()
@@ -230,7 +230,7 @@ def test_bad_ticks_and_days_are_refused_by_name_and_change_nothing(sample, model
     with pytest.raises(FactorError, match="does not come after"):
         LiveDay(model, sample.dates[109])
     with pytest.raises(StageError):
-        LiveDay(FactorModel().set_panel(sample), sample.dates[119] + 1)
+        LiveDay(FactorModel().set_panel(sample), sample.dates[119] + np.timedelta64(1, "D"))
     live = LiveDay(model, sample.dates[110])
     for columns, values, match in (
         ([30], {"returns": [0.1]}, "columns"),

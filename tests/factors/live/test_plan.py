@@ -115,7 +115,7 @@ def test_what_the_panel_cannot_compute_is_named(whole):
     assert "ebit" in live.missing["b"]
     assert live.needs == ("open", "close")
     with pytest.raises(FieldsError, match="open"):
-        live.peek({"close": whole.fields["close"][-1]}, {}, whole.dates[-1] + 1)
+        live.peek({"close": whole.fields["close"][-1]}, {}, whole.dates[-1] + np.timedelta64(1, "D"))
     np.testing.assert_array_equal(live.rows_of(["a"]), [0])
 
 
@@ -123,8 +123,8 @@ def test_a_plan_of_which_nothing_can_be_computed_is_empty_and_no_error(whole):
     live = LiveFactors({"b": "ebit / sales_q"}, whole)
     assert (live.ids, live.needs, live.n_factors) == ((), (), 0)
     fields, codes, date = row(whole, 129)
-    assert live.peek(fields, codes, date + 1, np.array([2])).shape == (0, 24)
-    assert live.update(fields, codes, date + 1).shape == (0, 24)
+    assert live.peek(fields, codes, date + np.timedelta64(1, "D"), np.array([2])).shape == (0, 24)
+    assert live.update(fields, codes, date + np.timedelta64(1, "D")).shape == (0, 24)
     live.grow((*whole.symbols, "NEW"))
     assert live.final().shape == (0, 25)
     live.close()
@@ -154,4 +154,4 @@ def test_categories_that_the_panel_has_are_read_and_a_missing_one_is_named(whole
     live = LiveFactors({"n": "indneutralize(close, industry)"}, panel)
     assert live.categories == ("industry",)
     with pytest.raises(FieldsError, match="industry"):
-        live.peek({"close": whole.fields["close"][-1]}, {}, whole.dates[-1] + 1)
+        live.peek({"close": whole.fields["close"][-1]}, {}, whole.dates[-1] + np.timedelta64(1, "D"))

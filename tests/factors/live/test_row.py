@@ -198,7 +198,7 @@ def test_a_row_after_a_panel_stands_beside_closes_as_they_were_traded():
     raw = Panel(panel.dates, panel.symbols, {**fields, "split_ratio": split}, panel.categories)
     model = FactorModel().fit(raw)
     assert model.panel_.fields["close"][-1, 3] != fields["close"][-1, 3]
-    row = LiveRow.after(model.panel_, panel.dates[-1] + 1)
+    row = LiveRow.after(model.panel_, panel.dates[-1] + np.timedelta64(1, "D"))
     row.take([panel.symbols[3]], {"price": [fields["close"][-1, 3] * 1.01]})
     found = row.values()
     assert found["returns"][3] == pytest.approx(0.01)

@@ -11,7 +11,7 @@ START = np.datetime64("2015-01-02")
 EVERY = START + np.arange(2000)
 WEEKDAYS = EVERY[np.is_busday(EVERY)]
 HOLIDAYS = np.array(["2015-01-19", "2015-02-16", "2015-04-03", "2015-05-25", "2015-07-03"], "datetime64[D]")
-MONTH_ENDS = (np.datetime64("2015-02", "M") + np.arange(60)).astype("datetime64[D]") - 1
+MONTH_ENDS = (np.datetime64("2015-02", "M") + np.arange(60)).astype("datetime64[D]") - np.timedelta64(1, "D")
 
 
 @pytest.mark.parametrize(

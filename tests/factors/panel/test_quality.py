@@ -137,7 +137,7 @@ def percent(panel):
 def weekend(panel):
     dates = panel.dates.copy()
     row = next(row for row in range(ROW, 300) if (dates[row].astype(int) + 3) % 7 == 4)
-    dates[row] += 1
+    dates[row] += np.timedelta64(1, "D")
     return Panel(dates, panel.symbols, panel.fields, panel.categories)
 
 
