@@ -36,8 +36,11 @@ def with_engine(client, tmp_path, test):
             Settings(run_dir=tmp_path, allowed_hosts=("engine",)), face=Face(client, None), client=client
         )
         transport = httpx.ASGITransport(make_app(services))
-        async with HttpEngine("http://127.0.0.1", transport=transport) as engine:
-            await test(engine)
+        try:
+            async with HttpEngine("http://127.0.0.1", transport=transport) as engine:
+                await test(engine)
+        finally:
+            services.reader.close()
 
     asyncio.run(run())
 
