@@ -299,7 +299,7 @@ class Surface(Connection):
         return await self.ask(OPERATIONS["delete_watch"], request, CalculationAnswer, how)
 
     async def follow_market(self, request: FollowMarket, how: How = ANYHOW) -> CalculationAnswer:
-        """Say which market's ticks a model follows; several models may follow one."""
+        """Say how a model's days run: which market's ticks it follows, and when their values are told."""
         return await self.ask(OPERATIONS["follow_market"], request, CalculationAnswer, how)
 
     async def live_status(self, request: LiveStatus | None = None, how: How = ANYHOW) -> LivePage:

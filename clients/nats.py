@@ -59,6 +59,8 @@ class Watched(NamedTuple):
         The ticks are a player's.
     data
         The JSON object, or the bytes of an Arrow IPC stream.
+    withheld
+        Why the returns of the factors are not told yet; None when they are, or when none are watched.
     """
 
     watch_id: str
@@ -70,6 +72,7 @@ class Watched(NamedTuple):
     provisional: bool
     replay: bool
     data: Any
+    withheld: str | None = None
 
 
 class NatsEngine(Surface):
@@ -274,6 +277,7 @@ def _watched(headers: Mapping[str, str], body: bytes | None) -> Watched:
         said("provisional") == "true",
         said("replay") == "true",
         data,
+        said("withheld") or None,
     )
 
 

@@ -23,7 +23,7 @@ def line(value: Watched) -> str:
     head = f"{value.market_time or value.date}  seen {value.seen:6.1%}{provisional}{replay}"
     if not isinstance(value.data, dict):
         return f"{head}  {len(value.data or b'')} bytes of Arrow"
-    shown = _numbers(value.data.get("factor_returns") or {})
+    shown = ["factor returns withheld"] if value.withheld else _numbers(value.data.get("factor_returns") or {})
     for name, book in (value.data.get("portfolios") or {}).items():
         shown.append(f"{name} {book['return']:+.4%}")
     symbols = value.data.get("symbols") or []

@@ -14,6 +14,9 @@ MarketName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", d
 FormulaName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 DEFAULT_MARKET = "main"
 """The market of ticks that name none, and of models that name none."""
+LEAST_SEEN = 0.5
+"""With half of the names a factor's return is off by less than the size that it usually has; with a twentieth it is off
+by ten times that (docs/live.md)."""
 EVERYTHING = "*"
 """As the only entry of `factors` or `styles`: all that the model's data can compute."""
 
@@ -65,10 +68,19 @@ class DeleteWatch(Request):
 
 
 class FollowMarket(Request):
-    """Say which market's ticks a model follows; several models may follow one."""
+    """Say how a model's days run: which market's ticks it follows, and when their values are told."""
 
     model_id: ModelId
-    market: MarketName = Field(DEFAULT_MARKET, description="Ticks that name no market are of `main`.")
+    market: MarketName = Field(
+        DEFAULT_MARKET, description="Ticks that name no market are of `main`; several models may follow one."
+    )
+    least_seen: FiniteFloat = Field(
+        LEAST_SEEN,
+        ge=0.0,
+        le=1.0,
+        description="Factor returns are null until this share of the names is there, by count and by the regression's "
+        "weight.",
+    )
 
 
 class LiveStatus(Request):

@@ -166,6 +166,9 @@ class LivePage(Result):
     committed: str = Field(description="The last day that is committed.")
     seen: int = Field(description="Active names with a row today.")
     active: int
+    least_seen: float
+    seen_weight: float | None = Field(description="Share of the regression's weight that has a row today.")
+    withheld: str | None = Field(description="Why factor returns are not told yet.")
     rows: int = Field(description="Rows taken today.")
     rejected: dict[str, int] = Field(description="Rows that were not computed with, by kind.")
     watches: list[str]

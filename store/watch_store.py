@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import orjson
 from contracts.errors import InvalidInput, Unavailable, UnknownWatch
 from contracts.events import token
 from contracts.files import replacing
+from contracts.live_requests import DEFAULT_MARKET, LEAST_SEEN
 from store.parts import sync_folder
 
 FORMAT = 1
@@ -49,8 +50,16 @@ class Watch:
     requests: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class DayRules:
+    """How a model's days run and end: what `contracts.live_requests.FollowMarket` says."""
+
+    market: str = DEFAULT_MARKET
+    least_seen: float = LEAST_SEEN
+
+
 class WatchStore:
-    """Keeps watches, and the markets that models follow.
+    """Keeps watches, and how the days of models run.
 
     Parameters
     ----------
@@ -111,17 +120,18 @@ class WatchStore:
             raise UnknownWatch(f"there is no watch {watch_id!r}", field="watch_id") from None
         sync_folder(self._watches)
 
-    def market_of(self, model_id: str) -> str | None:
-        """Name the market that a model follows; None where it was never said."""
+    def rules_of(self, model_id: str) -> DayRules:
+        """Give how a model's days run; the defaults where it was never said."""
         try:
             value = _read(self._markets / f"{token(model_id)}.json")
         except FileNotFoundError:
-            return None
-        return str(value["market"])
+            return DayRules()
+        known = {each.name for each in fields(DayRules)}
+        return DayRules(**{name: given for name, given in value.items() if name in known})
 
-    def follow(self, model_id: str, market: str) -> None:
-        """Say which market a model follows, durably."""
-        _write(self._markets / f"{token(model_id)}.json", {"format": FORMAT, "market": market})
+    def set_rules(self, model_id: str, rules: DayRules) -> None:
+        """Say how a model's days run, durably."""
+        _write(self._markets / f"{token(model_id)}.json", {"format": FORMAT, **asdict(rules)})
 
     def _path(self, watch_id: str) -> Path:
         return self._watches / f"{token(watch_id)}.json"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from actors.library.formulas import Formulas
-from actors.live.messages import RunningBar, Unread, read
+from actors.live.messages import Unread, read
 from actors.live.model import LiveModel, catch_up
 from actors.live.watching import Watching
 from actors.reading.books import Book, Books
@@ -27,12 +27,12 @@ from actors.runtime.memory import give_back
 from actors.runtime.niceness import step_back
 from contracts.errors import EngineError, UnknownModel, first_line
 from contracts.live_call import Answered, MarketData, WatchValue
-from contracts.live_requests import DEFAULT_MARKET, EVERYTHING
+from contracts.live_requests import EVERYTHING
 from factors.errors import FactorError
 from factors.library import Expression, FormulaError, parse
 from factors.live import LiveFactors
 from store import PortfolioStore, Version
-from store.watch_store import Watch, WatchStore
+from store.watch_store import DayRules, Watch, WatchStore
 
 LOOK_EVERY_S = 1.0
 """How often the store is looked at for versions that nobody told of."""
@@ -98,8 +98,8 @@ class LiveDesk:
         with self._lock:
             model = self._models.get(watch.model_id)
             if model is None:
-                market = self.store.market_of(watch.model_id) or DEFAULT_MARKET
-                model = self._models[watch.model_id] = LiveModel(watch.model_id, market, self._threads)
+                rules = self.store.rules_of(watch.model_id)
+                model = self._models[watch.model_id] = LiveModel(watch.model_id, rules, self._threads)
                 self._again = True  # its day may have begun before anybody watched it
             self._idle_s = {**self._idle_s, watch.watch_id: watch.idle_s}
         model.fault = None
@@ -132,12 +132,13 @@ class LiveDesk:
                     if not model.watches:
                         del self._models[model.model_id]
 
-    def follow_market(self, model_id: str, market: str) -> None:
-        """Let a model follow another market from now on."""
+    def follow(self, model_id: str, rules: DayRules) -> None:
+        """Let a model's days run by other rules from now on."""
         model = self._models.get(model_id)
         if model is not None:
-            model.market = market
-            self._again = True
+            self._again |= model.rules.market != rules.market
+            with model.lock:
+                model.take_rules(rules)
 
     # -- the live call
 
@@ -191,10 +192,7 @@ class LiveDesk:
         models = [*self._models.values()]
         for item in read(data.messages, self.unread):
             for model in models:
-                wanted = (
-                    model.model_id == item.model_id if isinstance(item, RunningBar) else model.market == item.market
-                )
-                if wanted:
+                if model.wants(item):
                     with model.lock:
                         model.feed(item)
 
@@ -345,10 +343,11 @@ class LiveDesk:
         """Describe a model's running day. Raises `UnknownModel` when the model does not exist."""
         version = self._slices.store.head(model_id)
         model = self._models.get(model_id)
-        market = self.store.market_of(model_id) or DEFAULT_MARKET
+        rules = self.store.rules_of(model_id)
         out: dict[str, Any] = {
-            "model_id": model_id, "market": market, "state": "not watched", "date": None,
-            "committed": str(version.dates[-1]), "seen": 0, "active": 0, "rows": 0, "rejected": {}, "watches": [],
+            "model_id": model_id, **asdict(rules), "state": "not watched", "date": None,
+            "committed": str(version.dates[-1]), "seen": 0, "active": 0, "seen_weight": None, "withheld": None,
+            "rows": 0, "rejected": {}, "watches": [],
         }  # fmt: skip
         if model is None:
             return out
@@ -357,7 +356,8 @@ class LiveDesk:
             date = None if model.date is None else str(model.date)
             return out | {
                 "state": "running" if date else state, "reason": model.fault, "date": date, "seen": model.seen_count,
-                "active": model.expected, "rows": model.rows, "rejected": model.rejected() | dict(self.unread.counts),
+                "active": model.expected, "seen_weight": model.seen_weight, "withheld": model.withheld(),
+                "rows": model.rows, "rejected": model.rejected() | dict(self.unread.counts),
                 "watches": sorted(model.watches),
             }  # fmt: skip
 

@@ -30,6 +30,7 @@ from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.live import LiveDay, LiveFactors, LiveRow
 from store import Version
+from store.watch_store import DayRules
 
 WAITING_MOST = 50_000
 """Blocks of ticks that wait for a model, or for its day to be committed; the oldest go first, counted."""
@@ -51,10 +52,10 @@ class LiveModel:
         That it stands at; None until it is taken up.
     """
 
-    def __init__(self, model_id: str, market: str, threads: int) -> None:
+    def __init__(self, model_id: str, rules: DayRules, threads: int) -> None:
         self.lock = threading.Lock()
         self.model_id = model_id
-        self.market = market
+        self.rules = rules
         self.watches: dict[str, Watching] = {}
         self.version: Version | None = None
         self.plan: LiveFactors | None = None
@@ -112,6 +113,12 @@ class LiveModel:
         for watching in self.watches.values():
             self.settle(watching)
 
+    def take_rules(self, rules: DayRules) -> None:
+        """Let the day run by other rules from now on."""
+        self.rules = rules
+        for watching in self.watches.values():
+            watching.dirty = self._day is not None
+
     def settle(self, watching: Watching) -> None:
         """Tell a watch where its values lie."""
         version, plan = self.version, self.plan
@@ -145,6 +152,10 @@ class LiveModel:
         under_way = self.building is not None and not self.building.done()
         return self._caught_up or (under_way and (len(self._waiting) > 0 or self._day is not None))
 
+    def wants(self, item: Block | RunningBar) -> bool:
+        """Say whether market data is this model's."""
+        return item.market == self.rules.market if isinstance(item, Block) else item.model_id == self.model_id
+
     def feed(self, item: Block | RunningBar) -> None:
         """Take market data; what is of a later day than the one that runs waits."""
         if self.version is None:
@@ -169,22 +180,25 @@ class LiveModel:
         elif running > past:
             running = int(days[days > past].min())
         late, early = days <= past, days > running
-        self.counts["committed_day"] += int(late.sum())
-        if early.any():
-            self._wait(_some(block, early, times))
-        now = ~late & ~early
-        if not now.any():
+        others = late | early
+        if others.all() and self._row is None:
+            self.counts["committed_day"] += int(late.sum())
             return
-        self.replayed = self.replayed or block.source == REPLAY
+        self.replayed = self.replayed or (block.source == REPLAY and not others.all())
         row = self._begun(np.datetime64(running, "D"))
-        whole = block if now.all() else _some(block, now, times)
         try:
-            row.take(
-                whole.symbols, whole.values, time_us=np.asarray(whole.times_us, np.int64), sequence=_numbers(whole),
-                source=whole.source,
+            # A source numbers its messages over all its days: those of another day leave no gap.
+            codes = row.take(
+                block.symbols, block.values, time_us=times, sequence=_numbers(block), source=block.source,
+                leave=others if others.any() else None,
             )  # fmt: skip
         except FactorError as error:
-            self.counts[error.code] += len(whole.symbols)
+            self.counts[error.code] += len(block.symbols)
+            return
+        self.counts["committed_day"] += int((late & (codes == 0)).sum())
+        early &= codes == 0
+        if early.any():
+            self._wait(_some(block, early, times))
 
     def _today(self) -> int:
         """The day of a tick that names no time: the one that runs, or today."""
@@ -272,7 +286,7 @@ class LiveModel:
         books = day.portfolios(weights) if names and any(w.watch.portfolios for w in due) else None
         moment = Moment(
             self.model_id, version.manifest.version, str(day.date), made, self.seen, self._market_time(), began, books,
-            {name: i for i, name in enumerate(names)}, self.replayed,
+            {name: i for i, name in enumerate(names)}, self.replayed, self.withheld(),
         )  # fmt: skip
         found = (watching.message(now, moment, plan) for watching in due)
         return [value for value in found if value is not None]
@@ -295,6 +309,21 @@ class LiveModel:
             return 0.0
         returns = self._day.fields["returns"][: len(awaited)]
         return float(np.isfinite(returns[awaited]).mean())
+
+    @property
+    def seen_weight(self) -> float | None:
+        """Share of the regression's weight that has a return; None before the day's first row."""
+        return None if self._day is None else self._day.share_of_weight
+
+    def withheld(self) -> str | None:
+        """Say why the returns of the factors are not told: a regression on a few names gives anything."""
+        least, weight = self.rules.least_seen, self.seen_weight
+        if weight is None or (self.seen >= least and not weight < least):
+            return None
+        return (
+            f"{self.seen:.1%} of the names and {weight:.1%} of the regression's weight have a return; "
+            f"the returns of the factors are told from {least:.0%} of both on"
+        )
 
     @property
     def expected(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from typing import Any
 
 from actors.library.formulas import Formulas
@@ -16,7 +17,7 @@ from contracts.settings import Settings
 from factors.library import FormulaError, compile_library
 from factors.library.definitions.fields import computable, library_fields
 from store import LRU, PortfolioStore, Version
-from store.watch_store import Watch, WatchStore
+from store.watch_store import DayRules, Watch, WatchStore
 
 WATCH_FIELDS = (
     "factors", "formulas", "styles", "factor_returns", "portfolios", "symbols", "rate_ms", "form", "encoding",
@@ -126,16 +127,15 @@ class LiveOperations:
             self._ended.put(request.request_id or request.watch_id, request.watch_id)
         return Calculation({"watch_id": request.watch_id, "ended": True}, f"watch {request.watch_id} has ended", 1.0)
 
-    # -- markets
+    # -- how days run
 
     def follow_market(self, request: lq.FollowMarket) -> Calculation:
-        """Let a model follow a market."""
+        """Say how a model's days run."""
         model_id = self.slices.head(request.model_id).manifest.model_id
-        self.desk.store.follow(model_id, request.market)
-        self.desk.follow_market(model_id, request.market)
-        return Calculation(
-            {"model_id": model_id, "market": request.market}, f"{model_id} follows {request.market}", 1.0
-        )
+        rules = DayRules(**{each.name: getattr(request, each.name) for each in fields(DayRules)})
+        self.desk.store.set_rules(model_id, rules)
+        self.desk.follow(model_id, rules)
+        return Calculation({"model_id": model_id, **asdict(rules)}, f"{model_id} follows {rules.market}", 1.0)
 
     def live_status(self, request: lq.LiveStatus) -> Page:
         """Show a model's running day."""

@@ -43,6 +43,8 @@ class Moment:
     book_of : mapping of book to its row there
     replayed : bool
         The day is a player's, no market's.
+    withheld : str or None
+        Why the returns of the factors, and what follows from them, are not told yet.
     """
 
     model_id: str
@@ -55,6 +57,7 @@ class Moment:
     books: PortfolioValues | None = None
     book_of: Mapping[str, int] = field(default_factory=dict)
     replayed: bool = False
+    withheld: str | None = None
 
 
 class Watching:
@@ -148,6 +151,8 @@ class Watching:
             "provisional": True,
             "seen": round(moment.seen, 6),
         }
+        if moment.withheld is not None and (self.watch.factor_returns or self.watch.portfolios):
+            about["withheld"] = moment.withheld
         return {**about, "replay": True} if moment.replayed else about
 
     def _matrix(self, moment: Moment, plan: Array | None) -> Array:
@@ -161,7 +166,8 @@ class Watching:
             at = {name: i for i, name in enumerate(day.style_names)}
             parts.append(in_form(day.scores[[at[name] for name in self.styles]], form))
         if day is not None and self.watch.factor_returns:
-            parts.append(day.specific_returns[None, :])
+            known = day.specific_returns if moment.withheld is None else np.full_like(day.specific_returns, np.nan)
+            parts.append(known[None, :])
         if not parts:
             return np.empty((0, len(self._symbols)))
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -180,27 +186,29 @@ class Watching:
         body["values"] = dict(zip(self.by_symbol, values, strict=True))
         day = moment.day
         if day is not None and self.watch.factor_returns:
-            body["factor_returns"] = dict(zip(day.factor_names, np.ascontiguousarray(day.factor_returns), strict=True))
-            body["market_return"] = day.market_return
+            told = moment.withheld is None
+            returns = np.ascontiguousarray(day.factor_returns) if told else [None] * len(day.factor_names)
+            body["factor_returns"] = dict(zip(day.factor_names, returns, strict=True))
+            body["market_return"] = day.market_return if told else None
         if day is not None and moment.books is not None:
             body["portfolios"] = {
-                name: _book(moment.books, moment.book_of[name], day.factor_names)
+                name: _book(moment.books, moment.book_of[name], day.factor_names, moment.withheld is None)
                 for name in self.watch.portfolios
                 if name in moment.book_of
             }
         return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _book(books: PortfolioValues, i: int, names: tuple[str, ...]) -> dict[str, Any]:
-    """What is told of one book."""
+def _book(books: PortfolioValues, i: int, names: tuple[str, ...], explained: bool) -> dict[str, Any]:
+    """What is told of one book; its return by factor where the factors' returns are told."""
 
     def by_factor(values: Array) -> dict[str, float]:
         return dict(zip(names, values[i].tolist(), strict=True))
 
     return {
         "return": float(books.total[i]),
-        "return_by_factor": by_factor(books.factor),
-        "specific_return": float(books.specific[i]),
+        "return_by_factor": by_factor(books.factor) if explained else None,
+        "specific_return": float(books.specific[i]) if explained else None,
         "unexplained_return": float(books.unexplained[i]),
         "unseen_weight": float(books.unseen_weight[i]),
         "exposures": by_factor(books.exposures),

@@ -431,6 +431,10 @@ class FactorModel:
         """
         return self._held.mimicking_weights(self._row_of(date), investable=investable)
 
+    def next_weights(self) -> Array:
+        """Give the weights of the next day's regression, float64 [n_assets]; 0 outside of the estimation universe."""
+        return self._held.next_weights()
+
     def _row_of(self, date: Any) -> int:
         row = LAST if date is None else position_of(self._held.dates, date)
         return LAST if row == len(self._held.dates) - 1 else row

@@ -459,14 +459,9 @@ class Steps:
         returns = take["fields/returns"][lag:]
         known = slice(0, rows - lag)
         out, variances = self._returns.estimate(
-            returns,
-            caps[known],
-            codes[known],
-            scores[known],
-            mask[known],
-            len(self.sector_names),
+            returns, caps[known], codes[known], scores[known], mask[known], len(self.sector_names),
             shares=shares_of(self.category_names),
-        )
+        )  # fmt: skip
         self._tally.add(self.dates_of(len(returns)), out.status, out.factor_returns, out.standard_errors)
         found = {name: getattr(out, name) for name in RETURNS}
         if variances is not None:
@@ -477,6 +472,11 @@ class Steps:
                 blank[:] = np.nan
             whole = np.concatenate([blank, values]) if len(blank) else values
             self.history.append(name, whole, by_asset=name in ("residuals", VARIANCES))
+
+    def next_weights(self) -> Array:
+        """Weights of the next day's regression, 0 outside of the last date's estimation universe."""
+        weights = self._weights_after(LAST, self._row(self._caps_name, LAST))
+        return np.nan_to_num(np.where(self._row("estimation", LAST), weights, 0.0))
 
     def _weights_after(self, row: int, caps: Array) -> Array:
         """Regression weights known at the end of a date."""

@@ -189,12 +189,20 @@ class LiveDay:
         self._words = {name: category.names for name, category in before.categories.items()}
         self._position = positions(self.symbols)
         self._awaited = _whole(exposures)
+        self._weights = model.next_weights()
         self._exposures_before = exposures if model.settings.regression.exposure_lag else None
         self._risk_model = self._latest()
         self._as_given = model.takes_as_given
         self._values: DayValues | None = None
         self._peeked: PeekedDay | None = None
         self._adjusted: dict[str, Array] | None = None
+
+    @property
+    def share_of_weight(self) -> float:
+        """Share of the regression's weight, as at the last close, of the names that have a return; NaN without any."""
+        total = self._weights.sum()
+        seen = np.isfinite(self.fields["returns"][: len(self._weights)])
+        return float(self._weights[seen].sum() / total) if total > 0.0 else float("nan")
 
     def columns(self, symbols: Sequence[str]) -> NDArray[np.intp]:
         """Give the columns of names. Raises `FactorError` naming those that the row does not have."""

@@ -25,6 +25,8 @@ MISSED_KEPT = 10_000
 """Numbers of a source that were missed and may still come late; older ones count as duplicates when they come."""
 BAR = ("open", "high", "low", "close", "volume")
 DAY_US = 86_400_000_000
+LEFT = np.int8(-1)
+"""Within `take`: a tick that is another row's."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class LiveRow:
         time_us: Any = None,
         sequence: int | NDArray[np.int64] | None = None,
         source: str = "",
+        leave: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int8]:
         """Take the ticks of one message, or of many of one tick each, in their order.
 
@@ -160,11 +163,13 @@ class LiveRow:
             taken before makes every tick of the message a duplicate, one that comes after a higher one makes them late,
             and a jump is a gap.
         source : str
+        leave : bool [n], optional
+            Ticks that are not this row's: only their numbers are counted, so that they leave no gap.
 
         Returns
         -------
         int8 [n]
-            What became of each tick, an index into `row_kernel.KINDS`; 0 is taken.
+            What became of each tick, an index into `row_kernel.KINDS`; 0 is taken, or left to the caller.
 
         Raises
         ------
@@ -188,6 +193,8 @@ class LiveRow:
         numbers = sequence.tolist() if isinstance(sequence, np.ndarray) else [sequence]
         codes = np.empty(n, dtype=np.int8)
         codes[:] = [self._order(source, number) for number in numbers]
+        left = np.zeros(n, np.bool_) if leave is None else leave & (codes == k.TAKEN)
+        codes[left] = LEFT
         _look(given, codes)
         blank = np.full(n, np.nan)
         about = (times, self._first, self._first + DAY_US, self._state, self._times, self._dirty, codes)
@@ -199,6 +206,7 @@ class LiveRow:
             k.take_bars(columns, np.stack([arrays.get(name, blank) for name in BAR]), *about)
         self._put(given, columns, codes)
         self._count(symbols, codes, times, numbers)
+        codes[left] = k.TAKEN
         return codes
 
     def _order(self, source: str, sequence: int | None) -> int:
@@ -233,8 +241,8 @@ class LiveRow:
     def _count(
         self, symbols: Sequence[str], codes: NDArray[np.int8], times: NDArray[np.int64], numbers: list[int | None]
     ) -> None:
-        bad = np.flatnonzero(codes)
-        self.taken += len(codes) - len(bad)
+        bad = np.flatnonzero((codes != k.TAKEN) & (codes != LEFT))
+        self.taken += int((codes == k.TAKEN).sum())
         newest = int(times[codes == k.TAKEN].max(initial=-1))
         if newest >= 0 and (self.time_us is None or newest > self.time_us):
             self.time_us = newest

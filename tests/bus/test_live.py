@@ -75,6 +75,11 @@ async def shown(nc, watch_id):
     return orjson.loads(reply.data)
 
 
+async def live_status(nc):
+    reply = await nc.request("ml.factor_features.live_status", b'{"model_id":"main"}', timeout=30)
+    return orjson.loads(reply.data)
+
+
 async def ready(nc, watch_id):
     async def is_ready():
         return (await shown(nc, watch_id)).get("state") in ("waiting", "live")
@@ -255,6 +260,64 @@ def test_tables_of_ticks_running_bars_and_bad_rows_are_taken_for_what_they_are(o
     np.testing.assert_array_equal(last["move"].to_numpy(), day.fields["returns"][0])
     assert headers["factor-provisional"] == "true"
     assert headers["Content-Type"] == ARROW_STREAM
+
+
+def test_ticks_of_a_committed_day_within_numbered_ones_leave_no_gap(own_server, client, market):
+    past, day = day_of(market, 5), day_of(market, 4)
+
+    async def run():
+        async with bridge_over(own_server, client), peer_of(own_server) as nc:
+            await put(nc, watch_id="w", model_id="main", formulas={"move": "returns"}, rate_ms=0)
+            await ready(nc, "w")
+            rows = [(day, 0), (past, 1), (day, 1), (past, 2), (past, 3), (day, 2)]
+            for number, (of, i) in enumerate(rows, 1):
+                subject, body = list(ticks_of(of))[i]
+                await nc.publish(subject, orjson.dumps({**orjson.loads(body), "sequence": number, "source": "s"}))
+
+            async def told():
+                status = await live_status(nc)
+                return status["seen"] == 3 and status["rejected"] == {"committed_day": 3}
+
+            await until(told, "three are of a day that is over, and there is no gap")
+
+    asyncio.run(run())
+
+
+def test_factor_returns_are_withheld_until_enough_of_the_names_are_there(own_server, client, market):
+    day = day_of(market, 4)
+    watch = {"watch_id": "w", "model_id": "main", "factor_returns": True, "portfolios": ["equal"], "rate_ms": 0}
+
+    async def run():
+        async with bridge_over(own_server, client), peer_of(own_server) as nc:
+            rules = {"model_id": "main", "least_seen": 0.6}
+            await nc.request("ml.factor_features.follow_market", orjson.dumps(rules), timeout=60)
+            await put(nc, **watch)
+            await ready(nc, "w")
+            seen = await Subscriber().follow(nc, "w")
+            messages = list(ticks_of(day))
+            for message in messages[:12]:
+                await nc.publish(*message)
+            await until(lambda: seen.messages and seen.last["seen"] > 0.35, "twelve names were seen")
+            few, status = seen.last, await live_status(nc)
+            assert seen.messages[-1].headers["factor-withheld"] == few["withheld"] == status["withheld"]
+            for message in messages[12:]:
+                await nc.publish(*message)
+            await until(lambda: seen.last["seen"] == 1.0, "all names were seen")
+            return few, seen.last, status
+
+    few, whole, status = asyncio.run(run())
+    assert "the returns of the factors are told from 60% of both on" in few["withheld"]
+    assert {*few["factor_returns"].values()} == {None}
+    assert {*few["values"]["specific_return"]} == {None}
+    assert few["market_return"] is None
+    book = few["portfolios"]["equal"]
+    assert (book["return_by_factor"], book["specific_return"]) == (None, None)
+    assert book["return"] != 0.0
+    assert book["risk"] > 0.0
+    assert status["least_seen"] == 0.6
+    assert 0.0 < status["seen_weight"] < 0.6
+    assert "withheld" not in whole
+    assert all(isinstance(value, float) for value in whole["factor_returns"].values())
 
 
 def test_a_rate_conflates_and_the_newest_is_sent_without_another_tick(own_server, client, market):

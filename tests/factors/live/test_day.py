@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from factors import FactorError, FactorModel, ModelSettings, Panel, sample_market
 from factors.errors import StageError
-from factors.factor_model.settings import StyleSettings
+from factors.factor_model.settings import RegressionSettings, StyleSettings
 from factors.live import LiveDay
 
 
@@ -246,3 +246,21 @@ def test_bad_ticks_and_days_are_refused_by_name_and_change_nothing(sample, model
     with pytest.raises(FactorError, match="the row has no XXX"):
         live.columns(["XXX"])
     live.tick([1], {"nothing_of_the_model": [1.0]})
+
+
+@pytest.mark.parametrize(("kind", "of_caps", "rtol"), [("equal", np.isfinite, 1e-12), ("sqrt_cap", np.sqrt, 0.01)])
+def test_the_share_of_weight_is_that_of_the_regression_at_the_last_close(kind, of_caps, rtol):
+    panel = market()
+    chosen = ModelSettings(regression=RegressionSettings(weights=kind))
+    model = FactorModel(chosen).fit(panel.select(dates=slice(0, 40)))
+    day = panel.select(dates=slice(40, 41))
+    live = LiveDay(model, day.dates[0])
+    assert live.share_of_weight == 0.0
+    # The model smooths caps over days, so that its own are near the panel's and not the same.
+    weights = np.where(model.estimation_universe_[-1], of_caps(model.panel_.fields["market_cap"][-1]), 0.0)
+    some = np.flatnonzero(np.isfinite(day.fields["returns"][0]))[::3]
+    some = some[some < len(weights)]
+    live.tick(some, row_of(day, some))
+    expected = weights[some].sum() / np.nansum(weights)
+    np.testing.assert_allclose(live.share_of_weight, expected, rtol=rtol)
+    assert 0.1 < expected < 0.9

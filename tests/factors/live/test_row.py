@@ -235,3 +235,14 @@ def test_messages_of_one_tick_each_may_come_together_each_under_its_own_number(r
     assert kinds(codes) == ["taken", "duplicate", "taken"]
     assert (row.rejections.gaps, row.rejections.missed) == (1, 2)
     assert row.rejections.last[-1].sequence == 3
+
+
+def test_ticks_that_are_another_rows_are_numbered_and_nothing_else(row):
+    price = {"price": [10.1, 20.1, 10.2]}
+    codes = row.take(["A", "B", "A"], price, sequence=np.array([1, 2, 3]), leave=np.array([False, True, False]))
+    assert kinds(codes) == ["taken"] * 3
+    assert row.taken == 2
+    assert np.isnan(row.values()["close"][1])
+    codes = row.take(["B", "B"], {"price": [20.2, 20.3]}, sequence=np.array([4, 2]), leave=np.array([False, True]))
+    assert kinds(codes) == ["taken", "duplicate"]
+    assert (row.rejections.gaps, dict(row.rejections.counts)) == (0, {"duplicate": 1})
