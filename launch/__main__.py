@@ -1,4 +1,4 @@
-"""``python -m launch``: what `make run` starts; ``python -m launch token``: who may ask it over HTTP."""
+"""``python -m launch``: what `make run` starts; with a word behind it, the command `factor-engine`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 # Nothing is started yet: until the run takes its signals, Ctrl-C ends this process and says nothing.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-if sys.argv[1:2] == ["token"]:
-    from launch import tokens
+if sys.argv[1:] and not sys.argv[1].startswith("-"):
+    from launch.command.main import entry
 
-    sys.exit(tokens.main(sys.argv[2:]))
+    entry()
 
 from launch.supervisor import main  # noqa: E402
 

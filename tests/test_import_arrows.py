@@ -23,7 +23,7 @@ ALLOWED = {
     "engine": BELOW_ENGINE,
     "web": BELOW_ENGINE,
     "serve_app": {"engine", "web", *BELOW_ENGINE},
-    "launch": {"serve_app", "engine", "web", *BELOW_ENGINE},
+    "launch": {"serve_app", "engine", "web", "clients", *BELOW_ENGINE},
 }
 # factors is a library of its own: no service, no messaging. Its settings are checked by pydantic.
 FORBIDDEN_OUTSIDE = {

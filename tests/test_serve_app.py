@@ -269,6 +269,31 @@ def submitted(line):
             return done
 
 
+def command(run: Run, *words: str) -> subprocess.CompletedProcess[str]:
+    """Call the command `factor-engine` as a user of this run does."""
+    own = {**os.environ, "FACTOR_ENGINE_URL": f"http://127.0.0.1:{run.port}"}
+    line = [sys.executable, "-m", "launch.command", *words]
+    return subprocess.run(line, cwd=ROOT, env=own, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_asks_the_engine(run, tmp_path):
+    status = command(run, "status")
+    assert "main" in status.stdout, status.stderr
+    listed = json.loads(command(run, "model", "list", "--json").stdout)
+    assert [model["model_id"] for model in listed["models"]] == ["main"]
+    symbols = run.ask("POST", "/factor-features/calculate", json={}).json()["calculation_result"]["factor_values"]
+    names = list(symbols.get("symbols", symbols))[:2]
+    book = tmp_path / "book.csv"
+    book.write_text("symbol,weight\n" + "".join(f"{name},0.5\n" for name in names))
+    risk = command(run, "book", "risk", str(book), "--json")
+    assert risk.returncode == 0, risk.stderr
+    assert json.loads(risk.stdout)["success"] is True
+    assert "market" in command(run, "book", "exposures", str(book)).stdout
+    absent = command(run, "model", "show", "absent")
+    assert absent.returncode == 1
+    assert "absent" in absent.stderr
+
+
 @pytest.fixture
 def other_rays():
     """What Ray takes for daemons of other clusters on the machine: it looks at the command lines of all processes."""

@@ -1,0 +1,1 @@
+"""The command `factor-engine`: one noun, one verb, made of the operation table."""

@@ -1,0 +1,117 @@
+"""Answers as tables: for people with rich, for files as one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+MOST_ROWS = 40
+MOST_COLUMNS = 10
+QUIET = {"success", "message", "timings_ms", "calculation_id", "messagebus_published"}
+"""What nobody looks at twice; `--json` has everything."""
+
+
+def show(console: Console, answer: Mapping[str, Any]) -> None:
+    """Print an answer."""
+    body = answer.get("calculation_result")
+    if not isinstance(body, Mapping):
+        body = answer
+    console.print(_object({name: value for name, value in body.items() if name not in QUIET}))
+
+
+def _object(body: Mapping[str, Any]) -> Group:
+    """Scalars first, side by side with their names; then a table for each thing that is made of more."""
+    small = {name: value for name, value in body.items() if not isinstance(value, Mapping | list | tuple)}
+    parts: list[Any] = []
+    if small:
+        parts.append(_grid([(name, _cell(value)) for name, value in small.items() if value is not None], ()))
+    for name, value in body.items():
+        if name in small or not value:
+            continue
+        parts += [Text(f"\n{name}", style="bold"), _part(value)]
+    return Group(*parts)
+
+
+def _part(value: Any) -> Any:
+    columns, rows = cells(value)
+    if columns is None:
+        return _object(value) if isinstance(value, Mapping) else Text(", ".join(map(_cell, value)))
+    cut = [row[:MOST_COLUMNS] for row in rows[:MOST_ROWS]]
+    grid = _grid([tuple(_cell(one) for one in row) for row in cut], columns[:MOST_COLUMNS])
+    left = []
+    if len(rows) > MOST_ROWS:
+        left.append(f"{len(rows) - MOST_ROWS} more rows")
+    if len(columns) > MOST_COLUMNS:
+        left.append(f"{len(columns) - MOST_COLUMNS} more columns")
+    return Group(grid, Text(f"and {', '.join(left)}: --json or --arrow has all", style="dim")) if left else grid
+
+
+def cells(value: Any) -> tuple[tuple[str, ...] | None, list[tuple[Any, ...]]]:
+    """Give columns and rows of what is a table in one of the shapes of answers; columns None where it is none.
+
+    The shapes: name to number; name to an object of numbers; a list of objects; columns of equal length.
+    """
+    if isinstance(value, Mapping) and value:
+        inner = list(value.values())
+        if all(isinstance(one, int | float | str | None) for one in inner):
+            ordered = list(value.items())
+            if all(isinstance(one, int | float) for one in inner):
+                ordered.sort(key=lambda pair: -abs(pair[1]))
+            return ("name", "value"), ordered
+        if all(isinstance(one, Mapping) and _flat(one.values()) for one in inner):
+            names = tuple(dict.fromkeys(name for one in inner for name in one))
+            return ("name", *names), [(key, *(one.get(name) for name in names)) for key, one in value.items()]
+        if all(isinstance(one, list | tuple) and one and _flat(one) for one in inner) and len({*map(len, inner)}) == 1:
+            return tuple(value), list(zip(*inner, strict=True))
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        if all(isinstance(one, Mapping) for one in value):
+            names = tuple(dict.fromkeys(name for one in value for name in one))
+            return names, [tuple(one.get(name) for name in names) for one in value]
+        if all(isinstance(one, list | tuple) and _flat(one) for one in value):
+            return tuple(str(n) for n in range(len(value[0]))), [tuple(one) for one in value]
+    return None, []
+
+
+def _flat(values: Any) -> bool:
+    return all(isinstance(one, int | float | str | None) for one in values)
+
+
+def table_of(answer: Mapping[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[Any, ...]]] | None:
+    """Give name, columns and rows of the largest table in an answer; None without one."""
+    best: tuple[str, tuple[str, ...], list[tuple[Any, ...]]] | None = None
+    waiting: list[tuple[str, Any]] = list(answer.items())
+    while waiting:
+        name, value = waiting.pop()
+        columns, rows = cells(value)
+        if columns is not None and (best is None or len(rows) * len(columns) > len(best[1]) * len(best[2])):
+            best = (name, columns, rows)
+        if columns is None and isinstance(value, Mapping):
+            waiting += [(key, one) for key, one in value.items() if isinstance(one, Mapping | list | tuple)]
+    return best
+
+
+def _grid(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=bool(columns), header_style="bold", padding=(0, 2, 0, 0))
+    width = len(columns) or 2
+    for n in range(width):
+        right = bool(rows) and bool(columns) and all(_is_number(row[n]) for row in rows)
+        table.add_column(columns[n] if columns else "", overflow="fold", justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*(Text(one) for one in row))
+    return table
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.lstrip("+-").replace(".", "", 1).replace("e-", "", 1).replace("e+", "", 1).isdigit()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,70 @@
+"""The command as a user calls it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch.command.nouns import NOUNS
+
+ROOT = Path(__file__).parents[3]
+
+
+def called(*words, **environment):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "launch", *words],
+        cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_help_names_every_command_and_the_exit_codes():
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.command", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    for name in ("run", "stop", "status", "doctor", "risk", "token", "completion", *NOUNS):
+        assert f"\n  {name} " in done.stdout, name
+    assert "Exit codes: 0 done" in done.stdout
+
+
+def test_help_reads_neither_the_operation_table_nor_ray():
+    script = (
+        "import sys; from launch.command.main import main; main(['--help']); "
+        "print([m for m in ('pydantic', 'contracts.operations', 'ray', 'polars', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_word_behind_python_m_launch_is_the_command():
+    done = called("book", "list", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 3
+    assert "cannot be reached" in done.stderr
+
+
+def test_tokens_are_made_as_before(tmp_path):
+    done = called("token", "add", "risk", "--scope", "read", FACTOR_ENGINE_RUN_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    listed = called("token", "list", FACTOR_ENGINE_RUN_DIR=str(tmp_path))
+    assert "risk" in listed.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_shells(shell):
+    done = called("completion", shell)
+    assert done.returncode == 0, done.stderr
+    assert "_FACTOR_ENGINE_COMPLETE" in done.stdout
+
+
+def test_a_shell_that_asks_gets_the_verbs():
+    done = called("book", _FACTOR_ENGINE_COMPLETE="bash_complete", COMP_WORDS="factor-engine book ", COMP_CWORD="2")
+    assert "plain,risk" in done.stdout.splitlines()
