@@ -11,6 +11,8 @@ from rich.text import Text
 
 MOST_ROWS = 40
 MOST_COLUMNS = 10
+SHORT = 3
+"""A list inside a cell shows so many of its parts."""
 QUIET = {"success", "message", "timings_ms", "calculation_id", "messagebus_published"}
 """What nobody looks at twice; `--json` has everything."""
 
@@ -114,4 +116,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list | tuple) and len(value) > SHORT:
+        return f"{len(value)}: {', '.join(map(_cell, value[:SHORT]))}, ..."
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -49,6 +49,12 @@ def test_long_tables_say_how_much_is_left():
     assert "and 5 more rows: --json or --arrow has all" in text
 
 
+def test_a_list_in_a_cell_is_short():
+    text = printed({"models": [{"id": "m", "factors": ["a", "b", "c", "d"], "few": ["x", "y"]}]})
+    assert "4: a, b, c, ..." in text
+    assert "x, y" in text
+
+
 def test_the_largest_table_goes_into_a_file():
     answer = {"calculation_result": {"few": {"A": 1.0}, "many": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}}
     assert table_of(answer) == ("many", ("a", "b"), [(1, 2), (3, 4)])
