@@ -26,14 +26,16 @@ from actors.runtime.niceness import step_behind_light
 from bus.read_request import bar_payload, read_payload, request_of
 from contracts.bulk import read_bulk
 from contracts.errors import EngineError, InternalError, InvalidInput, TableTooLarge
-from contracts.frames import encode
+from contracts.frames import ARROW_STREAM, encode, file_reference
 from contracts.json_text import read_json_text
 from contracts.operations import OPERATIONS
 from contracts.requests import Request
 from factors.panel.intake import DEFAULT
 
+TASK_HEAD = struct.Struct("<QQ")
+"""A task: the length of its pickle and of the body, then both. What callers sent is in the body, or in a file."""
 HEAD = struct.Struct("<Q")
-"""A message: its length, then its pickle. Both ends are ours; what callers sent is bytes or a file inside of it."""
+"""An answer: its length, then its pickle. Both ends are ours."""
 PARENT_S = 0.5
 LARGE_BYTES = 2**20
 """Behind a body of more than this, memory is given back to the system."""
@@ -42,10 +44,36 @@ _log = logging.getLogger(__name__)
 
 
 def request(
-    operation: str, body: bytes, below: dict[str, Any], above: dict[str, Any], default_model: str | None
+    body: bytes,
+    operation: str,
+    below: dict[str, Any],
+    above: dict[str, Any],
+    default_model: str | None,
+    inline_bytes: int,
+    beside: str | None,
 ) -> Request:
-    """Read a JSON body as the operation's request."""
-    return request_of(OPERATIONS[operation], read_payload(body, below, above), default_model)
+    """Read a JSON body as the operation's request; its larger tables go to files `beside`, when that is given."""
+    row = OPERATIONS[operation]
+    asked = request_of(row, read_payload(body, below, above), default_model)
+    if beside is None:
+        return asked
+    tables = {name: getattr(asked, name) for name in row.frames}
+    large = {name: table for name, table in tables.items() if isinstance(table, bytes) and len(table) > inline_bytes}
+    # On a full disk they travel in the request.
+    with contextlib.suppress(OSError):
+        asked = asked.model_copy(update={name: _to_file(large[name], table_path(beside, name)) for name in large})
+    return asked
+
+
+def table_path(beside: str, name: str) -> Path:
+    """Give the file of a request's table."""
+    return Path(f"{beside}.{name}.arrow")
+
+
+def _to_file(table: bytes, path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(table)
+    return file_reference(path, ARROW_STREAM)
 
 
 def bar(body: bytes, default_model: str | None) -> Request:
@@ -59,7 +87,9 @@ def named(body: bytes, field: str) -> Any:
     return value.get(field) if isinstance(value, dict) else None
 
 
-def table(path: str, kind: str, names: dict[str, str], limit_mb: int, inline_bytes: int, plain: str) -> bytes | None:
+def table(
+    _body: bytes, path: str, kind: str, names: dict[str, str], limit_mb: int, inline_bytes: int, plain: str
+) -> bytes | None:
     """Read a bulk table; gives it as an Arrow stream when it is small, else writes it to the file `plain`."""
     frame = read_bulk(Path(path), kind, limit_mb)
     date, symbol = names["date_col"], names["symbol_col"]
@@ -85,24 +115,25 @@ TASKS: dict[str, Callable[..., Any]] = {"request": request, "bar": bar, "named":
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Do one task after another until the parent closes the pipe."""
     while True:
-        head = source.read(HEAD.size)
-        if len(head) < HEAD.size:
+        head = source.read(TASK_HEAD.size)
+        if len(head) < TASK_HEAD.size:
             return
-        packed = source.read(HEAD.unpack(head)[0])
-        answer = pickle.dumps(_done(packed), protocol=pickle.HIGHEST_PROTOCOL)
+        packed_bytes, body_bytes = TASK_HEAD.unpack(head)
+        packed, body = source.read(packed_bytes), source.read(body_bytes)
+        answer = pickle.dumps(_done(packed, body), protocol=pickle.HIGHEST_PROTOCOL)
         sink.write(HEAD.pack(len(answer)))
         sink.write(answer)
         sink.flush()
-        if len(packed) > LARGE_BYTES or len(answer) > LARGE_BYTES:
-            del answer, packed
+        if body_bytes > LARGE_BYTES or len(answer) > LARGE_BYTES:
+            del answer, body
             _give_back()
 
 
-def _done(packed: bytes) -> tuple[bool, Any]:
+def _done(packed: bytes, body: bytes) -> tuple[bool, Any]:
     (name, arguments), memory_mb = pickle.loads(packed)  # noqa: S301  our parent wrote it
     _limit(memory_mb)
     try:
-        return True, TASKS[name](*arguments)
+        return True, TASKS[name](body, *arguments)
     except EngineError as error:
         return False, error
     except MemoryError:

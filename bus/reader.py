@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from bus.read_process import HEAD, named, too_large
+from bus.read_process import HEAD, TASK_HEAD, named, too_large
 from bus.read_request import bar_payload, read_payload, request_of
 from contracts.bulk import allowed_mb
 from contracts.errors import DeadlineExceeded, EngineError, MalformedBody, Unavailable
@@ -35,8 +35,9 @@ HERE_BYTES = 64 * 1024
 """JSON up to this size is read where it arrives: a millisecond or two. More would hold up every other request."""
 HEAVY_BYTES = 4 * 2**20
 """JSON beyond this has a process of its own, as tables have, so that a bar does not wait behind it."""
-INLINE_BYTES = 8 * 2**20
-"""A table up to this size travels in the request; a larger one stays a file that the actor reads."""
+INLINE_BYTES = 2**19
+"""A table up to this size travels in the request; a larger one stays a file that the actor reads. On its way in and out
+the event loop would copy it three times."""
 JSON_MEMORY_MB = 2500
 """For reading JSON: 5 million values, the text and the table made of it."""
 SPARE_MB = 600
@@ -76,8 +77,11 @@ class Reader:
         above: dict[str, Any],
         default_model: str | None,
         timeout_s: float | None = None,
+        beside: Path | None = None,
     ) -> Request:
         """Read a JSON body as the operation's request; see `bus.read_request`.
+
+        `beside` is where larger tables may be left as files, which the caller removes: ``<beside>.<field>.arrow``.
 
         Raises
         ------
@@ -90,22 +94,23 @@ class Reader:
         """
         if len(body) <= HERE_BYTES:
             return request_of(operation, read_payload(body, below, above), default_model)
-        asked = ("request", (operation.name, body, below, above, default_model))
-        read: Request = await self._for(body).ask(asked, timeout_s)
+        at = None if beside is None else str(beside)
+        asked = ("request", (operation.name, below, above, default_model, INLINE_BYTES, at))
+        read: Request = await self._for(body).ask(asked, timeout_s, body=body)
         return read
 
     async def bar(self, body: bytes, default_model: str | None) -> Request:
         """Read a bar as the request that appends it."""
         if len(body) <= HERE_BYTES:
             return request_of(OPERATIONS["append_day"], bar_payload(body, default_model), default_model)
-        read: Request = await self._for(body).ask(("bar", (body, default_model)), None)
+        read: Request = await self._for(body).ask(("bar", (default_model,)), None, body=body)
         return read
 
     async def named(self, body: bytes, field: str) -> Any:
         """Read what a body names in a field, None when it has none; raises what is wrong with the body."""
         if len(body) <= HERE_BYTES:
             return named(body, field)
-        return await self._for(body).ask(("named", (body, field)), None)
+        return await self._for(body).ask(("named", (field,)), None, body=body)
 
     async def table(self, path: Path, kind: str, names: dict[str, str], timeout_s: float | None = None) -> bytes:
         """Read a bulk table in a file; gives what stands for it in a request.
@@ -126,7 +131,7 @@ class Reader:
         asked = ("table", (str(path), kind, names, limit, INLINE_BYTES, str(plain)))
         found = await asyncio.to_thread(path.stat)
         memory_mb = _table_memory_mb(allowed_mb(found.st_size, limit))
-        small: bytes | None = await self._heavy.ask(asked, timeout_s, memory_mb)
+        small: bytes | None = await self._heavy.ask(asked, timeout_s, memory_mb=memory_mb)
         return file_reference(plain, ARROW_FILE) if small is None else small
 
     def _for(self, body: bytes) -> _Process:
@@ -181,9 +186,14 @@ class _Process:
             return self._child
 
     async def ask(
-        self, task: tuple[str, tuple[Any, ...]], timeout_s: float | None, memory_mb: int | None = None
+        self,
+        task: tuple[str, tuple[Any, ...]],
+        timeout_s: float | None,
+        *,
+        body: bytes = b"",
+        memory_mb: int | None = None,
     ) -> Any:
-        """Have one task done, within so much memory or all that the process may have; raises what it raised."""
+        """Have one task done on a body; raises what it raised. `memory_mb`: less than all that the process may have."""
         memory_mb = self._memory_mb if memory_mb is None else min(memory_mb, self._memory_mb)
         if self._waiting >= QUEUE:
             raise Unavailable(f"{QUEUE} bodies wait to be read", retry_after_s=1.0)
@@ -192,7 +202,7 @@ class _Process:
         try:
             async with asyncio.timeout(NEVER_S if timeout_s is None else timeout_s), self._turn:
                 packed = pickle.dumps((task, memory_mb), protocol=pickle.HIGHEST_PROTOCOL)
-                done, value = await self._exchange(packed, memory_mb)
+                done, value = await self._exchange(packed, body, memory_mb)
         except TimeoutError:
             self._counts["late"] += 1
             raise DeadlineExceeded("the deadline passed while the body was read") from None
@@ -203,11 +213,11 @@ class _Process:
             raise value
         return value
 
-    async def _exchange(self, packed: bytes, memory_mb: int) -> tuple[bool, Any]:
+    async def _exchange(self, packed: bytes, body: bytes, memory_mb: int) -> tuple[bool, Any]:
         child = await asyncio.to_thread(self.start)
         self._overgrown = False
         watch = asyncio.create_task(self._watch(child, memory_mb))
-        work = asyncio.create_task(asyncio.to_thread(_send, child, packed))
+        work = asyncio.create_task(asyncio.to_thread(_send, child, packed, body))
         try:
             answer = await asyncio.shield(work)
         except (OSError, EOFError):
@@ -266,19 +276,20 @@ class _Process:
                 self._child = None
 
 
-def _send(child: subprocess.Popen[bytes], packed: bytes) -> tuple[bool, Any]:
-    """Write a task and read its answer; in a thread."""
+def _send(child: subprocess.Popen[bytes], packed: bytes, body: bytes) -> tuple[bool, Any]:
+    """Write a task with its body and read its answer; in a thread. The body is not pickled, which would copy it."""
     assert child.stdin is not None
     assert child.stdout is not None
-    child.stdin.write(HEAD.pack(len(packed)))
+    child.stdin.write(TASK_HEAD.pack(len(packed), len(body)))
     child.stdin.write(packed)
+    child.stdin.write(body)
     child.stdin.flush()
     head = child.stdout.read(HEAD.size)
     if len(head) < HEAD.size:
         raise EOFError
     size = HEAD.unpack(head)[0]
-    body = child.stdout.read(size)
-    if len(body) < size:
+    told = child.stdout.read(size)
+    if len(told) < size:
         raise EOFError
-    answer: tuple[bool, Any] = pickle.loads(body)  # noqa: S301  our own process wrote it
+    answer: tuple[bool, Any] = pickle.loads(told)  # noqa: S301  our own process wrote it
     return answer

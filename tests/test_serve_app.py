@@ -13,13 +13,16 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import hostile_bodies
 import nats
+import numpy as np
 import orjson
 import polars as pl
 import psutil
@@ -173,6 +176,53 @@ def test_bodies_that_stand_for_gigabytes_are_refused_and_end_nothing(run):
     limits = run.health()["limits"]
     assert limits["model_grid_limit_mb"] == 8000
     assert run.health()["http"]["reader"]["tables"]["refused"] >= 2
+
+
+def workload(run: Run, name: str) -> dict:
+    return next(row for row in run.health()["actors"] if row["workload"] == name)
+
+
+def computing(run: Run, name: str) -> bool:
+    """Say whether an actor is at work on something long: it notes so outside of its process."""
+    return any(any(path.read_bytes()[:4]) for path in (run.run_dir / "actors").glob(f"{name}*heavy*.now"))
+
+
+def left(run: Run, operation: str) -> int:
+    """Count the requests of an operation that ended because their callers had gone."""
+    row = run.ask("GET", "/performance-metrics").json()["operations"].get(operation, {"errors": {}})
+    return row["errors"].get("caller_gone", 0)
+
+
+@contextlib.contextmanager
+def asking(run: Run, path: str, body: dict) -> Iterator[None]:
+    """Send a request over a socket of our own, which is closed without having read an answer."""
+    text = orjson.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{run.port}\r\ncontent-type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", run.port), timeout=30.0) as client:
+        client.sendall(f"{head}content-length: {len(text)}\r\n\r\n".encode() + text)
+        yield
+
+
+def test_a_fit_ends_when_its_client_closes_the_socket_and_nothing_is_committed(run):
+    # Ten thousand draws on one day, with 30 factors: half a minute of a core.
+    n_days, n_names = 200, 60
+    rng = np.random.default_rng(0)
+    days = [str(day) for day in np.datetime64("2024-01-01") + np.arange(n_days)]
+    rows = {
+        "date": [day for day in days for _ in range(n_names)],
+        "symbol": [f"N{i:02d}" for i in range(n_names)] * n_days,
+        "asset_returns": rng.normal(0.0, 0.02, n_days * n_names).round(4).tolist(),
+        "market_cap": [1e9 + 1e7 * i for i in range(n_names)] * n_days,
+        "sector": [f"S{i % 30:02d}" for i in range(n_names)] * n_days,
+    }
+    draws = {"eigenfactor_simulations": 10_000, "eigenfactor_spread_days": 1}
+    before = left(run, "create_model")
+    body = {"model_id": "left", "feature_data": rows, "settings": {"factor_covariance": draws}}
+    with asking(run, "/factor-model/create", body):
+        until(lambda: computing(run, "factor_model_creation"), "the fit runs", 60.0)
+    until(lambda: left(run, "create_model") == before + 1, "the fit ended with its client", 60.0)
+    assert not computing(run, "factor_model_creation")
+    assert run.ask("GET", "/factor-models/left/status").status_code == 404
 
 
 def test_a_name_that_was_pointed_at_loopback_is_refused_through_the_proxy_too(run):

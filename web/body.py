@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 from starlette.requests import Request
 
+from bus.read_process import table_path
 from contracts.errors import BodyTooLarge, InvalidInput, Unavailable, UnsupportedMedia
 from contracts.work import new_id
 
-WRITE_BLOCK_BYTES = 4 * 2**20
+WRITE_BLOCK_BYTES = 2**20
+JOIN_HERE_BYTES = 2**20
+"""A body of more is put together in a thread: it copies so much without holding the interpreter."""
 DISCARD_LIMIT_BYTES = 256 * 2**20
 """How much of a refused body is read and dropped, so that the caller, still sending, gets to read the refusal."""
 
@@ -62,7 +65,10 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     if kind not in _JSON_TYPES and not kind.endswith("+json"):
         hint = "; with curl: -H 'content-type: application/json'" if kind in _BROWSER_SIMPLE else ""
         raise UnsupportedMedia(f"content type must be application/json, was {kind!r}{hint}", field="content-type")
-    return b"".join([chunk async for chunk in _within(request, limit_bytes, "JSON")])
+    chunks = [chunk async for chunk in _within(request, limit_bytes, "JSON")]
+    if sum(map(len, chunks)) <= JOIN_HERE_BYTES:
+        return b"".join(chunks)
+    return await asyncio.to_thread(b"".join, chunks)
 
 
 @contextlib.asynccontextmanager
@@ -93,15 +99,26 @@ async def bulk_file(request: Request, limit_bytes: int, folder: Path) -> AsyncIt
             await asyncio.to_thread(made.unlink, missing_ok=True)
 
 
+@contextlib.asynccontextmanager
+async def table_files(frames: Collection[str], folder: Path) -> AsyncIterator[Path]:
+    """Give the path beside which the tables of a JSON body may be left; what was left there is removed at the end."""
+    beside = folder / new_id()
+    try:
+        yield beside
+    finally:
+        for name in frames:
+            await asyncio.to_thread(table_path(str(beside), name).unlink, missing_ok=True)
+
+
 async def _write(request: Request, limit_bytes: int, path: Path) -> int:
-    block = bytearray()
-    read = 0
+    block: list[bytes] = []
+    read = written = 0
     with await asyncio.to_thread(path.open, "wb") as sink:
         async for chunk in _within(request, limit_bytes, "bulk"):
             read += len(chunk)
-            block += chunk
-            if len(block) >= WRITE_BLOCK_BYTES:
-                await asyncio.to_thread(sink.write, bytes(block))
-                block.clear()
-        await asyncio.to_thread(sink.write, bytes(block))
+            block.append(chunk)
+            if read - written >= WRITE_BLOCK_BYTES:
+                await asyncio.to_thread(sink.writelines, block)
+                block, written = [], read
+        await asyncio.to_thread(sink.writelines, block)
     return read

@@ -45,7 +45,7 @@ A table is `{{"columns": [...], "data": [[...], ...]}}` with rows, `{{"column": 
 pandas' `to_json` writes (every `orient` but `values`). In bulk
 it is the body of `PUT /factor-model/{{model_id}}/data`, as `{frames.ARROW_STREAM}`,
 `{frames.PARQUET}` or `{frames.CSV}`, at most {_DEFAULT["http_bulk_limit_bytes"] // 2**30} GiB, with the other fields in the query; above
-{INLINE_BYTES // MIB} MiB the writer's node must see the run directory of the face's. A null sector is the
+{INLINE_BYTES // 1024} KiB the writer's node must see the run directory of the face's. A null sector is the
 sector `Unknown`; null and NaN are missing; an infinite return or cap is an error. Dates are ISO 8601; what else a table may be
 called and written is said in `settings.intake` ([model.md](model.md)), for instance
 `?settings={{"intake":{{"date_format":"%m/%d/%Y"}}}}` of the bulk route.

@@ -12,13 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bus.answer_text import written
+from bus.reader import HERE_BYTES
 from contracts import frames
 from contracts.errors import DeadlineExceeded, InvalidInput
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request as Asked
 from contracts.settings import Settings
 from contracts.work import Presence
-from web.body import bulk_file, media_type, read_body
+from web.body import bulk_file, media_type, read_body, table_files
 from web.payload import QueryReader, timeout_of
 from web.problems import guarded
 from web.services import Services
@@ -56,10 +57,13 @@ def _handler(operation: Operation, services: Services) -> Any:
             return await _bulk(request, operation, services, asked, timeout_s)
         body = await read_body(request, services.settings.http_json_limit_bytes) if with_body else b""
         face = services.need_face()
-        read = await services.reader.request(
-            operation, body, asked, dict(request.path_params), face.default_model, timeout_s
-        )
-        return await _answer(request, operation, services, read, _left(timeout_s, began))
+        told = (operation, body, asked, dict(request.path_params), face.default_model, timeout_s)
+        if len(body) <= HERE_BYTES or not operation.frames:
+            read = await services.reader.request(*told)
+            return await _answer(request, operation, services, read, _left(timeout_s, began))
+        async with table_files(operation.frames, uploads(services.settings)) as beside:
+            read = await services.reader.request(*told, beside)
+            return await _answer(request, operation, services, read, _left(timeout_s, began))
 
     return handle
 

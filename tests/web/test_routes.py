@@ -226,6 +226,19 @@ def test_a_bulk_table_over_the_inline_size_is_read_from_its_file_and_the_file_is
     assert list((run_settings.run_dir / "uploads").iterdir()) == []
 
 
+def test_a_large_table_in_json_is_read_from_a_file_and_the_file_is_gone(http, sample, run_settings, monkeypatch):
+    posted = {"returns_data": rows(sample, "asset_returns")}
+    assert len(json.dumps(posted)) > HERE_BYTES
+    inline = http.post("/individual-factors/momentum", json=posted).json()["calculation_result"]
+    read = []
+    monkeypatch.setattr("bus.reader.INLINE_BYTES", 0)
+    monkeypatch.setattr("actors.reading.posted.decode", lambda payload: read.append(payload) or frames.decode(payload))
+    filed = http.post("/individual-factors/momentum", json=posted).json()["calculation_result"]
+    assert filed["factor_values"] == inline["factor_values"]
+    assert [payload.startswith(frames.FILE_MARK) for payload in read] == [True]
+    assert list((run_settings.run_dir / "uploads").iterdir()) == []
+
+
 def test_top_n_may_come_in_the_query(http, copy):
     answer = http.post("/factor-model/reduce-universe?top_n=25", json={"model_id": "copy"})
     assert answer.status_code == 200, answer.text
