@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.reading.slices import Day, caps_name, settings_of
+from factors.numeric import deadline
 from factors.risk.covariance import FactorCovariance
 from factors.risk.specific import SpecificRisk
 from store import Version
@@ -55,6 +56,7 @@ def _path(version: Version, first: int) -> RiskPath:
     covariances, variances = [], []
     # What comes before is one update; the structural model reads the exposures of the day that is asked about.
     for t in range(max(first, 0), every.stop):
+        deadline.check()
         new = slice(0 if t == first else t, t + 1)
         covariance.update(returns[new])
         specific.update(residuals[new], caps[new], Day(version, t).exposures_of(slice(None)))

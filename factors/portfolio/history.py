@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from factors.errors import FactorError
+from factors.numeric import deadline
 from factors.risk.arrays import BoolArray, FloatArray, as_matrix
 from factors.risk.linked import Linked
 from factors.validation.statistics import bias_statistic, breach_share, qlike, standardized_outcomes
@@ -94,6 +95,7 @@ def risk_history(
     exposed = np.empty((n_days, covariances[0].shape[0]))
     parts = np.empty((n_days, 3))  # factor variance, specific variance, uncovered share
     for t in range(n_days):
+        deadline.check()
         X = exposures[t]
         covered = ~(np.isnan(X).any(axis=1) | np.isnan(D[t]))
         w = np.where(covered, W[t], 0.0)

@@ -1,5 +1,7 @@
 """Limits on weights: what an optimiser has to keep."""
 
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from factors.errors import FactorError
+from factors.numeric import deadline
 from factors.risk.arrays import FloatArray
 
 Bounds = tuple[float | None, float | None]
@@ -95,13 +98,21 @@ class Limits:
 
 
 def status_of(problem: Any) -> str:
-    """Solve a problem of cvxpy by the interior-point method and give how it ended."""
+    """Solve a problem of cvxpy by the interior-point method and give how it ended.
+
+    The solver stops at the deadline by itself; a caller that goes is seen between two problems.
+    """
     import cvxpy as cp
 
+    deadline.check()
+    limit = deadline.current()
+    most_s = math.inf if limit is None else max(limit.at - time.time(), 0.0)
     try:
-        problem.solve(solver=cp.CLARABEL)
+        problem.solve(solver=cp.CLARABEL, time_limit=most_s)
     except cp.SolverError as error:
+        deadline.check()
         return f"solver error: {error}"
+    deadline.check()
     return str(problem.status)
 
 

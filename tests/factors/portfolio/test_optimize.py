@@ -1,13 +1,18 @@
 """Optimal weights against skfolio on the dense covariance, and what limits mean."""
 
+import math
 import subprocess
+import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
 from factors.errors import FactorError
+from factors.numeric import deadline
 from factors.portfolio.frontier import frontier, trades
 from factors.portfolio.limits import InfeasibleError, Limits
 from factors.portfolio.optimize import Problem, optimize
@@ -190,6 +195,30 @@ def test_limits_that_mean_nothing_are_named(limits, field):
 def test_a_factor_that_is_not_there_is_named(problem):
     with pytest.raises(FactorError, match="'beta'"):
         optimize(problem, Limits(exposures={"beta": (0.0, 0.0)}), factor_names=["a"] * K)
+
+
+def test_a_frontier_ends_with_its_caller_and_each_problem_at_its_deadline(problem, monkeypatch):
+    limit, solved, solve = deadline.Deadline(time.time() + 600.0), [], cp.Problem.solve
+
+    def gone_meanwhile(self, **options):
+        solved.append(options["time_limit"])
+        limit.end()
+        return solve(self, **options)
+
+    monkeypatch.setattr(cp.Problem, "solve", gone_meanwhile)
+    with deadline.until(limit), pytest.raises(deadline.Ended):
+        frontier(problem, Limits(position=(0.0, 0.2)), 6)
+    assert len(solved) == 1
+    assert 0.0 < solved[0] <= 600.0
+
+
+def test_the_solver_stops_at_its_limit_of_time(problem):
+    x = cp.Variable(N)
+    asked = cp.Problem(cp.Minimize(cp.sum_squares(dense(problem) @ x - problem.alpha)), [cp.sum(x) == 1.0, x >= 0.0])
+    with warnings.catch_warnings(action="ignore"):
+        asked.solve(solver=cp.CLARABEL, time_limit=1e-9)
+    assert asked.status == cp.USER_LIMIT
+    assert asked.solve(solver=cp.CLARABEL, time_limit=math.inf) > 0.0
 
 
 def test_the_frontier_rises_from_least_risk_to_most_alpha(problem):
