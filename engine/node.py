@@ -23,7 +23,7 @@ def device_resources() -> dict[str, float]:
     return {device.value: 1.0 for device, found in detect().items() if found.available and device is not Device.CPU}
 
 
-def start_command(head: str, port: int, num_cpus: int | None = None) -> list[str]:
+def start_command(head: str, port: int, num_cpus: int | None = None, *, block: bool = False) -> list[str]:
     """Give the command that joins the cluster.
 
     Parameters
@@ -34,6 +34,8 @@ def start_command(head: str, port: int, num_cpus: int | None = None) -> list[str
         Its control store's port.
     num_cpus
         CPUs to offer; default: all.
+    block
+        Stay in front until the node ends, as systemd and launchd want it.
     """
     return [
         str(Path(sys.executable).with_name("ray")),
@@ -44,6 +46,7 @@ def start_command(head: str, port: int, num_cpus: int | None = None) -> list[str
         # Ray would offer an Apple GPU as GPU as well, and two owners would book the one device twice.
         *(["--num-gpus=0"] if sys.platform == "darwin" else []),
         *([f"--num-cpus={num_cpus}"] if num_cpus is not None else []),
+        *(["--block"] if block else []),
         "--disable-usage-stats",
     ]
 
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--head", default=os.environ.get("RAY_HEAD_IP"), help="address of the head; RAY_HEAD_IP")
     parser.add_argument("--port", type=int, default=6379)
     parser.add_argument("--num-cpus", type=int, default=None)
+    parser.add_argument("--block", action="store_true", help="stay in front, for systemd and launchd")
     options = parser.parse_args(arguments)
     if not options.head:
         parser.error("--head or RAY_HEAD_IP must name the head node")
@@ -61,5 +65,5 @@ def main(arguments: Sequence[str]) -> None:
     if sys.platform == "darwin":
         # Without it a Mac talks to nobody but itself.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
-    command = start_command(options.head, options.port, options.num_cpus)
+    command = start_command(options.head, options.port, options.num_cpus, block=options.block)
     os.execv(command[0], command)  # noqa: S606  # our own argument list, no shell

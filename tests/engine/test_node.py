@@ -52,3 +52,8 @@ def test_haproxy_is_the_default_on_linux_only(monkeypatch):
     assert not uses_haproxy(Settings(http="uvicorn"))
     monkeypatch.setattr("sys.platform", "darwin")
     assert not uses_haproxy(Settings())
+
+
+def test_under_systemd_a_node_stays_in_front():
+    assert "--block" not in node.start_command("10.0.0.1", 6379)
+    assert "--block" in node.start_command("10.0.0.1", 6379, block=True)
