@@ -25,7 +25,9 @@ from contracts.work import new_id
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
+from factors.panel.admission import admitted
 from factors.panel.corrections import as_given, corrected
+from factors.panel.door import Door
 from factors.panel.intake import Policy
 from factors.panel.panel import Panel
 from factors.sample.market import sample_market
@@ -187,12 +189,13 @@ class FactorModelCreation(WorkloadActor):
         try:
             # An error of the days before is none of this correction: looked for in all, refused in those since.
             policy = "warn" if intake.policy == "strict" else intake.policy
-            if kept is None:
+            growing = None if kept is None else growing_model_of(kept)
+            if intake.policy == "strict":
+                _refuse_errors_since(first, panel, growing, settings_of(head))
+            if growing is None:
                 model = _refitted(model_of(head), settings_of(head), panel, policy)
             else:
-                model = growing_model_of(kept).update(panel, policy)
-            if intake.policy == "strict":
-                model.quality_.since(first).refuse_errors()
+                model = growing.update(panel, policy)
         except FactorError as error:
             raise in_table("feature_data", error, intake) from None
         self._models.pop(request.model_id)
@@ -260,6 +263,14 @@ class FactorModelCreation(WorkloadActor):
         except EngineError:
             return deletion(model_id, made)
         return deletion(model_id, made) if version.manifest.deleted else describe(version)
+
+
+def _refuse_errors_since(first: str, panel: Panel, growing: FactorModel | None, settings: ModelSettings) -> None:
+    if growing is None:
+        Door(settings.read_as).refuse_errors_since(first, admitted(panel))
+    else:
+        days = admitted(panel, growing.symbols_).on_axis(growing.symbols_)
+        growing.door_.refuse_errors_since(first, days)
 
 
 def _refitted(

@@ -54,13 +54,26 @@ class Door:
         if policy == "off":
             after._watch = self._watch
             return panel, after
-        after._watch = self._watch.after(panel.dates, panel.fields, panel.n_assets)
-        if policy == "strict" and after._watch.since(self._watch):
-            labels = {name: category.names for name, category in panel.categories.items()}
-            after.report(panel.symbols, labels).since(str(panel.dates[0])).refuse_errors()
+        after._watch = self._watch.after(panel.dates, panel.fields, panel.n_assets, strict=policy == "strict")
+        if policy == "strict":
+            after._watch.refuse_new_errors(panel.symbols)
         if self.intake.adjust in ("actions", "splits") and not any(name in panel.fields for name in ACTIONS):
             panel, after._adjustment = over_splits(panel, after._adjustment, after._watch.unseen_splits)
         return panel, after
+
+    def refuse_errors_since(self, date: Any, panel: Panel) -> None:
+        """Look at the next days and raise the first error of those from a date on; the door stays as it is.
+
+        Raises
+        ------
+        QualityError
+            However many errors of its kind lie before the date.
+        """
+        at, door = int(np.searchsorted(panel.dates, np.datetime64(date))), self
+        if at:
+            _, door = door.take(panel.select(dates=slice(0, at)), "warn")
+        if at < panel.n_dates:
+            door.take(panel.select(dates=slice(at, None)), "strict")
 
     def passes(self, fields: Collection[str]) -> bool:
         """Say whether days of these fields go through as they are, as long as their shares do not jump."""

@@ -26,3 +26,13 @@ class Splits:
     columns: NDArray[np.int64]
     ratios: NDArray[np.float64]
     raw_prices: NDArray[np.bool_]
+
+
+def joined(parts: list[tuple[Splits, int]]) -> Splits:
+    """Join splits of one panel's stretches, each with the number of its first row in the panel."""
+    return Splits(
+        np.concatenate([splits.rows + first for splits, first in parts]),
+        np.concatenate([splits.columns for splits, _ in parts]),
+        np.concatenate([splits.ratios for splits, _ in parts]),
+        np.concatenate([splits.raw_prices for splits, _ in parts]),
+    )

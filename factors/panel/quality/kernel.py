@@ -60,6 +60,9 @@ OTHER_PRICE = 2.0
 SHORT_GAP = 5
 BIG_RETURN = 0.3
 TINY = 1e-9
+RANGE_TOLERANCE = 1e-4
+"""Rounded and adjusted prices differ by so much."""
+SMALLEST = float(np.finfo(np.float64).tiny)
 HALF_OF_NAMES = 0.5
 LEAST_NAMES, SHARE_OF_BIG = 10, 0.5
 # What is carried of each name from one row to the next, [len(CARRIED), n_assets]; NaN is never. Rows are numbers of the
@@ -70,9 +73,9 @@ LOOKED_AT = ("returns", "market_cap", "open", "high", "low", "close", "vwap", "v
 
 
 @njit(cache=True, nogil=True)
-def note(code: int, row: int, name: int, found: Found, counts: Counts, most: int) -> None:
-    """Write down a row of a kind; beyond `most` of a kind it is only counted. The last of `counts` are all written."""
-    if counts[code] < most:
+def note(code: int, row: int, name: int, found: Found, counts: Counts, most: Counts) -> None:
+    """Write down a row of a kind; beyond its `most` it is only counted. The last of `counts` are all written."""
+    if counts[code] < most[code]:
         at = counts[-1]
         found[at, 0] = code
         found[at, 1] = row
@@ -110,7 +113,7 @@ def last_of(carried: Array, value: int, at: int, first: int, out: Array) -> None
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan_prices(
-    first: int, returns: Array, close: Array, volume: Array, carried: Array, found: Found, counts: Counts, most: int
+    first: int, returns: Array, close: Array, volume: Array, carried: Array, found: Found, counts: Counts, most: Counts
 ) -> None:
     """Look at closes beside returns and volumes; `first` is the number of the first row in the whole history.
 
@@ -148,7 +151,7 @@ def scan_prices(
 @njit(cache=True, nogil=True, error_model="numpy")
 def price_at(
     t: int, j: int, row: int, c: float, before: float, r: float, silent: bool, carried: Array, found: Found,
-    counts: Counts, most: int,
+    counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Say what is odd about one close."""
     if before > 0.0 and not c > 0.0:
@@ -189,7 +192,7 @@ def price_at(
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan_caps(
     first: int, returns: Array, cap: Array, close: Array, shares: Array, given: bool, carried: Array,
-    present: Counts, big: Counts, known: Counts, found: Found, counts: Counts, most: int,
+    present: Counts, big: Counts, known: Counts, found: Found, counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Look at caps and shares beside returns, at returns that are missing, and count the names of each row.
 
@@ -252,7 +255,7 @@ def scan_caps(
 @njit(cache=True, nogil=True, error_model="numpy")
 def returned_at(
     t: int, j: int, row: int, m: float, r: float, before: float, r_before: float, carried: Array, found: Found,
-    counts: Counts, most: int,
+    counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Say whether a return is missing, or a name is back after a few rows without any."""
     if r != r:
@@ -269,7 +272,7 @@ def returned_at(
 @njit(cache=True, nogil=True, error_model="numpy")
 def cap_at(
     t: int, j: int, row: int, m: float, r: float, before: float, s: float, s_before: float, c: float, c_before: float,
-    given: bool, carried: Array, found: Found, counts: Counts, most: int,
+    given: bool, carried: Array, found: Found, counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Say what is odd about one cap, or its shares."""
     if m != m:
@@ -298,19 +301,46 @@ def cap_at(
             note(INFERRED, t, j, found, counts, most)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def scan(
+    first: int, days: Counts, recent: Counts, returns: Array, cap: Array, open_: Array, high: Array, low: Array,
+    close: Array, vwap: Array, volume: Array, shares: Array, raw_close: Array, raw_shares: Array, given: bool,
+    carried: Array, present: Counts, big: Counts, known: Counts, found: Found, counts: Counts, most: Counts,
+) -> bool:  # fmt: skip
+    """Run every look over some rows and give whether one of the days as a whole may be odd.
+
+    A field without rows is not there. It is one call, since of a day the calls cost as much as the looks.
+    """
+    scan_prices(first, returns, close, volume, carried, found, counts, most)
+    scan_caps(first, returns, cap, raw_close, raw_shares, given, carried, present, big, known, found, counts, most)
+    # Where low is above 0 the day's range tells of the other prices.
+    if low.shape[0] > 0:
+        scan_one(low, LOW_0, 0.0, found, counts, most)
+    else:
+        scan_one(open_, OPEN_0, 0.0, found, counts, most)
+        scan_one(high, HIGH_0, 0.0, found, counts, most)
+        scan_one(vwap, VWAP_0, 0.0, found, counts, most)
+    scan_one(volume, VOLUME_0, -SMALLEST, found, counts, most)
+    scan_one(shares, SHARES_0, -SMALLEST, found, counts, most)
+    if low.shape[0] > 0 and high.shape[0] > 0:
+        scan_range(open_, low, high, RANGE_OPEN, RANGE_TOLERANCE, found, counts, most)
+        scan_range(close, low, high, RANGE_CLOSE, RANGE_TOLERANCE, found, counts, most)
+        scan_range(vwap, low, high, RANGE_VWAP, RANGE_TOLERANCE, found, counts, most)
+    return any_odd_day(days, recent, present, big, known)
+
+
 @njit(cache=True, nogil=True)
-def any_odd_day(days: Counts, counted: Counts, big: Counts, known: Counts) -> bool:
+def any_odd_day(days: Counts, recent: Counts, present: Counts, big: Counts, known: Counts) -> bool:
     """Whether a new day may have half of the names, returns in percent, or lies in a weekend.
 
-    `counted` are the names of some days before and of the new ones.
+    `recent` are the names of some days before.
     """
-    earlier = len(counted) - len(days)
     most = np.int64(0)
-    for t in range(earlier):
-        most = max(most, counted[t])
+    for t in range(len(recent)):
+        most = max(most, recent[t])
     for t in range(len(days)):
-        most = max(most, counted[earlier + t])
-        if counted[earlier + t] < HALF_OF_NAMES * most or (days[t] + 3) % 7 >= 5:
+        most = max(most, present[t])
+        if present[t] < HALF_OF_NAMES * most or (days[t] + 3) % 7 >= 5:
             return True
         if known[t] >= LEAST_NAMES and big[t] > SHARE_OF_BIG * known[t]:
             return True
@@ -329,7 +359,7 @@ def fingerprints(returns: Array, weights: Array, sums: Array, nonzero: Counts) -
 
 
 @njit(cache=True, nogil=True)
-def scan_one(values: Array, code: int, least: float, found: Found, counts: Counts, most: int) -> None:
+def scan_one(values: Array, code: int, least: float, found: Found, counts: Counts, most: Counts) -> None:
     """Look for values at or below a least one."""
     for t in range(values.shape[0]):
         some = False
@@ -343,7 +373,7 @@ def scan_one(values: Array, code: int, least: float, found: Found, counts: Count
 
 @njit(cache=True, nogil=True)
 def scan_range(
-    price: Array, low: Array, high: Array, code: int, tolerance: float, found: Found, counts: Counts, most: int
+    price: Array, low: Array, high: Array, code: int, tolerance: float, found: Found, counts: Counts, most: Counts
 ) -> None:
     """Look for prices outside low to high."""
     up, down = 1.0 + tolerance, 1.0 - tolerance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from factors.errors import FactorError
@@ -149,14 +149,6 @@ class QualityReport:
     def errors(self) -> tuple[Finding, ...]:
         """The findings that stop a table under the policy "strict"."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
-
-    def since(self, date: str) -> QualityReport:
-        """Give what was found from a date on."""
-        found = []
-        for finding in self.findings:
-            rows = [row for row in finding.rows if row[0] is None or row[0] >= date]
-            found.append(replace(finding, rows=tuple(rows), n_rows=len(rows)))
-        return QualityReport.of(found, date, self.last_date)
 
     def refuse_errors(self) -> None:
         """Raise the first finding that is an error.

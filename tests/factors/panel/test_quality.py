@@ -286,6 +286,61 @@ def test_the_policy_says_whether_errors_stop_are_told_or_are_not_looked_for(mark
     assert len(strict.dates_) == ROW
 
 
+def many_errors(market, n_days):
+    """A market with a negative volume of every name on its first days: more than the rows that a report keeps."""
+    volume = market.fields["volume"].copy()
+    volume[:n_days] = -1.0
+    return market.with_fields(volume=volume)
+
+
+def test_a_new_error_stops_a_day_though_the_rows_of_its_kind_are_full(market):
+    panel = changed(many_errors(market, 20), "volume", 250, NAME, -1.0)
+    model = FactorModel().fit(panel.select(dates=slice(0, 200)))
+    (finding,) = (f for f in model.quality_.findings if f.kind == "negative_volume")
+    assert finding.n_rows >= 1150 > len(finding.rows) == 1000
+    model.update(panel.select(dates=slice(200, 250)), "strict")
+    with pytest.raises(QualityError, match="negative") as caught:
+        model.update(panel.select(dates=slice(250, 251)), "strict")
+    assert caught.value.rows == ((str(market.dates[250]), NAME),)
+    with pytest.raises(QualityError) as caught:
+        model.door_.refuse_errors_since(str(market.dates[240]), panel.select(dates=slice(250, None)))
+    assert caught.value.rows == ((str(market.dates[250]), NAME),)
+    with pytest.raises(QualityError) as caught:
+        Door(Intake()).refuse_errors_since(str(market.dates[240]), panel)
+    assert caught.value.rows == ((str(market.dates[250]), NAME),)
+    Door(Intake()).refuse_errors_since(str(market.dates[251]), panel)
+    model.update(panel.select(dates=slice(250, 251)))
+    (later,) = (f for f in model.quality_.findings if f.kind == "negative_volume")
+    assert (later.n_rows, later.rows) == (finding.n_rows + 1, finding.rows)
+
+
+def test_splits_that_shares_tell_of_are_carried_however_many_there_were_before(market):
+    """Every name splits on every twelfth day: after 1,000 of them prices still follow, in one go or day by day."""
+    shares, close = market.fields["shares"].copy(), market.fields["close"].copy()
+    for row in range(12, 300, 12):
+        shares[row:] *= 2.0
+        close[row:] /= 2.0
+    panel = market.with_fields(shares=shares, close=close)
+    batch, door = Door(Intake()).take(panel)
+    daily = []
+    one = Door(Intake())
+    for row in range(panel.n_dates):
+        day, one = one.take(panel.select(dates=slice(row, row + 1)))
+        daily.append(day)
+    labels = {name: category.names for name, category in panel.categories.items()}
+    report = door.report(panel.symbols, labels)
+    (inferred,) = (f for f in report.findings if f.kind == "split_inferred")
+    assert inferred.n_rows > 1000 == len(inferred.rows)
+    assert one.report(panel.symbols, labels) == report
+    for name in ("close", "shares"):
+        np.testing.assert_array_equal(np.concatenate([day.fields[name] for day in daily]), batch.fields[name])
+    # A name of which the day before is missing, or that issued shares that day, may be read otherwise.
+    told, true = (fields["close"][288] / fields["close"][287] for fields in (batch.fields, market.fields))
+    there = np.isfinite(told)
+    assert there.sum() > 50
+    assert (np.abs(told[there] / true[there] - 1.0) < 0.05).mean() > 0.95
+
+
 def test_a_model_that_is_saved_keeps_its_report(market, tmp_path):
     model = FactorModel().fit(faulty(market).select(dates=slice(0, 200)))
     model.save(tmp_path / "model")
