@@ -11,6 +11,7 @@ from actors.reading.books import Book
 from actors.reading.slices import Day, Slice, caps_name, settings_of
 from contracts.errors import InvalidInput
 from factors.errors import NonFiniteError
+from factors.panel.memberships import SHARES, joined_codes
 from factors.portfolio.coverage import Policy, Stand, StandIn, cover
 from factors.risk.covariance import FactorCovariance
 from factors.risk.linked import LINK_DAYS, Linked, issuer_groups, link
@@ -141,7 +142,7 @@ class RiskReader:
         day = found.day
         variance = np.where(found.known, self.estimates(found).specific, np.nan)
         sectors = _last_sectors(version, row, columns, day)
-        stand = Stand(found.scores, found.known, sectors, day.n_sectors, caps, variance)
+        stand = Stand(found.scores, found.known, sectors, day.n_sectors, caps, variance, day.shares)
         return lambda at: stand(columns[at])
 
 
@@ -150,14 +151,18 @@ def _names(symbols: Sequence[str], mask: np.ndarray) -> list[str]:
 
 
 def _last_sectors(version: Version, row: int, columns: np.ndarray, day: Day) -> np.ndarray:
-    """Give sector codes of the day; of the columns the last known ones."""
-    codes = day.sectors.astype(np.int64)
-    if day.n_sectors:
-        first = max(0, row + 1 - PROXY_CAP_DAYS)
-        history = np.asarray(version.day_asset("category/sector", slice(first, row + 1)))
-        for column in columns[codes[columns] < 0]:
-            known = np.flatnonzero(history[:, column] >= 0)
-            codes[column] = history[known[-1], column] if known.size else -1
+    """Give codes of the day's sectors and memberships; of the columns the last known ones."""
+    codes = day.codes.astype(np.int64)
+    blank = columns[codes[columns] < 0]
+    if day.n_sectors and len(blank):
+        days = slice(max(0, row + 1 - PROXY_CAP_DAYS), row + 1)
+        history = np.asarray(version.day_asset("category/sector", days))[:, blank]
+        if len(day.shares):
+            several = np.asarray(version.day_asset(f"category/{SHARES}", days))[:, blank]
+            history = joined_codes(history, several, day.n_sectors)
+        for column, past in zip(blank, history.T, strict=True):
+            known = np.flatnonzero(past >= 0)
+            codes[column] = past[known[-1]] if known.size else -1
     return codes
 
 

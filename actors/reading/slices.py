@@ -139,6 +139,9 @@ class Day:
     sectors : int16 [n_assets]
         Codes, -1 for none; of a name in several the largest.
     n_sectors : int
+    codes : int16 [n_assets]
+        As `sectors`; of a name in several a row of `shares`, counted from `n_sectors` on.
+    shares : float64 [n_memberships, n_sectors]
     """
 
     def __init__(self, version: Version, row: int) -> None:
@@ -153,17 +156,17 @@ class Day:
         )
         self.known = np.isfinite(caps) & (caps > 0.0)
         labels = version.manifest.meta["category_names"].get(SHARES, ())
-        self._codes, self._shares = self.sectors, NO_SHARES
+        self.codes, self.shares = self.sectors, NO_SHARES
         if labels:
             several = np.asarray(version.day_asset(f"category/{SHARES}", days)[0])
-            self._codes = joined_codes(self.sectors, several, self.n_sectors)
+            self.codes = joined_codes(self.sectors, several, self.n_sectors)
             sectors = version.manifest.meta["category_names"]["sector"]
-            self._shares = shares_table(tuple(labels), tuple(sectors))
+            self.shares = shares_table(tuple(labels), tuple(sectors))
 
     def exposures_of(self, columns: np.ndarray | slice) -> np.ndarray:
         """Exposures of some names, float64 [n_columns, n_factors]; see `Slice.exposures_of`."""
         scores, known = self.scores[:, columns], self.known[columns]
-        return exposure_matrix(scores, known, self._codes[columns], self.n_sectors, self._shares)
+        return exposure_matrix(scores, known, self.codes[columns], self.n_sectors, self.shares)
 
 
 def settings_of(version: Version) -> ModelSettings:

@@ -1,12 +1,13 @@
 """What becomes of holdings that the model does not cover: refused, left out by name, or stood in for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from factors.errors import FactorError, NonFiniteError
+from factors.panel.memberships import NO_SHARES, sector_rows
 from factors.risk.arrays import BoolArray, FloatArray, IntArray
 
 Policy = Literal["refuse", "warn", "proxy"]
@@ -27,13 +28,15 @@ class Stand:
     known
         `[N]` covered assets.
     sectors
-        `[N]` sector codes, -1 for none.
+        `[N]` sector codes, -1 for none; from `n_sectors` on a row of `shares`.
     n_sectors
         Number of sectors.
     caps
         `[N]` the last known capitalisation of each asset, NaN where there never was one.
     variance
         `[N]` specific variances.
+    shares
+        `[n_memberships, n_sectors]` of assets in several sectors.
     """
 
     scores: FloatArray
@@ -42,28 +45,32 @@ class Stand:
     n_sectors: int
     caps: FloatArray
     variance: FloatArray
+    shares: FloatArray = field(default_factory=lambda: NO_SHARES)
 
     def __call__(self, columns: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return what stands in for the exposures and specific variances of assets."""
         return self.exposures(columns), self.specific_variance(columns)
 
     def exposures(self, columns: IntArray) -> FloatArray:
-        """Return exposures `[n_columns, 1 + n_sectors + S]`: the market, the own sector, the sector's mean styles.
+        """Return exposures `[n_columns, 1 + n_sectors + S]`: the market, the own sectors, their mean styles.
 
-        Means are weighted by capitalisation over the covered assets of the sector; of an asset without a sector, over
-        all covered assets.
+        Means are weighted over the covered assets of a sector by capitalisation, times the share of each in the sector;
+        those of an asset in several are weighted by its shares. Of an asset without a sector they are over all covered
+        assets. A sector without covered assets has the mean 0, the market's.
         """
+        members = sector_rows(self.sectors.astype(np.int16), self.n_sectors, self.shares)
+        caps = np.where(self.known, np.nan_to_num(self.caps), 0.0)
+        scores = np.nan_to_num(self.scores)
         out = np.zeros((len(columns), 1 + self.n_sectors + len(self.scores)))
         out[:, 0] = 1.0
-        for row, column in zip(out, columns, strict=True):
-            sector = self.sectors[column]
-            peers = self.known & (self.sectors == sector) if sector >= 0 else self.known
-            if sector >= 0:
-                row[1 + sector] = 1.0
-            weights = np.where(peers, np.nan_to_num(self.caps), 0.0)
-            total = weights.sum()
-            if total > 0.0:
-                row[1 + self.n_sectors :] = np.nan_to_num(self.scores) @ (weights / total)
+        for row, own in zip(out, members[columns], strict=True):
+            row[1 : 1 + self.n_sectors] = own
+            held = np.flatnonzero(own)
+            pools = [(own[s], caps * members[:, s]) for s in held] if len(held) else [(1.0, caps)]
+            for share, weights in pools:
+                total = weights.sum()
+                if total > 0.0:
+                    row[1 + self.n_sectors :] += share * (scores @ (weights / total))
         return out
 
     def specific_variance(self, columns: IntArray) -> FloatArray:

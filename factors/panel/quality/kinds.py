@@ -157,8 +157,8 @@ KINDS: dict[str, Kind] = {
     "sector_memberships": Kind(
         "info",
         "rows of several sectors",
-        "exposures, factor returns and risk have the shares; where a name stands in one group (groups of formulas, "
-        "returns by sector, proxies) it is that of its largest share",
+        "exposures, factor returns, risk and proxies have the shares; where a name stands in one group (groups of "
+        "formulas, attribution by sector) it is that of its largest share",
         "nothing, or give each row one sector",
     ),
     "not_read": Kind(

@@ -93,6 +93,32 @@ def test_a_proxy_has_its_sectors_mean_styles_and_the_risk_of_its_size(gone):
     )
 
 
+def test_a_proxy_of_a_name_in_several_sectors_has_its_shares_and_the_means_of_each():
+    """Dense algebra: M memberships, w caps, S styles: sector means are (M' W S) / (M' w), a name's own m times them."""
+    rng = np.random.default_rng(0)
+    n, k, styles = 40, 4, 3
+    shares = np.array([[0.5, 0.5, 0.0, 0.0], [0.0, 0.25, 0.75, 0.0], [0.1, 0.2, 0.3, 0.4]])
+    codes = rng.integers(0, k + len(shares), n)
+    codes[:3] = k + np.arange(3)
+    known = rng.random(n) > 0.2
+    known[:4] = False
+    scores, caps = rng.standard_normal((styles, n)), np.exp(rng.normal(size=n))
+    stand = Stand(scores, known, codes, k, caps, np.exp(rng.normal(size=n)), shares)
+    M = np.vstack([np.eye(k), shares])[codes]
+    w = np.where(known, caps, 0.0)
+    means = (M.T * w) @ scores.T / (M.T @ w)[:, None]
+    found = stand.exposures(np.arange(4))
+    np.testing.assert_array_equal(found[:, 0], 1.0)
+    np.testing.assert_array_equal(found[:, 1 : 1 + k], M[:4])
+    np.testing.assert_allclose(found[:, 1 + k :], M[:4] @ means, rtol=1e-12)
+    # Of names in one sector each it is what it was: the mean over the sector's own names.
+    whole = Stand(scores, known, codes % k, k, caps, stand.variance, shares)
+    for column in range(4):
+        peers = known & (codes % k == codes[column] % k)
+        mean = scores[:, peers] @ caps[peers] / caps[peers].sum()
+        np.testing.assert_allclose(whole.exposures(np.array([column]))[0, 1 + k :], mean, rtol=1e-12)
+
+
 def test_a_proxy_without_sector_or_cap_is_the_market_at_the_median(gone):
     model, caps = gone
     latest, stand = stand_of(model, caps)
