@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from contracts.requests import Between, BookName, BookRequest, DatedBook, Fraction, ModelId, Request
+from contracts.requests import Between, BookName, BookRequest, DatedBook, Fraction, MinPeriods, ModelId, Request
 from contracts.weights import Symbol, Weights
 
 Weight = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
@@ -249,6 +249,7 @@ class FactorAnalytics(Request):
     horizons: tuple[Annotated[int, Field(ge=1, le=504)], ...] = Field((1, 5, 21), min_length=1, max_length=8)
     n_quantiles: int = Field(5, ge=2, le=100)
     trials: int = Field(1, ge=1, le=1_000_000, description="How many factors were tried to find this one.")
+    min_periods: MinPeriods = "strict"
     html: bool = Field(False, description="Also give the page.")
 
     @model_validator(mode="after")
@@ -256,4 +257,6 @@ class FactorAnalytics(Request):
         given = [name for name in ("style", "factor", "formula", "scores") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"one of style, factor, formula, scores must be given, not {len(given)}")
+        if self.min_periods != "strict" and given[0] in ("style", "scores"):
+            raise ValueError(f"min_periods is about windows of a factor or a formula; {given[0]} has none")
         return self

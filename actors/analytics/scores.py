@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -57,7 +57,11 @@ class ScoreFigures:
             message=f"{name} judged over {n_days} days",
             confidence_score=confidence_score(float(values["coverage"] or 0.0), n_days, 1),
             model_version=version.manifest.version,
-            details={"start_date": str(version.date(days.start)), "end_date": str(version.date(days.stop - 1))},
+            details={
+                "start_date": str(version.date(days.start)),
+                "end_date": str(version.date(days.stop - 1)),
+                "min_periods": request.min_periods,
+            },
         )
 
     def _scores(self, request: pq.FactorAnalytics, version: Version, days: slice) -> tuple[str, np.ndarray]:
@@ -73,17 +77,18 @@ class ScoreFigures:
         if request.factor is not None:
             ids = self.formulas.resolve([request.factor])
             self._refuse_uncomputable(request.model_id, ids)
-            values, _ = window_values(self.formulas, ids, version, days.stop - 1, days.stop - days.start, threads)
+            formulas = self.formulas.under(request.min_periods)
+            values, _ = window_values(formulas, ids, version, days.stop - 1, days.stop - days.start, threads)
             return ids[0], values[0]
         assert request.formula is not None
-        library = self._compiled(request.formula, request.model_id)
+        library = self._compiled(request.formula, request.model_id, request.min_periods)
         return request.formula, library_window(library, version, days, threads)[0]
 
     if TYPE_CHECKING:
 
         def _refuse_uncomputable(self, model_id: str | None, ids: tuple[str, ...]) -> None: ...
 
-        def _compiled(self, formula: str, model_id: str | None) -> Library: ...
+        def _compiled(self, formula: str, model_id: str | None, min_periods: Literal["strict", "one"]) -> Library: ...
 
 
 def _posted(scores: Mapping[str, Mapping[str, float]], version: Version, days: slice) -> np.ndarray:

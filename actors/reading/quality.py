@@ -10,9 +10,13 @@ from factors.panel.quality.report import QualityReport
 from store import Version
 
 
+def door_of(version: Version) -> Door:
+    """Read the door that the next days of a model come in through."""
+    names = [name for name in version.latest_names() if name.startswith("door/")]
+    return Door.restored(settings_of(version).read_as, {name: np.asarray(version.latest(name)) for name in names})
+
+
 def quality_of(version: Version) -> QualityReport:
     """Read what looked wrong in what came into a model, as `FactorModel.quality_` gives it."""
-    names = [name for name in version.latest_names() if name.startswith("door/")]
-    door = Door.restored(settings_of(version).read_as, {name: np.asarray(version.latest(name)) for name in names})
     labels = {name: tuple(words) for name, words in version.manifest.meta["category_names"].items()}
-    return door.report(version.symbols, labels)
+    return door_of(version).report(version.symbols, labels)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -379,9 +380,9 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
         except FormulaError as error:
             raise _explained(error) from None
 
-    def _compiled(self, formula: str, model_id: str | None) -> Library:
+    def _compiled(self, formula: str, model_id: str | None, min_periods: Literal["strict", "one"]) -> Library:
         """Compile a formula that a model can compute."""
-        _, library, _ = self._parsed(formula)
+        _, library, _ = self._parsed(formula, replace(PAPER, min_periods=min_periods))
         _refuse_lacking(library, self.slices.head(model_id))
         return library
 

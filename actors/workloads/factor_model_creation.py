@@ -14,6 +14,7 @@ from actors.reading.features import features_panel, in_request, in_table, intake
 from actors.reading.grid import check_model
 from actors.reading.lineage import CONTINUES, version_before
 from actors.reading.panels import whole_panel
+from actors.reading.quality import door_of
 from actors.reading.slices import Slices, by_name, settings_of
 from actors.reading.states import growing_model_of, model_of, state_of
 from actors.runtime.base import WorkloadActor
@@ -185,23 +186,26 @@ class FactorModelCreation(WorkloadActor):
         if not changed:
             made = describe(head)
             said = f"nothing changed: the rows are those of version {number} of {request.model_id}"
-            return replace(made, values={**made.values, **about}, message=said, event=False)
+            untouched = {"refitted": False, "n_days_computed": 0}
+            return replace(made, values={**made.values, **about, **untouched}, message=said, event=False)
         try:
             # An error of the days before is none of this correction: looked for in all, refused in those since.
             policy = "warn" if intake.policy == "strict" else intake.policy
-            growing = None if kept is None else growing_model_of(kept)
             if intake.policy == "strict":
-                _refuse_errors_since(first, panel, growing, settings_of(head))
-            if growing is None:
+                _refuse_errors_since(first, panel, kept, settings_of(head))
+            if kept is None:
                 model = _refitted(model_of(head), settings_of(head), panel, policy)
             else:
-                model = growing.update(panel, policy)
+                model = growing_model_of(kept).update(panel, policy)
         except FactorError as error:
             raise in_table("feature_data", error, intake) from None
         self._models.pop(request.model_id)
         new_days, onto = (None, None) if kept is None else (n_dates - had, kept.manifest.version)
         answer = self._commit(request.model_id, model, number, request_id, "correct_days", new_days, onto)
-        return replace(answer, values={**answer.values, **about, "refitted": kept is None})
+        about |= {"refitted": kept is None, "n_days_computed": n_dates - had}
+        if kept is None:
+            answer = replace(answer, message=f"{answer.message}; {_fitted_whole(n_dates, first)}")
+        return replace(answer, values={**answer.values, **about})
 
     def _delete(self, request: rq.ModelRef, request_id: str) -> Calculation:
         number = self.store.delete(request.model_id, request_id=request_id)
@@ -265,12 +269,19 @@ class FactorModelCreation(WorkloadActor):
         return deletion(model_id, made) if version.manifest.deleted else describe(version)
 
 
-def _refuse_errors_since(first: str, panel: Panel, growing: FactorModel | None, settings: ModelSettings) -> None:
-    if growing is None:
+def _fitted_whole(n_dates: int, first: str) -> str:
+    return (
+        f"all {n_dates} days were computed anew, since no kept version ends before {first}: "
+        "FACTOR_ENGINE_KEEP_VERSIONS keeps more"
+    )
+
+
+def _refuse_errors_since(first: str, panel: Panel, kept: Version | None, settings: ModelSettings) -> None:
+    """Raise the first error of a panel's days from a date on; those before it come after a kept version or nothing."""
+    if kept is None:
         Door(settings.read_as).refuse_errors_since(first, admitted(panel))
     else:
-        days = admitted(panel, growing.symbols_).on_axis(growing.symbols_)
-        growing.door_.refuse_errors_since(first, days)
+        door_of(kept).refuse_errors_since(first, admitted(panel, kept.symbols).on_axis(kept.symbols))
 
 
 def _refitted(

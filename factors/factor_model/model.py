@@ -228,11 +228,6 @@ class FactorModel:
         return panel
 
     @property
-    def door_(self) -> Door:
-        """What the next days come in through."""
-        return self._door
-
-    @property
     def takes_as_given(self) -> bool:
         """Whether next days go in as they are, as long as their shares do not jump: nothing is adjusted."""
         return self._door.passes(self._held.field_names)

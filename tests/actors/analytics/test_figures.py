@@ -1,6 +1,7 @@
 """Figures of factors by the actors: what is asked by style, library factor, formula or posted scores is the same."""
 
 import numpy as np
+import polars as pl
 import pytest
 from fixtures_actors import ask, start
 
@@ -67,6 +68,33 @@ def test_the_same_scores_by_factor_formula_and_posted_give_the_same_sheet(librar
         for date, row in zip(fitted.dates_, scores, strict=True)
     }
     assert judged(library, scores=posted).values["horizons"] == judged(library, style="size").values["horizons"]
+
+
+@pytest.mark.parametrize("window", [50, 100])
+def test_windows_that_speak_early_are_judged_from_their_first_value_on(library, fitted, window):
+    text, returns = f"mean(close, {window}) / close", fitted.panel_.fields["returns"]
+    closes = fitted.panel_.fields["close"]
+    close = pl.DataFrame(closes).fill_nan(None)
+    found = judged(library, formula=text, min_periods="one")
+    strict = judged(library, formula=text)
+    assert (found.details["min_periods"], strict.details["min_periods"]) == ("one", "strict")
+    for answer, least in ((found, 1), (strict, window)):
+        scores = close.select(pl.all().rolling_mean(window, min_samples=least).fill_null(np.nan)).to_numpy() / closes
+        expected = tear_sheet(scores, returns, fitted.dates_).figures
+        for place in (0, 1):
+            ours, theirs = answer.values["horizons"][place], expected["horizons"][place]
+            assert ours["ic"] == pytest.approx(theirs["ic"], nan_ok=True)
+    assert found.values["horizons"] != strict.values["horizons"]
+    by_factor = judged(library, factor="alpha101_024", min_periods="one").values
+    formula = library._describe("alpha101_024")["formula"]
+    assert by_factor["horizons"] == judged(library, formula=formula, min_periods="one").values["horizons"]
+    assert by_factor["horizons"] != judged(library, factor="alpha101_024").values["horizons"]
+
+
+def test_min_periods_of_what_has_no_windows_is_refused():
+    for fields in ({"style": "size"}, {"scores": {"2019-01-02": {"S0001": 1.0}}}):
+        with pytest.raises(ValueError, match="min_periods is about windows"):
+            pq.FactorAnalytics(model_id="m", min_periods="one", **fields)
 
 
 def test_a_period_is_judged_without_what_lies_outside_of_it(library, fitted):

@@ -82,6 +82,8 @@ def test_the_model_after_a_correction_is_the_model_of_the_corrected_data(actors,
     answer = correct(writer, table)
     assert answer.values["history_changed_from"] == str(panel.dates[row])
     assert (answer.values["n_rows_changed"], answer.values["refitted"]) == (1, refitted)
+    assert answer.values["n_days_computed"] == (N_DAYS if refitted else N_DAYS - row)
+    assert ("FACTOR_ENGINE_KEEP_VERSIONS" in answer.message) is refitted
     version = writer.store.head("m")
     assert version.manifest.since == version.manifest.version == answer.model_version
     stored = model_of(version)
@@ -111,6 +113,24 @@ def test_a_repeat_and_a_correction_that_changes_nothing_make_no_version(actors, 
     assert correct(writer, table, request_id="once").model_version == first.model_version
     again = correct(writer, table)
     assert (again.model_version, again.values["n_rows_changed"], again.event) == (first.model_version, 0, False)
+
+
+@pytest.mark.parametrize("row", [N_DAYS - 3, 5], ids=["since a kept version", "whole"])
+def test_a_strict_correction_refuses_its_own_errors_and_none_of_the_days_before(actors, panel, row):
+    """Also where more errors lie before than a report keeps rows of."""
+    writer, _ = actors
+    volume = panel.fields["volume"].copy()
+    n_before = row if row < N_FIRST else 100
+    volume[:n_before] = -1.0
+    create(writer, panel.with_fields(volume=volume))
+    number = writer.store.head("m").manifest.version
+    _, wrong = replaced(panel, row, "S0003", volume=-5.0)
+    with pytest.raises(InvalidInput, match="negative") as caught:
+        correct(writer, wrong, intake={"policy": "strict"})
+    assert caught.value.rows == [[str(panel.dates[row]), "S0003"]]
+    assert writer.store.head("m").manifest.version == number
+    _, right = replaced(panel, row, "S0003", volume=5.0)
+    assert correct(writer, right, intake={"policy": "strict"}).model_version == number + 1
 
 
 @pytest.mark.parametrize(

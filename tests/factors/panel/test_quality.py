@@ -303,7 +303,9 @@ def test_a_new_error_stops_a_day_though_the_rows_of_its_kind_are_full(market):
         model.update(panel.select(dates=slice(250, 251)), "strict")
     assert caught.value.rows == ((str(market.dates[250]), NAME),)
     with pytest.raises(QualityError) as caught:
-        model.door_.refuse_errors_since(str(market.dates[240]), panel.select(dates=slice(250, None)))
+        Door.restored(Intake(), model.state().latest).refuse_errors_since(
+            str(market.dates[240]), panel.select(dates=slice(250, None))
+        )
     assert caught.value.rows == ((str(market.dates[250]), NAME),)
     with pytest.raises(QualityError) as caught:
         Door(Intake()).refuse_errors_since(str(market.dates[240]), panel)
