@@ -36,6 +36,7 @@ FEEDS = {
     TICK: ("One name's trade, quote or fields of the day.", "application/json"),
     TICKS: ("Many rows at once: symbol, time, and a column for each field.", "application/vnd.apache.arrow.stream"),
     "market_data.bar.{model_id}": ("A model's day: {model_id, rows, final}.", "application/json"),
+    "market_data.close.{model_id}": ("A model's day is over: {date}; what came is committed.", "application/json"),
 }
 """What the engine takes without a reply."""
 REFERENCE = "#/components/schemas/{model}"

@@ -53,6 +53,8 @@ RETRY_S = (1.0, 2.0, 5.0, 10.0)
 FETCH = 64
 FETCH_WAIT_S = 5.0
 REPLY_HEADER = "factor-reply-to"
+CLOSED_AT_HEADER = "factor-closed-at"
+"""Of a bar that the engine made: the place in the journal of the message that ended its day."""
 
 
 class Write(NamedTuple):
@@ -281,9 +283,11 @@ class Inbound:
         name = (msg.headers or {}).get(PRIORITY_HEADER)
         priority = Priority.parse(name) if name else None
         model_id = getattr(request, operation.written)
+        closed_at = (msg.headers or {}).get(CLOSED_AT_HEADER, "")
         publish = None
         if self._direct is not None:
-            publish = partial(self._direct.publish, again=msg.metadata.num_delivered > 1)
+            # A day's end that is read again gives its bar again, which is not known by the place of its message.
+            publish = partial(self._direct.publish, again=msg.metadata.num_delivered > 1 or bool(closed_at))
         answer = await self._face.answer(
             operation,
             request,
@@ -295,7 +299,8 @@ class Inbound:
         )
         answer["factor_library"] = await self._update_library(answer, priority, identity, publish)
         if self._committed is not None:
-            await self._committed(answer["model_id"], msg.metadata.sequence.stream)
+            place = int(closed_at) if closed_at.isdecimal() else msg.metadata.sequence.stream
+            await self._committed(answer["model_id"], place)
         return answer
 
     async def _update_library(

@@ -14,14 +14,15 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from bus.streams import MARKET_DATA
-from bus.subjects import BAR_PREFIX, TICK_PREFIX, TICKS
+from bus.subjects import BAR_PREFIX, CLOSE_PREFIX, TICK_PREFIX, TICKS
 from contracts.live_call import MarketData
 
 log = logging.getLogger(__name__)
 
 MARKET = "market_data.>"
 FINAL_WORD = b'"final"'
-"""A bar whose body has no such word is a day's bar, which the durable way in takes; it is not looked at here."""
+"""A bar whose body has no such word is a day's bar."""
+OURS = (TICK_PREFIX, TICKS, BAR_PREFIX, CLOSE_PREFIX)
 BEHIND = 1000
 """A reader with more before it reads the past: it waits for room, and leaves nothing out."""
 BYTES_MOST = 16 * 2**20
@@ -104,8 +105,10 @@ class Journal:
             self.news.set()
             await self._room.wait()
         self._last = max(place, self._last)
-        if _is_ours(msg):
+        if msg.subject.startswith(OURS):
             kind = msg.headers.get("Content-Type") if msg.headers else None
+            if msg.subject.startswith(CLOSE_PREFIX):
+                kind = str(place)
             self._waiting.append((msg.subject, msg.data, kind))
             self._bytes += len(msg.data)
             self.news.set()
@@ -142,16 +145,9 @@ def _place(msg: Msg) -> tuple[int, int]:
     return data.sequence.stream, data.num_pending
 
 
-def _is_ours(msg: Msg) -> bool:
-    subject = msg.subject
-    if subject.startswith(TICK_PREFIX) or subject == TICKS:
-        return True
-    return subject.startswith(BAR_PREFIX) and FINAL_WORD in msg.data
-
-
 def beginning(since: int, hours: float) -> ConsumerConfig:
-    """Say where a reader begins that knows no place: behind the last final bar, or some hours ago."""
+    """Say where a reader begins that knows no place: at the end of the last day, or some hours ago."""
     if since:
-        return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=since + 1)
+        return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=since)
     start = dt.datetime.now(dt.UTC) - dt.timedelta(hours=hours)
     return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start)

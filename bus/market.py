@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from nats.aio.client import Client
@@ -27,7 +27,7 @@ from bus.wire import publication, publish_all
 from contracts.backoff import backoff_s
 from contracts.errors import EngineError, first_line
 from contracts.events import token
-from contracts.live_call import Answered, MarketData, WatchValue, pack, unpack_answer
+from contracts.live_call import Answered, MarketData, Told, WatchValue, pack, unpack_answer
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ class Market:
 
     Attributes
     ----------
-    calls, values, lost : int
-        Calls, values published, and calls that were made again.
+    calls, values, lost, told : int
+        Calls, values published, calls that were made again, and messages put into streams: ends of days, corrections.
     lags_ms : deque
         From the first message of a call that was taken in to its values being sent.
     """
@@ -77,6 +77,7 @@ class Market:
         self.values = 0
         self.lost = 0
         self.ended = 0
+        self.told = 0
         self.lags_ms: deque[float] = deque(maxlen=2048)
         self.state = "not connected"
         self._call = call
@@ -139,6 +140,8 @@ class Market:
                 began = time.perf_counter()
                 answer = await self._ask(self.journal.batch(stream))
                 await self._publish(nc, answer)
+                if answer.told:
+                    self._spawn(self._tell(js, answer.told))
                 if answer.values:
                     self.lags_ms.append((time.perf_counter() - began) * 1e3)
                 again_in_s = answer.again_in_s
@@ -199,12 +202,24 @@ class Market:
             if now - since > self._idle_s.get(watch_id, float("inf")):
                 del self._unheard[watch_id]
                 self.ended += 1
-                self._ending.add(task := asyncio.create_task(self._quietly(self._end(watch_id))))
-                task.add_done_callback(self._ending.discard)
+                self._spawn(self._quietly(self._end(watch_id)))
         else:
             self._unheard.pop(watch_id, None)
         self._asked[watch_id] = now
         return f"{self._inbox}.{watch_id}"
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._ending.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._ending.discard)
+
+    async def _tell(self, js: JetStreamContext, told: Iterable[Told]) -> None:
+        """Put messages into their streams; one that does not arrive is told again by the actor."""
+        for each in told:
+            try:
+                await js.publish(each.subject, each.body, headers={**each.headers, "Nats-Msg-Id": each.message_id})
+                self.told += 1
+            except (NatsError, TimeoutError) as error:
+                log.warning("%s was not told: %s", each.message_id, first_line(error))
 
     async def _quietly(self, work: Awaitable[object]) -> None:
         try:
@@ -287,6 +302,7 @@ class Market:
             "calls_lost": self.lost,
             "watches": len(self._idle_s),
             "watches_ended_unheard": self.ended,
+            "told": self.told,
         }
 
 

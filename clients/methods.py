@@ -275,7 +275,7 @@ class Surface(Connection):
         return await self.ask(OPERATIONS["factor_correlations"], request, CalculationAnswer, how)
 
     async def evaluate_formula(self, request: EvaluateFormula, how: How = ANYHOW) -> CalculationAnswer:
-        """Evaluate a formula of the caller's own on a model's data."""
+        """Evaluate a formula of the caller's own on a model's data, or on a posted table of bars of any length."""
         return await self.ask(OPERATIONS["evaluate_formula"], request, CalculationAnswer, how)
 
     async def remove_formula(self, request: RemoveFormula, how: How = ANYHOW) -> CalculationAnswer:

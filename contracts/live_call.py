@@ -23,7 +23,7 @@ class MarketData(NamedTuple):
         The place of the first message in the journal. 0: there are none, and the call is for values that are due.
     last : int
         The place of the last one.
-    messages : list of (subject, body, content type or None)
+    messages : list of (subject, body, content type or None; of the end of a day its place)
         Those that are passed on; a place between that is not here was none of ours, or a newer one took its place.
     replayed : bool
         Whether more of the past follows: values are computed when the present is reached.
@@ -51,6 +51,21 @@ class WatchValue(NamedTuple):
     body: bytes
 
 
+class Told(NamedTuple):
+    """What is to be put into a stream: the end of a day, its bar, a correction.
+
+    Attributes
+    ----------
+    message_id : str
+        The stream takes it once.
+    """
+
+    subject: str
+    message_id: str
+    headers: dict[str, str]
+    body: bytes
+
+
 class Answered(NamedTuple):
     """What the actor says to market data.
 
@@ -71,6 +86,8 @@ class Answered(NamedTuple):
         What the call took in the actor.
     models : tuple of str
         Those whose day runs here.
+    told : tuple of Told
+        To be put into their streams; what does not arrive there is told again.
     """
 
     taken: int
@@ -80,12 +97,13 @@ class Answered(NamedTuple):
     watches: dict[str, float]
     busy_s: float
     models: tuple[str, ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 def pack(value: MarketData | Answered) -> bytes:
     """Pack, as plain tuples."""
     if isinstance(value, Answered):
-        value = value._replace(values=[tuple(v) for v in value.values])  # type: ignore[misc]
+        value = value._replace(values=[tuple(v) for v in value.values], told=tuple(tuple(t) for t in value.told))  # type: ignore[misc]
     return pickle.dumps(tuple(value), PROTOCOL)
 
 
@@ -97,4 +115,4 @@ def unpack_data(packed: bytes) -> MarketData:
 def unpack_answer(packed: bytes) -> Answered:
     """Unpack what the actor answered."""
     answer = Answered(*pickle.loads(packed))  # noqa: S301  (from our own process)
-    return answer._replace(values=[WatchValue(*v) for v in answer.values])
+    return answer._replace(values=[WatchValue(*v) for v in answer.values], told=tuple(Told(*t) for t in answer.told))

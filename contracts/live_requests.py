@@ -17,6 +17,8 @@ DEFAULT_MARKET = "main"
 LEAST_SEEN = 0.5
 """With half of the names a factor's return is off by less than the size that it usually has; with a twentieth it is off
 by ten times that (docs/live.md)."""
+LATE_S = 5.0
+"""A correction estimates the day again, so that late rows that come together make one."""
 EVERYTHING = "*"
 """As the only entry of `factors` or `styles`: all that the model's data can compute."""
 
@@ -81,6 +83,30 @@ class FollowMarket(Request):
         description="Factor returns are null until this share of the names is there, by count and by the regression's "
         "weight.",
     )
+    closes_at: str | None = Field(
+        None,
+        pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$",
+        description="Time of day, of the ticks' clock. The day is committed when every active name has had a tick then "
+        "or later. Default: by final bars alone.",
+    )
+    watermark_s: FiniteFloat | None = Field(
+        None,
+        ge=0.0,
+        le=86_400.0,
+        description="The day is committed with what is there when the market's time is so long after `closes_at`.",
+    )
+    late_s: FiniteFloat = Field(
+        LATE_S,
+        ge=0.0,
+        le=3600.0,
+        description="Rows that come after the commit are gathered so long for one correction.",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_close(self) -> FollowMarket:
+        if self.watermark_s is not None and self.closes_at is None:
+            raise ValueError("watermark_s counts from closes_at, which must be given")
+        return self
 
 
 class LiveStatus(Request):

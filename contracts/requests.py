@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from contracts.bars_table import BarsTable
 from contracts.frames import Frame
 from contracts.weights import HeldWeights, SomeWeights, Symbol, sane
 from contracts.work import Priority
@@ -464,8 +465,8 @@ class UpdateFactors(Request):
 FormulaId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
-class EvaluateFormula(Request):
-    """Evaluate a formula of the caller's own on a model's data."""
+class EvaluateFormula(Request, BarsTable):
+    """Evaluate a formula of the caller's own on a model's data, or on a posted table of bars of any length."""
 
     formula: str = Field(min_length=1, max_length=4000)
     dialect: Literal["own", "qlib", "brain", "paper"] = Field(

@@ -166,11 +166,17 @@ class LivePage(Result):
     committed: str = Field(description="The last day that is committed.")
     seen: int = Field(description="Active names with a row today.")
     active: int
+    closes_at: str | None
+    watermark_s: float | None
+    late_s: float
     least_seen: float
     seen_weight: float | None = Field(description="Share of the regression's weight that has a row today.")
     withheld: str | None = Field(description="Why factor returns are not told yet.")
     rows: int = Field(description="Rows taken today.")
     rejected: dict[str, int] = Field(description="Rows that were not computed with, by kind.")
+    late: dict[str, Any] = Field(
+        description="Of the last committed day: rows that came late, their names, and the corrections made of them."
+    )
     watches: list[str]
 
 

@@ -13,7 +13,7 @@ import orjson
 from contracts.errors import InvalidInput, Unavailable, UnknownWatch
 from contracts.events import token
 from contracts.files import replacing
-from contracts.live_requests import DEFAULT_MARKET, LEAST_SEEN
+from contracts.live_requests import DEFAULT_MARKET, LATE_S, LEAST_SEEN
 from store.parts import sync_folder
 
 FORMAT = 1
@@ -56,6 +56,9 @@ class DayRules:
 
     market: str = DEFAULT_MARKET
     least_seen: float = LEAST_SEEN
+    closes_at: str | None = None
+    watermark_s: float | None = None
+    late_s: float = LATE_S
 
 
 class WatchStore:

@@ -38,15 +38,15 @@ class ActorsHere(ClientDouble):
         return await asyncio.to_thread(self.actors[Workload.FACTOR_LIBRARY].live_call, packed)
 
 
-def actors_over(market, made=True, keep=4):
-    """Make both actors over the store of the settings, with the model `main` of all but the last days."""
+def actors_over(market, made=True, keep=4, model="main"):
+    """Make both actors over the store of the settings, with a model of all but the last days."""
     writer, library = FactorModelCreation(), FactorLibrary()
     for actor in (writer, library):
         assert actor._ready.wait(150)
         assert actor._state == "READY", actor._reason
     if made:
         history = market.select(dates=market.dates[:-keep]).to_frame(names=COLUMNS)
-        writer.create_model(rq.CreateModel(model_id="main", feature_data=encode(history), request_id="made"))
+        writer.create_model(rq.CreateModel(model_id=model, feature_data=encode(history), request_id="made"))
     return ActorsHere(writer, library)
 
 

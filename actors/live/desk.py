@@ -26,7 +26,7 @@ from actors.reading.slices import Slices
 from actors.runtime.memory import give_back
 from actors.runtime.niceness import step_back
 from contracts.errors import EngineError, UnknownModel, first_line
-from contracts.live_call import Answered, MarketData, WatchValue
+from contracts.live_call import Answered, MarketData, Told, WatchValue
 from contracts.live_requests import EVERYTHING
 from factors.errors import FactorError
 from factors.library import Expression, FormulaError, parse
@@ -155,18 +155,22 @@ class LiveDesk:
             for model in [*self._models.values()]:
                 self._look(model)
         values: list[WatchValue] = []
+        told: list[Told] = []
         waits: list[float] = []
         if not data.replayed:
             for model in [*self._models.values()]:
                 values += self._values(model, now, began)
-                due = model.next_due()
-                if due is not None:
-                    waits.append(max(due - now, 0.0))
+                with model.lock:
+                    told += model.told(now)
+                due = (model.next_due(), model.closing.next_at())
+                waits += [max(at - now, 0.0) for at in due if at is not None]
                 if model.behind:
                     waits.append(BEHIND_S)
         taken = 0 if data.stream != self._stream else self._taken
         busy_s = time.perf_counter() - began
-        return Answered(taken, again_from, values, min(waits, default=None), self._idle_s, busy_s, tuple(self._models))
+        return Answered(
+            taken, again_from, values, min(waits, default=None), self._idle_s, busy_s, tuple(self._models), tuple(told)
+        )
 
     def _place(self, data: MarketData) -> int | None:
         """Compare where the messages begin with what was taken; gives from where they are missed."""
@@ -177,7 +181,7 @@ class LiveDesk:
             self._again = False
             for model in [*self._models.values()]:
                 with model.lock:
-                    model.forget_day()
+                    model.read_again()
             return None
         if data.stream != self._stream or self._again:
             self._stream = ""  # until it is read from its beginning
@@ -269,6 +273,9 @@ class LiveDesk:
                     model.watches[name] = made
             model.hold(*books)
             if prepared is not None:
+                # A correction of the days before, or a day put in before the running one: that one goes on, from the
+                # journal, beside other closes.
+                self._again |= bool(model.date is not None and model.date > np.datetime64(version.dates[-1], "D"))
                 model.stand_at(version, prepared, plan)
             else:
                 model.take_plan(plan)
@@ -347,7 +354,7 @@ class LiveDesk:
         out: dict[str, Any] = {
             "model_id": model_id, **asdict(rules), "state": "not watched", "date": None,
             "committed": str(version.dates[-1]), "seen": 0, "active": 0, "seen_weight": None, "withheld": None,
-            "rows": 0, "rejected": {}, "watches": [],
+            "rows": 0, "rejected": {}, "late": {}, "watches": [],
         }  # fmt: skip
         if model is None:
             return out
@@ -358,7 +365,7 @@ class LiveDesk:
                 "state": "running" if date else state, "reason": model.fault, "date": date, "seen": model.seen_count,
                 "active": model.expected, "seen_weight": model.seen_weight, "withheld": model.withheld(),
                 "rows": model.rows, "rejected": model.rejected() | dict(self.unread.counts),
-                "watches": sorted(model.watches),
+                "late": model.closing.status(), "watches": sorted(model.watches),
             }  # fmt: skip
 
     def notes(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from contracts.arrow_stream import stream_size
 from contracts.errors import EngineError
@@ -21,7 +22,7 @@ from contracts.events import untoken
 from contracts.frames import ARROW_STREAM, from_bulk
 from contracts.live_requests import DEFAULT_MARKET
 
-TICK, TICKS, BAR = "market_data.tick.", "market_data.ticks", "market_data.bar."
+TICK, TICKS, BAR, CLOSE = "market_data.tick.", "market_data.ticks", "market_data.bar.", "market_data.close."
 ABOUT = frozenset(("symbol", "time", "sequence", "source", "market", "date"))
 """What a tick says beside its numbers."""
 ROWS_MOST = 200_000
@@ -39,8 +40,8 @@ class Block:
     values : dict of str to list or array [n]
     times_us : list or array [n]
         Microseconds since 1970, -1 for none.
-    sequence : int or None
-        The number of the first message; those behind it count by one.
+    sequence : int, int array [n] or None
+        The number of the first message; those behind it count by one. Or the number of each.
     """
 
     market: str
@@ -48,8 +49,45 @@ class Block:
     symbols: list[str]
     values: dict[str, Any]
     times_us: Any
-    sequence: int | None = None
+    sequence: int | NDArray[np.int64] | None = None
     messages: int = 1
+
+    @property
+    def numbers(self) -> int | NDArray[np.int64] | None:
+        """The number of a table, or of each tick that came by itself."""
+        if self.sequence is None or self.messages == 1 or not isinstance(self.sequence, int):
+            return self.sequence
+        return np.arange(self.sequence, self.sequence + self.messages)
+
+    def some(self, wanted: NDArray[np.bool_], numbered: bool = False) -> Block:
+        """Give some of the ticks; without their numbers, unless those are asked for."""
+        at = np.flatnonzero(wanted)
+        values: dict[str, Any] = {name: np.asarray(v, np.float64)[at] for name, v in self.values.items()}
+        symbols = [self.symbols[i] for i in at.tolist()]
+        numbers = self.numbers if numbered else None
+        if isinstance(numbers, np.ndarray):
+            numbers = numbers[at]
+        times = np.asarray(self.times_us, np.int64)[at]
+        return Block(self.market, self.source, symbols, values, times, numbers, len(at))
+
+
+@dataclass
+class DayEnd:
+    """The end of a model's day: a final bar, or a message that says that the day is over.
+
+    Attributes
+    ----------
+    rows : table, as it came, or None
+        Of a final bar.
+    date : str or None
+    place : int
+        Of the message in the journal; 0 for a bar.
+    """
+
+    model_id: str
+    rows: Any
+    date: Any = None
+    place: int = 0
 
 
 @dataclass
@@ -73,7 +111,10 @@ class Unread:
         self.last = f"{kind}: {subject}"
 
 
-def read(messages: Iterable[tuple[str, bytes, str | None]], unread: Unread) -> Iterator[Block | RunningBar]:
+Item = Block | RunningBar | DayEnd
+
+
+def read(messages: Iterable[tuple[str, bytes, str | None]], unread: Unread) -> Iterator[Item]:
     """Read messages in their order."""
     open_block: Block | None = None
     for subject, body, kind in messages:
@@ -86,7 +127,11 @@ def read(messages: Iterable[tuple[str, bytes, str | None]], unread: Unread) -> I
                     yield open_block
                 open_block = block
                 continue
-            made = _table(body, kind) if subject == TICKS else _bar(subject, body)
+            made: Item | None
+            if subject.startswith(CLOSE):
+                made = _close(subject, body, kind)
+            else:
+                made = _table(body, kind) if subject == TICKS else _bar(subject, body)
         except (ValueError, TypeError, KeyError, EngineError):
             unread.note("unreadable", subject)
             continue
@@ -124,7 +169,7 @@ def _joined(block: Block, tick: Block) -> bool:
         block.values.keys() != tick.values.keys()
         or block.market != tick.market
         or block.source != tick.source
-        or tick.sequence != (None if block.sequence is None else block.sequence + block.messages)
+        or tick.sequence != (block.sequence + block.messages if isinstance(block.sequence, int) else None)
         or not isinstance(block.times_us, list)
     ):
         return False
@@ -168,14 +213,19 @@ def _table(body: bytes, kind: str | None) -> Block:
     )  # fmt: skip
 
 
-def _bar(subject: str, body: bytes) -> RunningBar | None:
-    """Read a running bar; a final one is not for here."""
+def _bar(subject: str, body: bytes) -> RunningBar | DayEnd:
+    """Read a bar, running or final."""
     value = orjson.loads(body)
     if not isinstance(value, Mapping):
         raise TypeError("a bar is an object")
-    if value.get("final", True) is not False:
-        return None
-    return RunningBar(str(value.get("model_id") or untoken(subject[len(BAR) :])), value["rows"])
+    made = DayEnd if value.get("final", True) is not False else RunningBar
+    return made(str(value.get("model_id") or untoken(subject[len(BAR) :])), value["rows"])
+
+
+def _close(subject: str, body: bytes, place: str | None) -> DayEnd:
+    value = orjson.loads(body)
+    model_id = str(value.get("model_id") or untoken(subject[len(CLOSE) :]))
+    return DayEnd(model_id, None, value["date"], int(place or 0))
 
 
 def time_us(value: Any) -> int:

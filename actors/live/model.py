@@ -9,14 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.live.messages import Block, RunningBar
+from actors.live.closing import Closing, day_of, whose_day_is_over
+from actors.live.messages import Block, DayEnd, Item, RunningBar
 from actors.live.watching import Moment, Watching
 from actors.reading.features import features_panel
 from actors.reading.panels import whole_panel
@@ -24,7 +23,7 @@ from actors.reading.slices import settings_of
 from actors.reading.states import growing_model_of
 from contracts.errors import EngineError
 from contracts.frames import encode, from_json
-from contracts.live_call import WatchValue
+from contracts.live_call import Told, WatchValue
 from contracts.requests import AppendDay
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
@@ -38,6 +37,8 @@ DAY_US = 86_400_000_000
 REPLAY = "replay"
 """The source of a player's ticks: what is made of them is named so."""
 LATELY = 0.1
+WITNESSES = 3
+"""Names whose time must have passed the watermark."""
 
 
 class LiveModel:
@@ -56,6 +57,7 @@ class LiveModel:
         self.lock = threading.Lock()
         self.model_id = model_id
         self.rules = rules
+        self.closing = Closing(model_id)
         self.watches: dict[str, Watching] = {}
         self.version: Version | None = None
         self.plan: LiveFactors | None = None
@@ -74,7 +76,7 @@ class LiveModel:
         self._fresh_plan = True
         self._caught_up = False
         self._changed: list[NDArray[np.intp]] = []
-        self._waiting: deque[Block | RunningBar] = deque(maxlen=WAITING_MOST)
+        self._waiting: deque[Item] = deque(maxlen=WAITING_MOST)
         self._books: tuple[tuple[str, ...], NDArray[np.float64]] = ((), np.empty((0, 0)))
 
     # -- taking up
@@ -86,6 +88,7 @@ class LiveModel:
     def stand_at(self, version: Version, model: FactorModel, plan: LiveFactors | None) -> None:
         """Go on from a version: the day that ran is over, and what waited for the next one is taken."""
         self.version, self._model, self.plan = version, model, plan
+        self.closing.stood(self.committed)
         waiting = self._waiting
         self.forget_day()
         before = model.panel_.last(1).fields
@@ -104,6 +107,12 @@ class LiveModel:
         self._waiting = deque(maxlen=WAITING_MOST)
         self.rows = 0
         self.replayed = False
+
+    def read_again(self) -> None:
+        """Forget what the journal told: it is read from its beginning."""
+        self.forget_day()
+        self.closing.forget()
+        self.counts.clear()
 
     def take_plan(self, plan: LiveFactors | None) -> None:
         """Go on with another plan; the day that runs goes on."""
@@ -152,20 +161,22 @@ class LiveModel:
         under_way = self.building is not None and not self.building.done()
         return self._caught_up or (under_way and (len(self._waiting) > 0 or self._day is not None))
 
-    def wants(self, item: Block | RunningBar) -> bool:
+    def wants(self, item: Item) -> bool:
         """Say whether market data is this model's."""
         return item.market == self.rules.market if isinstance(item, Block) else item.model_id == self.model_id
 
-    def feed(self, item: Block | RunningBar) -> None:
+    def feed(self, item: Item) -> None:
         """Take market data; what is of a later day than the one that runs waits."""
         if self.version is None:
             self._wait(item)
         elif isinstance(item, RunningBar):
             self._bar(item)
+        elif isinstance(item, DayEnd):
+            self._end(item)
         else:
             self._ticks(item)
 
-    def _wait(self, item: Block | RunningBar) -> None:
+    def _wait(self, item: Item) -> None:
         if len(self._waiting) == WAITING_MOST:
             self.counts["too_early"] += 1
         self._waiting.append(item)
@@ -181,24 +192,28 @@ class LiveModel:
             running = int(days[days > past].min())
         late, early = days <= past, days > running
         others = late | early
+        after = days == self.closing.day if self.closing.day is not None else np.zeros(len(days), np.bool_)
         if others.all() and self._row is None:
-            self.counts["committed_day"] += int(late.sum())
-            return
-        self.replayed = self.replayed or (block.source == REPLAY and not others.all())
-        row = self._begun(np.datetime64(running, "D"))
-        try:
-            # A source numbers its messages over all its days: those of another day leave no gap.
-            codes = row.take(
-                block.symbols, block.values, time_us=times, sequence=_numbers(block), source=block.source,
-                leave=others if others.any() else None,
-            )  # fmt: skip
-        except FactorError as error:
-            self.counts[error.code] += len(block.symbols)
-            return
-        self.counts["committed_day"] += int((late & (codes == 0)).sum())
+            codes = np.zeros(len(days), np.int8)
+        else:
+            self.replayed = self.replayed or (block.source == REPLAY and not others.all())
+            row = self._begun(np.datetime64(running, "D"))
+            try:
+                # A source numbers its messages over all its days: those of another day leave no gap.
+                codes = row.take(
+                    block.symbols, block.values, time_us=times, sequence=block.numbers, source=block.source,
+                    leave=others if others.any() else None,
+                )  # fmt: skip
+            except FactorError as error:
+                self.counts[error.code] += len(block.symbols)
+                return
+        after &= codes == 0
+        if after.any():
+            self.closing.take_late(block.some(after, numbered=True), time.monotonic(), self.rules.late_s)
+        self.counts["committed_day"] += int((late & ~after & (codes == 0)).sum())
         early &= codes == 0
         if early.any():
-            self._wait(_some(block, early, times))
+            self._wait(block.some(early))
 
     def _today(self) -> int:
         """The day of a tick that names no time: the one that runs, or today."""
@@ -226,6 +241,63 @@ class LiveModel:
         else:
             row = self._begun(np.datetime64(day, "D"))
             row.take(panel.symbols, {name: values[0] for name, values in panel.fields.items()})
+
+    # -- the end of the day
+
+    def _end(self, item: DayEnd) -> None:
+        """Take the end of a day, as the journal tells it: of the running day a bar is made, as it stands here."""
+        assert self.version is not None
+        day = day_of(item)
+        if day is None or day < self.committed:
+            return
+        running = None if self._row is None else int(self._row.date.astype(np.int64))
+        if day != self.closing.day:
+            self.closing.settle(self.version, time.monotonic())
+        if item.rows is not None:
+            self.closing.final(day, item.rows, self.committed)
+        elif day == self.committed:
+            self.closing.end(day)
+        elif running is None or day < running:
+            self.counts["nothing_to_close"] += 1
+        elif day > running:
+            self._wait(item)
+        elif self.closing.day != day:
+            assert self._day is not None
+            self.moved()
+            read_as = settings_of(self.version).read_as
+            self.closing.end(day, self.closing.bar_of(self._day.close(), read_as, item.place))
+
+    def over(self) -> Told | None:
+        """Give the message that ends the running day, when it is over by the model's rules and nobody said so yet."""
+        rules, row = self.rules, self._row
+        if rules.closes_at is None or row is None or row.time_us is None:
+            return None
+        day = int(row.date.astype(np.int64))
+        close = day * DAY_US + time_of_day_us(rules.closes_at)
+        if self.closing.day == day or (row.time_us < close and not self._waiting):
+            return None
+        witnesses = min(WITNESSES, max(self.expected, 1))
+        by_now = 0
+        if rules.watermark_s is not None:
+            late = row.passed(close + int(rules.watermark_s * 1e6))
+            by_now = int(late.sum())
+            if by_now < witnesses:
+                names = {row.symbols[i] for i in np.flatnonzero(late)}
+                for item in self._waiting:
+                    names |= {*item.symbols} & self._known if isinstance(item, Block) else set()
+                by_now = len(names)
+        why = whose_day_is_over(row.passed(close), self._awaited, by_now, witnesses, rules)
+        return None if why is None else self.closing.close_message(str(row.date), why)
+
+    def told(self, now: float) -> list[Told]:
+        """List what is to be put into the streams: the end of the day, its bar, what late rows change."""
+        if self.version is None:
+            return []
+        return self.closing.told(self.over(), self.version, now)
+
+    @property
+    def _known(self) -> set[str]:
+        return set() if self.version is None else {*self.version.symbols}
 
     def _begun(self, date: np.datetime64) -> LiveRow:
         """Give the running day's row, begun if there is none."""
@@ -350,6 +422,12 @@ class LiveModel:
         return 0 if self._day is None else int(np.isfinite(self._day.fields["returns"]).sum())
 
 
+def time_of_day_us(text: str) -> int:
+    """Read a time of day, HH:MM or HH:MM:SS, as microseconds since midnight."""
+    hours, minutes, *seconds = (int(part) for part in text.split(":"))
+    return (hours * 3600 + minutes * 60 + sum(seconds)) * 1_000_000
+
+
 def catch_up(plan: LiveFactors, version: Version) -> None:
     """Let a plan take the committed days that it has not."""
     new = int((np.asarray(version.dates, "datetime64[D]") > np.datetime64(plan.date, "D")).sum())
@@ -361,18 +439,3 @@ def catch_up(plan: LiveFactors, version: Version) -> None:
     for t in range(new):
         fields = {name: values[t] for name, values in panel.fields.items()}
         plan.update(fields, {name: c.codes[t] for name, c in panel.categories.items()}, panel.dates[t])
-
-
-def _numbers(block: Block) -> int | NDArray[np.int64] | None:
-    """Give the number of a table, or of each tick that came by itself."""
-    if block.sequence is None or block.messages == 1:
-        return block.sequence
-    return np.arange(block.sequence, block.sequence + block.messages)
-
-
-def _some(block: Block, wanted: NDArray[np.bool_], times: NDArray[np.int64]) -> Block:
-    """Take some ticks of a block, without its number: what is left has gaps of our making."""
-    at = np.flatnonzero(wanted)
-    values: Mapping[str, Any] = {name: np.asarray(v, np.float64)[at] for name, v in block.values.items()}
-    symbols = [block.symbols[i] for i in at.tolist()]
-    return Block(block.market, block.source, symbols, dict(values), times[at], None, len(at))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from actors.analytics.scores import ScoreFigures
+from actors.library.bars import formula_details, on_bars
 from actors.library.day import FORMS, LibraryDay
 from actors.library.formulas import Formulas, read_registered, write_registered
 from actors.library.live_models import LiveModels
@@ -336,35 +337,33 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
     # -- formulas of the caller's own
 
     def evaluate_formula(self, request: rq.EvaluateFormula) -> Calculation:
-        """Values of a formula on a date, by symbol."""
+        """Values of a formula on a date, or on the last bar of a posted table, by symbol."""
         expression, library, translation = self._parsed(request.formula, _conventions(request), request.dialect)
+        about = formula_details(request, expression, library, translation)
+        if request.frame_data is not None:
+            values, shown, n = on_bars(request, library, self.settings.library_threads)
+            self._keep(request, expression)
+            message = f"{len(values)} of {n} names at {shown['times'][-1]}"
+            score = confidence_score(len(values) / max(n, 1), len(values), 1)
+            return Calculation(values, message, score, details={**about, **shown})
         version = self.slices.head(request.model_id)
         row = version.manifest.n_dates - 1
         if request.date_requested is not None:
             row = row_of(version, request.date_requested, version.manifest.model_id)
         _refuse_lacking(library, version)
         row_values = self._formula_values(library, version, row)
-        if request.register_as is not None:
-            self._register(request.register_as, expression)
+        self._keep(request, expression)
         columns = _columns(version, request.symbols)
         defined = columns[np.isfinite(row_values[columns])]
         values = {version.symbols[i]: float(row_values[i]) for i in defined}
-        details = {
-            "date": str(version.dates[row]),
-            "warmup": library.warmup["formula"],
-            "inputs": list(library.inputs["formula"]),
-            "registered_as": request.register_as,
-            "conventions": expression.conventions.name,
-        }
-        if translation is not None:
-            details["translation"] = {
-                "formula": translation.text,
-                "conventions": translation.conventions.name,
-                "notes": list(translation.notes),
-            }
         message = f"{len(defined)} of {len(columns)} names on {version.dates[row]}"
         score = confidence_score(len(defined) / max(len(columns), 1), len(defined), 1)
+        details = {"date": str(version.dates[row]), **about}
         return Calculation(values, message, score, version.manifest.version, details=details)
+
+    def _keep(self, request: rq.EvaluateFormula, expression: Expression) -> None:
+        if request.register_as is not None:
+            self._register(request.register_as, expression)
 
     def _parsed(
         self, formula: str, chosen: Conventions = PAPER, dialect: str = "own"

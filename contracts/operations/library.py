@@ -99,6 +99,7 @@ ROWS = (
         "factor_library",
         lane=Lane.HEAVY,
         routes=post("/factors/evaluate"),
+        subjects=("ml.factor_features.evaluate",),
         events=("factor.library.evaluate",),
         timeout_s=120.0,
         example={"formula": "rank(ts_mean(returns, 5))", "symbols": list(ex.SYMBOLS)},

@@ -113,6 +113,15 @@ class LiveRow:
         cap = panel.fields.get("market_cap")
         return cls(panel.symbols, date, nothing if close is None else close[-1], None if cap is None else cap[-1])
 
+    def stand(self, state: Mapping[int, Array]) -> None:
+        """Begin where a day stood: rows of the state by their place in `row_kernel.STATE`, each [n_assets]."""
+        for place, values in state.items():
+            self._state[place] = values
+
+    def passed(self, time_us: int) -> NDArray[np.bool_]:
+        """Say of which names a tick of this time or a later one was taken, bool [n_assets]."""
+        return self._times >= time_us
+
     def columns(self, symbols: Sequence[str]) -> NDArray[np.int64]:
         """Give the columns of names, -1 for one that the row does not have."""
         find = self._position.get

@@ -8,7 +8,7 @@ from clients.surface import How
 from contracts.access import NatsAccess
 from contracts.errors import DeadlineExceeded, InvalidInput, Unavailable, UnknownOperation, UnknownSymbol, WrongEngine
 from contracts.identity import engine_id
-from contracts.requests import AppendDay, EvaluateFormula, FactorExposures, ReduceUniverse
+from contracts.requests import AppendDay, FactorCorrelations, FactorExposures, ReduceUniverse
 from contracts.work import Priority
 
 WEIGHTS = FactorExposures(portfolio_weights={"A": 1.0}, portfolio_id="p")
@@ -57,7 +57,7 @@ def test_silence_absence_and_http_only_operations_are_told_apart(nats_server):
         with pytest.raises(DeadlineExceeded):
             await engine.factor_exposures(WEIGHTS, How(timeout_s=0.05))
         with pytest.raises(UnknownOperation, match="HTTP only"):
-            await engine.evaluate_formula(EvaluateFormula(formula="close"))
+            await engine.factor_correlations(FactorCorrelations(factors=["barra_rstr", "barra_dastd"]))
         with pytest.raises(InvalidInput):
             await engine.factor_exposures(WEIGHTS, How(timeout_s=-1))
 
