@@ -25,6 +25,7 @@ import orjson
 import psutil
 
 from contracts.errors import EndsActors, EngineError
+from contracts.files import replacing
 from contracts.frames import FILE_MARK
 from contracts.work import WorkItem
 
@@ -130,9 +131,8 @@ class BlackBox:
             self._suspects.popitem(last=False)
         if found:
             _log.warning("%s: the last process ended while it computed %d requests", self._name, found)
-            part = self._memory.with_suffix(f".{os.getpid()}.part")
-            part.write_text(json.dumps(self._suspects))
-            part.replace(self._memory)
+            with replacing(self._memory) as out:
+                out.write(json.dumps(self._suspects).encode())
 
     def _keep(self, item: WorkItem) -> Path | None:
         """Write the request down, its tables beside it."""
