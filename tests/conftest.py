@@ -31,6 +31,7 @@ GROUPS = {
     "tests/router/test_client.py": "ray_cluster",
     "tests/router/test_leaving.py": "ray_cluster",
     "tests/web": "http",
+    "tests/web/page": "http",
 }
 """Files and folders that run in the same process, named after the session fixture that costs them seconds; else each
 file is a group of its own. Those that are named here take longest and start first.

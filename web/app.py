@@ -1,4 +1,4 @@
-"""The ASGI application: operation routes, service routes, the websocket, and the interactive documentation."""
+"""The ASGI application: operation routes, service routes, the websocket, the page and the documentation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from web.documentation import documentation_routes
 from web.doors import Doors
 from web.feed import FactorFeed
 from web.identity import OwnRequestsOnly
+from web.page_files import PageFiles
 from web.problems import http_exception
 from web.routes import operation_routes
 from web.service import service_routes
@@ -54,4 +55,5 @@ def make_app(services: Services, connect: Connect | None = None) -> FastAPI:
     app.router.routes.extend(service_routes(services))
     app.router.routes.append(WebSocketRoute("/ws/factors", FactorFeed(services).serve, name="feed"))
     app.router.routes.extend(documentation_routes(services))
+    app.router.routes.extend(PageFiles().routes())
     return app

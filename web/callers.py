@@ -43,6 +43,8 @@ OPEN = frozenset(
     }
 )
 """What tells nothing of the models nor of the callers: whether we live, and the documentation."""
+PAGE = "/page/"
+"""The files of the page are open too: it asks with the reader's token for what it shows."""
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class Callers:
         if found is not None:
             self._count(found, now)
             return found
-        if asgi["path"] in OPEN:
+        if asgi["path"] in OPEN or asgi["path"].startswith(PAGE):
             return NOBODY
         if self._fault is not None:
             raise self._fault

@@ -12,7 +12,7 @@ from importlib import resources
 
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from contracts.examples import SYMBOLS
@@ -39,7 +39,7 @@ _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 
 def documentation_routes(services: Services) -> list[Route]:
-    """Give ``/``, ``/docs`` with its files, and ``/openapi.json``."""
+    """Give ``/docs`` with its files, and ``/openapi.json``."""
     described = functools.lru_cache(maxsize=4)(lambda symbols: document(ROUTES, symbols))
 
     async def openapi(request: Request) -> Response:
@@ -58,13 +58,9 @@ def documentation_routes(services: Services) -> list[Route]:
         page.headers["Content-Security-Policy"] = ONLY_FROM_HERE
         return page
 
-    async def root(_request: Request) -> Response:
-        return RedirectResponse("/docs")
-
     handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
         "/openapi.json": openapi,
         "/docs": docs,
-        "/": root,
         **{f"/docs/{name}": _file(name, kind) for name, kind in FILES.items()},
     }
     return [Route(path, handler, methods=["GET"]) for path, handler in handlers.items()]

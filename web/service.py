@@ -22,6 +22,7 @@ from contracts.tokens import Scope
 from contracts.validation import validate
 from contracts.work import Priority
 from web.body import read_body
+from web.callers import CALLER, NOBODY
 from web.health import Health
 from web.openapi import ServiceRoute
 from web.performance import performance, prometheus
@@ -73,8 +74,10 @@ class _Handlers:
     async def health(self, _request: Request) -> Response:
         return json_response(await self._health.report())
 
-    async def status(self, _request: Request) -> Response:
-        return json_response(await self._health.brief())
+    async def status(self, request: Request) -> Response:
+        who = request.scope.get(CALLER, NOBODY)
+        caller = {"name": who.name, "scope": who.scope.name.lower()}
+        return json_response({**await self._health.brief(), "caller": caller})
 
     async def config(self, _request: Request) -> Response:
         return json_response({"settings": public(self._services.settings)})

@@ -56,7 +56,8 @@ def routes(app):
 def needed():
     """What each route needs, by the rows that it is made of."""
     out = {(route.path, route.method): row.scope for row in OPERATIONS.values() for route in row.routes}
-    return out | {(row.path, row.method): row.scope for row in ROUTES} | {(path, "GET"): Scope.NONE for path in OPEN}
+    out |= {(row.path, row.method): row.scope for row in ROUTES}
+    return out | {(path, "GET"): Scope.NONE for path in (*OPEN, "/page/{name:path}")}
 
 
 def test_every_route_lets_in_exactly_the_scopes_that_cover_it(place):

@@ -1,0 +1,144 @@
+"""The page in a real browser, over the application with the real workload actors, served on a port of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+WAIT_MS = 60_000
+"""How long a picture may take to come: the first answer of an actor loads what it runs."""
+
+
+def lacking(reason: str) -> None:
+    """Skip where a browser cannot be had; in continuous integration that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}, and continuous integration insists on it")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Debian's chromium (or Google's), driven by Playwright."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        lacking("there is no chromium here: apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        lacking("playwright is not installed: make test does it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+class Server:
+    """The application on a loopback port, in a thread; it can be away for a while.
+
+    Parameters
+    ----------
+    app
+        What it serves.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Serve, and return when it does."""
+        import uvicorn
+
+        config = uvicorn.Config(self._app, host="127.0.0.1", port=self.port, log_level="error", lifespan="off")
+        config.timeout_graceful_shutdown = 1
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        until(lambda: self._server.started)
+
+    def stop(self) -> None:
+        """Stop serving and cut every connection."""
+        if self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(30)
+            assert not self._thread.is_alive()
+            self._thread = None
+
+
+def until(condition: Any, seconds: float = 60.0) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def served(http, services) -> Iterator[Server]:
+    """The application with the model `m`, as a browser reaches it."""
+    from web.app import make_app
+
+    server = Server(make_app(services))
+    server.start()
+    yield server
+    server.stop()
+
+
+class Tab:
+    """One tab, which notes what a reader would not see: errors in the console and requests to other hosts.
+
+    Parameters
+    ----------
+    page
+        Playwright's page.
+    url
+        Where the page of the engine is.
+    """
+
+    def __init__(self, page: Any, url: str) -> None:
+        self.page, self.url = page, url
+        self.errors: list[str] = []
+        self.elsewhere: list[str] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", lambda told: self.errors.append(told.text) if told.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._asked)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.url, "data:", f"blob:{self.url}")):
+            self.elsewhere.append(request.url)
+
+    def open(self, view: str) -> Any:
+        """Go to a view, such as ``book?book=equal``."""
+        self.page.goto(f"{self.url}#/{view}")
+        return self.page
+
+    def panel(self, title: str) -> Any:
+        """Find a panel by its title."""
+        return self.page.get_by_role("region", name=title, exact=True).first
+
+
+@pytest.fixture
+def tab(chromium, served) -> Iterator[Tab]:
+    """A fresh tab; a test that meant no error ends without one."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    tab = Tab(context.new_page(), served.url)
+    yield tab
+    context.close()
+    assert tab.errors == []
+    assert tab.elsewhere == []

@@ -1,0 +1,19 @@
+// How figures are written: a missing one is a dash, never 0.
+const missing = (x) => x === null || x === undefined || Number.isNaN(x);
+export const percent = (x, digits = 2) => missing(x) ? '–' : `${(100 * x).toFixed(digits)} %`;
+export const number = (x, digits = 3) => missing(x) ? '–' : x.toFixed(digits);
+export const signed = (x, digits = 3) => missing(x) ? '–' : `${x > 0 ? '+' : ''}${x.toFixed(digits)}`;
+export const signedPercent = (x, digits = 2) => missing(x) ? '–' : `${x > 0 ? '+' : ''}${(100 * x).toFixed(digits)} %`;
+export const count = (x) => missing(x) ? '–' : x.toLocaleString('en-GB');
+export const ms = (x) => missing(x) ? '–' : x < 10 ? `${x.toFixed(2)} ms` : x < 10_000 ? `${x.toFixed(0)} ms` : `${(x / 1000).toFixed(1)} s`;
+
+export function age(at, now = Date.now()) {
+  if (missing(at)) return 'age unknown';
+  const s = Math.max(0, (now - at) / 1000);
+  if (s < 2) return 'now';
+  if (s < 90) return `${s.toFixed(0)} s ago`;
+  if (s < 5400) return `${(s / 60).toFixed(0)} min ago`;
+  return s < 172_800 ? `${(s / 3600).toFixed(0)} h ago` : `${(s / 86_400).toFixed(0)} days ago`;
+}
+
+export const plain = (name) => String(name).replaceAll('_', ' ');
