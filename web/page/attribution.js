@@ -20,7 +20,7 @@ export function Attribution({body}) {
   const parts = v ? largest(Object.entries(all[by] ?? {}).map(([name, value]) => ({name, value})), 24) : [];
   if (v && by === 'factor') parts.push({name: 'specific', value: v.specific_contribution});
   const left = parts.reduce((sum, row) => sum - row.value, total ?? 0);
-  const rows = [...parts, ...(Math.abs(left) > 5e-6 ? [{name: 'the rest', value: left}] : []), {name: v?.active_return === undefined ? 'return' : 'active return', value: total, total: true}];
+  const rows = [...parts, ...(Math.abs(left) > 5e-6 ? [{name: 'the rest', value: left}] : []), {name: (v?.active_return ?? null) === null ? 'return' : 'active return', value: total, total: true}];
   const r = asked.value?.calculation_result;
   return html`<${Figure} title="Attribution" of=${asked} wide table=${v && {columns: [by, 'contribution'], rows: [...Object.entries(all[by] ?? {}), ['total', total]]}}
       note=${r && `${r.start_date} to ${r.end_date}, ${r.n_days} days; linked by ${r.linking}.`}>

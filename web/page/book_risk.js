@@ -52,8 +52,8 @@ function ByName({risk}) {
   const rows = Object.entries(shares).map(([name, value]) => ({name, value}));
   const shown = largest(rows, NAMES), rest = rows.length - shown.length;
   const kept = shown.reduce((sum, row) => sum + row.value, 0), all = rows.reduce((sum, row) => sum + row.value, 0);
-  return html`<${Figure} title="Risk by name" of=${risk} table=${{columns: ['symbol', 'share of variance'], rows: Object.entries(shares)}} note="Shares of the variance of the book itself.">
-    <${Asked} of=${risk}>${() => html`<${Bars} rows=${rest > 0 ? [...shown, {name: `${rest} others`, value: all - kept}] : shown} label="Risk by name" say=${(x) => signedPercent(x, 2)} />`}<//><//>`;
+  return html`<${Figure} title="Risk by name" of=${risk} table=${{columns: ['symbol', 'share of variance'], rows: Object.entries(shares)}} note=${`Shares of the variance of the book itself.${rest > 0 ? ` The ${rest} others together: ${percent(all - kept, 1)}.` : ''}`}>
+    <${Asked} of=${risk}>${() => html`<${Bars} rows=${shown} label="Risk by name" say=${(x) => signedPercent(x, 2)} />`}<//><//>`;
 }
 
 // The names behind one exposure: weight times the name's own exposure. It needs the weights, which a pasted book has.

@@ -14,7 +14,7 @@ export function Trades({body, risk}) {
   const asked = useAsk(style && value > 0 ? post('/portfolio/rebalance', {model_id, portfolio_id, portfolio_weights, benchmark, book_value: value, exposures: {[style]: [0, 0]}, position: [null, null], net: [null, null]}) : null, {wait_ms: 200});
   const answer = asked.value?.calculation_result?.factor_values;
   const rows = Object.entries(answer?.trades ?? {}).map(([symbol, trade]) => ({symbol, ...trade})).sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
-  return html`<${Figure} title="Trades to a target" wide of=${style ? asked : null} table=${answer && {columns: ['symbol', 'weight', 'shares', 'value'], rows: rows.map((row) => [row.symbol, row.weight, row.shares, row.value])}}
+  return html`<${Figure} title="Trades to a target" words wide of=${style ? asked : null} table=${answer && {columns: ['symbol', 'weight', 'shares', 'value'], rows: rows.map((row) => [row.symbol, row.weight, row.shares, row.value])}}
     note="The least trades that bring the chosen exposure to zero (with a benchmark: to the benchmark's), without other limits.">
     <div class="row"><${Select} label="Bring to zero" value=${style} onChange=${choose} options=${[['', 'choose a style …'], ...exposures]} />
       <label class="field">Book's value <input type="number" min="1" value=${value} onChange=${(event) => set(Number(event.target.value))} /></label></div>

@@ -99,6 +99,23 @@ def served(http, services) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    """Serve the application over other services, until the test ends."""
+    from web.app import make_app
+
+    begun: list[Server] = []
+
+    def start(services: Any) -> Server:
+        begun.append(Server(make_app(services)))
+        begun[-1].start()
+        return begun[-1]
+
+    yield start
+    for server in begun:
+        server.stop()
+
+
 class Tab:
     """One tab, which notes what a reader would not see: errors in the console and requests to other hosts.
 

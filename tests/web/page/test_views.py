@@ -1,0 +1,203 @@
+"""Each view in a real browser, on the model `m` with the real actors behind it."""
+
+import csv
+import json
+import re
+
+import pytest
+
+BENCHMARKED = "book?book=equal&benchmark=market"
+
+
+def answer_to(tab, path, view):
+    """Open a view and give what the engine answered it on a route."""
+    with tab.page.expect_response(lambda response: response.url.endswith(path)) as held:
+        tab.open(view)
+    return held.value.json()["calculation_result"]
+
+
+def shown(figure, label):
+    """Read one of the key figures of a panel."""
+    return figure.locator("dl.figures div", has_text=label).locator("dd").first.inner_text()
+
+
+def saved(tab, panel, button, folder):
+    """Press a button that saves a file, and give the file."""
+    with tab.page.expect_download() as held:
+        tab.panel(panel).get_by_role("button", name=button, exact=True).click()
+    path = folder / held.value.suggested_filename
+    held.value.save_as(path)
+    return path
+
+
+def test_the_book_shows_the_risk_that_the_engine_computed(tab):
+    risk = answer_to(tab, "/portfolio-risk/calculate", BENCHMARKED)["factor_values"]
+    panel = tab.panel("Risk")
+    panel.locator("dl.figures").wait_for()
+    assert shown(panel, "Volatility a year") == f"{100 * risk['total_risk_annual']:.2f} %"
+    assert shown(panel, "Active risk a year") == f"{100 * risk['active']['active_risk_annual']:.2f} %"
+    exposures = tab.panel("Exposures")
+    exposures.locator("svg.bars").wait_for()
+    assert "momentum" in exposures.inner_text()
+    assert exposures.locator("svg line.mark").count() == exposures.locator("svg g").count() > 3
+
+
+def test_risk_is_drilled_from_family_to_factor_to_name_and_the_address_holds_how_deep(tab, symbols):
+    weights = ";".join(f"{symbol},0.25" for symbol in symbols)
+    page = tab.open(f"book?weights={weights}")
+    sources = tab.panel("Sources of risk")
+    sources.get_by_role("button", name=re.compile("^styles")).click()
+    sources.get_by_role("button", name=re.compile("^size")).click()
+    sources.get_by_text("Weight times own exposure").wait_for()
+    assert sources.locator("svg g").count() == len(symbols)
+    assert "drill=size" in page.url
+    page.go_back()
+    sources.get_by_role("button", name=re.compile("^momentum")).wait_for()
+
+
+def test_predicted_and_realised_stand_beside_each_other(tab):
+    tab.page.set_default_timeout(120_000)
+    history = answer_to(tab, "/portfolio-risk/history", BENCHMARKED)["factor_values"]
+    panel = tab.panel("Predicted against realised")
+    panel.locator("canvas").wait_for()
+    assert shown(panel, "Bias") == f"{history['bias']:.3f}"
+
+
+def test_a_slider_shocks_a_factor_and_the_address_holds_it(tab):
+    page = tab.open("book?book=equal")
+    slider = page.get_by_label("market", exact=True)
+    slider.wait_for()
+    with page.expect_response(
+        lambda response: response.url.endswith("/risk/stress") and "-0.1" in response.request.post_data
+    ) as held:
+        slider.fill("-0.1")
+    made = held.value.json()["calculation_result"]["factor_values"]["sliders"]["return"]
+    tab.panel("Stress").get_by_text(f"{100 * made:.2f} %").first.wait_for()
+    assert "shock=market" in page.url
+    assert made < 0
+
+
+def test_a_book_is_pasted_and_bad_lines_are_named(tab, symbols):
+    page = tab.open("book")
+    page.get_by_text("No book is chosen").wait_for()
+    page.get_by_text("Paste weights, or drop a CSV").click()
+    page.locator("#weights").fill(f"symbol,weight\n{symbols[0]},0.6\n{symbols[1]};40%\nBAD,much\n{symbols[0]},0.1")
+    fault = page.get_by_role("alert").filter(has_text="2 lines are not read").inner_text()
+    assert "line 4" in fault
+    assert f"{symbols[0]} was there before" in fault
+    page.get_by_role("button", name="Use 2 names").click()
+    tab.panel("Risk").locator("dl.figures").wait_for()
+    assert tab.panel("Risk by name").locator("svg g").count() == 2
+
+
+def test_a_csv_is_dropped_as_a_file(tab, symbols, tmp_path):
+    path = tmp_path / "book.csv"
+    path.write_text("Ticker,Weight\n" + "".join(f"{symbol},0.25\n" for symbol in symbols))
+    page = tab.open("book")
+    page.get_by_text("Paste weights, or drop a CSV").click()
+    page.get_by_label("CSV file").set_input_files(path)
+    tab.panel("Risk").locator("dl.figures").wait_for()
+    assert tab.panel("Risk by name").locator("svg g").count() == len(symbols)
+
+
+def test_a_picture_is_saved_as_png_and_csv_and_shows_its_request(tab, tmp_path):
+    page = tab.open(BENCHMARKED)
+    tab.panel("Exposures").locator("svg.bars").wait_for()
+    picture = saved(tab, "Exposures", "PNG", tmp_path).read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(picture) > 5000
+    rows = list(csv.reader(saved(tab, "Exposures", "CSV", tmp_path).read_text().splitlines()))
+    assert rows[0] == ["factor", "book", "benchmark"]
+    assert float(dict((row[0], row[1]) for row in rows[1:])["market"]) == pytest.approx(1.0)
+    tab.panel("Exposures").get_by_role("button", name="Request").click()
+    command = tab.panel("Exposures").locator("pre[data-kind=curl]").inner_text()
+    assert json.loads(re.search(r"-d '(.*)'", command)[1]) == {
+        "portfolio_id": "equal",
+        "benchmark": "market",
+        "model_id": "m",
+    }
+    compile(tab.panel("Exposures").locator("pre[data-kind=python]").inner_text(), "shown", "exec")
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_attribution_is_shown_whole_and_over_time(tab):
+    v = answer_to(tab, "/portfolio-attribution/calculate", BENCHMARKED)["factor_values"]
+    panel = tab.panel("Attribution")
+    panel.locator("svg.bars").wait_for()
+    assert f"{100 * v['active_return']:.2f} %" in panel.inner_text()
+    tab.page.get_by_role("button", name=re.compile("Show the last")).click()
+    tab.panel("Attribution over time").locator("canvas").wait_for()
+
+
+def test_trades_to_a_target_are_those_that_the_engine_finds(tab):
+    tab.open("book?book=equal")
+    trades = tab.panel("Trades to a target")
+    trades.get_by_label("Bring to zero").locator("option", has_text="momentum").wait_for(state="attached")
+    with tab.page.expect_response(lambda response: response.url.endswith("/portfolio/rebalance")) as held:
+        trades.get_by_label("Bring to zero").select_option("momentum")
+    found = held.value.json()["calculation_result"]["factor_values"]
+    trades.locator("dl.figures").wait_for()
+    assert shown(trades, "Turnover") == f"{100 * found['turnover']:.2f} %"
+    assert abs(found["exposures"]["momentum"]) < 1e-6
+
+
+def test_the_market_shows_returns_volatilities_correlations_a_style_and_the_quality_report(tab):
+    tab.open("market?factors=market,momentum")
+    for title in ("Factor returns", "Drawdown", "Factor correlations"):
+        tab.panel(title).locator("canvas").first.wait_for()
+    tab.panel("Factor volatilities").locator("svg.bars").wait_for()
+    tab.panel("A style across the names").locator("svg.bars").first.wait_for()
+    tab.panel("Quality of the data").locator("table, .empty").first.wait_for()
+    assert "market" in tab.panel("Factor returns").locator(".u-legend").inner_text()
+    heat = tab.panel("Factor correlations").locator("canvas")
+    heat.hover(position={"x": 135, "y": 115})
+    tab.panel("Factor correlations").get_by_text("market with market: +1.00").wait_for()
+
+
+def test_a_factor_is_found_and_shown_with_how_it_did(tab):
+    page = tab.open("library")
+    page.get_by_label("Search").fill("alpha101_101")
+    tab.panel("Factors").get_by_role("cell", name="alpha101_101").click()
+    definition = tab.panel("alpha101_101").first.inner_text()
+    assert "(close - open)" in definition
+    assert "Kakushadze" in definition
+    tab.panel("Distribution").locator("svg").wait_for()
+    tab.panel("How it did").get_by_text("Decay of the IC").wait_for()
+    assert "factor=alpha101_101" in page.url
+
+
+def test_a_formula_is_pictured_as_it_is_typed_and_an_error_stands_at_its_place(tab):
+    page = tab.open("library")
+    editor = page.get_by_label(re.compile("^Formula"))
+    editor.fill("rank(ts_mean(returns, 5))")
+    own = tab.panel("A formula of your own")
+    own.locator("svg.bars").wait_for()
+    editor.fill("rank(returns) + foo")
+    own.locator(".broken", has_text="unknown name 'foo'").wait_for()
+    assert own.locator("[data-column]").get_attribute("data-column") == "17"
+    assert own.locator(".at").inner_text() == "f"
+    assert own.locator("svg.bars").count() == 0
+    editor.fill("rank(retu")
+    own.get_by_role("button", name="returns").wait_for()
+    editor.press("Tab")
+    assert editor.input_value() == "rank(returns"
+    # A browser writes a line for each answer that is an error, which a wrong formula is.
+    assert all("422" in line for line in tab.errors)
+    tab.errors.clear()
+
+
+def test_operations_show_where_actors_run_and_what_was_asked(tab):
+    page = tab.open("operations")
+    tab.panel("Latencies").locator("table").wait_for()
+    assert "put data" in tab.panel("Latencies").inner_text()
+    assert tab.panel("Where the actors run").locator("tbody tr").count() == 11
+    assert "Version" in tab.panel("Model m").inner_text()
+    assert page.get_by_role("button", name="Delete this model").count() == 0
+
+
+def test_a_view_is_right_at_once_from_its_address(tab):
+    page = tab.open("market?years=3&style=size&model=m")
+    style = tab.panel("A style across the names")
+    style.locator("svg.bars").first.wait_for()
+    assert style.get_by_label("Style").input_value() == "size"
+    assert page.get_by_label("Over").input_value() == "3"
