@@ -108,7 +108,7 @@ def test_a_picture_is_saved_as_png_and_csv_and_shows_its_request(tab, tmp_path):
     assert len(picture) > 5000
     rows = list(csv.reader(saved(tab, "Exposures", "CSV", tmp_path).read_text().splitlines()))
     assert rows[0] == ["factor", "book", "benchmark"]
-    assert float(dict((row[0], row[1]) for row in rows[1:])["market"]) == pytest.approx(1.0)
+    assert float({row[0]: row[1] for row in rows[1:]}["market"]) == pytest.approx(1.0)
     tab.panel("Exposures").get_by_role("button", name="Request").click()
     command = tab.panel("Exposures").locator("pre[data-kind=curl]").inner_text()
     assert json.loads(re.search(r"-d '(.*)'", command)[1]) == {
