@@ -9,6 +9,7 @@ T ?=
 BENCH ?= latency
 MINUTES ?=
 TICKS ?=
+URL ?= http://127.0.0.1:8300/
 WHERE ?=
 # The environment that a target works in, and which of the tests: pytest's -m, such as ONLY='not ray'.
 VENV ?= .venv
@@ -37,7 +38,7 @@ ITS_VERSION = import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-pythons lifecycle lint bench soak oracles validate clean setup
+.PHONY: help run test test-pythons lifecycle lint bench soak oracles validate pictures clean setup
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -83,6 +84,9 @@ oracles: .venv-oracles/.ready ## install other people's implementations, which t
 validate: $(VENV)/.test ## write the risk model's validation report; DATA=file.parquet, WHERE=folder
 	@$(BIN)/python -m factors.validation $(if $(DATA),'$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)') $(if $(WHERE),--out '$(WHERE)') \
 		$(if $(wildcard .venv-oracles/bin/python),--peer .venv-oracles/bin/python)
+
+pictures: $(VENV)/.test ## write a picture of each view of a running engine's page to docs/pictures; URL=http://127.0.0.1:8300/
+	@$(BIN)/python tests/web/page/pictures.py '$(URL)' docs/pictures
 
 clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
 	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
