@@ -103,7 +103,7 @@ def test_only_a_token_that_may_write_shows_what_changes_things(
         page.goto(f"{serve(dataclasses.replace(services, settings=closed)).url}#/operations")
         page.get_by_role("alert").filter(has_text="unauthenticated").first.wait_for()
         page.get_by_role("button", name=re.compile("Access")).click()
-        page.get_by_label("Token").fill(secret)
+        page.get_by_role("textbox", name="Token").fill(secret)
         page.get_by_role("button", name="Keep").click()
         page.get_by_role("button", name=f"Access: {'may change' if changes else 'read only'}").wait_for()
         page.get_by_role("region", name="Model m").locator("dl.figures").wait_for()

@@ -57,7 +57,7 @@ def test_a_token_is_kept_in_the_tab_and_goes_with_each_request(tab):
     page = tab.open("overview")
     tab.panel("Actors").first.wait_for()
     page.get_by_role("button", name=re.compile("Access")).click()
-    page.get_by_label("Token").fill("a-secret")
+    page.get_by_role("textbox", name="Token").fill("a-secret")
     with page.expect_request(lambda request: request.headers.get("authorization") == "Bearer a-secret"):
         page.get_by_role("button", name="Keep").click()
     assert page.evaluate("sessionStorage.getItem('factor-engine-token')") == "a-secret"

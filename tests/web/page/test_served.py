@@ -4,15 +4,28 @@ import gzip
 import hashlib
 import json
 import re
+from urllib.parse import urljoin
 
 import pytest
+from starlette.testclient import TestClient
 
+from contracts.settings import Settings
+from contracts.tokens import Scope, add_token
+from web.app import make_app
 from web.page_files import FOLDER, KINDS
+from web.services import Services
 
 FIRST_VIEW_BYTES = 150_000
 VENDOR = json.loads((FOLDER / "vendor" / "vendor.json").read_text())
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file())
 OWN = [name for name in FILES if name.endswith((".js", ".css", ".html")) and not name.startswith("vendor/")]
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory):
+    """The application as it stands before it is connected: the page is served then, too."""
+    services = Services(Settings(run_dir=tmp_path_factory.mktemp("served")))
+    return TestClient(make_app(services), base_url="http://127.0.0.1:8300")
 
 
 def imports(name):
@@ -118,3 +131,27 @@ def test_our_files_are_short_and_name_no_other_host():
 
 def test_who_asks_is_told_what_he_may_do(http):
     assert http.get("/api/v1/factor-engine/status").json()["caller"]["scope"] == "admin"
+
+
+def test_the_files_are_open_where_tokens_are_required_and_what_they_ask_for_is_not(tmp_path):
+    secret = add_token(tmp_path / "tokens.json", "desk", Scope.READ)
+    closed = Services(Settings(run_dir=tmp_path, token_file=tmp_path / "tokens.json"))
+    client = TestClient(make_app(closed), base_url="http://127.0.0.1:8300")
+    assert client.get("/").status_code == client.get("/page/app.js").status_code == 200
+    status = "/api/v1/factor-engine/status"
+    assert client.get(status).status_code == 401
+    told = client.get(status, headers={"authorization": f"Bearer {secret}"}).json()["caller"]
+    assert told == {"name": "desk", "scope": "read"}
+
+
+def test_a_page_behind_a_prefix_reaches_its_files_and_routes(http):
+    """A proxy takes the prefix off: what the page asks for stands below wherever the page is."""
+    base = "http://desk.example/engine/"
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', http.get("/").text)
+    assert all(urljoin(base, path).startswith(base) for path in addresses)
+    asked = (FOLDER / "api.js").read_text()
+    assert "new URL('.', document.baseURI)" in asked
+    assert "path.replace(/^\\//, '')" in asked
+    for name in OWN:
+        if name.endswith(".js"):
+            assert re.findall(r"(?:fetch|WebSocket)\(['\"`]", (FOLDER / name).read_text()) == [], name

@@ -80,7 +80,7 @@ def test_a_slider_shocks_a_factor_and_the_address_holds_it(tab):
 def test_a_book_is_pasted_and_bad_lines_are_named(tab, symbols):
     page = tab.open("book")
     page.get_by_text("No book is chosen").wait_for()
-    page.get_by_text("Paste weights, or drop a CSV").click()
+    page.get_by_text("Paste weights, or drop a CSV", exact=True).click()
     page.locator("#weights").fill(f"symbol,weight\n{symbols[0]},0.6\n{symbols[1]};40%\nBAD,much\n{symbols[0]},0.1")
     fault = page.get_by_role("alert").filter(has_text="2 lines are not read").inner_text()
     assert "line 4" in fault
@@ -94,7 +94,7 @@ def test_a_csv_is_dropped_as_a_file(tab, symbols, tmp_path):
     path = tmp_path / "book.csv"
     path.write_text("Ticker,Weight\n" + "".join(f"{symbol},0.25\n" for symbol in symbols))
     page = tab.open("book")
-    page.get_by_text("Paste weights, or drop a CSV").click()
+    page.get_by_text("Paste weights, or drop a CSV", exact=True).click()
     page.get_by_label("CSV file").set_input_files(path)
     tab.panel("Risk").locator("dl.figures").wait_for()
     assert tab.panel("Risk by name").locator("svg g").count() == len(symbols)
@@ -178,7 +178,7 @@ def test_a_formula_is_pictured_as_it_is_typed_and_an_error_stands_at_its_place(t
     assert own.locator(".at").inner_text() == "f"
     assert own.locator("svg.bars").count() == 0
     editor.fill("rank(retu")
-    own.get_by_role("button", name="returns").wait_for()
+    own.get_by_role("button", name="returns", exact=True).wait_for()
     editor.press("Tab")
     assert editor.input_value() == "rank(returns"
     # A browser writes a line for each answer that is an error, which a wrong formula is.
@@ -189,7 +189,7 @@ def test_a_formula_is_pictured_as_it_is_typed_and_an_error_stands_at_its_place(t
 def test_operations_show_where_actors_run_and_what_was_asked(tab):
     page = tab.open("operations")
     tab.panel("Latencies").locator("table").wait_for()
-    assert "put data" in tab.panel("Latencies").inner_text()
+    assert "list models" in tab.panel("Latencies").inner_text()
     assert tab.panel("Where the actors run").locator("tbody tr").count() == 11
     assert "Version" in tab.panel("Model m").inner_text()
     assert page.get_by_role("button", name="Delete this model").count() == 0
