@@ -1,0 +1,91 @@
+"""The two programs of docs/live.md, run as they stand there: the publisher's prices move what the reader prints."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from fixtures_live import COLUMNS, actors_over
+from fixtures_nats import bridge_over, peer_of, until
+
+from contracts.settings import settings
+from factors.panel.panel import Panel
+from factors.sample.market import sample_market
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "live.md").read_text(), re.DOTALL)
+PRICES = {"AMZN": 1500.0, "MSFT": 101.0, "GOOGL": 1045.0}
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path / "store"))
+    settings.cache_clear()
+    panel = Panel.from_frame(sample_market(n_assets=30, n_days=80).panel.to_frame(names=COLUMNS))
+    fields = {name: values.copy() for name, values in panel.fields.items()}
+    traded = np.flatnonzero(np.isfinite(fields["close"][-5:]).all(axis=0))[:3]
+    symbols = list(panel.symbols)
+    for column, (symbol, price) in zip(traded, PRICES.items(), strict=True):
+        symbols[column] = symbol
+        scale = price / fields["close"][-5, column]
+        for name in ("open", "high", "low", "close", "vwap"):
+            if name in fields:
+                fields[name][:, column] *= scale
+    yield actors_over(Panel(panel.dates, symbols, fields, panel.categories))
+    settings.cache_clear()
+
+
+def started(folder, program, out):
+    path = folder / f"program{len(program)}.py"
+    path.write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen([sys.executable, str(path)], cwd=folder, env=environment, stdout=out, stderr=out)
+
+
+def test_the_page_has_a_publisher_of_twenty_lines_and_a_reader():
+    publisher, reader = PROGRAMS
+    code = [line for line in publisher.splitlines() if line.strip()]
+    assert len(code) <= 22
+    assert "market_data.tick." in publisher
+    assert "engine.watch(" in reader
+
+
+def test_the_publishers_prices_move_what_the_reader_prints(own_server, client, tmp_path):
+    (tmp_path / ".run").symlink_to(own_server.run_dir)
+    publisher, reader = PROGRAMS
+
+    async def run():
+        processes = []
+        with (tmp_path / "printed").open("w") as printed, (tmp_path / "errors").open("w") as errors:
+            try:
+                async with bridge_over(own_server, client), peer_of(own_server) as nc:
+                    processes.append(started(tmp_path, reader, printed))
+                    processes.append(started(tmp_path, publisher, errors))
+
+                    async def moved():
+                        assert [process.poll() for process in processes] == [None, None], said(tmp_path)
+                        return len((tmp_path / "printed").read_text().splitlines()) >= 3
+
+                    await until(moved, "the reader prints", 90.0)
+                    reply = await nc.request("ml.factor_features.live_status", b'{"model_id":"main"}', timeout=30)
+                    return orjson.loads(reply.data)
+            finally:
+                for process in processes:
+                    process.kill()
+                    process.wait()
+
+    status = asyncio.run(run())
+    assert status["state"] == "running"
+    assert status["seen"] == 3
+    assert status["rejected"] == {}
+    lines = (tmp_path / "printed").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z 0\.\d+ ", line) for line in lines), lines
+
+
+def said(folder):
+    return (folder / "printed").read_text() + (folder / "errors").read_text()
