@@ -33,8 +33,8 @@ async def written(body: Any) -> bytes:
     return b"".join(parts)
 
 
-def n_values(body: Any) -> int:
-    """Count the values in a dictionary or list, or what is enough to know that there are more than `BLOCK`.
+def n_values(body: Any, most: int = BLOCK) -> int:
+    """Count the values in a dictionary or list, or what is enough to know that there are more than `most`.
 
     A list whose first element is a plain value has plain values only, as every list of an answer has.
     """
@@ -49,8 +49,8 @@ def n_values(body: Any) -> int:
     count = len(body)
     for value in inner:
         if type(value) in _CONTAINERS:
-            count += n_values(value)
-            if count > BLOCK:
+            count += n_values(value, most)
+            if count > most:
                 break
     return count
 

@@ -33,6 +33,7 @@ from bus.probe import StreamProbe
 from bus.reader import Reader
 from bus.requests import RequestDesk
 from bus.retell import Retell
+from bus.spool import Spool
 from bus.subjects import HEALTH
 from contracts.access import nats_access, want_restart
 from contracts.backoff import backoff_s
@@ -89,14 +90,20 @@ class Bridge:
         self._own_outbox = Outbox.of(current)
         self.face = Face(client, self._outbox, lambda: self.connected, Audit.of(current))
         self.reader = Reader(current)
+        self.spool = Spool(current.run_dir / "answers")
         self.desk = RequestDesk(
-            self.face, self.reader, current.bridge_limit, current.subscribe_to_engines, engine_id(current.run_dir)
+            self.face,
+            self.reader,
+            current.bridge_limit,
+            current.subscribe_to_engines,
+            self.spool,
+            engine_id(current.run_dir),
         )
         self._retell = Retell(ModelStore(current.store_path, current.keep_versions), self._outbox, self.face)
         self._feed = Feed()
         self.direct = Direct(self._feed, self._outbox.note_told)
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
-        self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT)
+        self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT, spool=self.spool)
         self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
         self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT, self.market.final_bar, self.direct)
         self._micro = Micro(self.desk.endpoints, VERSION)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic.json_schema import models_json_schema
 
-from bus import inbound, requests, streams
+from bus import answer_form, inbound, requests, spool, streams
 from bus.market import BUCKET
 from bus.probe import PROBE_SUBJECT
 from bus.subjects import (
@@ -26,6 +26,7 @@ from bus.subjects import (
     named,
 )
 from contracts.events import event
+from contracts.frames import ARROW_STREAM
 from contracts.operations import OPERATIONS, Operation, by_subject
 from contracts.results import Problem
 from contracts.version import VERSION
@@ -63,6 +64,29 @@ beyond the bridge's limit one is refused with status 429.
 | `{requests.PRIORITY_HEADER}` | low, normal, high, urgent, critical; default: `messagebus_priority` of the body |
 | `{requests.TIMEOUT_HEADER}` | deadline in milliseconds; default: the operation's |
 | `{requests.REQUEST_ID_HEADER}` | repeat it to repeat a write safely |
+| `{answer_form.ACCEPT}` | `{ARROW_STREAM}`: the answer as one Arrow table, where it is one |
+| `{spool.PARTS_HEADER}` | `yes`: an answer that is over the server's limit comes in parts |
+
+An answer that is a table (the column "table" below) is an Arrow IPC stream for whoever accepts that; what the answer
+says beside its values is JSON in the header `{answer_form.ANSWER_HEADER}`. As JSON an answer has at most
+{answer_form.JSON_VALUES_MOST:,} values; a larger one is the error `not_acceptable` (406).
+
+### Answers over the server's limit
+
+A message has a largest size, 8 MiB on the embedded server. A larger answer is refused with `body_too_large` unless the
+request has the header `{spool.PARTS_HEADER}: yes`. With it the reply is the beginning of the answer, with these
+headers:
+
+| header of a first part | meaning |
+|---|---|
+| `{spool.ID_HEADER}` | names the answer; it is kept for {spool.KEPT_S:g} s |
+| `{spool.BYTES_HEADER}` | how many bytes the whole answer has |
+| `{spool.SHA256_HEADER}` | SHA-256 of the whole answer |
+
+Ask for the rest on the same subject, with an empty body and two headers: `{spool.ID_HEADER}`, and
+`{spool.OFFSET_HEADER}` with the number of bytes that you have. Each reply is the next part; you have everything when
+you have `{spool.BYTES_HEADER}` bytes. A part may be asked for again. After {spool.KEPT_S:g} s the error is
+`answer_gone` (410). `clients.nats` does all of it.
 
 An error is a problem document (RFC 9457: `type`, `title`, `status`, `code`, `detail`, `retryable`, and where it helps
 `field`, `rows`, `retry_after_s`) with the headers `status`, `Nats-Service-Error-Code` (the same number),
@@ -138,11 +162,12 @@ def subjects_page() -> str:
     """Write docs/subjects.md."""
     lines = [
         INTRO,
-        "| subject | operation | required fields | actor | lane | deadline, s |",
-        "|---|---|---|---|---|---|",
+        "| subject | operation | required fields | actor | lane | deadline, s | table |",
+        "|---|---|---|---|---|---|---|",
     ]
     for subject, row in by_subject().items():
-        cells = (f"`{subject}`", row.name, _required(row), row.workload.value, row.lane.value, f"{row.timeout_s:g}")
+        about = (row.workload.value, row.lane.value, f"{row.timeout_s:g}", "yes" if row.table else "")
+        cells = (f"`{subject}`", row.name, _required(row), *about)
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", SYMBOLS, "| subject | operation | the token is |", "|---|---|---|"]
     lines += [f"| `{group}.<name>` | {row.name} | `{field}` |" for group, (row, field) in named().items()]
@@ -195,6 +220,11 @@ def asyncapi() -> dict[str, Any]:
         messages[f"{row.name}.result"] = _message(schema_of[row.result])
         if row.subjects:
             channels["reply"]["messages"][row.name] = {"$ref": _pointer("components", "messages", f"{row.name}.result")}
+        if row.subjects and row.table:
+            table = {"type": "string", "contentEncoding": "binary", "description": "An Arrow IPC stream."}
+            messages[f"{row.name}.table"] = _message(table, ARROW_STREAM)
+            reference = _pointer("components", "messages", f"{row.name}.table")
+            channels["reply"]["messages"][f"{row.name}.table"] = {"$ref": reference}
         for subject in row.subjects:
             channels[subject] = _channel(subject, f"{row.name}.request")
             operations[f"answer {subject}"] = _answer(subject, row)
@@ -250,9 +280,13 @@ def _answer(subject: str, row: Operation) -> dict[str, Any]:
         "bindings": {"nats": {"queue": QUEUE_GROUP, "bindingVersion": "0.1.0"}},
         "reply": {
             "channel": {"$ref": "#/channels/reply"},
-            "messages": [{"$ref": _pointer("channels", "reply", "messages", name)} for name in (row.name, "problem")],
+            "messages": [{"$ref": _pointer("channels", "reply", "messages", name)} for name in _replies(row)],
         },
     }
+
+
+def _replies(row: Operation) -> tuple[str, ...]:
+    return (row.name, *((f"{row.name}.table",) if row.table else ()), "problem")
 
 
 def _publish(template: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bus.answer_text import as_json, written
 from bus.audit import Audit
 from bus.outbox import Outbox, OutboxError, Trouble
 from bus.read_request import request_of
+from contracts.answer_table import ArrowValues
 from contracts.answers import Calculation, Page
 from contracts.errors import DeadlineExceeded
 from contracts.events import Event, event, token
@@ -328,6 +329,10 @@ def events_of(
 
 def _event_data(request: Request, calculation: Mapping[str, Any]) -> dict[str, Any]:
     data = {**calculation, "model_id": _model_of(request)}
+    for name in _VALUES:
+        if isinstance(data.get(name), ArrowValues):  # a table of any size is for who asked for it
+            del data[name]
+            data["values_omitted"] = True
     if hasattr(request, "portfolio_id"):
         data["portfolio_id"] = request.portfolio_id or DEFAULT_PORTFOLIO
     return data

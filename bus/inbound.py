@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from bus.answer_form import ACCEPT, JSON, Formed, formed, wants_arrow
 from bus.answer_text import as_json, written
 from bus.direct import Direct
 from bus.face import Face, Publish
@@ -29,15 +30,17 @@ from bus.reader import Reader
 from bus.requests import (
     PRIORITY_HEADER,
     REQUEST_ID_HEADER,
+    fitting,
     problem_headers,
     read_headers,
 )
+from bus.spool import Spool
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, may_reply, resolve
 from contracts.answers import Calculation
 from contracts.backoff import backoff_s
 from contracts.caller import caller
-from contracts.errors import BodyTooLarge, EngineError, UnknownOperation
+from contracts.errors import EngineError, UnknownOperation
 from contracts.events import event, token
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
@@ -64,7 +67,7 @@ class Write(NamedTuple):
     named: Any
 
 
-Work = Callable[[Msg, Turn | None], Awaitable[dict[str, Any]]]
+Work = Callable[[Msg, Turn | None], Awaitable[Formed]]
 WriteOf = Callable[[Msg], Awaitable[Write | None]]
 Committed = Callable[[str, int], Awaitable[None]]
 
@@ -84,6 +87,8 @@ class Inbound:
         Told of every final bar that is done, with its place in the stream.
     direct : Direct, optional
         Where the events of bars go; default: the outbox.
+    spool : Spool, optional
+        Where answers lie that are larger than a message; without one they are not given.
     """
 
     def __init__(
@@ -93,7 +98,9 @@ class Inbound:
         limit: int,
         committed: Committed | None = None,
         direct: Direct | None = None,
+        spool: Spool | None = None,
     ) -> None:
+        self._spool = spool
         self._committed = committed
         self._direct = direct
         self._read: dict[str, Request] = {}
@@ -180,7 +187,7 @@ class Inbound:
         """Do the work and tell the stream; False when the message comes again later."""
         self.taken += 1
         try:
-            answer = await written(await work(msg, turn))
+            answer = await work(msg, turn)
         except EngineError as error:
             return await self._refuse(msg, error)
         except Exception as error:  # noqa: BLE001  a defect of ours: the message is told of, not lost
@@ -212,19 +219,23 @@ class Inbound:
                 )
             ]
         )
-        await self._reply(msg, as_json(problem), problem_headers(error))
+        await self._reply(msg, Formed(as_json(problem), JSON, {}), problem_headers(error))
         self._held.pop(msg.reply, None)
         with contextlib.suppress(NatsError):
             await msg.term()
         return True
 
-    async def _reply(self, msg: Msg, body: bytes, headers: dict[str, str] | None) -> None:
+    async def _reply(self, msg: Msg, answer: Formed, headers: dict[str, str] | None) -> None:
         """Answer to the subject that the sender named in a header, if it did: `reply` is the stream's own."""
         target = (msg.headers or {}).get(REPLY_HEADER)
         if target and may_reply(target) and self._nc is not None:
-            limit = self._nc.max_payload
-            if len(body) > limit:  # what was asked is done; that the answer does not fit must not look like silence
-                told = BodyTooLarge(f"the answer has {len(body)} bytes, NATS takes {limit}; ask over HTTP or for less")
+            body = answer.body
+            try:
+                if headers is None:
+                    body, headers = await fitting(answer, msg.headers or {}, self._nc.max_payload, self._spool)
+            except (
+                EngineError
+            ) as told:  # what was asked is done; that the answer does not fit must not look like silence
                 body, headers = as_json(told.to_problem()), problem_headers(told)
             with contextlib.suppress(NatsError):
                 await self._nc.publish(target, body, headers=headers)
@@ -257,12 +268,13 @@ class Inbound:
             return Write(operation, await self._named(msg, operation.written) or self._face.default_model)
         return Write(operation, getattr(request, operation.written))
 
-    async def _request(self, msg: Msg, turn: Turn | None) -> dict[str, Any]:
+    async def _request(self, msg: Msg, turn: Turn | None) -> Formed:
         operation, named = resolve(msg.subject.removeprefix(INBOUND_PREFIX))
+        arrow = wants_arrow((msg.headers or {}).get(ACCEPT), operation)
         priority, timeout_s, request_id = read_headers(msg.headers or {})
         request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, timeout_s)
         identity = request_id or request.request_id or identity_of(msg)
-        return await self._face.answer(
+        answer = await self._face.answer(
             operation,
             request,
             priority=priority,
@@ -272,11 +284,12 @@ class Inbound:
             calculation_id=None if operation.writes else _digest(f"{operation.name}:{identity}"),
             turn=turn,
         )
+        return await formed(operation, answer, arrow)
 
-    async def _append(self, msg: Msg, turn: Turn | None) -> dict[str, Any]:
+    async def _append(self, msg: Msg, turn: Turn | None) -> Formed:
         """Append a bar, {model_id, rows: frame}, to its model, and let the library of the model take its step."""
         if turn is None:
-            return {"final": False}
+            return Formed(as_json({"final": False}), JSON, {})
         operation = OPERATIONS["append_day"]
         request = self._read.pop(msg.reply, None) or await self._reader.bar(msg.data, self._face.default_model)
         identity = (msg.headers or {}).get(REQUEST_ID_HEADER) or identity_of(msg)
@@ -301,7 +314,7 @@ class Inbound:
         if self._committed is not None:
             place = int(closed_at) if closed_at.isdecimal() else msg.metadata.sequence.stream
             await self._committed(answer["model_id"], place)
-        return answer
+        return Formed(await written(answer), JSON, {})
 
     async def _update_library(
         self, answer: dict[str, Any], priority: Priority | None, identity: str, publish: Publish | None

@@ -6,16 +6,18 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from bus.answer_text import as_json, written
+from bus.answer_form import ACCEPT, JSON, Formed, formed, wants_arrow
+from bus.answer_text import as_json
 from bus.face import Face
 from bus.micro import endpoints
 from bus.reader import Reader
+from bus.spool import HEADERS_BYTES, ID_HEADER, OFFSET_HEADER, PARTS_HEADER, Spool
 from bus.subjects import QUEUE_GROUP, groups, kept_subjects, resolve
 from contracts.caller import caller
 from contracts.errors import BodyTooLarge, EngineError, InvalidInput, QueueFull, WrongEngine
@@ -48,14 +50,23 @@ class RequestDesk:
         problem.
     engines : sequence of str
         The peer engines whose groups are answered.
+    spool : Spool
+        Where answers lie that are larger than a message.
     own_id : str, optional
         This engine's id; a request that names another engine is refused.
     """
 
     def __init__(
-        self, face: Face, reader: Reader, limit: int, engines: tuple[str, ...], own_id: str | None = None
+        self,
+        face: Face,
+        reader: Reader,
+        limit: int,
+        engines: tuple[str, ...],
+        spool: Spool,
+        own_id: str | None = None,
     ) -> None:
         self._own_id = own_id
+        self._spool = spool
         self._face = face
         self._reader = reader
         self._limit = limit
@@ -120,11 +131,7 @@ class RequestDesk:
         headers: dict[str, str] | None = None
         problem: EngineError | None = None
         try:
-            body = await written(await self._answer(msg))
-            if self._nc is not None and len(body) > self._nc.max_payload:
-                raise BodyTooLarge(
-                    f"the answer has {len(body)} bytes, NATS takes {self._nc.max_payload}; ask over HTTP or for less"
-                )
+            body, headers = await self._told(msg)
         except EngineError as error:
             problem = error
         except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
@@ -134,20 +141,33 @@ class RequestDesk:
         self._count(msg.subject, time.perf_counter_ns() - began, problem)
         await self._reply(msg, body, headers)
 
-    async def _answer(self, msg: Msg) -> dict[str, Any]:
+    async def _told(self, msg: Msg) -> tuple[bytes, dict[str, str] | None]:
+        """Give the reply, or a part of one that was given before."""
+        asked = msg.headers or {}
+        if asked.get(ID_HEADER):
+            limit = self._nc.max_payload if self._nc is not None else 0
+            offset = asked.get(OFFSET_HEADER, "0")
+            return await self._spool.part(asked[ID_HEADER], offset, limit), {OFFSET_HEADER: offset}
+        answer = await self._answer(msg)
+        return await fitting(answer, asked, self._nc.max_payload if self._nc is not None else None, self._spool)
+
+    async def _answer(self, msg: Msg) -> Formed:
         operation, named = resolve(msg.subject)
         if operation.writes:
             caller.set(f"nats:{msg.subject.partition('.')[0]}")
         priority, timeout_s, request_id = read_headers(msg.headers) if msg.headers else (None, None, None)
+        arrow = False
         if msg.headers:
             require_own(msg.headers, self._own_id)
+            arrow = wants_arrow(msg.headers.get(ACCEPT), operation)
         began = time.monotonic()
         request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, timeout_s)
         if timeout_s is not None:
             timeout_s -= time.monotonic() - began
-        return await self._face.answer(
+        answer = await self._face.answer(
             operation, request, priority=priority, timeout_s=timeout_s, request_id=request_id
         )
+        return await formed(operation, answer, arrow)
 
     def _count(self, subject: str, nanoseconds: int, problem: EngineError | None) -> None:
         endpoint = self.endpoints.get(subject) or self.endpoints[f"{subject.rpartition('.')[0]}.*"]
@@ -180,6 +200,28 @@ class RequestDesk:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
             for task in late:
                 task.cancel()
+
+
+async def fitting(
+    answer: Formed, asked: Mapping[str, str], limit: int | None, spool: Spool | None
+) -> tuple[bytes, dict[str, str] | None]:
+    """Give the body of a reply, or the first part of one that is over the server's limit, and its headers.
+
+    Raises
+    ------
+    BodyTooLarge
+        The answer is over the limit, and whoever asked did not say that it takes parts.
+    """
+    headers = None if answer.media == JSON else {"Content-Type": answer.media, **answer.headers}
+    if limit is None or len(answer.body) + (HEADERS_BYTES if headers else 0) <= limit:
+        return answer.body, headers
+    if not asked.get(PARTS_HEADER) or spool is None:
+        raise BodyTooLarge(
+            f"the answer has {len(answer.body)} bytes, NATS takes {limit}; with the header {PARTS_HEADER}: yes it "
+            "comes in parts (docs/subjects.md), over HTTP as a whole"
+        )
+    begun = await spool.begin(answer.body, limit)
+    return begun.body, {"Content-Type": answer.media, **answer.headers, **begun.headers}
 
 
 def read_headers(headers: dict[str, str]) -> tuple[Priority | None, float | None, str | None]:

@@ -10,7 +10,7 @@ import httpx
 import orjson
 
 from clients.methods import Surface
-from clients.surface import ANYHOW, How, as_object, wait_s
+from clients.surface import ANSWER_HEADER, ANYHOW, How, TableAnswer, as_object, wait_s
 from contracts.errors import DeadlineExceeded, EngineError, InternalError, Unavailable, WrongEngine
 from contracts.frames import ARROW_STREAM
 from contracts.identity import ENGINE_HEADER
@@ -70,6 +70,19 @@ class HttpEngine(Surface):
 
     async def send(self, operation: Operation, body: dict[str, Any], how: How) -> dict[str, Any]:
         """Send a request and give the answer as it came; raises the `EngineError` that the engine answered with."""
+        return as_object(_read(await self._sent(operation, body, how, {})))
+
+    async def send_for_table(self, operation: Operation, body: dict[str, Any], how: How) -> TableAnswer:
+        """Do one operation and give its answer as a table, as it came."""
+        response = await self._sent(operation, body, how, {"accept": ARROW_STREAM})
+        if response.is_error or ANSWER_HEADER not in response.headers:
+            _read(response)
+            raise InternalError("the engine answered with something else than a table")
+        return TableAnswer(response.content, orjson.loads(response.headers[ANSWER_HEADER]))
+
+    async def _sent(
+        self, operation: Operation, body: dict[str, Any], how: How, headers: dict[str, str]
+    ) -> httpx.Response:
         if how.priority is not None:
             body = {**body, "messagebus_priority": how.priority}
         method, path = operation.routes[0].method, operation.routes[0].path
@@ -77,11 +90,9 @@ class HttpEngine(Surface):
             path = path.replace(f"{{{name}}}", quote(str(body[name]), safe=""))
             body = {key: value for key, value in body.items() if key != name}
         if method in ("GET", "DELETE"):
-            return as_object(await self._request(method, path, how, params=body))
-        content = orjson.dumps(body)
-        return as_object(
-            await self._request(method, path, how, content=content, headers={"content-type": "application/json"})
-        )
+            return await self._response(method, path, how, params=body, headers=headers)
+        headers = {**headers, "content-type": "application/json"}
+        return await self._response(method, path, how, content=orjson.dumps(body), headers=headers)
 
     async def put_data(
         self,
@@ -125,9 +136,12 @@ class HttpEngine(Surface):
         """Give any page that answers with JSON (``/performance-metrics``, ``/routing``, ...)."""
         return await self._request("GET", path, ANYHOW)
 
-    async def _request(
+    async def _request(self, method: str, path: str, how: How, **options: Any) -> Any:
+        return _read(await self._response(method, path, how, **options))
+
+    async def _response(
         self, method: str, path: str, how: How, *, headers: dict[str, str] | None = None, **options: Any
-    ) -> Any:
+    ) -> httpx.Response:
         sent = dict(headers or {})
         if how.timeout_s is not None:
             sent[TIMEOUT_HEADER] = f"{how.timeout_s:g}"
@@ -145,7 +159,7 @@ class HttpEngine(Surface):
         except httpx.TransportError as error:
             raise Unavailable(f"the connection to the engine broke: {error}", retry_after_s=1.0) from None
         self._check(response)
-        return _read(response)
+        return response
 
     def _check(self, response: httpx.Response) -> None:
         """Take the answers of one engine only; what a proxy says by itself is nobody's."""

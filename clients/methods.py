@@ -8,6 +8,14 @@ Written by `python -m clients.generate` from the operation table; a test compare
 from __future__ import annotations
 
 from clients.surface import ANYHOW, Connection, How
+from contracts.learning_requests import (
+    Dataset,
+    DeleteEstimator,
+    FactorFeatures,
+    ListEstimators,
+    Predict,
+    PutEstimator,
+)
 from contracts.live_requests import (
     DeleteWatch,
     FollowMarket,
@@ -52,7 +60,6 @@ from contracts.requests import (
     FactorCorrelations,
     FactorCrossSection,
     FactorExposures,
-    FactorFeatures,
     FactorResults,
     FactorReturns,
     FactorSignals,
@@ -71,6 +78,7 @@ from contracts.requests import (
 from contracts.results import (
     CalculationAnswer,
     DefinitionList,
+    EstimatorList,
     LivePage,
     ModelAnswer,
     ModelList,
@@ -141,10 +149,6 @@ class Surface(Connection):
     async def factor_exposures(self, request: FactorExposures, how: How = ANYHOW) -> CalculationAnswer:
         """The factor exposures of a portfolio."""
         return await self.ask(OPERATIONS["factor_exposures"], request, CalculationAnswer, how)
-
-    async def factor_features(self, request: FactorFeatures | None = None, how: How = ANYHOW) -> CalculationAnswer:
-        """The feature matrix of a model at a date: symbols by factors."""
-        return await self.ask(OPERATIONS["factor_features"], request or FactorFeatures(), CalculationAnswer, how)
 
     async def factor_signals(self, request: FactorSignals | None = None, how: How = ANYHOW) -> CalculationAnswer:
         """Per style: recent factor returns, momentum and trend; per symbol: the composite score."""
@@ -281,6 +285,30 @@ class Surface(Connection):
     async def remove_formula(self, request: RemoveFormula, how: How = ANYHOW) -> CalculationAnswer:
         """Remove a formula that was registered; its id is free again."""
         return await self.ask(OPERATIONS["remove_formula"], request, CalculationAnswer, how)
+
+    async def factor_features(self, request: FactorFeatures | None = None, how: How = ANYHOW) -> CalculationAnswer:
+        """The feature matrix of a model at a date, or over a period: symbols by factors."""
+        return await self.ask(OPERATIONS["factor_features"], request or FactorFeatures(), CalculationAnswer, how)
+
+    async def dataset(self, request: Dataset | None = None, how: How = ANYHOW) -> CalculationAnswer:
+        """A data set to train on: features with forward returns, purged and embargoed folds, and a manifest with hashes."""
+        return await self.ask(OPERATIONS["dataset"], request or Dataset(), CalculationAnswer, how)
+
+    async def put_estimator(self, request: PutEstimator, how: How = ANYHOW) -> CalculationAnswer:
+        """Register a scikit-learn estimator that was saved with skops, so that it can be asked for predictions."""
+        return await self.ask(OPERATIONS["put_estimator"], request, CalculationAnswer, how)
+
+    async def list_estimators(self, request: ListEstimators | None = None, how: How = ANYHOW) -> EstimatorList:
+        """List the registered estimators."""
+        return await self.ask(OPERATIONS["list_estimators"], request or ListEstimators(), EstimatorList, how)
+
+    async def predict(self, request: Predict, how: How = ANYHOW) -> CalculationAnswer:
+        """What a registered estimator predicts, for symbols of a model or for given features."""
+        return await self.ask(OPERATIONS["predict"], request, CalculationAnswer, how)
+
+    async def delete_estimator(self, request: DeleteEstimator, how: How = ANYHOW) -> CalculationAnswer:
+        """Remove a registered estimator."""
+        return await self.ask(OPERATIONS["delete_estimator"], request, CalculationAnswer, how)
 
     async def put_watch(self, request: PutWatch, how: How = ANYHOW) -> CalculationAnswer:
         """Watch values of the running day: they are published as the market moves, newest first, until the watch ends."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,9 +19,17 @@ from nats.errors import NoRespondersError
 from nats.js.errors import NoStreamResponseError
 
 from clients.methods import Surface
-from clients.surface import ANYHOW, How, body_of, wait_s
+from clients.surface import ANSWER_HEADER, ANYHOW, How, TableAnswer, body_of, wait_s
 from contracts.access import NatsAccess, read_access
-from contracts.errors import DeadlineExceeded, EngineError, InvalidInput, Unavailable, UnknownOperation
+from contracts.errors import (
+    DeadlineExceeded,
+    EngineError,
+    InternalError,
+    InvalidInput,
+    Unavailable,
+    UnknownOperation,
+)
+from contracts.frames import ARROW_STREAM
 from contracts.identity import ENGINE_HEADER, engine_id
 from contracts.live_requests import PutWatch
 from contracts.operations import OPERATIONS, Operation
@@ -28,6 +38,8 @@ from contracts.work import new_id
 
 ERROR_HEADER = "Nats-Service-Error-Code"
 DURABLE_PREFIX = "factor.in."
+PARTS_HEADER, ID_HEADER, OFFSET_HEADER = "factor-parts", "factor-answer-id", "factor-answer-offset"
+BYTES_HEADER, SHA256_HEADER = "factor-answer-bytes", "factor-answer-sha256"
 EVENT_QUEUE = 4096
 
 
@@ -152,21 +164,55 @@ class NatsEngine(Surface):
         EngineError
             What the engine answered with.
         """
+        content, _ = await self._whole(operation, body, how, {})
+        answer: dict[str, Any] = orjson.loads(content)
+        return answer
+
+    async def send_for_table(self, operation: Operation, body: dict[str, Any], how: How) -> TableAnswer:
+        """Do one operation and give its answer as a table, as it came."""
+        content, headers = await self._whole(operation, body, how, {"Accept": ARROW_STREAM})
+        if ANSWER_HEADER not in headers:
+            raise InternalError("the engine answered with something else than a table")
+        return TableAnswer(content, orjson.loads(headers[ANSWER_HEADER]))
+
+    async def _whole(
+        self, operation: Operation, body: dict[str, Any], how: How, headers: dict[str, str]
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """Ask, and fetch what does not fit into one message; gives the body and the headers of its first part."""
+        began = time.monotonic()
         subject = _subject(operation)
+        asked = {**(self._headers(how) or {}), **headers, PARTS_HEADER: "yes"}
+        first = await self._replied(subject, operation, orjson.dumps(body), asked, wait_s(how))
+        found: Mapping[str, str] = first.headers or {}
+        if ID_HEADER not in found:
+            return first.data, found
+        out = bytearray(first.data)
+        n_bytes = int(found[BYTES_HEADER])
+        while len(out) < n_bytes:
+            left_s = max(wait_s(how) - (time.monotonic() - began), 0.001)
+            place = {**(self._headers(How()) or {}), ID_HEADER: found[ID_HEADER], OFFSET_HEADER: str(len(out))}
+            part = await self._replied(subject, operation, b"", place, left_s)
+            if not part.data:
+                raise InternalError("the engine gave less of an answer than it announced")
+            out += part.data
+        if hashlib.sha256(out).hexdigest() != found[SHA256_HEADER]:
+            raise InternalError("the parts of an answer are not what was announced")
+        return bytes(out), found
+
+    async def _replied(
+        self, subject: str, operation: Operation, content: bytes, headers: dict[str, str], limit_s: float
+    ) -> Msg:
         try:
-            reply = await self.connection.request(
-                subject, orjson.dumps(body), timeout=wait_s(how), headers=self._headers(how)
-            )
+            reply = await self.connection.request(subject, content, timeout=limit_s, headers=headers)
         except NoRespondersError:
             raise Unavailable(f"no factor engine answers {subject}", retry_after_s=1.0) from None
         except TimeoutError:
-            raise DeadlineExceeded(f"no reply to {operation.name} within {wait_s(how):g} s") from None
+            raise DeadlineExceeded(f"no reply to {operation.name} within {limit_s:g} s") from None
         except NatsError as error:
             raise Unavailable(f"NATS: {error}", retry_after_s=1.0) from None
-        answer: dict[str, Any] = orjson.loads(reply.data)
         if reply.headers and ERROR_HEADER in reply.headers:
-            raise EngineError.from_problem(answer)
-        return answer
+            raise EngineError.from_problem(orjson.loads(reply.data))
+        return reply
 
     def _headers(self, how: How) -> dict[str, str] | None:
         out = {} if self.engine_id is None else {ENGINE_HEADER: self.engine_id}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from contracts.backoff import backoff_s
 from contracts.errors import DeadlineExceeded, EngineError
 from contracts.frames import decode
-from contracts.operations import Operation
+from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.results import Result
 from contracts.work import new_id
@@ -40,11 +40,28 @@ class How(NamedTuple):
     attempts: int = 1
 
 
+class TableAnswer(NamedTuple):
+    """An answer that was asked for as a table.
+
+    Parameters
+    ----------
+    stream
+        An Arrow IPC stream, for ``polars.read_ipc_stream`` or ``pyarrow.ipc.open_stream``.
+    answer
+        What the answer says beside the values; what is too long for a header is named in `left_out`.
+    """
+
+    stream: bytes
+    answer: dict[str, Any]
+
+
 ANYHOW = How()
 WAIT_S = 600.0
 """Without a deadline of the caller's the engine's own one ends the wait; this is for an engine that says nothing."""
 PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Between attempts when the engine names no pause; a pause that it names is kept up to the longest."""
+ANSWER_HEADER = "factor-answer"
+"""What an answer says beside its table."""
 REPLY_GRACE_S = 0.5
 """The engine answers at the deadline, so the client waits this much longer for what it says."""
 
@@ -58,6 +75,22 @@ class Connection(abc.ABC):
     @abc.abstractmethod
     async def send(self, operation: Operation, body: dict[str, Any], how: How) -> dict[str, Any]:
         """Do one operation and give the answer as it came."""
+
+    @abc.abstractmethod
+    async def send_for_table(self, operation: Operation, body: dict[str, Any], how: How) -> TableAnswer:
+        """Do one operation and give its answer as a table, as it came."""
+
+    async def table(self, name: str, request: Request, how: How = ANYHOW) -> TableAnswer:
+        """Do one operation, by its name, and give its answer as a table; for large ones, and for data frames.
+
+        Raises
+        ------
+        NotAcceptable
+            The answer of this operation is no table.
+        EngineError
+            What the engine answered with.
+        """
+        return await self.send_for_table(OPERATIONS[name], body_of(request), how)
 
     async def ask(self, operation: Operation, request: Request, kind: type[R], how: How = ANYHOW) -> R:
         """Do one operation and give its typed answer; raises the `EngineError` that the engine answered with.

@@ -137,6 +137,12 @@ class UnknownWatch(EngineError):
     code, status, title = "unknown_watch", 404, "Unknown watch"
 
 
+class UnknownEstimator(EngineError):
+    """No registered estimator has this id."""
+
+    code, status, title = "unknown_estimator", 404, "Unknown estimator"
+
+
 class UnknownFactor(EngineError):
     """No factor or category has this id."""
 
@@ -189,6 +195,18 @@ class TableTooLarge(EngineError):
     """The table, decoded or spread to dates times names, takes more memory than it may; the detail has the numbers."""
 
     code, status, title = "table_too_large", 413, "Table too large"
+
+
+class NotAcceptable(EngineError):
+    """The answer is not given in the form that was asked for; the detail says in which it is."""
+
+    code, status, title = "not_acceptable", 406, "Not acceptable"
+
+
+class AnswerGone(EngineError):
+    """The rest of an answer is not kept any more; ask again."""
+
+    code, status, title, retryable = "answer_gone", 410, "Answer gone", True
 
 
 class UnsupportedMedia(EngineError):

@@ -358,14 +358,6 @@ class FactorSignals(Request):
     window_days: int = Field(21, ge=2, le=504)
 
 
-class FactorFeatures(Request):
-    """The feature matrix of a model at a date: symbols by factors."""
-
-    model_id: ModelId | None = None
-    symbols: list[Symbol] | None = None
-    date_requested: dt.date | None = None
-
-
 class Definitions(Request):
     """The factor library's definitions."""
 

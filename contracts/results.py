@@ -180,6 +180,28 @@ class LivePage(Result):
     watches: list[str]
 
 
+class EstimatorSummary(Result):
+    """A registered estimator."""
+
+    estimator_id: str
+    estimator_version: int
+    kind: str = Field(description="The class that was saved.")
+    features: list[str] = Field(description="What its columns are.")
+    trusted: list[str] = Field(description="Types that were trusted by name.")
+    sha256: str = Field(description="Of the file.")
+    n_bytes: int
+    created_at: str
+    description: str
+    saved_by: str = Field(description="The release of scikit-learn that saved it; another one may predict otherwise.")
+
+
+class EstimatorList(Result):
+    """All registered estimators."""
+
+    estimators: list[EstimatorSummary]
+    count: int
+
+
 class DefinitionList(Result):
     """Definitions of the factor library and what they can compute on the data at hand."""
 

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from bus import answer_form
 from bus.reader import INLINE_BYTES
 from contracts import frames
 from contracts.errors import BY_CODE
@@ -55,6 +56,7 @@ called and written is said in `settings.intake` ([model.md](model.md)), for inst
 | `{payload.TIMEOUT_HEADER}` | deadline, seconds, up to {payload.MAX_TIMEOUT_S:g}; default: the operation's. Below about 0.1 s Serve itself may answer the 408, in plain text |
 | `Idempotency-Key` | repeat it to repeat a write safely: the same key gives the same version; the field `request_id` does the same |
 | `authorization` | `Bearer <token>`, where tokens are required ([security.md](security.md)); the scope of each route stands below |
+| `accept` | `{frames.ARROW_STREAM}`: the answer as one Arrow table, where it is one ("Arrow" in the routes below) |
 | `x-request-id` | taken over into the answer's header; made when missing |
 
 `messagebus_priority` (low, normal, high, urgent, critical) orders requests in the queues and messages on the bus.
@@ -73,6 +75,14 @@ A calculation answers `{{"success", "message", "calculation_result"}}`, an opera
 | `confidence_score` | `coverage * n / (n + k)`: the share of the input that the result covers, times the share that n observations keep when k parameters are estimated from them (`actors/reading/confidence.py`) |
 | `messagebus_published` | NATS is connected and the event is in the outbox; otherwise `messagebus_queued` tells that it waits there |
 | `timings_ms` | `queue`, `compute`, `dispatch` (the way there and back), `publish`; of a write also `decode` (the posted table) and `commit` (making it durable) |
+
+### As an Arrow table
+
+An answer that is a table comes as one Arrow IPC stream to whoever asks with `accept: {frames.ARROW_STREAM}`: a row for each
+name, date or factor, a missing number as null. What the answer says beside its values is JSON in the header
+`{answer_form.ANSWER_HEADER}`, at most {answer_form.HEADER_BYTES:,} characters; what does not fit is named in `left_out`, and the same
+request without `accept` has it. As JSON an answer has at most {answer_form.JSON_VALUES_MOST:,} values: a larger one is the error
+`not_acceptable` (406), which says this. Of another operation than those `accept` with nothing but Arrow is 406 too.
 
 ## Errors
 
@@ -124,17 +134,16 @@ def _routes() -> str:
         "",
         "Each is answered by the actor of its workload. Required fields are **bold**; defaults are in `/docs`.",
         "",
-        "| route | operation | fields | scope | lane | deadline |",
-        "|---|---|---|---|---|---|",
+        "| route | operation | fields | scope | lane | deadline | Arrow |",
+        "|---|---|---|---|---|---|---|",
     ]
     for operation in OPERATIONS.values():
         for number, route in enumerate(operation.routes):
             same = f"as `{operation.routes[0].path}`" if number else _fields(operation, route)
             scope = operation.scope.name.lower()
             lane, deadline = operation.lane.value, f"{operation.timeout_s:g} s"
-            lines.append(
-                f"| `{route.method} {route.path}` | {operation.name} | {same} | {scope} | {lane} | {deadline} |"
-            )
+            cells = (f"`{route.method} {route.path}`", operation.name, same, scope, lane, deadline)
+            lines.append(f"| {' | '.join(cells)} | {'yes' if operation.table else ''} |")
     return "\n".join([*lines, ""])
 
 

@@ -27,8 +27,10 @@ PROBLEMS = {
     "401": "A token is required, or this one is not known.",
     "403": "The token does not cover this, or a page of another site asks.",
     "404": "No such model, factor or category.",
+    "406": "The answer is not given in the form that was accepted, or is too large for JSON.",
     "408": "The caller's deadline passed.",
     "409": "Another writer committed first.",
+    "410": "What is left of an answer is not kept any more.",
     "413": "The body is over the limit.",
     "415": "The content type is none that is read here.",
     "421": "The host that was asked for, or the engine, is another one.",
@@ -173,6 +175,9 @@ def _operation(
         out["requestBody"] = {"required": True, "content": content}
     out["parameters"] = [*parameters, _TIMEOUT]
     out["responses"] = _responses("application/json", {"$ref": REF.format(model=operation.result.__name__)})
+    if operation.table:
+        binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+        out["responses"]["200"]["content"][frames.ARROW_STREAM] = binary
     return out
 
 

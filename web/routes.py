@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bus.answer_text import written
+from bus.answer_form import formed, wants_arrow
 from bus.reader import HERE_BYTES
 from contracts import frames
 from contracts.errors import DeadlineExceeded, InvalidInput
@@ -76,6 +76,7 @@ async def _answer(
     request: Request, operation: Operation, services: Services, asked: dict[str, Any] | Asked, timeout_s: float | None
 ) -> Response:
     face, request_id = services.need_face(), _request_id(request)
+    arrow = wants_arrow(request.headers.get("accept"), operation)
     limit_s = (operation.timeout_s if timeout_s is None else timeout_s) + GRACE_S
     try:
         async with asyncio.timeout(limit_s):
@@ -85,7 +86,8 @@ async def _answer(
                 answer = await _written(work, presence, services)
             else:
                 answer = await face.answer(operation, asked, timeout_s=timeout_s, request_id=request_id)
-            return Response(await written(answer), media_type="application/json")
+            body, media, headers = await formed(operation, answer, arrow)
+            return Response(body, headers=headers, media_type=media)
     except TimeoutError:
         raise DeadlineExceeded(f"no answer from the engine within {limit_s:g} s") from None
 

@@ -16,7 +16,7 @@ from contracts.errors import DateOutsideModel, InvalidInput, UnknownSymbol
 from contracts.settings import settings
 from factors.factor_model.settings import ModelSettings
 from factors.panel.frequency import periods_per_year
-from factors.panel.memberships import NO_SHARES, SHARES, joined_codes, shares_table
+from factors.panel.memberships import NO_SHARES, SHARES, joined_codes, sector_rows, shares_table
 from factors.portfolio.exposures import exposure_matrix
 from store import LRU, ModelStore, Version
 
@@ -167,6 +167,11 @@ class Day:
         """Exposures of some names, float64 [n_columns, n_factors]; see `Slice.exposures_of`."""
         scores, known = self.scores[:, columns], self.known[columns]
         return exposure_matrix(scores, known, self.codes[columns], self.n_sectors, self.shares)
+
+    def sector(self, number: int) -> np.ndarray:
+        """Exposures of all names to one sector, float64 [n_assets]."""
+        rows: np.ndarray = sector_rows(self._codes, self.n_sectors, self._shares)[:, number]
+        return rows
 
 
 def settings_of(version: Version) -> ModelSettings:

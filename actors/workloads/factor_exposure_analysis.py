@@ -1,4 +1,4 @@
-"""Portfolio exposures, feature matrices, and what models there are."""
+"""Portfolio exposures, and what models there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
 from actors.reading.quality import quality_of
-from actors.reading.slices import Slice, Slices, by_name, caps_name, settings_of
+from actors.reading.slices import Slice, Slices, caps_name, settings_of
 from actors.runtime.base import WorkloadActor, batched
 from actors.runtime.queue import Outcome
 from contracts import requests as rq
@@ -147,21 +147,6 @@ class FactorExposureAnalysis(WorkloadActor):
             confidence_score=held.found.confidence(held.coverage),
             model_version=held.found.number,
             details=details,
-        )
-
-    def factor_features(self, request: rq.FactorFeatures) -> Calculation:
-        """Feature matrices: one row per symbol, one column per factor."""
-        found = self.slices.at(request.model_id, request.date_requested)
-        columns = found.chosen(request.symbols)
-        coverage = float(found.known[columns].mean()) if len(columns) else 0.0
-        exposures = found.exposures_of(columns)
-        rows = {found.symbols[i]: by_name(found.factor_names, row) for i, row in zip(columns, exposures, strict=True)}
-        return Calculation(
-            values=rows,
-            message=f"{len(rows)} symbols by {len(found.factor_names)} factors on {found.date}",
-            confidence_score=found.confidence(coverage),
-            model_version=found.number,
-            details={"date": str(found.date), "columns": list(found.factor_names)},
         )
 
     @batched

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from actors.analytics.scores import ScoreFigures
+from actors.learning.estimators import Estimators
+from actors.learning.operations import Learning
 from actors.library.bars import formula_details, on_bars
 from actors.library.day import FORMS, LibraryDay
 from actors.library.formulas import Formulas, read_registered, write_registered
@@ -53,7 +55,7 @@ WAIT_S = 90.0
 _log = logging.getLogger(__name__)
 
 
-class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
+class FactorLibrary(ScoreFigures, Learning, Estimators, LiveOperations, WorkloadActor):
     """Keeps the library of the models that were asked for current; one step per appended day."""
 
     def prepare(self) -> None:
@@ -74,6 +76,7 @@ class FactorLibrary(ScoreFigures, LiveOperations, WorkloadActor):
         self.live = LiveModels(self.slices.store, folder, current.library_threads, current.library_models)
         self.live.recover(self.formulas)
         self.open_desk(self.live.continues)
+        self.open_estimators()
 
     def _registered(self, catalogue: Catalogue) -> dict[str, Expression]:
         """Read the registered formulas. Where their file is damaged the catalogue goes on without them."""

@@ -21,6 +21,7 @@ ROWS = (
         events=("factor.style_factors.scores", "factor.style_factors.momentum_value_size"),
         timeout_s=60.0,
         example={"symbols": list(ex.SYMBOLS)},
+        table=("by_column", "symbol"),
     ),
     Operation(
         "factor_returns",
@@ -38,6 +39,7 @@ ROWS = (
             "sector_df": ex.table(ex.SHORT, **ex.SECTORS),
             "style_df": ex.table(ex.SHORT, **ex.STYLES),
         },
+        table=("history", "date"),
     ),
     Operation(
         "factor_exposures",
@@ -52,17 +54,7 @@ ROWS = (
         message_type="FACTOR_EXPOSURE",
         example={"portfolio_weights": ex.WEIGHTS, "portfolio_id": "example"},
         values="factor_exposures",
-    ),
-    Operation(
-        "factor_features",
-        Workload.FACTOR_EXPOSURE_ANALYSIS,
-        rq.FactorFeatures,
-        rs.CalculationAnswer,
-        "factor_features",
-        routes=post("/factor-features/calculate"),
-        subjects=("ml.factor_features.features",),
-        events=("factor.style_factors.features",),
-        example={"symbols": list(ex.SYMBOLS)},
+        table=("by_name", "factor"),
     ),
     Operation(
         "factor_signals",
@@ -86,6 +78,7 @@ ROWS = (
         events=("factor.risk_model.covariance",),
         timeout_s=30.0,
         example={"method": "ledoit_wolf", "window_days": 60},
+        table=("square", "factor"),
     ),
     Operation(
         "momentum",
@@ -98,6 +91,7 @@ ROWS = (
         events=("factor.individual.momentum",),
         timeout_s=60.0,
         example={"returns_data": ex.table(ex.LONG, asset_returns=ex.wave), "trailing_days": 5},
+        table=("by_name", "symbol"),
     ),
     Operation(
         "value",
@@ -110,6 +104,7 @@ ROWS = (
         events=("factor.individual.value",),
         timeout_s=60.0,
         example={"fundamental_data": ex.table(ex.SHORT, **ex.FUNDAMENTALS)},
+        table=("by_name", "symbol"),
     ),
     Operation(
         "size",
@@ -122,6 +117,7 @@ ROWS = (
         events=("factor.individual.size",),
         timeout_s=60.0,
         example={"market_cap_data": ex.table(ex.SHORT, market_cap=ex.caps)},
+        table=("by_name", "symbol"),
     ),
     Operation(
         "risk_model",
@@ -136,6 +132,7 @@ ROWS = (
         message_type="RISK_MODEL_CREATED",
         timeout_s=120.0,
         example={"universe_symbols": list(ex.SYMBOLS)},
+        table=("risk_model", "name"),
     ),
     Operation(
         "portfolio_risk",

@@ -92,6 +92,7 @@ ROWS = (
         events=("factor.risk_model.history",),
         timeout_s=120.0,
         example=_HELD,
+        table=("series", "date"),
     ),
     Operation(
         "margin",
@@ -200,6 +201,7 @@ ROWS = (
         events=("factor.factor_returns.performance",),
         timeout_s=30.0,
         example={"factors": ["market"]},
+        table=("rows", "factor"),
     ),
     Operation(
         "factor_trend",
@@ -212,6 +214,7 @@ ROWS = (
         events=("factor.factor_returns.trend",),
         timeout_s=30.0,
         example={"window_days": 60},
+        table=("rows", "factor"),
     ),
     Operation(
         "factor_analytics",

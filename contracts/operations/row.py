@@ -60,6 +60,9 @@ class Operation:
     named_subjects
         Request subjects whose last token is a field of the request instead of the operation's name
         (``portfolio.factor_exposure.{portfolio_id}``); one operation a group.
+    table
+        Where the answer is a table: the shape of its values (`contracts.answer_table.SHAPES`, or "arrow" where they are
+        one already) and what its names are; it is then given as Arrow to whoever asks for it.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Operation:
     summary: str = ""
     operator: bool = False
     named_subjects: tuple[str, ...] = ()
+    table: tuple[str, str] | tuple[()] = ()
 
     def __post_init__(self) -> None:
         """Take the summary from the request model where the row gives none."""

@@ -1,0 +1,1 @@
+"""Features, data sets, and estimators that are asked for predictions."""
