@@ -143,10 +143,10 @@ class EstimatorProcess:
                 raise InternalError("the process of the estimator announced too long an answer")
             told = json.loads(self._read(n_told, until))
             body = self._read(n_bytes, until)
+        except TimeoutError:  # an OSError too
+            raise InvalidInput(f"the estimator took longer than {limit_s:g} s", field="estimator") from None
         except (OSError, EOFError):
             raise self._why_ended() from None
-        except TimeoutError:
-            raise InvalidInput(f"the estimator took longer than {limit_s:g} s", field="estimator") from None
         if "refused" in told:
             raise InvalidInput(str(told["refused"]), field=str(told.get("field", "estimator")))
         return told, body

@@ -67,7 +67,12 @@ def test_every_post_has_an_example_that_works_as_it_stands(http):
     ]
     assert {path for method, path, *_ in examples if method == "post"} == {p for p, r in served.items() if "post" in r}
     puts = {path for method, path, *_ in examples if method == "put"}
-    assert puts == {"/portfolios/{portfolio_id}", "/watches/{watch_id}", "/running-day/{model_id}"}
+    assert puts == {
+        "/portfolios/{portfolio_id}",
+        "/watches/{watch_id}",
+        "/running-day/{model_id}",
+        "/estimators/{estimator_id}",
+    }
     # What makes a model stands before what changes it. The other paths of an operation would add the same day again.
     for method, path, row, example in examples:
         if path == "/factors/update":  # begins a warm-up of the whole library; the library's own tests have it
@@ -85,6 +90,7 @@ def test_every_post_has_an_example_that_works_as_it_stands(http):
     assert http.delete("/factor-model/example").status_code == 200
     assert http.delete("/portfolios/example-book").status_code == 200
     assert http.delete("/watches/example-watch").status_code == 200
+    assert http.delete("/estimators/example-estimator").status_code == 200
 
 
 def test_the_problem_document_is_the_answer_to_every_error(described):

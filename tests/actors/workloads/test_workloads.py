@@ -182,14 +182,6 @@ def test_a_model_that_is_deleted_while_an_actor_opens_what_there_is_stops_nothin
     assert [row["model_id"] for row in one(actor.list_models, rq.Empty()).body["models"]] == ["m"]
 
 
-def test_features_are_the_rows_of_the_exposure_matrix(exposures, model):
-    symbols = [s for s, x in zip(model.symbols_, model.exposures(), strict=True) if x[0] > 0][:3]
-    answer = one(exposures.factor_features, rq.FactorFeatures(model_id="m", symbols=symbols))
-    for symbol in symbols:
-        row = list(answer.values[symbol].values())
-        np.testing.assert_allclose(row, model.exposures()[model.symbols_.index(symbol)], atol=1e-12)
-
-
 def test_an_appended_day_gives_the_model_of_the_longer_panel_even_after_a_restart(writer, market):
     first = market.select(dates=market.dates[:-2])
     one(writer.create_model, rq.CreateModel(model_id="grow", feature_data=frame_of(first), request_id="g1"))

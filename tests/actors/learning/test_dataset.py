@@ -1,0 +1,198 @@
+"""Features and data sets of a small model against plain loops over the posted rows."""
+
+import datetime as dt
+import hashlib
+import io
+import struct
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from fixtures_actors import start
+
+from actors.learning import operations
+from actors.learning.dataset import CELLS_MOST
+from actors.learning.operations import Learning
+from actors.library.formulas import Formulas
+from actors.reading.slices import Slices
+from actors.workloads.factor_model_creation import FactorModelCreation
+from contracts.errors import EngineError, InvalidInput
+from contracts.frames import encode
+from contracts.learning_requests import Dataset, FactorFeatures
+from contracts.requests import CreateModel
+from contracts.settings import settings
+from factors.errors import FactorError
+from factors.factor_model.model import FactorModel
+from factors.library import Catalogue
+from factors.panel.panel import Panel
+from factors.sample.market import sample_market
+
+FEATURES = ["beta", "momentum", "barra_rstr"]
+ASKED = {"factors": FEATURES, "horizons": [1, 5], "n_folds": 4, "n_test_folds": 2, "embargo_days": 3, "delay_days": 1}
+COLUMNS = {"returns": "asset_returns"}
+
+
+class Here(Learning):
+    """The methods, without the actor that they are on."""
+
+    def __init__(self) -> None:
+        self.settings = settings()
+        self.slices = Slices()
+        catalogue = Catalogue.load()
+        chosen = Catalogue({"barra_rstr": catalogue.entries["barra_rstr"]}, {}, catalogue.definitions)
+        self.formulas = Formulas(chosen, {})
+
+    def _refuse_uncomputable(self, model_id, ids) -> None:
+        """All of them can be computed on this market."""
+
+
+@pytest.fixture(scope="module")
+def market():
+    panel = Panel.from_frame(sample_market(n_assets=25, n_days=300).panel.to_frame(names=COLUMNS))
+    holes = panel.fields["returns"].copy()
+    holes[[40, 200, 201], [3, 4, 5]] = np.nan
+    return Panel(panel.dates, panel.symbols, {**panel.fields, "returns": holes}, panel.categories)
+
+
+@pytest.fixture(scope="module")
+def learning(market, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path_factory.mktemp("store")))
+        settings.cache_clear()
+        writer = start(FactorModelCreation)
+        frame = encode(market.to_frame(names=COLUMNS))
+        writer.create_model(CreateModel(model_id="m", feature_data=frame, request_id="c"))
+        yield Here()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def made(learning):
+    answer = learning.dataset(Dataset(model_id="m", **ASKED))
+    return pl.read_ipc_stream(io.BytesIO(answer.values.stream)), answer.details["manifest"]
+
+
+def test_labels_compound_the_returns_behind_the_date_and_the_delay(made, market):
+    frame, _ = made
+    dates, column = market.dates.astype("datetime64[D]").tolist(), {s: i for i, s in enumerate(market.symbols)}
+    returns = market.fields["returns"]
+    for horizon in ASKED["horizons"]:
+        seen = missing = 0
+        for date, symbol, got in frame.select("date", "symbol", f"forward_return_{horizon}").iter_rows():
+            first = dates.index(date) + ASKED["delay_days"] + 1
+            days = [returns[t, column[symbol]] for t in range(first, first + horizon) if t < len(dates)]
+            whole = len(days) == horizon and all(value == value for value in days)
+            assert (got is not None) == whole, (date, symbol)
+            if whole:
+                seen += 1
+                assert got == pytest.approx(np.prod([1.0 + value for value in days]) - 1.0, rel=1e-12, abs=1e-15)
+            missing += not whole and first + horizon <= len(dates)
+        assert seen > 1000
+        assert missing >= 3 * horizon
+
+
+def test_features_are_those_of_each_date_and_a_missing_one_is_null(made, learning, market):
+    frame, _ = made
+    dates = frame["date"].unique().sort().to_list()
+    absent = 0
+    for date in (dates[-1], dates[-40], dates[10]):
+        asked = FactorFeatures(model_id="m", factors=FEATURES, date_requested=date)
+        values = learning.factor_features(asked).values
+        rows = frame.filter(pl.col("date") == date)
+        assert sorted(values) == sorted(rows["symbol"])
+        for row in rows.iter_rows(named=True):
+            assert {name: row[name] for name in FEATURES} == values[row["symbol"]]
+            absent += sum(row[name] is None for name in FEATURES)
+    assert absent > 0
+
+
+def test_features_of_a_model_are_its_exposures_where_nothing_is_missing(learning, market):
+    model = FactorModel().fit(market)
+    names = ["market", *model.style_names_, *(name for name in model.factor_names_ if name not in model.style_names_)]
+    names = list(dict.fromkeys(names))
+    values = learning.factor_features(FactorFeatures(model_id="m", factors=names)).values
+    exposures = model.exposures()
+    compared = 0
+    for symbol, row in zip(model.symbols_, exposures, strict=True):
+        if symbol in values:
+            for name, value in zip(model.factor_names_, row, strict=True):
+                got = values[symbol][name]
+                assert got is None or got == pytest.approx(value, abs=1e-12)
+                compared += got is not None
+    assert compared > 0.8 * len(values) * len(names)
+
+
+def test_a_period_of_features_has_the_rows_of_the_data_set(made, learning):
+    frame, _ = made
+    dates = frame["date"].unique().sort().to_list()
+    asked = FactorFeatures(model_id="m", factors=FEATURES, start_date=dates[-3], end_date=dates[-2])
+    got = pl.read_ipc_stream(io.BytesIO(learning.factor_features(asked).values.stream))
+    expected = frame.filter(pl.col("date").is_between(dates[-3], dates[-2])).select("date", "symbol", *FEATURES)
+    assert got.equals(expected)
+
+
+def test_a_split_marks_dates_whose_labels_share_a_return_and_those_behind(made):
+    frame, manifest = made
+    dates = frame["date"].unique().sort().to_list()
+    folds = dict(frame.select("date", "fold").unique().iter_rows())
+    span = ASKED["delay_days"] + max(ASKED["horizons"])
+    assert len(manifest["splits"]) == 6
+    for split in manifest["splits"]:
+        marks = dict(frame.select("date", split["column"]).unique().iter_rows())
+        tested = [i for i, date in enumerate(dates) if folds[date] in split["test_folds"]]
+        for i, date in enumerate(dates):
+            near = any(abs(i - j) < span for j in tested)
+            behind = any(0 < i - j < span + ASKED["embargo_days"] for j in tested)
+            expected = "test" if i in tested else "purged" if near else "embargoed" if behind else "train"
+            assert marks[date] == expected
+        counts = {f"n_{mark}_dates": list(marks.values()).count(mark) for mark in set(marks.values())}
+        assert {name: split[name] for name in counts} == counts
+
+
+def test_the_manifest_hashes_what_the_table_has_and_repeats_it(made, learning):
+    frame, manifest = made
+    lines = []
+    for row in manifest["columns"]:
+        column = frame[row["name"]]
+        if row["name"] == "date":
+            content = b"".join(struct.pack("<q", (day - dt.date(1970, 1, 1)).days) for day in column)
+        elif row["name"] == "symbol" or row["name"].startswith("split_"):
+            content = orjson.dumps(column.to_list())
+        elif row["name"] == "fold":
+            content = b"".join(struct.pack("<q", fold) for fold in column)
+        else:
+            content = b"".join(struct.pack("<d", np.nan if value is None else value + 0.0) for value in column)
+        assert row["sha256"] == hashlib.sha256(content).hexdigest(), row["name"]
+        lines.append(f"{row['name']} {row['sha256']}\n")
+    assert manifest["sha256"] == hashlib.sha256("".join(lines).encode()).hexdigest()
+    asked = {"model_id": "m", **manifest["request"], "sha256": manifest["sha256"]}
+    again = learning.dataset(Dataset.model_validate(asked))
+    assert pl.read_ipc_stream(io.BytesIO(again.values.stream)).equals(frame)
+    with pytest.raises(InvalidInput) as caught:
+        learning.dataset(Dataset.model_validate({**asked, "horizons": [2]}))
+    assert caught.value.field == "sha256"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"factors": ["nope"]}, "factors"),
+        ({"n_folds": 50, "horizons": [21]}, "n_folds"),
+        ({"n_test_folds": 5}, "n_test_folds"),
+        ({"symbols": ["NOBODY"]}, "symbols"),
+        ({"start_date": dt.date(1999, 1, 1), "end_date": dt.date(1999, 2, 1)}, "start_date"),
+    ],
+)
+def test_what_cannot_be_made_names_the_field(learning, body, field):
+    with pytest.raises((EngineError, FactorError)) as caught:
+        learning.dataset(Dataset(model_id="m", **body))
+    assert caught.value.field == field
+
+
+def test_a_table_that_would_be_too_large_is_refused_before_it_is_made(learning, monkeypatch):
+    monkeypatch.setattr("actors.learning.dataset.CELLS_MOST", 1000)
+    monkeypatch.setattr(operations, "feature_values", lambda *_: pytest.fail("it was begun"))
+    with pytest.raises(InvalidInput, match="at most 1,000"):
+        learning.dataset(Dataset(model_id="m"))
+    assert CELLS_MOST > 1000
