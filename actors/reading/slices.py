@@ -170,7 +170,7 @@ class Day:
 
     def sector(self, number: int) -> np.ndarray:
         """Exposures of all names to one sector, float64 [n_assets]."""
-        rows: np.ndarray = sector_rows(self._codes, self.n_sectors, self._shares)[:, number]
+        rows: np.ndarray = sector_rows(self.codes, self.n_sectors, self.shares)[:, number]
         return rows
 
 
