@@ -1,0 +1,178 @@
+"""What a watch may ask for, over the real path: everything, forms, changed names only; its cost; its end unheard."""
+
+import asyncio
+
+import numpy as np
+import orjson
+import pytest
+from fixtures_live import COLUMNS, actors_over, ticks_of
+from fixtures_nats import bridge_over, peer_of, until
+
+import bus.market
+from contracts import requests as rq
+from contracts.operations import Workload
+from contracts.settings import settings
+from factors.panel.panel import Panel
+from factors.sample.market import sample_market
+
+N_DAYS = 80
+
+
+@pytest.fixture(scope="module")
+def market():
+    return Panel.from_frame(sample_market(n_assets=30, n_days=N_DAYS).panel.to_frame(names=COLUMNS))
+
+
+@pytest.fixture
+def client(market, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path / "store"))
+    settings.cache_clear()
+    yield actors_over(market)
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def day(market):
+    return market.select(dates=market.dates[N_DAYS - 4 :][:1])
+
+
+async def ask(nc, name, **body):
+    return orjson.loads((await nc.request(f"ml.factor_features.{name}", orjson.dumps(body), timeout=60)).data)
+
+
+async def follow(nc, watch_id, **watch):
+    """Put a watch and wait until it is at work; gives what comes of it."""
+    got = []
+
+    async def take(msg):
+        got.append(orjson.loads(msg.data))
+
+    await nc.subscribe(f"factor.live.{watch_id}", cb=take)
+    answer = await ask(nc, "put_watch", watch_id=watch_id, model_id="main", rate_ms=0, **watch)
+    assert answer["success"], answer
+
+    async def at_work():
+        return (await ask(nc, "get_watch", watch_id=watch_id))["state"] in ("waiting", "live")
+
+    await until(at_work, f"{watch_id} is at work", 90.0)
+    return got
+
+
+async def play(nc, day, at="15:00:00"):
+    for message in ticks_of(day, at):
+        await nc.publish(*message)
+
+
+def whole(got):
+    return got and got[-1]["seen"] == 1.0
+
+
+def numbers(values):
+    return np.array([np.nan if v is None else v for v in values])
+
+
+def test_everything_is_what_the_model_can_compute_and_equals_the_committed_day(own_server, client, day):
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            got = await follow(nc, "all", factors=["*"])
+            await play(nc, day)
+            await until(lambda: whole(got), "all names were seen")
+            listed = await ask(nc, "list_watches")
+            rows = {name: values[0] for name, values in day.fields.items()}
+            assert np.isfinite(rows["returns"]).sum() > 20
+            frame = day.to_frame(names=COLUMNS).to_dict(as_series=False)
+            body = orjson.dumps({"model_id": "main", "rows": frame}, default=str)
+            await nc.jetstream().publish("market_data.bar.main", body)
+            await until(lambda: bridge.bars.done == 1, "the day is committed", 90.0)
+            return got[-1], listed
+
+    last, listed = asyncio.run(run())
+    library = client.actors[Workload.FACTOR_LIBRARY]
+    able = library.definitions(rq.Definitions(model_id="main")).body["computable"]
+    assert len(last["values"]) == able > 400
+    final = library.live.known("main").day
+    assert str(final.date) == last["date"]
+    for name, values in last["values"].items():
+        np.testing.assert_array_equal(numbers(values), final.values[final.position[name]], err_msg=name)
+    (row,) = listed["watches"]
+    assert (listed["count"], row["watch_id"], row["state"]) == (1, "all", "live")
+    assert row["values"] == able * len(last["symbols"])
+    assert row["cost_ms"] > 0.0
+    assert row["plan_ms"] > 0.0
+    assert row["plan_share"] == 1.0
+
+
+def test_ranked_and_zscored_values_are_those_of_the_raw_ones_and_share_one_plan(own_server, client, day):
+    async def run():
+        async with bridge_over(own_server, client), peer_of(own_server) as nc:
+            formula = {"formulas": {"move": "returns"}, "styles": ["size"]}
+            watches = {form: await follow(nc, form, form=form, **formula) for form in ("raw", "ranked", "zscored")}
+            await play(nc, day)
+            await until(lambda: all(map(whole, watches.values())), "all names were seen")
+            rows = {row["watch_id"]: row for row in (await ask(nc, "list_watches"))["watches"]}
+            shares = [row["plan_share"] for row in rows.values()]
+            np.testing.assert_allclose(shares, 1 / 3)
+            return {form: got[-1]["values"] for form, got in watches.items()}
+
+    values = asyncio.run(run())
+    for name in ("move", "size"):
+        raw = numbers(values["raw"][name])
+        there = np.isfinite(raw)
+        assert there.sum() > 15
+        below = (raw[there][None, :] < raw[there][:, None]).sum(axis=1)
+        same = (raw[there][None, :] == raw[there][:, None]).sum(axis=1)
+        np.testing.assert_allclose(numbers(values["ranked"][name])[there], (below + (same + 1) / 2) / there.sum())
+        scored = numbers(values["zscored"][name])[there]
+        np.testing.assert_allclose([scored.mean(), scored.std(ddof=1)], [0.0, 1.0], atol=1e-9)
+        assert (np.argsort(scored, kind="stable") == np.argsort(raw[there], kind="stable")).mean() > 0.8
+        assert np.isnan(numbers(values["ranked"][name])[~there]).all()
+
+
+def test_only_the_names_whose_values_changed_come_again(own_server, client, day):
+    messages = list(ticks_of(day))
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            got = await follow(nc, "w", formulas={"move": "returns"}, only_changed=True)
+            for message in messages:
+                await nc.publish(*message)
+            await until(lambda: whole(got), "all names were seen")
+            whole_first, count = got[0]["symbols"], len(got)
+            await nc.publish(*messages[3])  # the same again: nothing changed
+            body = orjson.loads(messages[5][1])
+            await nc.publish(messages[5][0], orjson.dumps({**body, "returns": 0.0125}))
+            await until(lambda: len(got) > count, "a change came")
+            await until(lambda: bridge.market.journal.received == len(messages) + 2, "all came")
+            return whole_first, got[count:], got
+
+    first, later, got = asyncio.run(run())
+    assert len(first) == day.n_assets, "the first message is whole"
+    assert [(m["symbols"], m["values"]["move"]) for m in later] == [([day.symbols[5]], [0.0125])]
+    merged = {}
+    for message in got:
+        merged |= dict(zip(message["symbols"], message["values"]["move"], strict=True))
+    expected = day.fields["returns"][0].copy()
+    expected[5] = 0.0125
+    np.testing.assert_array_equal(numbers([merged[s] for s in day.symbols]), expected)
+
+
+def test_a_watch_to_which_nobody_listens_ends_and_one_that_is_heard_goes_on(own_server, client, day, monkeypatch):
+    monkeypatch.setattr(bus.market, "ASK_EVERY_S", 0.2)
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            await follow(nc, "heard", formulas={"move": "returns"}, idle_s=10)
+            answer = await ask(nc, "put_watch", watch_id="unheard", model_id="main", formulas={"move": "returns"},
+                               rate_ms=0, idle_s=10)  # fmt: skip
+            assert answer["success"]
+            last = list(ticks_of(day))
+
+            async def ended():
+                await nc.publish(*last[0])
+                return (await ask(nc, "get_watch", watch_id="unheard")).get("code") == "unknown_watch"
+
+            await until(ended, "nobody listened for so long", 90.0)
+            assert (await ask(nc, "get_watch", watch_id="heard"))["state"] == "live"
+            assert bridge.market.ended == 1
+
+    asyncio.run(run())
