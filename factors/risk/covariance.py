@@ -6,6 +6,7 @@ import numpy as np
 
 from factors.errors import FactorError
 from factors.numeric import deadline
+from factors.numeric.blas import one_blas_thread
 from factors.risk.arrays import FloatArray, as_matrix, pad_last_axes
 from factors.risk.carried import Carried
 from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
@@ -52,6 +53,7 @@ class FactorCovariance(Carried):
         self._covariance: FloatArray | None = None
         self._spectrum: tuple[FloatArray, FloatArray] | None = None
 
+    @one_blas_thread
     def fit(self, factor_returns: FloatArray) -> Self:
         """Start again from `[n_dates, K]` daily factor returns, NaN for missing; dates in order.
 
@@ -63,6 +65,7 @@ class FactorCovariance(Carried):
         self._state = {}
         return self.update(factor_returns)
 
+    @one_blas_thread
     def update(self, factor_returns: FloatArray) -> Self:
         """Add one day `[K]` or several `[n_dates, K]`; more columns than before are new factors.
 
@@ -88,6 +91,7 @@ class FactorCovariance(Carried):
         return self
 
     @property
+    @one_blas_thread
     def covariance_(self) -> FloatArray:
         """`[K, K]` daily covariance, symmetric positive semidefinite."""
         if self._covariance is None:

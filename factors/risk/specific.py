@@ -5,6 +5,7 @@ from typing import Self
 import numpy as np
 
 from factors.errors import FactorError
+from factors.numeric.blas import one_blas_thread
 from factors.risk.arrays import BoolArray, FloatArray, IntArray, as_matrix, pad_last_axes
 from factors.risk.bayes import bayes_shrunk, group_means, size_groups
 from factors.risk.carried import Carried
@@ -48,6 +49,7 @@ class SpecificRisk(Carried):
     def _forget_answers(self) -> None:
         self._variance: FloatArray | None = None
 
+    @one_blas_thread
     def fit(
         self, residuals: FloatArray, market_cap: FloatArray | None = None, exposures: FloatArray | None = None
     ) -> Self:
@@ -70,6 +72,7 @@ class SpecificRisk(Carried):
         self._state = {}
         return self.update(residuals, market_cap, exposures)
 
+    @one_blas_thread
     def update(
         self, residuals: FloatArray, market_cap: FloatArray | None = None, exposures: FloatArray | None = None
     ) -> Self:
@@ -93,6 +96,7 @@ class SpecificRisk(Carried):
         return self
 
     @property
+    @one_blas_thread
     def specific_variance_(self) -> FloatArray:
         """`[n_assets]` daily specific variances; NaN only where no asset has any history."""
         if self._variance is None:

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from factors.numeric.blas import one_blas_thread
 from factors.risk.arrays import BoolArray, FloatArray
 
 # Fewer mature assets than this many per coefficient give no model worth having.
 MIN_ASSETS_PER_COEFFICIENT = 3
 
 
+@one_blas_thread
 def structural_volatility(
     volatility: FloatArray, exposures: FloatArray, caps: FloatArray, mature: BoolArray
 ) -> FloatArray:
