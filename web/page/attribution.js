@@ -13,7 +13,7 @@ export function Attribution({body}) {
   const [by, set] = useState('family');
   const {portfolio_id, portfolio_weights, benchmark, model_id} = body;
   const book = {portfolio_id, portfolio_weights, benchmark, model_id};
-  const asked = useAsk(post('/portfolio-attribution/calculate', book), {wait_ms: 300});
+  const asked = useAsk(post('/portfolio-attribution/calculate', book), {wait_ms: 700});
   const v = asked.value?.calculation_result?.factor_values;
   const all = v && {family: v.by_family, factor: v.factor_contributions, sector: v.by_sector, name: v.by_symbol};
   const total = v && (v.active_return ?? v.portfolio_return);

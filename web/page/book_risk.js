@@ -71,7 +71,7 @@ function Behind({body, factor, share}) {
 
 export function History({body}) {
   const {portfolio_id, portfolio_weights, benchmark, model_id} = body;
-  const asked = useAsk(post('/portfolio-risk/history', {portfolio_id, portfolio_weights, benchmark, model_id}), {wait_ms: 150});
+  const asked = useAsk(post('/portfolio-risk/history', {portfolio_id, portfolio_weights, benchmark, model_id}), {wait_ms: 400});
   const h = asked.value?.calculation_result?.factor_values;
   const table = h && {columns: ['date', 'predicted volatility, a day', 'realised next day'], rows: h.dates.map((date, at) => [date, h.total_risk[at], h.realised_next_day[at]])};
   return html`<${Figure} title="Predicted against realised" of=${asked} table=${table} wide

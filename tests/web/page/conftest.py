@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -64,7 +65,9 @@ class Server:
         """Serve, and return when it does."""
         import uvicorn
 
-        config = uvicorn.Config(self._app, host="127.0.0.1", port=self.port, log_level="error", lifespan="off")
+        config = uvicorn.Config(
+            self._app, host="127.0.0.1", port=self.port, log_level="error", lifespan="off", ws="websockets-sansio"
+        )
         config.timeout_graceful_shutdown = 1
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -97,6 +100,77 @@ def served(http, services) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+class Prefix:
+    """A proxy as an operator may have one: it takes ``/engine`` off the path, and can be away for a while.
+
+    Parameters
+    ----------
+    port
+        Of the application behind it, on loopback.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._behind = port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._open: set[asyncio.StreamWriter] = set()
+        self.port = 0
+        self.start()
+        self.url = f"http://127.0.0.1:{self.port}/engine/"
+
+    def start(self) -> None:
+        """Listen, on the port of before."""
+        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        """Close the port and cut every connection."""
+
+        async def cut() -> None:
+            self._server.close()
+            for writer in list(self._open):
+                writer.transport.abort()
+
+        self._do(cut())
+
+    def close(self) -> None:
+        """Stop for good."""
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _do(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, away = await asyncio.open_connection("127.0.0.1", self._behind)
+        self._open |= {writer, away}
+        try:
+            await asyncio.gather(self._pass(reader, away, b" /engine/", b" /"), self._pass(there, writer, b"", b""))
+        except OSError:
+            pass
+        finally:
+            self._open -= {writer, away}
+            writer.close()
+            away.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, old: bytes, new: bytes) -> None:
+        while chunk := await reader.read(65536):
+            writer.write(chunk.replace(old, new) if old else chunk)
+            await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+def prefix(served: Server) -> Iterator[Prefix]:
+    """The same application below ``/engine/``."""
+    proxy = Prefix(served.port)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture

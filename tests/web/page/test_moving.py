@@ -53,8 +53,9 @@ def message(tab):
     return int(tab.panel("Connection").locator("dl.figures div", has_text="Message").locator("dd").inner_text())
 
 
-def test_values_move_and_a_dropped_connection_comes_back(tab, served, watch):
+def test_values_move_and_a_dropped_connection_comes_back(prefix, tab, watch):
     expect = pytest.importorskip("playwright.sync_api").expect
+    tab.url = prefix.url  # also shows that the page and its websocket work behind a prefix
     page = tab.open("live?watch=desk")
     page.locator("[data-state=open]").wait_for()
     movers = tab.panel("Top movers")
@@ -62,12 +63,12 @@ def test_values_move_and_a_dropped_connection_comes_back(tab, served, watch):
     assert movers.locator("tbody tr").all_inner_texts() == ["A\t+1.00 %", "B\t-2.00 %"]
     tab.panel("As they moved").locator("canvas").wait_for()
     before = message(tab)
-    served.stop()
+    prefix.stop()
     try:
         page.locator("[data-state=lost]").wait_for()
         assert message(tab) >= before
     finally:
-        served.start()
+        prefix.start()
     page.locator("[data-state=open]").wait_for()
     shown = tab.panel("Connection").locator("dl.figures div", has_text="Message").locator("dd")
     expect(shown).not_to_have_text(str(message(tab)))

@@ -15,17 +15,18 @@ def test_the_overview_shows_the_models_and_every_actor_with_the_age_of_its_figur
     assert page.title() == "Overview · Factor Engine"
 
 
-def test_an_engine_that_went_away_is_told_from_one_that_has_nothing(tab, served):
+def test_an_engine_that_went_away_is_told_from_one_that_has_nothing(prefix, tab):
+    tab.url = prefix.url
     page = tab.open("overview")
     tab.panel("Actors").first.wait_for()
-    served.stop()
+    prefix.stop()
     try:
         page.get_by_role("alert").filter(has_text="Not reached").first.wait_for()
         assert "nobody answers at" in page.get_by_role("alert").first.inner_text()
         # What was there stays, and says how old it is.
         assert "factor library" in tab.panel("Actors").inner_text()
     finally:
-        served.start()
+        prefix.start()
     page.get_by_role("alert").filter(has_text="Not reached").first.wait_for(state="detached")
     # The browser itself writes a line for each request that nobody took.
     assert all(

@@ -201,3 +201,13 @@ def test_a_view_is_right_at_once_from_its_address(tab):
     style.locator("svg.bars").first.wait_for()
     assert style.get_by_label("Style").input_value() == "size"
     assert page.get_by_label("Over").input_value() == "3"
+
+
+def test_a_view_works_below_a_prefix(prefix, tab):
+    tab.url = prefix.url
+    tab.open(BENCHMARKED)
+    tab.panel("Exposures").locator("svg.bars").wait_for()
+    tab.panel("Exposures").get_by_role("button", name="Request").click()
+    assert (
+        f"{prefix.url}factor-exposures/calculate" in tab.panel("Exposures").locator("pre[data-kind=curl]").inner_text()
+    )
