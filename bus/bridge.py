@@ -101,7 +101,7 @@ class Bridge:
         )
         self._retell = Retell(ModelStore(current.store_path, current.keep_versions), self._outbox, self.face)
         self._feed = Feed()
-        self.direct = Direct(self._feed, self._outbox.note_told)
+        self.direct = Direct(self._feed, self._outbox.note_told, self._own_outbox.has)
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT, spool=self.spool)
         self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
@@ -262,7 +262,10 @@ class Bridge:
             await asyncio.sleep(0.05 if self._jetstream != "ready" else RETRY_S)
 
     async def _drain(self, nc: Client) -> None:
-        await self.drainer.run(nc, await streams.newest_ids(nc.jetstream()))
+        js = nc.jetstream()
+        together = await streams.takes_units(js)
+        self.direct.store_together(together)
+        await self.drainer.run(nc, await streams.newest_ids(js), together=together)
 
     async def _take_requests(self, nc: Client) -> None:
         await self.durable.run_requests(nc, nc.jetstream())

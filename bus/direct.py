@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 
 from nats.aio.client import Client
@@ -15,13 +16,15 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from bus.feed import Feed
+from bus.lines import UNIT_EVENTS
 from bus.outbox_table import MODEL_EVENTS
 from bus.streams import EVENTS
-from bus.wire import publication, publish_all
+from bus.wire import hpub, publish_all
 from contracts.errors import BodyTooLarge, Unavailable, first_line
 from contracts.events import Event
 
 ACK_S = 10.0
+LOOK_S = 0.02
 HEADER_ALLOWANCE = 8192
 
 
@@ -34,6 +37,8 @@ class Direct:
         Gets the events too, for websockets.
     told
         Notes which versions were told; see `bus.retell`. Called beside the event loop.
+    waiting
+        Says whether earlier events of a subject wait in the outbox; they go first.
 
     Attributes
     ----------
@@ -41,9 +46,16 @@ class Direct:
         Events that the stream took; that it had; and that were not sent, as they were out before.
     """
 
-    def __init__(self, feed: Feed, told: Callable[[Sequence[Event]], None] | None = None) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        told: Callable[[Sequence[Event]], None] | None = None,
+        waiting: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._feed = feed
         self._told = told
+        self._earlier = waiting
+        self._together = False
         self._nc: Client | None = None
         self._inbox = ""
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
@@ -54,7 +66,7 @@ class Direct:
 
     async def start(self, nc: Client) -> None:
         """Work over a new connection."""
-        self._nc, self._inbox = nc, nc.new_inbox()
+        self._nc, self._inbox, self._together = nc, nc.new_inbox(), False
         await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
 
     async def _on_ack(self, msg: Msg) -> None:
@@ -85,26 +97,54 @@ class Direct:
             self.repeats += len(events)
             await self._note(events)
             return
-        names, commands = [], []
-        for event in events:
-            self._count += 1
-            names.append(str(self._count))
-            self._waiting[names[-1]] = asyncio.get_running_loop().create_future()
-            commands.append(publication(event.subject, event.headers(), event.data, f"{self._inbox}.{self._count}"))
-        answers = [self._waiting[name] for name in names]
         try:
-            await publish_all(nc, commands)
             async with asyncio.timeout(ACK_S):
-                for event, answer in zip(events, answers, strict=True):
-                    self._count_ack(event, await answer)
+                for subject, unit in itertools.groupby(events, lambda event: event.subject):
+                    while self._earlier(subject):  # noqa: ASYNC110  another process may have put them
+                        await asyncio.sleep(LOOK_S)
+                    await self._unit(nc, list(unit))
         except (NatsError, TimeoutError, OSError) as error:
             why = first_line(error) or "no acknowledgement"
             raise Unavailable(f"the stream did not take an event: {why}", retry_after_s=1.0) from None
-        finally:
-            for name in names:
-                self._waiting.pop(name, None)
-
         await self._note(events)
+
+    def store_together(self, possible: bool) -> None:
+        """Take it from here on that the stream stores several messages whole or not at all, or that it cannot."""
+        self._together = possible
+
+    async def _unit(self, nc: Client, events: list[Event]) -> None:
+        """Put events of one subject into the stream; none is stored before those that stand before it are.
+
+        Whole, or where the stream cannot or has some of them already, one after the other.
+        """
+        if self._together and 1 < len(events) <= UNIT_EVENTS:
+            ack = await self._sent(nc, events)
+            if b'"err_code":10201' not in ack.data:
+                for event in events:
+                    self._count_ack(event, ack)
+                return
+        for event in events:
+            self._count_ack(event, await self._sent(nc, [event]))
+
+    async def _sent(self, nc: Client, events: Sequence[Event]) -> Msg:
+        """Publish events as one unit and give the stream's answer."""
+        self._count += 1
+        name = str(self._count)
+        reply = f"{self._inbox}.{name}"
+        answer = self._waiting[name] = asyncio.get_running_loop().create_future()
+        last = len(events)
+        try:
+            await publish_all(
+                nc,
+                [
+                    hpub(event, None, reply if at == last else "", (reply, at, at == last) if last > 1 else None)
+                    for at, event in enumerate(events, 1)
+                ],
+            )
+            ack: Msg = await answer
+            return ack
+        finally:
+            self._waiting.pop(name, None)
 
     async def _note(self, events: Sequence[Event]) -> None:
         """Have it known that these versions were told, as the outbox does for its own."""

@@ -1,7 +1,7 @@
-"""From the outbox to the stream: in order, many in flight, removed when the stream has acknowledged.
+"""From the outbox to the stream: each subject in its order, many in flight, removed when the stream has acknowledged.
 
 At least once: what was not acknowledged when a connection or a process ended is sent again with the same
-``Nats-Msg-Id``, and the stream drops what it has already.
+``Nats-Msg-Id``, and the stream drops what it has already. `bus.lines` keeps the order of a subject.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.feed import Feed
-from bus.outbox import Outbox
-from bus.wire import hpub, publish_all
-from contracts.errors import first_line
+from bus.lines import Lines, Unit
+from bus.outbox import Outbox, Stored
+from bus.wire import hpub, publish_all, unpublishable
 
 log = logging.getLogger(__name__)
 
 WINDOW = 1024
-"""Events sent and not yet acknowledged."""
+"""Events read and not yet acknowledged."""
 READ_BATCH = 256
 ACK_TIMEOUT_S = 5.0
 CHECK_S = 1.0
@@ -34,6 +34,9 @@ REMOVE_BATCH = 256
 CHECKPOINT_BYTES = 16 * 2**20
 """A log of this size is moved into the database: two fsyncs for some thousand events."""
 HEADER_ALLOWANCE = 8192
+_DUPLICATE_IN_UNIT = 10201
+_TOO_LARGE = 10054
+"""The stream takes no message of this size, whoever else's it takes: such an event would wait for ever."""
 
 
 class Drainer:
@@ -55,7 +58,9 @@ class Drainer:
         self._interval_s = max(interval_s, 0.001)
         self._poke = asyncio.Event()
         self._changed = -1
-        self._in_flight: dict[int, float] = {}
+        self._lines = Lines()
+        self._held: set[int] = set()
+        """What is in the lines, or acknowledged and not removed yet: not to be read again."""
         self._done: list[int] = []
         self._hopeless: list[int] = []
         self._cursor = 0
@@ -72,7 +77,7 @@ class Drainer:
         self.last_error = ""
         self.delays_ms: deque[float] = deque(maxlen=2048)
 
-    async def run(self, nc: Client, known: set[str]) -> None:
+    async def run(self, nc: Client, known: set[str], *, together: bool = True) -> None:
         """Drain until cancelled, or until the connection ends.
 
         Parameters
@@ -81,8 +86,11 @@ class Drainer:
             The connection.
         known : set of str
             Ids of events that the stream has and its server may have forgotten; they are not sent again.
+        together : bool
+            Whether the stream stores units of several messages.
         """
-        self._in_flight.clear()
+        self._lines = Lines(together=together)
+        self._held = {*self._done, *self._hopeless}
         self._cursor = 0
         self._known = known
         inbox = nc.new_inbox()
@@ -118,81 +126,118 @@ class Drainer:
         now = time.monotonic()
         if now > self._check_at:
             self._check_timeouts(now)
-        room = WINDOW - len(self._in_flight)
-        if room <= 0:
-            self._full = True
-            return 0
-        rows = self._outbox.read(self._cursor, min(room, READ_BATCH))
-        commands = []
-        for stored in rows:
-            self._cursor = stored.seq
-            self._feed.add(stored)
-            if stored.seq in self._in_flight:
-                continue
-            event = stored.event
-            if event.id in self._known:
-                self.duplicates += 1
-                self._done.append(stored.seq)
-                continue
-            if len(event.data) + HEADER_ALLOWANCE > nc.max_payload:
-                self._give_up(stored.seq, f"event {event.id} on {event.subject} is over the server's largest message")
-                continue
-            try:
-                commands.append(hpub(event, stored.seq, f"{inbox}.{stored.seq}"))
-            except Exception as error:  # noqa: BLE001  it would fail again for ever, and everything waits behind it
-                self._give_up(stored.seq, f"event {event.id} on {event.subject!r} cannot be sent: {first_line(error)}")
-                continue
-            self._in_flight[stored.seq] = now
+        rows = self._read(nc.max_payload)
+        commands: list[bytes] = []
+        for unit in self._lines.leave(now):
+            commands += self._encoded(unit, inbox)
         if commands:
             await publish_all(nc, commands)
             self.published += len(commands)
-        return len(rows)
+        return len(rows) or len(commands)
+
+    def _read(self, max_payload: int) -> list[Stored]:
+        """Read on from the cursor, into the lines."""
+        room = WINDOW - self._lines.held
+        if room <= 0:
+            self._full = True
+            return []
+        rows = self._outbox.read(self._cursor, min(room, READ_BATCH))
+        for stored in rows:
+            self._cursor = stored.seq
+            self._feed.add(stored)
+            event = stored.event
+            if stored.seq in self._held:
+                continue
+            if event.id in self._known:
+                self.duplicates += 1
+                self._settle([stored])
+            elif len(event.data) + HEADER_ALLOWANCE > max_payload:
+                self._give_up(stored.seq, f"event {event.id} on {event.subject} is over the server's largest message")
+            elif (why := unpublishable(event)) is not None:
+                self._give_up(stored.seq, f"event {event.id} on {event.subject!r} cannot be sent: {why}")
+            elif self._lines.take(stored):
+                self._held.add(stored.seq)
+        return rows
+
+    @staticmethod
+    def _encoded(unit: Unit, inbox: str) -> list[bytes]:
+        reply = f"{inbox}.{unit.number}"
+        if len(unit.events) == 1:
+            return [hpub(unit.events[0].event, unit.events[0].seq, reply)]
+        last = len(unit.events)
+        return [
+            # The commit alone is acknowledged.
+            hpub(stored.event, stored.seq, reply if place == last else "", (reply, place, place == last))
+            for place, stored in enumerate(unit.events, 1)
+        ]
 
     async def _on_ack(self, msg: Msg) -> None:
-        seq = int(msg.subject[self._prefix :])
-        sent_at = self._in_flight.pop(seq, None)
+        number = int(msg.subject[self._prefix :])
         if msg.headers is not None and msg.headers.get("Status") == "503":
-            self._failed(seq, "no stream takes this subject")
+            self._failed(number, "no stream takes this subject", 0)
         elif b'"error"' in msg.data:
-            self._failed(seq, _reason(msg.data))
-        elif sent_at is not None:
-            self.acknowledged += 1
-            self.duplicates += b'"duplicate"' in msg.data
-            self.delays_ms.append((time.monotonic() - sent_at) * 1e3)
-            self._done.append(seq)
-        # Waking the drainer for every acknowledgement would cost a transaction each.
-        if len(self._done) >= REMOVE_BATCH or self._full:
+            self._failed(number, *_reason(msg.data))
+        else:
+            unit, left_from = self._lines.done(number)
+            if left_from is not None:
+                self._cursor = min(self._cursor, left_from - 1)
+            if unit is not None:
+                self.acknowledged += len(unit.events)
+                self.duplicates += b'"duplicate"' in msg.data
+                self.delays_ms += [(time.monotonic() - unit.sent_at) * 1e3] * len(unit.events)
+                self._settle(unit.events)
+        # A line that has more to send goes on; else waking for every acknowledgement would cost a transaction each.
+        if len(self._done) >= REMOVE_BATCH or self._full or self._lines.held > self._lines.in_flight:
             self._full = False
             self._poke.set()
 
-    def _failed(self, seq: int, reason: str) -> None:
-        """Send from this event on again, a little later: the stream may be full or not yet there."""
+    def _settle(self, events: list[Stored]) -> None:
+        """Have the outbox forget what the stream has, at the next turn that does so."""
+        self._held.update(stored.seq for stored in events)
+        self._done += [stored.seq for stored in events]
+
+    def _failed(self, number: int, reason: str, code: int) -> None:
+        """Send this unit again, a little later: the stream may be full or not yet there. Its line waits for it."""
+        if code == _DUPLICATE_IN_UNIT:
+            self._lines.again(number)
+            return
         self.errors += 1
         if reason != self.last_error:
             log.warning("NATS did not take an event: %s", reason)
         self.last_error = reason
-        self._in_flight[seq] = -ACK_TIMEOUT_S
+        if code == _TOO_LARGE and (unit := self._lines.only(number)) is not None:
+            self._lines.done(number)
+            event = unit.events[0].event
+            self._give_up(
+                unit.events[0].seq, f"event {event.id} on {event.subject} is over the stream's largest message"
+            )
+            return
+        self._back(number, time.monotonic())
+
+    def _back(self, number: int, now: float) -> None:
+        self._held.difference_update(stored.seq for stored in self._lines.failed(number, now))
 
     def _check_timeouts(self, now: float) -> None:
-        """Forget what was not acknowledged in time and read on from there."""
-        late = [seq for seq, sent_at in self._in_flight.items() if now - sent_at > ACK_TIMEOUT_S]
-        for seq in late:
-            del self._in_flight[seq]
-        if late:
-            self.retries += len(late)
-            self._cursor = min(self._cursor, min(late) - 1)
+        """Take what was not acknowledged in time for failed; the stream may have it, and then says so."""
+        late = self._lines.late(now, ACK_TIMEOUT_S)
+        for number in late:
+            self._back(number, now)
+        self.retries += len(late)
         self._check_at = now + CHECK_S
 
     def _give_up(self, seq: int, reason: str) -> None:
         log.error("%s", reason)
         self.last_error = reason
+        self._held.add(seq)
         self._hopeless.append(seq)
 
     def _remove(self) -> None:
         """Remove what was acknowledged; a locked database is asked again at the next turn."""
         if self._done and self._outbox.delete(self._done):
+            self._held.difference_update(self._done)
             self._done = []
         if self._hopeless and self._outbox.delete(self._hopeless, undeliverable=True):
+            self._held.difference_update(self._hopeless)
             self._hopeless = []
 
     async def _rest(self) -> None:
@@ -205,7 +250,8 @@ class Drainer:
         self._poke.clear()
         try:
             # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake.
-            async with asyncio.timeout(self._interval_s):
+            # A line that stands still, or waits for an acknowledgement, is looked at when its time comes.
+            async with asyncio.timeout(min(self._interval_s, CHECK_S) if self._lines.held else self._interval_s):
                 await self._poke.wait()
         except TimeoutError:
             self._remove()
@@ -224,12 +270,13 @@ class Drainer:
     @property
     def in_flight(self) -> int:
         """Events sent and not yet acknowledged."""
-        return len(self._in_flight)
+        return self._lines.in_flight
 
 
-def _reason(answer: bytes) -> str:
-    """Say why the stream did not take an event; its answer may be anything."""
+def _reason(answer: bytes) -> tuple[str, int]:
+    """Say why the stream did not take an event, and the server's number of it; its answer may be anything."""
     try:
-        return str(orjson.loads(answer)["error"]["description"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return answer[:200].decode(errors="replace")
+        error = orjson.loads(answer)["error"]
+        return str(error["description"]), int(error.get("err_code", 0))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return answer[:200].decode(errors="replace"), 0

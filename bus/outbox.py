@@ -342,6 +342,11 @@ class Outbox:
         ).fetchall()
         return [Stored(row[0], Event(*row[1:])) for row in rows]
 
+    def has(self, subject: str) -> bool:
+        """Say whether events of this subject wait for delivery."""
+        found = self._db.execute("SELECT 1 FROM outbox WHERE subject = ? LIMIT 1", (subject,)).fetchone()
+        return found is not None
+
     def newest(self) -> int:
         """Give the newest event's `seq`; 0 when the outbox is empty."""
         number: int = self._db.execute("SELECT COALESCE(MAX(seq), 0) FROM outbox").fetchone()[0]

@@ -63,6 +63,8 @@ def definitions(room_bytes: int | None = None) -> tuple[StreamConfig, ...]:
             discard=DiscardPolicy.OLD,
             max_age=DAY_S,
             max_bytes=sized(2 * GIB),
+            # Events of one subject that gathered are stored whole or not at all (nats-server 2.12 and later).
+            allow_atomic=True,
         ),
         stream(
             name=INBOUND,
@@ -148,6 +150,11 @@ async def newest_ids(js: JetStreamContext) -> set[str]:
             seen = msg.metadata.sequence.stream
     await pull.unsubscribe()
     return ids
+
+
+async def takes_units(js: JetStreamContext) -> bool:
+    """Say whether the event stream stores several messages as one."""
+    return bool((await js.stream_info(EVENTS)).config.allow_atomic)
 
 
 async def covering(js: JetStreamContext) -> dict[str, str]:

@@ -18,15 +18,37 @@ from contracts.events import Event
 _SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 
 
-def hpub(event: Event, sequence: int, reply: str) -> bytes:
+def hpub(event: Event, sequence: int | None, reply: str, of_unit: tuple[str, int, bool] | None = None) -> bytes:
     """Encode one publication with the headers of `Event.headers`.
+
+    Parameters
+    ----------
+    of_unit : (str, int, bool), optional
+        The unit that the stream stores whole or not at all: its id, the place in it from 1, and whether it ends here.
 
     Raises
     ------
     ValueError
         The subject is none that can be published on. The server would end the connection for it.
     """
-    return publication(event.subject, event.headers(sequence), event.data, reply)
+    headers = event.headers(sequence)
+    if of_unit is not None:
+        headers["Nats-Batch-Id"] = of_unit[0][-64:]
+        headers["Nats-Batch-Sequence"] = str(of_unit[1])
+        if of_unit[2]:
+            headers["Nats-Batch-Commit"] = "1"
+    return publication(event.subject, headers, event.data, reply)
+
+
+def unpublishable(event: Event) -> str | None:
+    """Say why an event can never be sent; None when it can."""
+    if _SUBJECT.fullmatch(event.subject) is None:
+        return "its subject is none"
+    try:
+        event.headers()
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def publication(subject: str, headers: Mapping[str, str], data: bytes, reply: str = "") -> bytes:
