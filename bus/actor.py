@@ -10,7 +10,7 @@ from typing import Any
 from bus.bridge import Bridge
 from bus.face_process import settle
 from bus.outbox import Outbox
-from contracts.errors import first_line
+from contracts.errors import Unavailable, first_line
 from contracts.settings import Settings, settings
 from contracts.work import State
 from router.client import RouterClient
@@ -72,6 +72,12 @@ class BridgeActor:
             await asyncio.sleep(min(timeout_s, 0.5))
             return {"events": [], "last": after, "missed": 0}
         return await self._bridge.feed(after, timeout_s)
+
+    async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Do what an operator asks of the bus; see `bus.operator.Operator`."""
+        if self._bridge is None:
+            return {"problem": Unavailable(f"the bridge waits: {self._waiting_for}", retry_after_s=1.0).to_problem()}
+        return await self._bridge.operator.ask(what, arguments)
 
     async def watch_value(self, watch_id: str, after: int = 0, timeout_s: float = 10.0) -> dict[str, Any]:
         """Give the newest value of a watch, for websockets; see `bus.market.Market.value`."""

@@ -12,7 +12,7 @@ import datetime as dt
 import fcntl
 import logging
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,18 @@ class Audit:
         outcome = "done" if result.problem is None else str(result.problem.get("code"))
         await self.note(operation, request, outcome=outcome, version=_version(result.value))
         return result
+
+    async def note_other(self, what: str, named: Mapping[str, Any], *, outcome: str) -> None:
+        """Append a line for a change that is no operation of the table."""
+        line = {
+            "time": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+            "who": caller.get(),
+            "operation": what,
+            **named,
+            "outcome": outcome,
+            "pid": os.getpid(),
+        }
+        await asyncio.to_thread(self._append, orjson.dumps(line) + b"\n")
 
     async def note(self, operation: Operation, request: Request, *, outcome: str, version: int | None = None) -> None:
         """Append a line, beside the event loop."""

@@ -28,6 +28,7 @@ from bus.feed import Feed
 from bus.inbound import Inbound
 from bus.market import Market
 from bus.micro import Micro
+from bus.operator import Operator
 from bus.outbox import Outbox
 from bus.probe import StreamProbe
 from bus.reader import Reader
@@ -37,6 +38,7 @@ from bus.spool import Spool
 from bus.subjects import HEALTH
 from contracts.access import nats_access, want_restart
 from contracts.backoff import backoff_s
+from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import EngineError, first_line
 from contracts.events import event
 from contracts.identity import engine_id
@@ -56,6 +58,7 @@ REPORT_S = 1.0
 HEALTH_S = 10.0
 FINISH_S = 2.0
 CANCEL_AGAIN_S = 0.2
+MODE_LOOK_S = 0.1
 INBOUND_LIMIT = 64
 
 
@@ -88,7 +91,11 @@ class Bridge:
         self._client = client
         self._outbox = Outbox.of(current)
         self._own_outbox = Outbox.of(current)
-        self.face = Face(client, self._outbox, lambda: self.connected, Audit.of(current))
+        self.mode = ModeFile.of(current)
+        self._serving = BusMode.OFF
+        self._nc: Client | None = None
+        self.operator = Operator(self.mode, lambda: self._nc)
+        self.face = Face(client, self._outbox, lambda: self.connected, Audit.of(current), self.mode)
         self.reader = Reader(current)
         self.spool = Spool(current.run_dir / "answers")
         self.desk = RequestDesk(
@@ -99,7 +106,7 @@ class Bridge:
             self.spool,
             engine_id(current.run_dir),
         )
-        self._retell = Retell(ModelStore(current.store_path, current.keep_versions), self._outbox, self.face)
+        self._retell = Retell(ModelStore(current.store_path, current.keep_versions), self._outbox, self.face, self.mode)
         self._feed = Feed()
         self.direct = Direct(self._feed, self._outbox.note_told, self._own_outbox.has)
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
@@ -162,6 +169,9 @@ class Bridge:
         follow = asyncio.create_task(self.drainer.follow())
         try:
             while True:
+                if self.mode.now is BusMode.OFF:
+                    await asyncio.sleep(MODE_LOOK_S)
+                    continue
                 try:
                     nc = await self._connect()
                 except (OSError, NatsError, TimeoutError, EngineError) as error:
@@ -219,20 +229,31 @@ class Bridge:
     async def _serve(self, nc: Client) -> None:
         """Work over this connection until it ends."""
         self.connections += 1
+        self._nc, self._serving = nc, self.mode.now
         await self.direct.start(nc)
-        await self.desk.start(nc)
-        await self._micro.start(nc)
+        works: list[Callable[[Client], Awaitable[None]]] = [self._drain, self._probe_streams]
+        if self._serving is BusMode.FULL:
+            await self.desk.start(nc)
+            await self._micro.start(nc)
+            works += [self._take_requests, self._take_bars, self._follow_market]
         await nc.flush()
         self._set_connected(True)
-        works = [
-            asyncio.create_task(self._again(nc, work), name=f"bridge {work.__name__}")
-            for work in (self._drain, self._take_requests, self._take_bars, self._follow_market, self._probe_streams)
-        ]
+        tasks = [asyncio.create_task(self._again(nc, work), name=f"bridge {work.__name__}") for work in works]
+        tasks.append(asyncio.create_task(self._until_changed(), name="bridge mode"))
         try:
             await self._streams(nc)
             await self._closed.wait()
         finally:
-            await end(works)
+            await end(tasks)
+            self._serving = BusMode.OFF
+
+    async def _until_changed(self) -> None:
+        """End the connection when the mode is another: the next one is made for it."""
+        while self.mode.now is self._serving:  # noqa: ASYNC110  another process may write the file
+            await asyncio.sleep(MODE_LOOK_S)
+        log.info("the message bus goes from %s to %s", self._serving, self.mode.now)
+        await self.desk.leave(FINISH_S)
+        self._closed.set()
 
     async def _streams(self, nc: Client) -> None:
         """Make the streams; without JetStream requests are answered all the same, and events wait in the outbox."""
@@ -346,8 +367,11 @@ class Bridge:
         counts = self._own_outbox.counts()
         trouble = self._outbox.look()
         healthy = self.connected and self._jetstream == "ready" and not self._covered and not self.probe.faults
+        healthy = healthy or self.mode.now is BusMode.OFF
         return {
             "connected": self.connected,
+            "mode": self.mode.now.value,
+            "serving": self._serving.value,
             "since": self.since,
             "state": (State.READY if healthy else State.DEGRADED).value,
             "server": self._server,

@@ -17,6 +17,7 @@ from bus.outbox import Outbox, OutboxError, Trouble
 from bus.read_request import request_of
 from contracts.answer_table import ArrowValues
 from contracts.answers import Calculation, Page
+from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import DeadlineExceeded
 from contracts.events import Event, event, token
 from contracts.frames import ARROW_STREAM
@@ -75,6 +76,8 @@ class Face:
         Tells whether NATS is connected; default: what the route table says. The bridge knows it first hand.
     audit : Audit, optional
         Where writes are noted.
+    mode : ModeFile, optional
+        While it says off, no events are made.
 
     Attributes
     ----------
@@ -88,7 +91,9 @@ class Face:
         outbox: Outbox | None,
         connected: Callable[[], bool] | None = None,
         audit: Audit | None = None,
+        mode: ModeFile | None = None,
     ) -> None:
+        self._mode = mode
         self._client = client
         self._audit = audit
         self._outbox = outbox
@@ -243,7 +248,7 @@ class Face:
         tables: Sequence[bytes],
         wait_s: float | None,
     ) -> None:
-        if self._outbox is None or not operation.events:
+        if self._outbox is None or not operation.events or self._off:
             return
         connected = self._connected()
         began = time.perf_counter()
@@ -275,13 +280,17 @@ class Face:
         await publish(events_of(operation, request, same, priority, tables))
         calculation["timings_ms"]["publish"] = (time.perf_counter() - began) * 1e3
 
+    @property
+    def _off(self) -> bool:
+        return self._mode is not None and self._mode.now is BusMode.OFF
+
     def outbox_trouble(self) -> Trouble | None:
         """Say why events cannot be put into the outbox, and since when; None while they can."""
         return self._outbox.look() if self._outbox is not None else None
 
     async def broadcast(self, events: list[Event]) -> tuple[bool, bool]:
         """Put events that no operation made; gives (published, queued) as the answers tell them."""
-        if self._outbox is None:
+        if self._outbox is None or self._off:
             return False, False
         try:
             durable = await self._outbox.put(events, HOLD_S)

@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from bus import dead_letters
 from bus.answer_form import ACCEPT, JSON, Formed, formed, wants_arrow
 from bus.answer_text import as_json, written
 from bus.direct import Direct
@@ -207,6 +208,14 @@ class Inbound:
         self.rejected += 1
         problem = error.to_problem(instance=msg.subject)
         subject = f"{REJECTED}{token(msg.subject.removeprefix(INBOUND_PREFIX))}"
+        try:
+            assert self._nc is not None
+            await dead_letters.keep(self._nc, msg, error, identity_of(msg))
+        except (NatsError, TimeoutError, OSError) as lost:
+            log.warning("a message on %s cannot be kept as a dead letter and comes again: %s", msg.subject, lost)
+            self.rejected -= 1
+            await self._nak(msg)
+            return False
         data = {"subject": msg.subject, "request_id": identity_of(msg), "problem": problem}
         await self._face.broadcast(
             [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from bus.answer_form import ACCEPT, JSON, Formed, formed, wants_arrow
@@ -72,6 +74,7 @@ class RequestDesk:
         self._limit = limit
         self._engines = engines
         self._nc: Client | None = None
+        self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._peer_limit = max(1, limit // PEER_SHARE)
         self._of_peer: Counter[str] = Counter()
@@ -86,9 +89,19 @@ class RequestDesk:
     async def start(self, nc: Client) -> None:
         """Subscribe on a new connection; requests in work answer over it."""
         self._nc = nc
-        for group, engine in groups().items():
-            if engine in self._engines:
-                await nc.subscribe(f"{group}.*", QUEUE_GROUP, cb=self._take, pending_msgs_limit=PENDING_LIMIT)
+        self._subscriptions = [
+            await nc.subscribe(f"{group}.*", QUEUE_GROUP, cb=self._take, pending_msgs_limit=PENDING_LIMIT)
+            for group, engine in groups().items()
+            if engine in self._engines
+        ]
+
+    async def leave(self, timeout_s: float) -> None:
+        """Take no more, and answer what was taken, over the connection as it is."""
+        for subscription in self._subscriptions:
+            with contextlib.suppress(NatsError):
+                await subscription.unsubscribe()
+        self._subscriptions = []
+        await self.finish(timeout_s)
 
     async def _take(self, msg: Msg) -> None:
         """Start the work and return: nats-py calls this for one message after another."""

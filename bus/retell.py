@@ -19,6 +19,7 @@ from bus.outbox import Outbox
 from bus.outbox_table import MODEL_EVENTS
 from bus.streams import MARKET_DATA
 from contracts.answers import Calculation
+from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import EngineError, UnknownModel
 from contracts.events import token
 from contracts.operations import OPERATIONS
@@ -55,6 +56,8 @@ class Retell:
         What was told, and where events go.
     face
         Makes the events.
+    mode
+        While it says off nothing is told.
 
     Attributes
     ----------
@@ -62,7 +65,8 @@ class Retell:
         Versions told so far.
     """
 
-    def __init__(self, store: ModelStore, outbox: Outbox, face: Face) -> None:
+    def __init__(self, store: ModelStore, outbox: Outbox, face: Face, mode: ModeFile | None = None) -> None:
+        self._mode = mode
         self._store = store
         self._outbox = outbox
         self._face = face
@@ -71,7 +75,9 @@ class Retell:
     async def run(self) -> None:
         """Look now and then, for as long as the bridge lives."""
         while True:
-            await self.look()
+            # What is committed while the bus is off is told when it is on again.
+            if self._mode is None or self._mode.now is not BusMode.OFF:
+                await self.look()
             await asyncio.sleep(EVERY_S)
 
     async def look(self) -> int:

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 EVENTS = "FACTOR_EVENTS"
 INBOUND = "FACTOR_IN"
 MARKET_DATA = "MARKET_DATA"
+DEAD = "FACTOR_DEAD"
+DEAD_SUBJECT = "_factor_dead.letter"
+"""Under no subject that a peer may hear: a letter has a whole request in it."""
 DUPLICATE_WINDOW_S = 120.0
 """How long the server remembers `Nats-Msg-Id`. After a longer pause the drainer asks the stream what it has already."""
 TAIL = 4096
@@ -36,7 +39,7 @@ GIB = 2**30
 DISK_SHARE = 0.5
 """The streams together take at most this share of what the server's disk has for them."""
 SMALLEST_BYTES = 2**20
-NAMES = (EVENTS, INBOUND, MARKET_DATA)
+NAMES = (EVENTS, INBOUND, MARKET_DATA, DEAD)
 _NAME_IN_USE = 10058
 
 
@@ -49,7 +52,7 @@ def definitions(room_bytes: int | None = None) -> tuple[StreamConfig, ...]:
         What the server's disk has for them, free or in use; on a small one each stream is smaller. Default: enough.
     """
     stream = partial(StreamConfig, storage=StorageType.FILE, duplicate_window=DUPLICATE_WINDOW_S, num_replicas=1)
-    share = 1.0 if room_bytes is None else min(1.0, room_bytes * DISK_SHARE / (5 * GIB))
+    share = 1.0 if room_bytes is None else min(1.0, room_bytes * DISK_SHARE / (5.25 * GIB))
 
     def sized(full_bytes: int) -> int:
         return max(SMALLEST_BYTES, int(full_bytes * share))
@@ -83,6 +86,15 @@ def definitions(room_bytes: int | None = None) -> tuple[StreamConfig, ...]:
             discard=DiscardPolicy.OLD,
             max_age=7 * DAY_S,
             max_bytes=sized(2 * GIB),
+        ),
+        stream(
+            name=DEAD,
+            description="Durable messages that could not be computed",
+            subjects=[DEAD_SUBJECT, PROBE_SUBJECT + DEAD],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            max_age=30 * DAY_S,
+            max_bytes=sized(GIB // 4),
         ),
     )
 

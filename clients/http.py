@@ -132,6 +132,30 @@ class HttpEngine(Surface):
         """Give the page ``/health``."""
         return as_object(await self._request("GET", "/health", ANYHOW))
 
+    async def set_bus_mode(self, mode: str) -> dict[str, Any]:
+        """Have the message bus do nothing (``off``), publish events only (``publish``), or everything (``full``)."""
+        content = orjson.dumps({"mode": mode})
+        headers = {"content-type": "application/json"}
+        return as_object(await self._request("PUT", "/messagebus/mode", ANYHOW, content=content, headers=headers))
+
+    async def dead_letters(self, after: int = 0, limit: int = 50) -> dict[str, Any]:
+        """List durable messages that could not be computed, from behind number `after`."""
+        asked = {"after": after, "limit": limit}
+        return as_object(await self._request("GET", "/messagebus/dead-letters", ANYHOW, params=asked))
+
+    async def dead_letter(self, letter_id: int) -> dict[str, Any]:
+        """Read one of them whole."""
+        return as_object(await self._request("GET", f"/messagebus/dead-letters/{letter_id}", ANYHOW))
+
+    async def resend_dead_letter(self, letter_id: int) -> dict[str, Any]:
+        """Send one of them again where it came from; the letter is gone then."""
+        return as_object(await self._request("POST", f"/messagebus/dead-letters/{letter_id}/resend", ANYHOW))
+
+    async def stored_events(self, after: int = 0, subject: str = "factor.>", limit: int = 100) -> dict[str, Any]:
+        """Give stored events behind place `after` of the stream; keep ``last`` and ask with it next."""
+        asked = {"after": after, "subject": subject, "limit": limit}
+        return as_object(await self._request("GET", "/messagebus/events", ANYHOW, params=asked))
+
     async def get(self, path: str) -> Any:
         """Give any page that answers with JSON (``/performance-metrics``, ``/routing``, ...)."""
         return await self._request("GET", path, ANYHOW)

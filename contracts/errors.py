@@ -143,6 +143,12 @@ class UnknownEstimator(EngineError):
     code, status, title = "unknown_estimator", 404, "Unknown estimator"
 
 
+class UnknownLetter(EngineError):
+    """No dead letter has this number."""
+
+    code, status, title = "unknown_letter", 404, "Unknown dead letter"
+
+
 class UnknownFactor(EngineError):
     """No factor or category has this id."""
 

@@ -18,6 +18,7 @@ from bus.audit import Audit
 from bus.face import Face
 from bus.outbox import Outbox
 from contracts.access import keep_external
+from contracts.bus_mode import ModeFile
 from contracts.caller import caller
 from contracts.errors import EngineError, UnknownModel, WrongEngine
 from contracts.identity import engine_id
@@ -158,6 +159,10 @@ class BridgeView:
         """Give the events after a sequence number, or wait for one."""
         return await self._call("feed", after, timeout_s)
 
+    async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Do what an operator asks of the bus; see `bus.operator`."""
+        return await self._call("ask", what, arguments)
+
     async def watch_value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
         """Give the newest value of a watch behind number `after`, or wait for one."""
         return await self._call("watch_value", watch_id, after, timeout_s)
@@ -210,7 +215,7 @@ async def connect(current: Settings, timeout_s: float = 30.0) -> Connection:
             "engine: name its run directory (FACTOR_ENGINE_RUN_DIR), or use another cluster"
         )
     outbox = outbox_for_face(current)
-    face = Face(client, outbox, audit=Audit.of(current))
+    face = Face(client, outbox, audit=Audit.of(current), mode=ModeFile.of(current))
     return Connection(client, face, BridgeView() if outbox is not None else None, outbox)
 
 

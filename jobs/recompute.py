@@ -25,6 +25,7 @@ from bus.actor import outbox_for_face
 from bus.audit import Audit
 from bus.face import Face
 from contracts.answers import Calculation
+from contracts.bus_mode import ModeFile
 from contracts.caller import caller
 from contracts.errors import EngineError, UnknownModel, VersionConflict, first_line
 from contracts.operations import OPERATIONS
@@ -169,7 +170,7 @@ async def publish(one: Recomputed, client: RouterClient, *, connected: bool) -> 
     """Tell peers of the new version, as the faces do: by the outbox. Gives the `calculation_result` that they get."""
     outbox = outbox_for_face(settings())
     try:
-        face = Face(client, outbox, connected=lambda: connected)
+        face = Face(client, outbox, connected=lambda: connected, mode=ModeFile.of(settings()))
         # What a new version of a model tells: FACTOR_MODEL_UPDATED on the model's subject.
         row, request = OPERATIONS["append_day"], ModelRef(model_id=one.model_id)
         priority = Priority[request.messagebus_priority.upper()]

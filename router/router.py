@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from contracts.backoff import backoff_s
+from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import CallerGone, DeadlineExceeded, EngineError, Unavailable, UnknownOperation
 from contracts.files import replacing
 from contracts.identity import engine_id
@@ -71,6 +72,7 @@ class Router:
         self._started = time.time()
         self._working: dict[Key, _Work] = {}
         self._memory = self._settings.run_dir / "router.json"
+        self._mode = ModeFile.of(self._settings)
         self._bus = Bus(False, self._started)
         self._default_model = _remembered(self._memory)
         # Versions grow over restarts too, since time does.
@@ -188,6 +190,10 @@ class Router:
             return Unavailable(f"{workload} is {state}: {reason}", retry_after_s=1.0)
         return DeadlineExceeded(f"{workload} did not answer within the deadline")
 
+    @property
+    def _bus_wanted(self) -> bool:
+        return self._settings.messagebus_enabled and self._mode.now is not BusMode.OFF
+
     async def report_bus(self, connected: bool) -> None:
         """Take in whether the bridge is connected to NATS."""
         self._here()
@@ -209,7 +215,7 @@ class Router:
         self._here()
         members = list(self._fleet.members.values())
         said = await asyncio.gather(*(_stats(member.handle if member.alive else None) for member in members))
-        faults = report.degraded(members, self._table, bus_wanted=self._settings.messagebus_enabled)
+        faults = report.degraded(members, self._table, bus_wanted=self._bus_wanted)
         faults += report.overdue(members, said)
         starting = [member.workload.value for member in members if member.state is State.STARTING]
         return {
@@ -218,7 +224,7 @@ class Router:
             "starting": starting,
             "starting_because": {m.workload.value: m.reason for m in members if m.state is State.STARTING},
             "actors": [report.describe(member, stats) for member, stats in zip(members, said, strict=True)],
-            "bus": self._table.bus._asdict(),
+            "bus": {**self._table.bus._asdict(), "mode": self._mode.now.value},
             "default_model": self._default_model,
             "router": {
                 "pid": os.getpid(),

@@ -54,6 +54,8 @@ class ServiceRoute:
     request: type[BaseModel] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     scope: Scope = Scope.READ
+    query: type[BaseModel] | None = None
+    """Its fields are parameters: those that stand in the path, and the others in the query."""
 
 
 def document(service_routes: Iterable[ServiceRoute], symbols: Sequence[str] = SYMBOLS) -> dict[str, Any]:
@@ -227,6 +229,18 @@ def _service(row: ServiceRoute) -> dict[str, Any]:
         "security": _security(row.scope),
         "responses": _responses(row.media, schema),
     }
+    if row.query is not None:
+        fields = row.query.model_json_schema()
+        out["parameters"] = [
+            {
+                "name": name,
+                "in": "path" if f"{{{name}}}" in row.path else "query",
+                "required": name in fields.get("required", ()),
+                "description": schema.get("description", ""),
+                "schema": {key: value for key, value in schema.items() if key not in ("description", "title")},
+            }
+            for name, schema in fields["properties"].items()
+        ]
     if row.request is not None:
         body = {"schema": {"$ref": REF.format(model=row.request.__name__)}, "example": dict(row.example)}
         out["requestBody"] = {"required": False, "content": {"application/json": body}}

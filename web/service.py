@@ -21,6 +21,7 @@ from contracts.settings import Settings, without_login
 from contracts.tokens import Scope
 from contracts.validation import validate
 from contracts.work import Priority
+from web import messagebus
 from web.body import read_body
 from web.callers import CALLER, NOBODY
 from web.health import Health
@@ -33,7 +34,7 @@ TEST_SUBJECT = "factor.health_metrics.test"
 TEST_TYPE = "TEST_BROADCAST"
 PROBE_S = 2.0
 
-ROUTES = (
+ABOUT_THE_SERVICE = (
     ServiceRoute("GET", "/live", "live", "Whether the HTTP face answers at all; needs no token.", scope=Scope.NONE),
     ServiceRoute("GET", "/health", "health", "The state of every part, and the keys of the engine this replaces."),
     ServiceRoute("GET", f"{V1}/health", "health_v1", "As GET /health."),
@@ -53,13 +54,14 @@ ROUTES = (
         example={"message": "hello"},
     ),
 )
+ROUTES = (*ABOUT_THE_SERVICE, *messagebus.ROUTES)
 
 
 def service_routes(services: Services) -> Iterator[Route]:
     """Give the routes of `ROUTES`, in its order."""
-    handlers = _Handlers(services)
+    handlers, bus = _Handlers(services), messagebus.BusHandlers(services)
     for row in ROUTES:
-        handler = getattr(handlers, row.name.removesuffix("_v1"))
+        handler = getattr(bus if row in messagebus.ROUTES else handlers, row.name.removesuffix("_v1"))
         yield Route(row.path, guarded(handler, services, row.name, row.scope), methods=[row.method], name=row.name)
 
 

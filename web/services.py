@@ -82,6 +82,10 @@ class Bridge(Protocol):
         """Give the events behind number `after`, or wait for one."""
         ...
 
+    async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Do what an operator asks of the bus, or give ``{"problem": ...}``; see `bus.operator`."""
+        ...
+
     async def watch_value(self, watch_id: str, after: int, timeout_s: float) -> dict[str, Any]:
         """Give the newest value of a watch behind number `after`, or wait for one."""
         ...

@@ -89,6 +89,7 @@ class BridgeDouble:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.told: list[list[dict[str, Any]]] = []
+        self.asked: list[tuple[str, dict[str, Any]]] = []
 
     async def tell(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         self.told.append(rows)
@@ -96,6 +97,12 @@ class BridgeDouble:
 
     async def status(self) -> dict[str, Any]:
         return {"connected": True, "published": len(self.events)}
+
+    async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append((what, arguments))
+        if what == "events":
+            return {"events": [], "last": arguments["after"], "missed": False}
+        return {"dead_letters": [], "count": 0, "last": 0} if what == "dead_letters" else {}
 
     async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         start = 0 if after is None else after
