@@ -26,7 +26,8 @@ RETRY_S = 1.0
 class BridgeActor:
     """An asyncio actor around one `Bridge`; it answers from the start, also while the router is not there yet."""
 
-    async def __init__(self) -> None:  # type: ignore[misc]
+    async def __init__(self, number: int = 1) -> None:  # type: ignore[misc]
+        self._number = number
         self._settings = settings()
         self._bridge: Bridge | None = None
         self._waiting_for = "the router"
@@ -37,7 +38,7 @@ class BridgeActor:
         while self._bridge is None:
             try:
                 client = client or await RouterClient(self._settings).start()
-                bridge = Bridge(self._settings, client)
+                bridge = Bridge(self._settings, client, self._number)
                 settle()
                 await bridge.start()
                 self._bridge = bridge
@@ -95,7 +96,7 @@ class BridgeActor:
 
 
 def start_bridge(current: Settings, *, extra: Mapping[str, str] | None = None) -> Any:
-    """Get or create the bridge of the head node; None when the message bus is switched off.
+    """Get or create the bridges of the head node; gives the first. None when the message bus is switched off.
 
     Parameters
     ----------
@@ -106,7 +107,16 @@ def start_bridge(current: Settings, *, extra: Mapping[str, str] | None = None) -
     """
     if not current.messagebus_enabled:
         return None
-    return service(BridgeActor, BRIDGE, current, max_calls=MAX_CALLS, extra=extra).remote()
+    made = [
+        service(BridgeActor, name, current, max_calls=MAX_CALLS, extra=extra).remote(number)
+        for number, name in enumerate(bridge_names(current), 1)
+    ]
+    return made[0]
+
+
+def bridge_names(current: Settings) -> tuple[str, ...]:
+    """List the names of the bridges."""
+    return (BRIDGE, *(f"{BRIDGE}_{number}" for number in range(2, current.bridges + 1)))
 
 
 def outbox_for_face(current: Settings) -> Outbox | None:

@@ -13,6 +13,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from nats.aio.client import Client
@@ -25,7 +26,9 @@ from bus.direct import Direct
 from bus.drain import Drainer
 from bus.face import Face, FaceClient
 from bus.feed import Feed
+from bus.health_metrics import HealthTeller
 from bus.inbound import Inbound
+from bus.lease import Lease
 from bus.market import Market
 from bus.micro import Micro
 from bus.operator import Operator
@@ -40,12 +43,11 @@ from contracts.access import nats_access, want_restart
 from contracts.backoff import backoff_s
 from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import EngineError, first_line
-from contracts.events import event
 from contracts.identity import engine_id
 from contracts.operations import OPERATIONS
 from contracts.settings import Settings
 from contracts.version import VERSION
-from contracts.work import Priority, State
+from contracts.work import State
 from store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ BACKOFF_S = (0.1, 0.25, 0.5, 1.0)
 PING_INTERVAL_S = 5
 RETRY_S = 1.0
 REPORT_S = 1.0
-HEALTH_S = 10.0
+HEALTH_S = 1.0
 FINISH_S = 2.0
 CANCEL_AGAIN_S = 0.2
 MODE_LOOK_S = 0.1
@@ -84,10 +86,15 @@ class Bridge:
         Where NATS and the outbox are, limits and buffering.
     client : RouterClient
         Started.
+    number : int
+        Of several bridges, which one. All answer requests; what keeps an order, events among it, does the one that has
+        the lease.
     """
 
-    def __init__(self, current: Settings, client: BridgeClient) -> None:
+    def __init__(self, current: Settings, client: BridgeClient, number: int = 1) -> None:
         self._current = current
+        self._number = number
+        self.lease = Lease(current.run_dir.resolve() / "outbox" / "bridge.lease")
         self._client = client
         self._outbox = Outbox.of(current)
         self._own_outbox = Outbox.of(current)
@@ -106,7 +113,12 @@ class Bridge:
             self.spool,
             engine_id(current.run_dir),
         )
-        self._retell = Retell(ModelStore(current.store_path, current.keep_versions), self._outbox, self.face, self.mode)
+        store = ModelStore(current.store_path, current.keep_versions)
+        self._retell = Retell(store, self._outbox, self.face, lambda: self.lease.held)
+        self._health = HealthTeller(
+            self._seen_by_router,
+            lambda: {model_id: found.version for model_id, found in store.newest() if not found.deleted},
+        )
         self._feed = Feed()
         self.direct = Direct(self._feed, self._outbox.note_told, self._own_outbox.has)
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
@@ -141,7 +153,7 @@ class Bridge:
         await asyncio.to_thread(self.reader.start)
         self._tasks = [
             asyncio.create_task(self._always(work), name=f"bridge {work.__name__}")
-            for work in (self._retell.run, self._stay_connected, self._report, self._tell_health)
+            for work in (self._retell.run, self._stay_connected, self._report)
         ]
 
     async def stop(self) -> None:
@@ -231,21 +243,32 @@ class Bridge:
         self.connections += 1
         self._nc, self._serving = nc, self.mode.now
         await self.direct.start(nc)
-        works: list[Callable[[Client], Awaitable[None]]] = [self._drain, self._probe_streams]
+        works: list[Callable[[Client], Awaitable[None]]] = [self._drain, self._probe_streams, self._tell_health]
         if self._serving is BusMode.FULL:
             await self.desk.start(nc)
             await self._micro.start(nc)
             works += [self._take_requests, self._take_bars, self._follow_market]
         await nc.flush()
         self._set_connected(True)
-        tasks = [asyncio.create_task(self._again(nc, work), name=f"bridge {work.__name__}") for work in works]
-        tasks.append(asyncio.create_task(self._until_changed(), name="bridge mode"))
+        tasks = [
+            asyncio.create_task(self._lead(nc, works), name="bridge lease"),
+            asyncio.create_task(self._until_changed(), name="bridge mode"),
+        ]
         try:
             await self._streams(nc)
             await self._closed.wait()
         finally:
             await end(tasks)
             self._serving = BusMode.OFF
+
+    async def _lead(self, nc: Client, works: Iterable[Callable[[Client], Awaitable[None]]]) -> None:
+        """Do what one bridge alone does, from when no other does it."""
+        async with self.lease.hold():
+            tasks = [asyncio.create_task(self._again(nc, work), name=f"bridge {work.__name__}") for work in works]
+            try:
+                await asyncio.wait(tasks)
+            finally:
+                await end(tasks)
 
     async def _until_changed(self) -> None:
         """End the connection when the mode is another: the next one is made for it."""
@@ -329,7 +352,8 @@ class Bridge:
         else:
             self._jetstream = "not connected"
         self._reported = None
-        self._report_now = asyncio.create_task(self._report_once())
+        if self._number == 1 or self.lease.held:
+            self._report_now = asyncio.create_task(self._report_once())
 
     # -- what others are told
 
@@ -344,23 +368,24 @@ class Bridge:
     async def _report(self) -> None:
         """Tell the router again what it did not hear: it may have been away."""
         while True:
-            if self._reported != self.connected or self._client.table.bus.connected != self.connected:
+            mine = self._number == 1 or self.lease.held
+            if mine and (self._reported != self.connected or self._client.table.bus.connected != self.connected):
                 await self._report_once()
             await asyncio.sleep(REPORT_S)
 
-    async def _tell_health(self) -> None:
-        """Publish the engine's health now and then; peers that see none for a while know."""
-        while True:
+    async def _seen_by_router(self) -> dict[str, Any]:
+        try:
+            return await self._client.health()
+        except EngineError as error:
+            return {"state": State.DEGRADED.value, "degraded": [{"component": "router", "reason": first_line(error)}]}
+
+    async def _tell_health(self, nc: Client) -> None:
+        """Publish the engine's health by the second; peers that see none for a while know."""
+        while not nc.is_closed:
+            status = self.status()
+            metrics = await self._health.collect(status, self.stats(), partial(self.condition.degraded, status=status))
+            self._feed.add_event(await self._health.tell(nc, HEALTH, metrics))
             await asyncio.sleep(HEALTH_S)
-            try:
-                data = await self._client.health()
-            except EngineError as error:
-                data = {"state": State.DEGRADED.value, "problem": error.to_problem()}
-            data["degraded"] = self.condition.degraded(data.get("degraded", []), self.status())
-            if self.connected:
-                await self.face.broadcast(
-                    [event(HEALTH, "HEALTH_METRICS", {**data, "bridge": self.stats()}, priority=Priority.LOW)]
-                )
 
     def status(self) -> dict[str, Any]:
         """Say whether and where the bridge is connected, and what waits."""
@@ -371,6 +396,8 @@ class Bridge:
         return {
             "connected": self.connected,
             "mode": self.mode.now.value,
+            "number": self._number,
+            "leads": self.lease.held,
             "serving": self._serving.value,
             "since": self.since,
             "state": (State.READY if healthy else State.DEGRADED).value,

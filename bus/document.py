@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bus import answer_form, inbound, requests, spool, streams
+from bus.health_metrics import ACTORS_S, LATEST, WHOLE_S
+from bus.health_metrics import BUCKET as BUCKET_OF_HEALTH
 from bus.market import BUCKET
 from bus.probe import PROBE_SUBJECT
 from bus.subjects import (
@@ -27,6 +30,7 @@ from bus.subjects import (
 )
 from contracts.events import event
 from contracts.frames import ARROW_STREAM
+from contracts.health_metrics import HealthMetrics
 from contracts.operations import OPERATIONS, Operation, by_subject
 from contracts.results import Problem
 from contracts.version import VERSION
@@ -112,7 +116,8 @@ Publish the same body on `{INBOUND_PREFIX}` followed by the request subject, for
 `{INBOUND_PREFIX}toraniko.model_request.append`. The stream `{streams.INBOUND}` keeps it until it was computed;
 the writes of one model keep their order. The result is published on the operation's event subjects, and on the subject
 in the header `{inbound.REPLY_HEADER}` when there is one. A passing fault is tried again, {inbound.MAX_DELIVER} times in
-all; what cannot be computed is told on `{REJECTED}<subject as one token>` with its problem document. No stream covers
+all; what cannot be computed is told on `{REJECTED}<subject as one token>` with its problem document, and kept as a
+dead letter ([operations.md](operations.md#the-message-bus-while-it-runs)). No stream covers
 a plain request subject: a stream would answer the requester with its own acknowledgement.
 
 ## Market data
@@ -146,10 +151,23 @@ ENVELOPE = """\
 Every result is published on the subjects of its operation: CloudEvents in binary mode, the event's data in the body.
 The data is the `calculation_result` of the answer with `model_id` and, for portfolios, `portfolio_id`. A result over
 900 kB is announced without its values (`values_omitted`). Delivery is at least once: `Nats-Msg-Id` is the `ce-id`, so
-the stream drops repetitions inside its window, and the same `ce-id` later is the same event.
+the stream drops repetitions inside its window, and the same `ce-id` later is the same event. The events of one subject
+are stored in the order in which they were made: while one is refused, those behind it wait, and other subjects go on.
 
 | header | example |
 |---|---|
+"""
+
+
+HEALTH_TEXT = f"""\
+## Health by the second
+
+`{HEALTH}` says each second what changed: `sequence`, `run`, `time`, and `changes`, a JSON merge patch (RFC 7396)
+against the message before. Every {WHOLE_S:g} s, and after a start, `whole` is true and `metrics` has everything:
+`state` and `degraded`, `latency_ms`, `throughput_per_s`, `success`, `devices`, `actors`, `models` with their versions,
+and the `bus`. What is not known is missing. Whoever comes late, or sees a gap in `sequence`, reads the key `{LATEST}`
+of the bucket `{BUCKET_OF_HEALTH}`, which has the newest message whole. The actors are asked every {ACTORS_S:g} s.
+[asyncapi.json](asyncapi.json) has the fields (`HealthMetrics`).
 """
 
 
@@ -180,10 +198,11 @@ def subjects_page() -> str:
         lines += [f"| `{subject}` | {row.message_type} | {row.name} |" for subject in row.events]
     lines += [
         "| `factor.model_created.{model_id}` | FACTOR_MODEL_UPDATED | the job `jobs.recompute` |",
-        f"| `{HEALTH}` | HEALTH_METRICS | every 10 s, from the bridge |",
+        f"| `{HEALTH}` | HEALTH_METRICS | each second, from the bridge, in no stream; see below |",
         f"| `{REJECTED}{{subject}}` | FACTOR_REQUEST_REJECTED | a durable request that cannot be computed |",
         f"| `{TEST}` | TEST_BROADCAST | a test broadcast |",
         "",
+        HEALTH_TEXT,
         "## Streams",
         "",
         "| stream | subjects | keeps | when full |",
@@ -202,7 +221,8 @@ def _stream_row(config: Any) -> str:
 
 def asyncapi() -> dict[str, Any]:
     """Write the AsyncAPI 3.0 document."""
-    kinds = {row.request for row in OPERATIONS.values()} | {row.result for row in OPERATIONS.values()} | {Problem}
+    kinds: set[type[BaseModel]] = {row.request for row in OPERATIONS.values()}
+    kinds |= {row.result for row in OPERATIONS.values()} | {Problem, HealthMetrics}
     names = sorted(kinds, key=lambda kind: kind.__name__)
     references, definitions = models_json_schema([(kind, "validation") for kind in names], ref_template=REFERENCE)
     schema_of = {kind: reference for (kind, _), reference in references.items()}
@@ -236,6 +256,9 @@ def asyncapi() -> dict[str, Any]:
         messages[address] = _message({"type": ["object", "string"]}, kind)
         channels[address] = {**_channel(address, address), "description": f"{summary} See live.md."}
         operations[f"take {address}"] = {"action": "receive", "channel": {"$ref": _pointer("channels", address)}}
+    messages[HEALTH] = _message(schema_of[HealthMetrics])
+    channels[HEALTH] = {**_channel(HEALTH, HEALTH), "description": "Each second, on core NATS. See subjects.md."}
+    operations[f"publish {HEALTH}"] = _publish(HEALTH)
     messages[LIVE] = _message({"type": "object"})
     channels[LIVE] = {**_channel(LIVE, LIVE), "description": "A watch's values, on core NATS. See live.md."}
     operations[f"publish {LIVE}"] = _publish(LIVE)

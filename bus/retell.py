@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bus.face import Face
@@ -19,7 +19,6 @@ from bus.outbox import Outbox
 from bus.outbox_table import MODEL_EVENTS
 from bus.streams import MARKET_DATA
 from contracts.answers import Calculation
-from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import EngineError, UnknownModel
 from contracts.events import token
 from contracts.operations import OPERATIONS
@@ -32,6 +31,7 @@ log = logging.getLogger(__name__)
 GRACE_S = 10.0
 """A version as young as this may still be told by the process that made it."""
 EVERY_S = 15.0
+WANTED_S = 0.5
 _UPDATED = "append_day"
 """The row whose event tells of a version that no row of its own made, such as a job's."""
 
@@ -56,8 +56,8 @@ class Retell:
         What was told, and where events go.
     face
         Makes the events.
-    mode
-        While it says off nothing is told.
+    wanted
+        While it says no, nothing is told: another bridge does, or the bus is off.
 
     Attributes
     ----------
@@ -65,8 +65,10 @@ class Retell:
         Versions told so far.
     """
 
-    def __init__(self, store: ModelStore, outbox: Outbox, face: Face, mode: ModeFile | None = None) -> None:
-        self._mode = mode
+    def __init__(
+        self, store: ModelStore, outbox: Outbox, face: Face, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._wanted = wanted
         self._store = store
         self._outbox = outbox
         self._face = face
@@ -76,9 +78,9 @@ class Retell:
         """Look now and then, for as long as the bridge lives."""
         while True:
             # What is committed while the bus is off is told when it is on again.
-            if self._mode is None or self._mode.now is not BusMode.OFF:
+            if self._wanted():
                 await self.look()
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(EVERY_S if self._wanted() else WANTED_S)
 
     async def look(self) -> int:
         """Tell what nobody told, oldest first; gives how many versions that were."""

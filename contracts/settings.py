@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     ray_num_cpus: int | None = Field(None, description="CPUs for a local Ray; default: all.")
     object_store_mb: int = Field(512, ge=80, description="Object store of a local Ray, MB.")
     queue_limit: int = Field(1024, ge=1, description="Requests waiting per actor and lane before 429.")
+    bridges: int = Field(
+        1, ge=1, le=16, description="Processes that answer NATS requests; one of them publishes, takes bars and so on."
+    )
     bridge_limit: int = Field(4096, ge=1, description="NATS requests in work at once before 429.")
     batch_limit: int = Field(64, ge=1, description="Requests in one dispatch.")
     batch_predicted_ms: float = Field(20.0, gt=0, description="Predicted time that one dispatch may take.")

@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bus.actor import BRIDGE, outbox_for_face, start_bridge
+from bus.actor import bridge_names, outbox_for_face, start_bridge
 from bus.audit import Audit
 from bus.face import Face
 from bus.outbox import Outbox
@@ -36,6 +36,8 @@ FIRST = {workload.value for workload, placement in PLACEMENTS.items() if placeme
 ALL = {workload.value for workload in PLACEMENTS}
 STOP_S = 3.0
 LOAD_S = 300.0
+LEADER_S = 2.0
+"""So often it is asked which of several bridges publishes."""
 
 T = TypeVar("T")
 
@@ -108,7 +110,7 @@ def stop_engine(current: Settings, timeout_s: float = STOP_S) -> None:
     import ray
 
     deadline = time.monotonic() + timeout_s
-    for name in (BRIDGE, ROUTER):
+    for name in (*bridge_names(current), ROUTER):
         with contextlib.suppress(ValueError):
             handle = ray.get_actor(name, namespace=NAMESPACE)
             with contextlib.suppress(ray.exceptions.RayError):
@@ -123,17 +125,43 @@ def stop_engine(current: Settings, timeout_s: float = STOP_S) -> None:
 
 
 class BridgeView:
-    """The bridge actor as a face sees it: found by name, and found again when it was replaced."""
+    """The bridge actor as a face sees it: found by name, and found again when it was replaced.
 
-    def __init__(self) -> None:
+    Of several it is the one that publishes; another is looked for when that one has died or does so no longer.
+
+    Parameters
+    ----------
+    names
+        Of the bridges.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
         self._handle: Any = None
+        self._look_at = 0.0
 
     async def _found(self) -> Any:
         import ray
 
+        now = time.monotonic()
+        if self._handle is None or (len(self._names) > 1 and now > self._look_at):
+            self._look_at = now + LEADER_S
+            self._handle = await self._leader() if len(self._names) > 1 else None
         if self._handle is None:
-            self._handle = await asyncio.to_thread(ray.get_actor, BRIDGE, NAMESPACE)
+            self._handle = await asyncio.to_thread(ray.get_actor, self._names[0], NAMESPACE)
         return self._handle
+
+    async def _leader(self) -> Any:
+        """Give the bridge that publishes; None while none says so."""
+        import ray
+
+        for name in self._names:
+            with contextlib.suppress(ValueError, ray.exceptions.RayError, TimeoutError):
+                found = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+                async with asyncio.timeout(LEADER_S):
+                    if (await found.status.remote()).get("leads"):
+                        return found
+        return None
 
     async def _call(self, method: str, *args: Any) -> dict[str, Any]:
         import ray
@@ -216,7 +244,7 @@ async def connect(current: Settings, timeout_s: float = 30.0) -> Connection:
         )
     outbox = outbox_for_face(current)
     face = Face(client, outbox, audit=Audit.of(current), mode=ModeFile.of(current))
-    return Connection(client, face, BridgeView() if outbox is not None else None, outbox)
+    return Connection(client, face, BridgeView(bridge_names(current)) if outbox is not None else None, outbox)
 
 
 async def load_market(connection: Connection, market: Market) -> dict[str, Any]:

@@ -2,11 +2,10 @@ import asyncio
 
 import nats
 import orjson
-from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
+from fixtures_nats import ClientDouble, bridge_over, peer_of, until
 
 from bus import bridge as bridge_module
 from bus.bridge import Bridge, percentiles
-from bus.streams import EVENTS
 from contracts.errors import Unavailable
 from contracts.settings import Settings
 from engine.nats_server import NatsServer
@@ -181,15 +180,17 @@ authorization {{ users: [ {{ user: "{user}", password: "{password}" }} ] }}
 
 def test_health_is_published_now_and_then(own_server, monkeypatch):
     monkeypatch.setattr(bridge_module, "HEALTH_S", 0.05)
+    monkeypatch.setattr("bus.health_metrics.WHOLE_S", 0.2)
 
     async def run():
         async with bridge_over(own_server, ClientDouble()) as bridge, peer_of(own_server) as nc:
-            await until(lambda: bridge.drainer.acknowledged >= 1, "health was published")
-            first = (await stored_in(nc, EVENTS))[0]
-            assert first.subject == "factor.health_metrics"
-            data = orjson.loads(first.data)
-            assert data["state"] == "READY"
-            assert "requests" in data["bridge"]
+            told = await nc.subscribe("factor.health_metrics")
+            data = orjson.loads((await told.next_msg(30)).data)
+            while not data["whole"]:
+                data = orjson.loads((await told.next_msg(30)).data)
+            assert data["metrics"]["state"] == "READY"
+            assert data["metrics"]["bus"]["mode"] == "full"
+            assert bridge.status()["leads"]
 
     asyncio.run(run())
 

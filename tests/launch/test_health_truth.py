@@ -252,7 +252,10 @@ def test_the_health_event_names_what_health_names(run):
             async with asyncio.timeout(NAMED_S):
                 while f"actor:{WORKLOAD}" not in named or "ray_sockets" not in named:
                     message = await told.next_msg(timeout=NAMED_S)
-                    named |= {row["component"] for row in json.loads(message.data)["degraded"]}
+                    # What is degraded stands in the whole, or in the change that it came with.
+                    data = json.loads(message.data)
+                    rows = (data.get("metrics") or data.get("changes") or {}).get("degraded", [])
+                    named |= {row["component"] for row in rows}
         finally:
             await nc.close()
         return named
