@@ -86,9 +86,10 @@ def test_every_event_subject_has_a_place_in_the_event_stream():
             assert len(holders) == 1, template
 
 
-def test_health_tests_and_rejections_have_one_too():
-    for subject in (HEALTH, TEST, f"{REJECTED}x"):
+def test_tests_and_rejections_have_one_too_and_health_has_none():
+    for subject in (TEST, f"{REJECTED}x"):
         assert len([p for p in event_patterns() if covers(p, subject)]) == 1
+    assert not [p for p in event_patterns() if covers(p, HEALTH)]
     assert TEST == web.service.TEST_SUBJECT
 
 
