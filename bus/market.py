@@ -21,6 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType
 
 from bus.journal import Journal, beginning
+from bus.line import Line
 from bus.streams import MARKET_DATA
 from bus.subjects import LIVE_PREFIX
 from bus.wire import publication, publish_all
@@ -41,8 +42,8 @@ ASK_EVERY_S = 10.0
 """So often a value asks, by a reply subject, whether anybody listens: the server answers when nobody does."""
 RETRY_S = (0.05, 0.1, 0.2, 0.5)
 IDLE_S = 2.0
-"""While watches are held and no market data comes, a call without any so often: a watch put meanwhile begins, and an
-actor that began anew is noticed."""
+"""Where the actor has no line to this machine: while watches are held and no market data comes, a call without any so
+often. A watch put meanwhile begins, and an actor that began anew is noticed; a line tells of both by itself."""
 
 Call = Callable[[bytes], Awaitable[bytes]]
 End = Callable[[str], Awaitable[object]]
@@ -94,6 +95,7 @@ class Market:
         self._idle_s: dict[str, float] = {}
         self._inbox = ""
         self._js: JetStreamContext | None = None
+        self._line: Line | None = None
 
     async def run(self, nc: Client) -> None:
         """Work over a connection until it ends."""
@@ -125,6 +127,7 @@ class Market:
         created = (await js.stream_info(MARKET_DATA)).created
         stream = f"{MARKET_DATA} {created}"
         known = await self._ask(MarketData(stream, -1, 0, []))
+        await self._connect(known.line)
         first = known.taken + 1 if known.taken else 0
         if first:
             config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first)
@@ -132,6 +135,8 @@ class Market:
             config = beginning(await self._since(js, known.models), self._hours)
         stop = await self.journal.follow(nc, js, config, first)
         self.state = "following"
+        if self._line is not None:
+            self.journal.news.set()  # what the actor told meanwhile was not heard
         again_in_s = known.again_in_s
         try:
             while not nc.is_closed:
@@ -148,8 +153,20 @@ class Market:
                 if answer.again_from is not None:
                     return
         finally:
+            self._hang_up()
             with contextlib.suppress(Exception):
                 await stop()  # type: ignore[misc]
+
+    async def _connect(self, path: str) -> None:
+        """Take the short way to the actor, where it has one to this machine."""
+        if path:
+            with contextlib.suppress(OSError):
+                self._line = await Line.to(path, self.journal.news.set)
+
+    def _hang_up(self) -> None:
+        if self._line is not None:
+            self._line.close()
+        self._line = None
 
     async def _wait(self, again_in_s: float | None) -> bool:
         """Wait for market data, until values are due, or a while; False when there is nothing to call for."""
@@ -157,7 +174,8 @@ class Market:
         if news.is_set():
             return True
         try:
-            async with asyncio.timeout(IDLE_S if again_in_s is None else again_in_s):
+            idle_s = IDLE_S if self._line is None else None
+            async with asyncio.timeout(idle_s if again_in_s is None else again_in_s):
                 await news.wait()
         except TimeoutError:
             return again_in_s is not None or bool(self._idle_s)
@@ -165,7 +183,7 @@ class Market:
 
     async def _ask(self, data: MarketData) -> Answered:
         self.calls += 1
-        answer = unpack_answer(await self._call(pack(data)))
+        answer = unpack_answer(await self._call(pack(data))) if self._line is None else await self._line.call(data)
         self._idle_s = answer.watches
         for gone in self.newest.keys() - answer.watches.keys():
             del self.newest[gone]
@@ -240,7 +258,7 @@ class Market:
         while True:
             number, value = self.newest.get(watch_id, (0, None))
             if value is not None and number > after:
-                return {"number": number, "headers": value.headers, "body": value.body}
+                return {"number": number, "headers": value.headers, "body": bytes(value.body)}
             left = deadline - time.monotonic()
             if left <= 0:
                 return {"number": after, "headers": None, "body": None}
@@ -269,7 +287,8 @@ class Market:
             kept, self._to_keep = self._to_keep, {}
             for watch_id, value in kept.items():
                 with contextlib.suppress(NatsError, TimeoutError):
-                    body, headers = (b"", {"KV-Operation": "DEL"}) if value is None else (value.body, value.headers)
+                    gone = (b"", {"KV-Operation": "DEL"})
+                    body, headers = gone if value is None else (bytes(value.body), value.headers)
                     await js.publish(f"$KV.{BUCKET}.{watch_id}", body, headers=headers)
             await asyncio.sleep(KEEP_EVERY_S)
 

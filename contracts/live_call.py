@@ -1,6 +1,6 @@
 """What travels between the bridge and the actor that holds the running days: market data there, values back.
 
-Tuples of bytes, pickled: one Ray call carries all that came while the one before it was in flight, and neither side
+Tuples of bytes, pickled: one call carries all that came while the one before it was in flight, and neither side
 unpacks what it only passes on.
 """
 
@@ -88,6 +88,8 @@ class Answered(NamedTuple):
         Those whose day runs here.
     told : tuple of Told
         To be put into their streams; what does not arrive there is told again.
+    line : str
+        Where the actor listens for the bridge of its machine; see `contracts.live_line`. Empty: it is called by Ray.
     """
 
     taken: int
@@ -98,6 +100,7 @@ class Answered(NamedTuple):
     busy_s: float
     models: tuple[str, ...] = ()
     told: tuple[Told, ...] = ()
+    line: str = ""
 
 
 def pack(value: MarketData | Answered) -> bytes:
@@ -107,7 +110,7 @@ def pack(value: MarketData | Answered) -> bytes:
     return pickle.dumps(tuple(value), PROTOCOL)
 
 
-def unpack_data(packed: bytes) -> MarketData:
+def unpack_data(packed: bytes | bytearray) -> MarketData:
     """Unpack what the bridge sent."""
     return MarketData(*pickle.loads(packed))  # noqa: S301  (from our own process)
 

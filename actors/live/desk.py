@@ -56,6 +56,8 @@ class LiveDesk:
         Of the plans' kernels.
     continues : callable of (version, number)
         Whether a version goes on from another by days alone.
+    news : callable, optional
+        Called when something changed without market data: a watch was put, a plan is in place.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class LiveDesk:
         formulas: Callable[[], Formulas],
         threads: int,
         continues: Callable[[Version, int], bool],
+        news: Callable[[], None] | None = None,
     ) -> None:
         self.store = store
         self._slices = slices
@@ -73,6 +76,7 @@ class LiveDesk:
         self._formulas = formulas
         self._threads = threads
         self._continues = continues
+        self._news = news or (lambda: None)
         self._lock = threading.Lock()
         self._models: dict[str, LiveModel] = {}
         self._stream = ""
@@ -93,6 +97,7 @@ class LiveDesk:
         """Take up a watch, or its new form."""
         self.drop(watch.watch_id)
         self._add(watch)
+        self._news()
 
     def _add(self, watch: Watch) -> None:
         with self._lock:
@@ -131,6 +136,7 @@ class LiveDesk:
                         model.watches = {name: w for name, w in model.watches.items() if name != watch_id}
                     if not model.watches:
                         del self._models[model.model_id]
+        self._news()
 
     def follow(self, model_id: str, rules: DayRules) -> None:
         """Let a model's days run by other rules from now on."""
@@ -139,6 +145,7 @@ class LiveDesk:
             self._again |= model.rules.market != rules.market
             with model.lock:
                 model.take_rules(rules)
+            self._news()
 
     # -- the live call
 
@@ -244,6 +251,8 @@ class LiveDesk:
         except Exception:  # noqa: BLE001  the watch says so, and the next look tries again
             _log.exception("the running day of %s could not be taken up", model.model_id)
             model.fault = "a defect: see the log of the actor"
+        finally:
+            self._news()
 
     def _build_once(self, model: LiveModel) -> bool:
         """Take up what is new; True when something was, so that one looks again."""

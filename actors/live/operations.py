@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from dataclasses import asdict, fields
 from typing import Any
 
 from actors.library.formulas import Formulas
 from actors.live.desk import LiveDesk
+from actors.live.line import LiveLine
 from actors.reading.panels import whole_panel
 from actors.reading.slices import Slices, unknown_symbols
 from contracts import live_requests as lq
 from contracts.answers import Calculation, Page
 from contracts.errors import InvalidInput, Unavailable, UnknownFactor
-from contracts.live_call import pack, unpack_data
+from contracts.live_call import Answered, MarketData, pack, unpack_data
 from contracts.settings import Settings
 from factors.library import FormulaError, compile_library
 from factors.library.definitions.fields import computable, library_fields
@@ -26,6 +29,8 @@ WATCH_FIELDS = (
 ENDED_REMEMBERED = 256
 """Requests that ended a watch: a repeated one is answered as the first was."""
 
+_log = logging.getLogger(__name__)
+
 
 class LiveOperations:
     """The methods of the actor that holds the running days."""
@@ -34,11 +39,21 @@ class LiveOperations:
     settings: Settings
     formulas: Formulas
     desk: LiveDesk
+    _line: LiveLine | None = None
+
+    def remember(self, name: str) -> None:
+        """In a process of the actor's own, listen for the bridge too."""
+        super().remember(name)  # type: ignore[misc]
+        try:
+            self._line = LiveLine(self.settings.run_dir.resolve() / "live", self._take)
+        except OSError as error:
+            _log.warning("the bridge calls by Ray alone: %s", error)
 
     def open_desk(self, continues: Any) -> None:
         """Take up the watches that are kept."""
         current = self.settings
         self._ended: LRU[str, str] = LRU(ENDED_REMEMBERED)
+        self._one_call = threading.Lock()
         self.desk = LiveDesk(
             self.slices,
             WatchStore(current.store_path, current.live_watches),
@@ -46,14 +61,25 @@ class LiveOperations:
             lambda: self.formulas,
             current.library_threads,
             continues,
+            self._news,
         )
 
+    def _news(self) -> None:
+        if self._line is not None:
+            self._line.news()
+
     def live_call(self, packed: bytes) -> bytes:
-        """Take market data, give values: the one hop of the running day; see `contracts.live_call`."""
+        """Take market data, give values; see `contracts.live_call`. The bridge of this machine has a shorter way."""
+        line = "" if self._line is None else self._line.path
+        return pack(self._take(unpack_data(packed))._replace(line=line))
+
+    def _take(self, data: MarketData) -> Answered:
         desk = getattr(self, "desk", None)
         if desk is None:
             raise Unavailable("the running days are being taken up", retry_after_s=0.5)
-        return pack(desk.take(unpack_data(packed)))
+        with self._one_call:
+            answer: Answered = desk.take(data)
+            return answer
 
     # -- watches
 
