@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -42,7 +42,7 @@ from contracts.answers import Calculation
 from contracts.backoff import backoff_s
 from contracts.caller import caller
 from contracts.errors import EngineError, UnknownOperation
-from contracts.events import event, token
+from contracts.events import Event, event, token
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.unexpected import unexpected
@@ -306,20 +306,20 @@ class Inbound:
         priority = Priority.parse(name) if name else None
         model_id = getattr(request, operation.written)
         closed_at = (msg.headers or {}).get(CLOSED_AT_HEADER, "")
-        publish = None
-        if self._direct is not None:
-            # A day's end that is read again gives its bar again, which is not known by the place of its message.
-            publish = partial(self._direct.publish, again=msg.metadata.num_delivered > 1 or bool(closed_at))
-        answer = await self._face.answer(
-            operation,
-            request,
-            priority=priority,
-            request_id=identity,
-            calculation_id=partial(_of_version, "bar", model_id),
-            turn=turn,
-            publish=publish,
-        )
-        answer["factor_library"] = await self._update_library(answer, priority, identity, publish)
+        # A day's end that is read again gives its bar again, which is not known by the place of its message.
+        again = msg.metadata.num_delivered > 1 or bool(closed_at)
+        async with _Behind(self._direct, again=again) as out:
+            publish = None if self._direct is None else out.publish
+            answer = await self._face.answer(
+                operation,
+                request,
+                priority=priority,
+                request_id=identity,
+                calculation_id=partial(_of_version, "bar", model_id),
+                turn=turn,
+                publish=publish,
+            )
+            answer["factor_library"] = await self._update_library(answer, priority, identity, publish)
         if self._committed is not None:
             place = int(closed_at) if closed_at.isdecimal() else msg.metadata.sequence.stream
             await self._committed(answer["model_id"], place)
@@ -349,6 +349,40 @@ class Inbound:
             detail = f"the bar is in version {version} of {model_id}, but the library did not follow: {error.detail}"
             raise type(error)(detail, field=error.field, retry_after_s=error.retry_after_s) from None
         return told
+
+
+class _Behind:
+    """Publishes the events of a bar in their order, while its library takes its step; all are out at the end."""
+
+    def __init__(self, direct: Direct | None, *, again: bool) -> None:
+        self._direct = direct
+        self._again = again
+        self._last: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Have events published behind those before them."""
+        self._last = asyncio.create_task(self._publish(self._last, events))
+
+    async def _publish(self, before: asyncio.Task[None] | None, events: Sequence[Event]) -> None:
+        if before is not None:
+            await before
+        assert self._direct is not None
+        await self._direct.publish(events, again=self._again)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait until all are out; what keeps them from it is raised, and the bar comes again."""
+        if self._last is None:
+            return
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            self._last.cancel()
+        if kind is None:
+            await self._last
+        else:
+            # What went wrong before is what is told; the events that are out stay out, under their ids.
+            await asyncio.gather(self._last, return_exceptions=True)
 
 
 async def _batches(

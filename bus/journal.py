@@ -27,6 +27,8 @@ BEHIND = 1000
 """A reader with more before it reads the past: it waits for room, and leaves nothing out."""
 BYTES_MOST = 16 * 2**20
 """What one call carries at most, beside the limit of messages."""
+TOGETHER_MOST = 512
+"""Messages that wait for a watch's rate; more are handed on before it."""
 SHED_TOLD_S = 60.0
 _V1_TOKENS = 9
 _SEQUENCE, _PENDING = 5, 8
@@ -44,17 +46,21 @@ class Journal:
     Attributes
     ----------
     received, conflated : int
+    news, full : asyncio.Event
+        Something waits; and so much that it is not to wait longer.
     behind : int
         Messages of the journal that were not read yet, as the server said last.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._together = min(TOGETHER_MOST, limit // 2)
         self._waiting: list[tuple[str, bytes, str | None]] = []
         self._bytes = 0
         self._first = 0
         self._last = 0
         self.news = asyncio.Event()
+        self.full = asyncio.Event()
         self._room = asyncio.Event()
         self.received = 0
         self.conflated = 0
@@ -86,6 +92,7 @@ class Journal:
         self._waiting, self._bytes = [], 0
         self._first, self._last = first, max(first - 1, 0)
         self.news.clear()
+        self.full.clear()
         self._room.set()
         subscription = await js.subscribe(
             MARKET, stream=MARKET_DATA, config=config, ordered_consumer=True, idle_heartbeat=5.0, cb=self._take
@@ -102,7 +109,7 @@ class Journal:
                 self._conflate()
                 break
             self._room.clear()
-            self.news.set()
+            self.hurry()
             await self._room.wait()
         self._last = max(place, self._last)
         if msg.subject.startswith(OURS):
@@ -112,6 +119,8 @@ class Journal:
             self._waiting.append((msg.subject, msg.data, kind))
             self._bytes += len(msg.data)
             self.news.set()
+            if len(self._waiting) >= self._together:
+                self.full.set()
 
     def _conflate(self) -> None:
         """Keep the newest message of each symbol; the rows of a table are not looked into, so tables stay."""
@@ -132,8 +141,14 @@ class Journal:
         data = MarketData(stream, self._first, self._last, messages, self.behind > BEHIND)
         self._first = self._last + 1
         self.news.clear()
+        self.full.clear()
         self._room.set()
         return data
+
+    def hurry(self) -> None:
+        """Have a call made at once, though nothing came."""
+        self.news.set()
+        self.full.set()
 
 
 def _place(msg: Msg) -> tuple[int, int]:

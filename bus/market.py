@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType
 
-from bus.journal import Journal, beginning
+from bus.journal import BEHIND, Journal, beginning
 from bus.line import Line
 from bus.streams import MARKET_DATA
 from bus.subjects import LIVE_PREFIX
@@ -44,6 +44,8 @@ RETRY_S = (0.05, 0.1, 0.2, 0.5)
 IDLE_S = 2.0
 """Where the actor has no line to this machine: while watches are held and no market data comes, a call without any so
 often. A watch put meanwhile begins, and an actor that began anew is noticed; a line tells of both by itself."""
+HOLD_MOST_S = 0.25
+"""How long market data waits that gives no values yet: so far behind are the counts of a running day, no value is."""
 
 Call = Callable[[bytes], Awaitable[bytes]]
 End = Callable[[str], Awaitable[object]]
@@ -136,12 +138,13 @@ class Market:
         stop = await self.journal.follow(nc, js, config, first)
         self.state = "following"
         if self._line is not None:
-            self.journal.news.set()  # what the actor told meanwhile was not heard
-        again_in_s = known.again_in_s
+            self.journal.hurry()  # what the actor told meanwhile was not heard
+        again_in_s, hold_until = known.again_in_s, 0.0
         try:
             while not nc.is_closed:
                 if not await self._wait(again_in_s):
                     continue
+                await self._hold(hold_until)
                 began = time.perf_counter()
                 answer = await self._ask(self.journal.batch(stream))
                 await self._publish(nc, answer)
@@ -150,6 +153,7 @@ class Market:
                 if answer.values:
                     self.lags_ms.append((time.perf_counter() - began) * 1e3)
                 again_in_s = answer.again_in_s
+                hold_until = time.monotonic() + min(answer.hold_s, HOLD_MOST_S)
                 if answer.again_from is not None:
                     return
         finally:
@@ -161,7 +165,7 @@ class Market:
         """Take the short way to the actor, where it has one to this machine."""
         if path:
             with contextlib.suppress(OSError):
-                self._line = await Line.to(path, self.journal.news.set)
+                self._line = await Line.to(path, self.journal.hurry)
 
     def _hang_up(self) -> None:
         if self._line is not None:
@@ -180,6 +184,14 @@ class Market:
         except TimeoutError:
             return again_in_s is not None or bool(self._idle_s)
         return True
+
+    async def _hold(self, until: float) -> None:
+        """Let what comes wait for the first watch that may send again, unless it is much, or of the past."""
+        left = until - time.monotonic()
+        if left > 0 and self.journal.behind <= BEHIND:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self.journal.full.wait()
 
     async def _ask(self, data: MarketData) -> Answered:
         self.calls += 1

@@ -88,6 +88,8 @@ class Answered(NamedTuple):
         Those whose day runs here.
     told : tuple of Told
         To be put into their streams; what does not arrive there is told again.
+    hold_s : float
+        So long no market data gives values, by the watches' rates: what comes may wait and be handed on together.
     line : str
         Where the actor listens for the bridge of its machine; see `contracts.live_line`. Empty: it is called by Ray.
     """
@@ -100,6 +102,7 @@ class Answered(NamedTuple):
     busy_s: float
     models: tuple[str, ...] = ()
     told: tuple[Told, ...] = ()
+    hold_s: float = 0.0
     line: str = ""
 
 

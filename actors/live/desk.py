@@ -176,8 +176,21 @@ class LiveDesk:
         taken = 0 if data.stream != self._stream else self._taken
         busy_s = time.perf_counter() - began
         return Answered(
-            taken, again_from, values, min(waits, default=None), self._idle_s, busy_s, tuple(self._models), tuple(told)
+            taken,
+            again_from,
+            values,
+            min(waits, default=None),
+            self._idle_s,
+            busy_s,
+            tuple(self._models),
+            tuple(told),
+            self._hold_s(),
         )
+
+    def _hold_s(self) -> float:
+        """How long no watch may send anything, by its rate."""
+        due = [watching.due for model in [*self._models.values()] for watching in [*model.watches.values()]]
+        return max(min(due, default=float("inf")) - time.monotonic(), 0.0)
 
     def _place(self, data: MarketData) -> int | None:
         """Compare where the messages begin with what was taken; gives from where they are missed."""

@@ -48,12 +48,16 @@ class Linked:
 
     def among(self, columns: IntArray) -> "Linked":
         """Return the same for a selection of assets, in the positions of that selection."""
-        position = {int(column): i for i, column in enumerate(columns)}
+        if not self.groups or not len(columns):
+            return Linked()
+        order = np.argsort(columns, kind="stable").astype(np.int64)
+        ordered = np.asarray(columns)[order]
         groups, correlations = [], []
         for group, correlation in zip(self.groups, self.correlations, strict=True):
-            kept = [i for i, column in enumerate(group) if int(column) in position]
+            at = np.searchsorted(ordered, group, side="right") - 1
+            kept = np.flatnonzero((at >= 0) & (ordered[at] == group))
             if len(kept) > 1:
-                groups.append(np.array([position[int(group[i])] for i in kept], dtype=np.int64))
+                groups.append(order[at[kept]])
                 correlations.append(correlation[np.ix_(kept, kept)])
         return Linked(tuple(groups), tuple(correlations))
 

@@ -82,3 +82,18 @@ def test_a_reader_without_a_place_begins_behind_the_last_final_bar_or_some_hours
     config = beginning(since, 24.0)
     assert (config.opt_start_seq == 42) == bool(since)
     assert (config.opt_start_time is None) == bool(since)
+
+
+def test_many_messages_do_not_wait_for_a_watch_and_neither_does_who_hurries():
+    journal = Journal(100)
+    asyncio.run(taken(journal, *(message(n, f"market_data.tick.S{n}") for n in range(1, 50))))
+    assert journal.news.is_set()
+    assert not journal.full.is_set()
+    asyncio.run(taken(journal, message(50, "market_data.tick.S50")))
+    assert journal.full.is_set()
+    assert len(journal.batch("stream").messages) == 50
+    assert not journal.news.is_set()
+    assert not journal.full.is_set()
+    journal.hurry()
+    assert journal.news.is_set()
+    assert journal.full.is_set()

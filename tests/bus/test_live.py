@@ -249,7 +249,11 @@ def test_tables_of_ticks_running_bars_and_bad_rows_are_taken_for_what_they_are(o
                 return rejected.get("unknown_symbol") == 1 and rejected.get("unreadable") == 1
 
             await until(told, "what was not computed with is named")
-            assert (await status())["seen"] == np.isfinite(day.fields["returns"]).sum()
+
+            async def seen_all():
+                return (await status())["seen"] == np.isfinite(day.fields["returns"]).sum()
+
+            await until(seen_all, "the running bar is taken too")
             assert (await status())["committed"] == str(market.dates[-KEPT_BACK - 1])
             last = pl.read_ipc_stream(seen.messages[-1].data)
             headers = seen.messages[-1].headers
