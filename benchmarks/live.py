@@ -4,7 +4,7 @@ Starts an engine of its own in a temporary directory. A client in this process p
 for the watch's value; the bare parts are measured in the same minutes: a one-way message between two connections to
 the same server, an empty call to the same actor, and the step of the same formulas in this process.
 
-    python benchmarks/live.py [--names 504] [--days 320] [--ticks 300] [--what factors,returns,library,bar]
+    python benchmarks/live.py [--names 504] [--days 320] [--ticks 300] [--what factors,returns,library,bar,place]
 """
 
 import argparse
@@ -327,11 +327,50 @@ async def measured(
         step = bare_step(path, None)
         found["library"] = report("library", got["ms"], {"step": step})
         inside(got, step)
+    if "place" in wanted:
+        found["place"] = await place(watcher, {**common, "encoding": "arrow"}, some_factors(path), options.ticks)
     if "bar" in wanted:
         times = await final_bars(nc, last, watcher.date, options.bars)
         found["bar"] = report("bar", times[1:], {"step": bare_step(path, None)})
     await nc.close()
     return found
+
+
+async def place(watcher: Watcher, watch: dict[str, Any], ids: tuple[str, ...], n: int) -> dict[str, float]:
+    """Time ticks beside requests to the same actor, and beside as much work in another process; p50, ms.
+
+    What the requests cost more than the process is the price of one interpreter for the running days and the library.
+    """
+    answered = 0
+
+    async def asking() -> None:
+        nonlocal answered
+        asked = orjson.dumps({"model_id": MODEL, "factors": list(ids), "symbols": watcher.symbols[:1]})
+        while True:
+            await watcher.nc.request("ml.factor_features.factor_cross_section", asked, timeout=WAIT_S)
+            answered += 1
+
+    medians = {}
+    for name in ("nothing", "requests to the same actor", "a process that computes"):
+        began = time.perf_counter()
+        task = asyncio.create_task(asking()) if name.startswith("requests") else None
+        busy = "import os; os.nice(15)\nwhile True: sorted(range(10000))"
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", busy) if name[0] == "a" else None
+        try:
+            got = await watcher.measure({**watch, "watch_id": "p", "factors": list(ids)}, n)
+        finally:
+            if task is not None:
+                task.cancel()
+            if process is not None:
+                process.kill()
+                await process.wait()
+        medians[name] = statistics.median(got["ms"])
+        rate = answered / (time.perf_counter() - began)
+        print(
+            f"20 factors beside {name:28} p50 {medians[name]:8.2f} ms  p99 {percentile(got['ms'], 0.99):8.2f} ms"
+            + (f"  ({rate:.0f} answers a second)" if task is not None else "")
+        )
+    return medians
 
 
 async def put_books(nc: Any, symbols: list[str]) -> list[str]:
