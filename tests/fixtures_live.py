@@ -31,10 +31,12 @@ class ActorsHere(ClientDouble):
 
     away = False
     """Whether the live call is cut off, as when the actor died."""
+    live_calls = 0
 
     async def live(self, packed):
         if self.away:
             raise Unavailable("cut off")
+        self.live_calls += 1
         return await asyncio.to_thread(self.actors[Workload.FACTOR_LIBRARY].live_call, packed)
 
 

@@ -44,6 +44,10 @@ class LiveOperations:
     def remember(self, name: str) -> None:
         """In a process of the actor's own, listen for the bridge too."""
         super().remember(name)  # type: ignore[misc]
+        self.listen()
+
+    def listen(self) -> None:
+        """Offer the bridge of this machine a line; without one it calls by Ray."""
         try:
             self._line = LiveLine(self.settings.run_dir.resolve() / "live", self._take)
         except OSError as error:

@@ -324,6 +324,49 @@ def test_factor_returns_are_withheld_until_enough_of_the_names_are_there(own_ser
     assert all(isinstance(value, float) for value in whole["factor_returns"].values())
 
 
+def test_over_the_line_a_quiet_watch_costs_no_call_and_its_end_is_noticed(
+    own_server, client, market, tmp_path, monkeypatch
+):
+    day = day_of(market, 4)
+    messages = list(ticks_of(day))
+    library = client.actors[Workload.FACTOR_LIBRARY]
+    monkeypatch.setattr("bus.market.IDLE_S", 0.01)  # what a watch would cost without the line
+    library.settings = library.settings.model_copy(update={"run_dir": tmp_path})
+    library.listen()
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            await until(lambda: bridge.market.state == "following", "the journal is read")
+            assert bridge.market.lost == 0
+            by_ray = client.live_calls
+            await put(nc, watch_id="w", model_id="main", formulas={"move": "returns"}, rate_ms=0)
+            await ready(nc, "w")
+            seen = await Subscriber().follow(nc, "w")
+            for message in messages[:10]:
+                await nc.publish(*message)
+            await until(lambda: seen.messages and seen.last["seen"] > 0.0, "values come")
+            await until(lambda: len(bridge.market.journal) == 0, "all is taken")
+            assert client.live_calls <= by_ray + 1  # asked where it stands, once more for the new watch
+
+            await shown(nc, "w")
+            calls = bridge.market.calls
+            for _ in range(30):
+                await shown(nc, "w")
+            assert bridge.market.calls == calls
+
+            library._line.close()
+            await until(lambda: bridge.market.lost >= 1 and bridge.market.state == "following", "its end is noticed")
+            count = len(seen.messages)
+            for message in messages[10:]:
+                await nc.publish(*message)
+            await until(lambda: len(seen.messages) > count and seen.last["seen"] == 1.0, "Ray carries the calls")
+
+    try:
+        asyncio.run(run())
+    finally:
+        library._line.close()
+
+
 def test_a_rate_conflates_and_the_newest_is_sent_without_another_tick(own_server, client, market):
     day = day_of(market, 4)
 
