@@ -188,7 +188,7 @@ class Market:
     async def _hold(self, until: float) -> None:
         """Let what comes wait for the first watch that may send again, unless it is much, or of the past."""
         left = until - time.monotonic()
-        if left > 0 and self.journal.behind <= BEHIND:
+        if left > 0 and self.journal.news.is_set() and self.journal.behind <= BEHIND:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self.journal.full.wait()
