@@ -27,7 +27,7 @@ def test_messages_of_the_market_are_handed_on_in_order_and_others_only_counted()
     asyncio.run(taken(journal, message(1, "market_data.tick.A"), table, *others))
     got = journal.batch("stream")
     assert [subject for subject, _, _ in got.messages] == [
-        "market_data.tick.A", "market_data.ticks", "market_data.bar.main",
+        "market_data.tick.A", "market_data.ticks", "market_data.bar.main", "market_data.bar.main",
     ]  # fmt: skip
     assert got.messages[1][2] == "application/vnd.apache.arrow.stream"
     assert (got.first, got.last, journal.received) == (0, 5, 5)
@@ -78,9 +78,9 @@ def test_the_past_waits_for_room_and_leaves_nothing_out():
 
 
 @pytest.mark.parametrize("since", [0, 41])
-def test_a_reader_without_a_place_begins_behind_the_last_final_bar_or_some_hours_ago(since):
+def test_a_reader_without_a_place_begins_at_the_end_of_the_last_day_or_some_hours_ago(since):
     config = beginning(since, 24.0)
-    assert (config.opt_start_seq == 42) == bool(since)
+    assert (config.opt_start_seq == 41) == bool(since)
     assert (config.opt_start_time is None) == bool(since)
 
 
