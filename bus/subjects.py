@@ -84,12 +84,23 @@ def _meant(group: str, last: str) -> str | None:
     A word that is misspelt must not be taken for a portfolio or a model of that name.
     """
     own = {subject.rpartition(".")[2]: subject for subject in _table() if subject.startswith(f"{group}.")}
-    close = difflib.get_close_matches(last, own, n=1, cutoff=ALIKE)
+    word = last.lower()
+    close = difflib.get_close_matches(word, own, n=1, cutoff=ALIKE)
+    # Of a short word a fifth is less than the two letters that were typed in the wrong order.
+    close = close or [name for name in own if _swapped(word, name)]
     if close:
         return own[close[0]]
     if group not in groups():
         return None
     return next((subject for subject in _table() if subject.rpartition(".")[2] == last), None)
+
+
+def _swapped(one: str, other: str) -> bool:
+    """Say whether two words differ by two neighbouring letters in the wrong order."""
+    if len(one) != len(other):
+        return False
+    apart = [i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+    return len(apart) == 2 and apart[1] == apart[0] + 1 and sorted(one) == sorted(other)
 
 
 @lru_cache(maxsize=1)

@@ -65,7 +65,7 @@ ROWS = (
         "factor_library",
         lane=Lane.HEAVY,
         routes=post("/factors/cross-section"),
-        subjects=("ml.factor_features.cross_section",),
+        subjects=("ml.factor_features.cross_section", "strategy.factor_analysis.cross_section"),
         events=("factor.library.cross_section",),
         timeout_s=120.0,
         example={"factors": ["barra_rstr"], "symbols": list(ex.SYMBOLS)},

@@ -34,6 +34,60 @@ def test_every_request_subject_finds_its_operation():
         assert resolve(subject) == (operation, {})
 
 
+ASKED_FOR = {
+    "risk.factor_request": "margin stress risk_model covariance what_if portfolio_risk factor_exposures risk_history",
+    "analytics.factor_request": "performance trend attribution style_factors factor_returns factor_analytics correlations",
+    "strategy.factor_analysis": "signals cross_section evaluate optimize risk_budget frontier momentum value size",
+    "portfolio.factor_exposure": "exposure attribution rebalance hedge risk risk_history",
+    "ml.factor_features": "features dataset predict library cross_section evaluate definitions list_estimators",
+    "toraniko.model_request": "create update append status list delete clean_features reduce_universe quality correct",
+}
+"""What peers ask for, by the group that they ask on."""
+
+
+def test_what_peers_ask_for_is_an_operation_of_their_group():
+    for group, words in ASKED_FOR.items():
+        for word in words.split():
+            operation, given = resolve(f"{group}.{word}")
+            assert given == {}, (group, word)
+            assert operation.routes, "it is asked over HTTP too"
+            assert operation.example or not any(f.is_required() for f in operation.request.model_fields.values())
+
+
+def slips(word):
+    """A letter too few, one too many, two in the wrong order, and capitals."""
+    middle = len(word) // 2
+    yield word[:middle] + word[middle + 1 :]
+    yield word[:middle] + word[middle] + word[middle:]
+    yield word[: middle - 1] + word[middle] + word[middle - 1] + word[middle + 1 :]
+    yield word.capitalize()
+    yield word.upper()
+
+
+def test_of_every_subject_what_is_nearly_its_operation_is_an_error_that_suggests_one():
+    tried = 0
+    for subject in by_subject():
+        group, _, word = subject.rpartition(".")
+        for slip in slips(word):
+            if f"{group}.{slip}" in by_subject():
+                continue
+            with pytest.raises(UnknownOperation) as caught:
+                resolve(f"{group}.{slip}")
+            assert f"{subject} does" in str(caught.value), (subject, slip)
+            tried += 1
+    assert tried > 4 * len(by_subject())
+
+
+def test_of_every_group_the_last_token_is_a_name_only_where_a_row_says_so():
+    for group in groups():
+        if group in named():
+            row, field = named()[group]
+            assert resolve(f"{group}.zz9") == (row, {field: "zz9"})
+        else:
+            with pytest.raises(UnknownOperation):
+                resolve(f"{group}.zz9")
+
+
 def test_every_engine_that_we_answer_by_default_has_a_group_and_the_other_way_round():
     assert set(groups().values()) == set(Settings().subscribe_to_engines)
 
