@@ -36,7 +36,7 @@ def test_every_request_subject_finds_its_operation():
 
 ASKED_FOR = {
     "risk.factor_request": "margin stress risk_model covariance what_if portfolio_risk factor_exposures risk_history",
-    "analytics.factor_request": "performance trend attribution style_factors factor_returns factor_analytics correlations",
+    "analytics.factor_request": "performance trend attribution style_factors factor_returns factor_analytics",
     "strategy.factor_analysis": "signals cross_section evaluate optimize risk_budget frontier momentum value size",
     "portfolio.factor_exposure": "exposure attribution rebalance hedge risk risk_history",
     "ml.factor_features": "features dataset predict library cross_section evaluate definitions list_estimators",
