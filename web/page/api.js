@@ -3,7 +3,7 @@ import {useEffect, useRef, useState} from './vendor/htm-preact-3.1.1.js';
 
 const base = new URL('.', document.baseURI);
 const TOKEN = 'factor-engine-token', WRITES = 'factor-engine-writes';
-const SLOW_MS = 120_000;
+const SLOW_MS = 120_000, RETRY_S = 3;
 
 export const address = (path) => new URL(path.replace(/^\//, ''), base);
 export const token = () => sessionStorage.getItem(TOKEN) ?? '';
@@ -20,7 +20,9 @@ export function keep(secret, mayWrite) {
 export class Problem extends Error {
   constructor(told) {
     super(told.detail ?? told.title ?? 'the engine answered with an error');
-    Object.assign(this, {status: told.status, code: told.code, field: told.field, rows: told.rows, away: told.away ?? false});
+    Object.assign(this, {status: told.status, code: told.code, field: told.field, rows: told.rows, away: told.away ?? false,
+      // What passes by itself: nobody is there, a part is starting or warming up, a queue is full.
+      again_s: told.away || told.retryable ? told.retry_after_s ?? RETRY_S : null});
   }
 }
 
@@ -66,6 +68,7 @@ export function useAsk(request, {every_s, wait_ms = 0} = {}) {
       } catch (error) {
         if (away.signal.aborted) return;
         set((old) => ({...(old.key === key ? old : {}), key, error}));
+        if (!every_s && error.again_s) timer = setTimeout(go, error.again_s * 1000);
       }
       if (every_s && !away.signal.aborted) timer = setTimeout(go, every_s * 1000);
     };

@@ -20,7 +20,7 @@ export function Age({at, what = 'asked'}) {
 export function Broken({error, again}) {
   const where = error.field ? ` (field ${error.field}${error.rows ? `, ${JSON.stringify(error.rows).slice(0, 120)}` : ''})` : '';
   const help = error.status === 401 || error.status === 403 ? ' Give a token with “Access”, at the top.' : '';
-  return html`<div class="broken" role="alert"><b>${error.away ? 'Not reached' : error.code ?? 'Broken'}:</b> ${error.message}${where}.${help}
+  return html`<div class="broken" role="alert"><b>${error.away ? 'Not reached' : error.code ?? 'Broken'}:</b> ${error.message}${where}.${help}${error.again_s ? ' It is asked again by itself.' : ''}
     ${again && html` <button class="small" onClick=${again}>Ask again</button>`}</div>`;
 }
 

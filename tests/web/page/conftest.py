@@ -93,8 +93,11 @@ def until(condition: Any, seconds: float = 60.0) -> None:
 
 @pytest.fixture(scope="session")
 def served(http, services) -> Iterator[Server]:
-    """The application with the model `m`, as a browser reaches it."""
+    """The application with the model `m`, as a browser reaches it; its library and its running day are warm."""
     from web.app import make_app
+
+    for path in ("/factors/definitions?model_id=m", "/running-day?model_id=m"):
+        until(lambda path=path: http.get(path).status_code == 200, 300.0)
 
     server = Server(make_app(services))
     server.start()

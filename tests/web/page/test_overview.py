@@ -18,7 +18,7 @@ def test_the_overview_shows_the_models_and_every_actor_with_the_age_of_its_figur
 def test_an_engine_that_went_away_is_told_from_one_that_has_nothing(prefix, tab):
     tab.url = prefix.url
     page = tab.open("overview")
-    tab.panel("Actors").first.wait_for()
+    tab.panel("Actors").locator("table").wait_for()
     prefix.stop()
     try:
         page.get_by_role("alert").filter(has_text="Not reached").first.wait_for()
