@@ -27,9 +27,12 @@ def lacking(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Debian's chromium (or Google's), driven by Playwright."""
+    """Debian's chromium (or Google's), driven by Playwright.
+
+    It ends with each file: while it lives an event loop runs in this thread, and other tests start their own.
+    """
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         lacking("there is no chromium here: apt-get install chromium")
