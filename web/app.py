@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -11,6 +11,8 @@ from starlette.routing import WebSocketRoute
 
 from contracts.identity import engine_id
 from contracts.version import VERSION
+from web.agents import Agents, available
+from web.described import described_routes
 from web.documentation import documentation_routes
 from web.doors import Doors
 from web.feed import FactorFeed
@@ -34,12 +36,14 @@ def make_app(services: Services, connect: Connect | None = None) -> FastAPI:
     connect
         Fills `services` in; started with the application, which answers at once and says so while it is not connected.
     """
+    agents = Agents(services) if available() else None
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if connect is not None:
             await connect(services)
-        yield
+        async with agents.running() if agents is not None else nullcontext():
+            yield
         services.reader.close()
         if services.close is not None:
             await services.close()
@@ -56,4 +60,7 @@ def make_app(services: Services, connect: Connect | None = None) -> FastAPI:
     app.router.routes.append(WebSocketRoute("/ws/factors", FactorFeed(services).serve, name="feed"))
     app.router.routes.extend(documentation_routes(services))
     app.router.routes.extend(PageFiles().routes())
+    app.router.routes.extend(described_routes(services))
+    if agents is not None:
+        app.router.routes.append(agents.route())
     return app

@@ -38,6 +38,7 @@ OPEN = frozenset(
         "/docs/swagger-ui.css",
         "/docs/favicon-32x32.png",
         "/openapi.json",
+        "/llms.txt",
         "/-/healthz",
         "/-/routes",
     }

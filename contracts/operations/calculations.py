@@ -55,6 +55,7 @@ ROWS = (
         example={"portfolio_weights": ex.WEIGHTS, "portfolio_id": "example"},
         values="factor_exposures",
         table=("by_name", "factor"),
+        agents=True,
     ),
     Operation(
         "factor_signals",
@@ -144,6 +145,7 @@ ROWS = (
         subjects=("risk.factor_request.portfolio_risk", "portfolio.factor_exposure.risk"),
         events=("factor.risk_model.portfolio_risk",),
         example={"portfolio_weights": ex.WEIGHTS, "confidence": 0.99, "horizon_days": 1},
+        agents=True,
     ),
     Operation(
         "portfolio_attribution",
@@ -156,5 +158,6 @@ ROWS = (
         events=("factor.portfolio_exposures.attribution",),
         timeout_s=30.0,
         example={"portfolio_weights": ex.WEIGHTS},
+        agents=True,
     ),
 )

@@ -113,6 +113,7 @@ ROWS = (
         timeout_s=120.0,
         example={"formula": "rank(ts_mean(returns, 5))", "symbols": list(ex.SYMBOLS)},
         table=("by_name", "symbol"),
+        agents=True,
     ),
     Operation(
         "remove_formula",

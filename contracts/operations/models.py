@@ -157,6 +157,7 @@ ROWS = (
         routes=get("/factor-models/list", f"{V1}/models"),
         subjects=("toraniko.model_request.list",),
         summary="List all models at their newest versions.",
+        agents=True,
     ),
     Operation(
         "model_status",
@@ -169,6 +170,7 @@ ROWS = (
         named_subjects=("toraniko.model_request.{model_id}",),
         example={"model_id": ex.MODEL},
         summary="Describe a model at its newest version, with its largest names.",
+        agents=True,
     ),
     Operation(
         "model_quality",
@@ -180,5 +182,6 @@ ROWS = (
         subjects=("toraniko.model_request.quality",),
         example={"model_id": ex.MODEL},
         summary="Tell what looked wrong in the data of a model: kinds, rows, effects and remedies.",
+        agents=True,
     ),
 )

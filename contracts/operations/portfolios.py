@@ -115,6 +115,7 @@ ROWS = (
         subjects=("risk.factor_request.stress",),
         events=("factor.risk_model.stress",),
         example={**_HELD, "shocks": {"market down a fifth": {"market": -0.2}}},
+        agents=True,
     ),
     Operation(
         "what_if",
@@ -126,6 +127,7 @@ ROWS = (
         subjects=("risk.factor_request.what_if",),
         events=("factor.risk_model.what_if",),
         example={**_HELD, "trades": {ex.SYMBOLS[0]: -0.1, ex.SYMBOLS[1]: 0.1}},
+        agents=True,
     ),
     Operation(
         "hedge",
@@ -202,6 +204,7 @@ ROWS = (
         timeout_s=30.0,
         example={"factors": ["market"]},
         table=("rows", "factor"),
+        agents=True,
     ),
     Operation(
         "factor_trend",
@@ -228,5 +231,6 @@ ROWS = (
         events=("factor.library.analytics",),
         timeout_s=120.0,
         example={"formula": "rank(delta(close, 5))", "horizons": [1, 5]},
+        agents=True,
     ),
 )

@@ -57,6 +57,8 @@ class Operation:
         Whether it is a thing of the operator's, for tokens of the scope `admin` only.
     summary
         What it does, in one sentence; default: the first line of the request model's docstring.
+    agents
+        Whether agents may call it as a tool of `/mcp`; reads only.
     named_subjects
         Request subjects whose last token is a field of the request instead of the operation's name
         (``portfolio.factor_exposure.{portfolio_id}``); one operation a group.
@@ -82,6 +84,7 @@ class Operation:
     written: str = "model_id"
     summary: str = ""
     operator: bool = False
+    agents: bool = False
     named_subjects: tuple[str, ...] = ()
     table: tuple[str, str] | tuple[()] = ()
 
