@@ -107,7 +107,7 @@ class Agents:
 
     def route(self) -> Route:
         """Give the route."""
-        return Route(PATH, endpoint=_Door(self._app), name="mcp")
+        return Route(PATH, endpoint=_Door(self._app), name="mcp", methods=["POST"])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
