@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Asgi
 
 from bus.answer_text import as_json
-from contracts.errors import EngineError, InvalidInput, UnknownOperation
+from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownOperation
 from contracts.operations import OPERATIONS, Operation
 from contracts.tokens import Scope
 from contracts.version import VERSION
@@ -92,6 +92,7 @@ class Agents:
 
         self._services = services
         self._schemas = tools()
+        self._running = False
         self._server: Any = Server(
             "factor-engine",
             version=VERSION,
@@ -107,13 +108,23 @@ class Agents:
 
     def route(self) -> Route:
         """Give the route."""
-        return Route(PATH, endpoint=_Door(self._app), name="mcp", methods=["POST"])
+        return Route(PATH, endpoint=_Door(self), name="mcp", methods=["POST"])
+
+    async def answer(self, scope: Asgi, receive: Receive, send: Send) -> None:
+        """Answer a request of the protocol; raises `Unavailable` outside of `running`."""
+        if not self._running:
+            raise Unavailable("the face for agents is not started", retry_after_s=1.0)
+        await self._app({**scope, "path": "/", "root_path": "", "raw_path": b"/"}, receive, send)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve while the block runs."""
         async with self._server.session_manager.run():
-            yield
+            self._running = True
+            try:
+                yield
+            finally:
+                self._running = False
 
     async def _list(self, _context: ServerRequestContext[Any], _params: Any) -> t.ListToolsResult:
         import mcp.types as t
@@ -212,14 +223,13 @@ def search(page: Mapping[str, Any], words: str, category: str | None) -> dict[st
 class _Door:
     """Lets in whose token may read, and hands on to the protocol's application."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, agents: Agents) -> None:
+        self._agents = agents
 
     async def __call__(self, scope: Asgi, receive: Receive, send: Send) -> None:
         """Answer a request of the protocol."""
         try:
             require(scope, Scope.READ)
+            await self._agents.answer(scope, receive, send)
         except EngineError as error:
             await problem_response(error, PATH)(scope, receive, send)
-            return
-        await self._app({**scope, "path": "/", "root_path": "", "raw_path": b"/"}, receive, send)

@@ -57,6 +57,7 @@ def needed():
     """What each route needs, by the rows that it is made of."""
     out = {(route.path, route.method): row.scope for row in OPERATIONS.values() for route in row.routes}
     out |= {(row.path, row.method): row.scope for row in ROUTES}
+    out |= {("/mcp", "POST"): Scope.READ, ("/model.md", "GET"): Scope.READ}
     return out | {(path, "GET"): Scope.NONE for path in (*OPEN, "/page/{name:path}")}
 
 
