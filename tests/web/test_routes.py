@@ -84,6 +84,9 @@ def test_every_post_route_answers_in_its_shape(http, copy, bodies, symbols, name
     asked = {"feature_data": next(bodies["days"])} if name == "append_day" else bodies[name]
     if name == "append_portfolio":
         assert http.put("/portfolios/example-book", json=bodies["put_portfolio"]).is_success
+    if name == "predict":
+        stored = bodies["put_estimator"]
+        assert http.put(f"/estimators/{stored['estimator_id']}", json=stored).is_success
     named = {**asked, "model_id": "copy", "symbol": symbols[0]}
     answer = http.post(path.format_map(named), json=asked)
     body = answer.json()

@@ -31,7 +31,7 @@ def test_uncorrelated_factors_are_found_to_be_nearly_so():
     before, after = np.linalg.eigvalsh(sample), np.linalg.eigvalsh(shrunk_correlations(sample, 59.0))
     assert before[0] < 0.3
     assert before[-1] > 2.0
-    assert np.abs(after - 1.0).max() < 0.25  # the truth is 1
+    assert np.abs(after - 1.0).max() < 0.4 * np.abs(before - 1.0).max()  # the truth is 1
 
 
 def test_minimum_variance_portfolios_are_better_and_their_risk_less_understated():
