@@ -192,7 +192,8 @@ def test_a_bridge_killed_after_the_write_repeats_it_with_the_same_request_id(own
                 await until(lambda: bridge.durable.done == 1, "the next bridge did it")
 
     asyncio.run(run())
-    assert [call.request_id for call in client.calls] == [trace.read_text()]
+    # On a busy machine it may be handed out once more before the answer is there: again under the same id.
+    assert {call.request_id for call in client.calls} == {trace.read_text()}
 
 
 def test_what_can_never_be_computed_is_told_of_and_not_tried_again(own_server):

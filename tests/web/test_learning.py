@@ -1,0 +1,190 @@
+"""Data sets and estimators over HTTP, on the real actors: against plain loops, and against scikit-learn itself."""
+
+import base64
+import io
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+import skops.io
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LinearRegression
+
+from bus import answer_form
+from contracts.frames import ARROW_STREAM
+from contracts.operations import OPERATIONS
+from contracts.tokens import Scope
+
+ARROW = {"accept": ARROW_STREAM}
+FEATURES = ["beta", "momentum", "barra_rstr"]
+ASKED = {"factors": FEATURES, "horizons": [1, 5], "n_folds": 4, "n_test_folds": 2, "embargo_days": 3, "delay_days": 1}
+
+
+def table_of(answer):
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == ARROW_STREAM
+    return pl.read_ipc_stream(io.BytesIO(answer.content)), orjson.loads(answer.headers["factor-answer"])
+
+
+@pytest.fixture(scope="module")
+def dataset(http):
+    frame, told = table_of(http.post("/ml/dataset", json=ASKED, headers=ARROW))
+    whole = http.post("/ml/dataset", json=ASKED).json()["calculation_result"]
+    return frame, told, whole
+
+
+def test_features_are_those_of_each_date_and_a_missing_one_is_null(dataset, http):
+    frame, *_ = dataset
+    dates = frame["date"].unique().sort()
+    missing = 0
+    for date in (dates[-1], dates[-40], dates[10]):
+        asked = {"factors": FEATURES, "date_requested": str(date)}
+        values = http.post("/factor-features/calculate", json=asked).json()["calculation_result"]["factor_values"]
+        rows = frame.filter(pl.col("date") == date)
+        assert sorted(values) == sorted(rows["symbol"])
+        for row in rows.iter_rows(named=True):
+            assert {name: row[name] for name in FEATURES} == values[row["symbol"]]
+            missing += sum(row[name] is None for name in FEATURES)
+    assert missing > 0
+    library = http.post("/factors/cross-section", json={"factors": ["barra_rstr"]}).json()["calculation_result"]
+    raw = dict(zip(library["symbols"], library["factor_values"]["barra_rstr"]["raw"], strict=True))
+    last = frame.filter(pl.col("date") == dates[-1])
+    assert {symbol: raw[symbol] for symbol in last["symbol"]} == dict(
+        zip(last["symbol"], last["barra_rstr"], strict=True)
+    )
+
+
+def test_json_of_too_many_values_is_refused_and_says_how_to_ask(http, monkeypatch, dataset):
+    monkeypatch.setattr(answer_form, "JSON_VALUES_MOST", 1000)
+    refused = http.post("/ml/dataset", json=ASKED)
+    assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
+    assert f"Accept: {ARROW_STREAM}" in refused.json()["detail"]
+    monkeypatch.setattr(answer_form, "BLOCK", 10)
+    monkeypatch.setattr(answer_form, "JSON_VALUES_MOST", 20)
+    plain = http.post("/factor-features/calculate", json={})
+    assert plain.status_code == 406
+    frame, _ = table_of(http.post("/ml/dataset", json=ASKED, headers=ARROW))
+    assert frame.height == dataset[0].height
+
+
+def test_a_period_of_features_is_a_table(http, dataset):
+    frame, *_ = dataset
+    dates = frame["date"].unique().sort()
+    asked = {"factors": FEATURES, "start_date": str(dates[-3]), "end_date": str(dates[-2])}
+    got, told = table_of(http.post("/factor-features/calculate", json=asked, headers=ARROW))
+    expected = frame.filter(pl.col("date").is_between(dates[-3], dates[-2])).select("date", "symbol", *FEATURES)
+    assert got.equals(expected)
+    assert told["calculation_result"]["columns"] == got.columns
+    both = http.post("/factor-features/calculate", json={**asked, "date_requested": str(dates[-1])})
+    assert both.status_code == 422
+
+
+# -- estimators
+
+
+def put(http, estimator, name="own", features=("beta", "momentum"), trusted=(), content=None):
+    content = skops.io.dumps(estimator) if content is None else content
+    body = {"estimator": base64.b64encode(content).decode(), "features": list(features), "trusted": list(trusted)}
+    return http.put(f"/estimators/{name}", json=body)
+
+
+@pytest.fixture(scope="module")
+def trained(dataset):
+    rows = dataset[0].drop_nulls(["beta", "momentum", "forward_return_5"])
+    return rows.select("beta", "momentum").to_numpy(), rows["forward_return_5"].to_numpy()
+
+
+def test_predictions_are_those_of_scikit_learn_on_the_same_features(http, dataset, trained):
+    estimator = LinearRegression().fit(*trained)
+    made = put(http, estimator)
+    assert made.status_code == 200, made.text
+    assert made.json()["calculation_result"]["factor_values"]["kind"].endswith("LinearRegression")
+    frame, *_ = dataset
+    for date in (frame["date"].max(), frame["date"].unique().sort()[3]):
+        rows = frame.filter(pl.col("date") == date)
+        answer = http.post("/ml/predict", json={"estimator_id": "own", "date_requested": str(date)}).json()
+        got = answer["calculation_result"]["factor_values"]
+        whole = rows.drop_nulls(["beta", "momentum"])
+        expected = dict.fromkeys(rows["symbol"].to_list()) | dict(
+            zip(
+                whole["symbol"],
+                estimator.predict(whole.select("beta", "momentum").to_numpy()) if len(whole) else [],
+                strict=True,
+            )
+        )
+        assert got.keys() == expected.keys()
+        for symbol, value in expected.items():
+            assert got[symbol] == (None if value is None else pytest.approx(value, rel=1e-12)), symbol
+        assert answer["calculation_result"]["n_without_features"] == rows.height - whole.height
+    listed = http.get("/estimators").json()["estimators"]
+    assert [row["estimator_id"] for row in listed if row["estimator_id"] == "own"] == ["own"]
+    assert http.delete("/estimators/own").status_code == 200
+    gone = http.post("/ml/predict", json={"estimator_id": "own"})
+    assert (gone.status_code, gone.json()["code"]) == (404, "unknown_estimator")
+    assert http.delete("/estimators/own").status_code == 404
+
+
+def test_given_features_are_taken_and_missing_ones_where_the_estimator_takes_them(http, trained):
+    trees = HistGradientBoostingRegressor(max_iter=5).fit(*trained)
+    refused = put(http, trees, "trees")
+    assert (refused.status_code, refused.json()["field"]) == (422, "trusted")
+    named = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+    assert named in refused.json()["detail"]
+    assert put(http, trees, "trees", trusted=[named]).status_code == 200
+    table = {"symbol": ["X", "Y"], "momentum": [0.5, None], "beta": [1.0, -1.0]}
+    answer = http.post("/ml/predict", json={"estimator_id": "trees", "features": table}).json()
+    rows = np.array([[1.0, 0.5], [-1.0, np.nan]])
+    expected = dict(zip("XY", trees.predict(rows), strict=True))
+    assert answer["calculation_result"]["factor_values"] == pytest.approx(expected, rel=1e-12)
+    lacking = http.post("/ml/predict", json={"estimator_id": "trees", "features": {"beta": [1.0]}})
+    assert (lacking.status_code, lacking.json()["field"]) == (422, "features")
+    both = http.post("/ml/predict", json={"estimator_id": "trees", "features": table, "symbols": ["X"]})
+    assert both.status_code == 422
+    assert http.delete("/estimators/trees").status_code == 200
+
+
+def test_only_an_admin_registers_and_removes_and_over_http_alone():
+    for name in ("put_estimator", "delete_estimator"):
+        assert OPERATIONS[name].scope is Scope.ADMIN
+        assert OPERATIONS[name].subjects == ()
+
+
+def test_every_answer_that_is_a_table_has_the_numbers_of_its_json(http):
+    """On the real actors: the shapes that the rows name are those that the answers have."""
+    served = http.get("/openapi.json").json()["paths"]
+    assert (
+        put(http, LinearRegression().fit([[0.0, 1.0], [1.0, 0.0]], [1.0, 2.0]), "example-estimator").status_code == 200
+    )
+    asked = 0
+    for row in OPERATIONS.values():
+        if not row.table or row.name == "update_factors":
+            continue
+        route = row.routes[0]
+        described = served[route.path][route.method.lower()]
+        content = described.get("requestBody", {}).get("content", {})
+        body = content.get("application/json", {}).get("example")
+        path = route.path.format_map({p["name"]: p.get("example") for p in described.get("parameters", [])})
+        plain = http.request(route.method, path, json=body)
+        assert plain.status_code == 200, (row.name, plain.text)
+        frame, told = table_of(http.request(route.method, path, json=body, headers=ARROW))
+        assert told["success"] is True
+        assert frame.height > 0, row.name
+        numbers = sorted(numbers_in(plain.json()["calculation_result"][row.values]))
+        if row.name in ("dataset", "risk_history", "factor_returns"):
+            continue  # beside the table they have figures of the whole, or the table has more days
+        columns = [name for name, kind in frame.schema.items() if kind.is_numeric()]
+        cells = [value for name in columns for value in frame[name].to_list() if value is not None]
+        assert sorted(cells) == pytest.approx(numbers), row.name
+        asked += 1
+    assert asked > 12
+    assert http.delete("/estimators/example-estimator").status_code == 200
+
+
+def numbers_in(value):
+    """Every number in a nested answer."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from numbers_in(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield float(value)
