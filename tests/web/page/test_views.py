@@ -21,6 +21,12 @@ def shown(figure, label):
     return figure.locator("dl.figures div", has_text=label).locator("dd").first.inner_text()
 
 
+def drawn(figure, bars):
+    """Wait until so many bars are drawn, which is after the width is known, and say that there are no more."""
+    figure.locator("svg g").nth(bars - 1).wait_for()
+    return figure.locator("svg g").count() == bars
+
+
 def saved(tab, panel, button, folder):
     """Press a button that saves a file, and give the file."""
     with tab.page.expect_download() as held:
@@ -49,7 +55,7 @@ def test_risk_is_drilled_from_family_to_factor_to_name_and_the_address_holds_how
     sources.get_by_role("button", name=re.compile("^styles")).click()
     sources.get_by_role("button", name=re.compile("^size")).click()
     sources.get_by_text("Weight times own exposure").wait_for()
-    assert sources.locator("svg g").count() == len(symbols)
+    assert drawn(sources, len(symbols))
     assert "drill=size" in page.url
     page.go_back()
     sources.get_by_role("button", name=re.compile("^momentum")).wait_for()
@@ -87,7 +93,7 @@ def test_a_book_is_pasted_and_bad_lines_are_named(tab, symbols):
     assert f"{symbols[0]} was there before" in fault
     page.get_by_role("button", name="Use 2 names").click()
     tab.panel("Risk").locator("dl.figures").wait_for()
-    assert tab.panel("Risk by name").locator("svg g").count() == 2
+    assert drawn(tab.panel("Risk by name"), 2)
 
 
 def test_a_csv_is_dropped_as_a_file(tab, symbols, tmp_path):
@@ -97,7 +103,7 @@ def test_a_csv_is_dropped_as_a_file(tab, symbols, tmp_path):
     page.get_by_text("Paste weights, or drop a CSV", exact=True).click()
     page.get_by_label("CSV file").set_input_files(path)
     tab.panel("Risk").locator("dl.figures").wait_for()
-    assert tab.panel("Risk by name").locator("svg g").count() == len(symbols)
+    assert drawn(tab.panel("Risk by name"), len(symbols))
 
 
 def test_a_picture_is_saved_as_png_and_csv_and_shows_its_request(tab, tmp_path):
