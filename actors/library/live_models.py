@@ -234,7 +234,8 @@ class LiveModels:
 def _read(path: Path, formulas: Formulas) -> Mapping[str, Any] | None:
     """Read a saved state of these very formulas."""
     try:
-        with np.load(path) as file:
+        # numpy leaves a file open that it opened itself and cannot read.
+        with path.open("rb") as opened, np.load(opened) as file:
             if str(file["digest"]) != formulas.digest:
                 return None
             return {name: file[name] for name in file.files}

@@ -21,11 +21,13 @@ def log_in(access: NatsAccess, **changes) -> bool:
         async def quiet(error):
             pass
 
+        nc = nats.NATS()  # nats.connect would leave the connection of a refused client open
         try:
-            nc = await nats.connect(**{**access.options(), **changes}, allow_reconnect=False, error_cb=quiet)
+            await nc.connect(**{**access.options(), **changes}, allow_reconnect=False, error_cb=quiet)
         except nats.errors.Error:
             return False
-        await nc.close()
+        finally:
+            await nc.close()
         return True
 
     return asyncio.run(attempt())

@@ -39,8 +39,10 @@ async def knock(access, wrong):
     await nc.publish("factor.risk_model.created", b"{}")
     await nc.jetstream().publish("factor.in.risk.factor_request.factor_exposures", b"{")
     await nc.close()
+    refused = nats.NATS()  # nats.connect would leave the connection of a refused client open
     with pytest.raises(nats.errors.Error):
-        await nats.connect(**access._replace(password=wrong).options(), error_cb=quiet, allow_reconnect=False)
+        await refused.connect(**access._replace(password=wrong).options(), error_cb=quiet, allow_reconnect=False)
+    await refused.close()
 
 
 def test_no_secret_is_in_what_a_run_writes_and_shows(own_server, caplog):

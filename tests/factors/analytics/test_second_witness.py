@@ -38,7 +38,8 @@ def theirs(given, tmp_path_factory):
     if "is not installed" in done.stderr:
         pytest.skip("no ml4t-diagnostic in .venv-oracles: run `make oracles`")
     assert done.returncode == 0, done.stderr
-    return np.load(folder / "out.npz")
+    with np.load(folder / "out.npz") as arrays:
+        return dict(arrays)
 
 
 def test_information_coefficients_and_their_hac_statistics_agree(given, theirs):

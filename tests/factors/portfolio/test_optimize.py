@@ -68,7 +68,8 @@ def reference(problem, tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return {**np.load(folder / "out.npz"), "asked": budgets}
+    with np.load(folder / "out.npz") as arrays:
+        return {**arrays, "asked": budgets}
 
 
 @pytest.mark.oracle

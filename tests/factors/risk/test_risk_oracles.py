@@ -56,7 +56,8 @@ def reference(data, tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return dict(np.load(folder / "out.npz"))
+    with np.load(folder / "out.npz") as arrays:
+        return dict(arrays)
 
 
 def test_newey_west_is_that_of_statsmodels(data, reference):
