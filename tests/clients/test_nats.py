@@ -8,7 +8,8 @@ from clients.surface import How
 from contracts.access import NatsAccess
 from contracts.errors import DeadlineExceeded, InvalidInput, Unavailable, UnknownOperation, UnknownSymbol, WrongEngine
 from contracts.identity import engine_id
-from contracts.requests import AppendDay, FactorCorrelations, FactorExposures, ReduceUniverse
+from contracts.learning_requests import DeleteEstimator
+from contracts.requests import AppendDay, FactorExposures, ReduceUniverse
 from contracts.work import Priority
 
 WEIGHTS = FactorExposures(portfolio_weights={"A": 1.0}, portfolio_id="p")
@@ -57,7 +58,7 @@ def test_silence_absence_and_http_only_operations_are_told_apart(nats_server):
         with pytest.raises(DeadlineExceeded):
             await engine.factor_exposures(WEIGHTS, How(timeout_s=0.05))
         with pytest.raises(UnknownOperation, match="HTTP only"):
-            await engine.factor_correlations(FactorCorrelations(factors=["barra_rstr", "barra_dastd"]))
+            await engine.delete_estimator(DeleteEstimator(estimator_id="mine"))
         with pytest.raises(InvalidInput):
             await engine.factor_exposures(WEIGHTS, How(timeout_s=-1))
 
@@ -104,7 +105,10 @@ def test_events_are_followed_as_they_come(own_server):
     async def test(bridge, engine):
         async with engine.events() as events:
             got = await engine.factor_exposures(WEIGHTS)
-            event = await asyncio.wait_for(anext(events), 30)
+            async with asyncio.timeout(30):
+                event = await anext(events)
+                while event.subject == "factor.health_metrics":  # told each second
+                    event = await anext(events)
             assert event.subject == "factor.portfolio_exposures.p"
             assert event.type == "FACTOR_EXPOSURE"
             assert event.sequence == 1

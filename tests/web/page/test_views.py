@@ -196,7 +196,9 @@ def test_operations_show_where_actors_run_and_what_was_asked(tab):
     page = tab.open("operations")
     tab.panel("Latencies").locator("table").wait_for()
     assert "list models" in tab.panel("Latencies").inner_text()
-    assert tab.panel("Where the actors run").locator("tbody tr").count() == 11
+    actors = tab.panel("Where the actors run").locator("tbody tr")
+    actors.first.wait_for()
+    assert actors.count() == 11
     assert "Version" in tab.panel("Model m").inner_text()
     assert page.get_by_role("button", name="Delete this model").count() == 0
 
