@@ -35,7 +35,8 @@ def test_each_mode_does_what_it_says_and_the_others_come_back(own_server):
         client = ClientDouble()
         current = Settings(run_dir=own_server.run_dir)
         box = Outbox.of(current)
-        http = Face(ClientDouble(), box, mode=ModeFile.of(current))  # as the HTTP replica has it
+        seen = ModeFile.of(current)
+        http = Face(ClientDouble(), box, mode=seen)  # as the HTTP replica has it
         async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
             assert await answers(nc, 30)
 
@@ -53,6 +54,7 @@ def test_each_mode_does_what_it_says_and_the_others_come_back(own_server):
             await until(lambda: not bridge.connected and bridge.status()["serving"] == "off", "it let go of NATS")
             assert bridge.status()["state"] == "READY", "as it was told"
             await asyncio.to_thread(ModeFile.of(current).change, BusMode.OFF)
+            await until(lambda: seen.now is BusMode.OFF, "the face has looked")
             off = (await http.answer(OPERATIONS["factor_exposures"], orjson.loads(BODY)))["calculation_result"]
             assert off["messagebus_published"] is False
             assert "messagebus_queued" not in off
