@@ -8,7 +8,8 @@ def test_the_overview_shows_the_models_and_every_actor_with_the_age_of_its_figur
 
     page = tab.open("overview")
     tab.panel("Models").get_by_role("cell", name="m", exact=True).wait_for()
-    assert "healthy" in page.locator("header.top").inner_text() or "starting" in page.locator("header.top").inner_text()
+    page.locator("header.top").get_by_text(re.compile("healthy|starting")).first.wait_for()
+    tab.panel("Actors").locator("table").wait_for()
     actors = tab.panel("Actors").first.inner_text()
     assert all(workload.value.replace("_", " ") in actors for workload in Workload)
     assert re.search(r"asked (now|\d+ s ago)", tab.panel("Actors").inner_text())
