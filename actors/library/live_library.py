@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from actors.library.formulas import Formulas
 from actors.reading.panels import whole_panel
 from factors.library import Library, Stream
 from factors.library.definitions.fields import LibraryFields, computable, library_fields
+from factors.library.run.members import Member
 from store import Version
 
 WARM_ROWS = 128
@@ -21,8 +22,15 @@ WARM_ROWS = 128
 SHORT_ROWS = 270
 """Factors that look back no further are warmed over that much history only, which gives the same bits: most factors."""
 
-Saved = dict[str, NDArray[Any]]
 Progress = Callable[[int, int], None]
+
+
+class MovedOn(Exception):
+    """A day came while the state was being read."""
+
+
+def _small(array: NDArray[Any]) -> Member:
+    return Member(array.shape, array.dtype, iter((array,)))
 
 
 def made_of(version: Version) -> str:
@@ -74,7 +82,7 @@ class LiveLibrary:
     threads : int
     progress : callable of (rows done, rows in all), optional
     saved : mapping, optional
-        What `save` gave, of this model at this version.
+        What `members` gave, of this model at this version.
 
     Attributes
     ----------
@@ -181,18 +189,35 @@ class LiveLibrary:
             self._take(version, fields)
         return new
 
-    def save(self) -> Saved:
-        """Copy the catalogue's carried state, and what belongs to it."""
+    def members(self) -> Iterator[tuple[str, Member]]:
+        """Give the catalogue's carried state, and what belongs to it, in pieces.
+
+        A day that comes waits for one piece at most.
+
+        Raises
+        ------
+        MovedOn
+            By a piece that is asked for after a day came: what was given before belongs to the day before.
+        """
         with self.lock:
-            out: Saved = {
-                "version": np.array(self.number),
-                "made": np.array(self.made),
-                "digest": np.array(self._formulas.digest),
-            }
+            steps = self.steps
+            names = {"version": self.number, "made": self.made, "digest": self._formulas.digest}
+            out = {name: _small(np.array(value)) for name, value in names.items()}
             for k, part in enumerate(self._catalogue):
-                out |= {f"{k}/{name}": value for name, value in part.stream.state().items()}
-                out[f"{k}/values"] = part.values.copy()
-            return out
+                out |= {f"{k}/{name}": member for name, member in part.stream.members().items()}
+                out[f"{k}/values"] = _small(part.values.copy())
+        for name, member in out.items():
+            yield name, member._replace(pieces=self._guarded(member.pieces, steps))
+
+    def _guarded(self, pieces: Iterator[NDArray[Any]], steps: int) -> Iterator[NDArray[Any]]:
+        while True:
+            with self.lock:
+                if self.steps != steps:
+                    raise MovedOn
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
 
     def close(self) -> None:
         """End the streams' threads."""

@@ -1,7 +1,7 @@
 """The live libraries of an actor: warmed in the background, stepped as days come, saved off the hot path.
 
-A live library is a cache. Its state is written to disk now and then, so that a restarted actor replays the days since
-instead of the whole history; without the file, or with one of other formulas, it is warmed anew.
+A live library is a cache. Its state is written to disk when no more days come, so that a restarted actor replays the
+days since instead of the whole history; without the file, or with one of other formulas, it is warmed anew.
 """
 
 from __future__ import annotations
@@ -10,26 +10,18 @@ import contextlib
 import logging
 import threading
 import time
-import zipfile
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from actors.library.formulas import Formulas
 from actors.library.live_library import LiveLibrary, made_of
+from actors.library.saved import SavedLibraries, read_saved
 from actors.runtime.memory import give_back
 from actors.runtime.niceness import step_back
 from contracts.errors import EngineError, InvalidInput, Unavailable
-from contracts.events import token, untoken
-from contracts.files import replacing
+from contracts.events import untoken
 from store import LRU, ModelStore, Version
-
-SAVE_EVERY_S = 60.0
-SAVE_EVERY_STEPS = 8
-"""A state is saved when the last one is this old, or after so many days: fewer than the versions that a store keeps."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,16 +42,15 @@ class LiveModels:
 
     def __init__(self, store: ModelStore, folder: Path, threads: int, kept: int) -> None:
         self._store = store
-        self._folder = folder
         self._threads = threads
         self._kept = kept
         self._lock = threading.Lock()
         self._live: LRU[str, LiveLibrary] = LRU(kept)
         self._warming: dict[str, Future[LiveLibrary]] = {}
         self._progress: dict[str, dict[str, Any]] = {}
-        self._saved: dict[str, tuple[float, int]] = {}
         # One at a time: two warm-ups beside each other take as long, and twice the memory.
         self._background = ThreadPoolExecutor(1, thread_name_prefix="library warm-up", initializer=step_back)
+        self.saved = SavedLibraries(folder, kept, self._background.submit)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Say of every model how far its library is."""
@@ -127,17 +118,9 @@ class LiveModels:
 
     def recover(self, formulas: Formulas) -> None:
         """Begin to take up the libraries whose state is on disk, the last used last."""
-        for path in reversed(self._files()[: self._kept]):
+        for path in reversed(self.saved.files()[: self._kept]):
             with contextlib.suppress(InvalidInput):  # not a name that the engine gave
                 self.begin(untoken(path.stem), formulas)
-
-    def _files(self) -> list[Path]:
-        """List the saved states, the newest first."""
-        found: list[tuple[float, Path]] = []
-        for path in self._folder.glob("*.npz"):
-            with contextlib.suppress(FileNotFoundError):  # another actor's clean-up
-                found.append((path.stat().st_mtime, path))
-        return [path for _, path in sorted(found, reverse=True)]
 
     # -- behind
 
@@ -148,7 +131,7 @@ class LiveModels:
             if not self.continues(version, live.number):
                 return False
             live.follow(version)
-            self._save_soon(model_id, live)
+            self.saved.soon(model_id, live)
         live.register(formulas, version)
         return True
 
@@ -169,7 +152,7 @@ class LiveModels:
             live = self._restored(version, formulas)
             if live is None:
                 live = LiveLibrary(formulas, version, self._threads, lambda *rows: self._note(model_id, *rows))
-                self._save_soon(model_id, live)
+                self.saved.soon(model_id, live, 0.0)
             for old in self._live.put(model_id, live):
                 with old.lock:  # it may be taking a step
                     old.close()
@@ -185,13 +168,10 @@ class LiveModels:
 
     # -- on disk
 
-    def _path(self, model_id: str) -> Path:
-        return self._folder / f"{token(model_id)}.npz"
-
     def _restored(self, version: Version, formulas: Formulas) -> LiveLibrary | None:
         """Take up a saved state and replay the days since; None where there is none that fits."""
         model_id = version.manifest.model_id
-        saved = _read(self._path(model_id), formulas)
+        saved = read_saved(self.saved.path(model_id), formulas)
         if saved is None:
             return None
         number = int(saved["version"])
@@ -207,40 +187,5 @@ class LiveModels:
             return None
         if number != version.manifest.version:
             live.follow(version)
-        self._saved[model_id] = (time.monotonic(), live.steps)
+            self.saved.soon(model_id, live)
         return live
-
-    def _save_soon(self, model_id: str, live: LiveLibrary) -> None:
-        """Save the state in the background, unless that was done a moment ago."""
-        when, steps = self._saved.get(model_id, (-SAVE_EVERY_S, -SAVE_EVERY_STEPS))
-        if time.monotonic() - when >= SAVE_EVERY_S or live.steps - steps >= SAVE_EVERY_STEPS:
-            self._saved[model_id] = (time.monotonic(), live.steps)
-            self._background.submit(self._save, model_id, live)
-
-    def _save(self, model_id: str, live: LiveLibrary) -> None:
-        path = self._path(model_id)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path, durable=True) as out:
-                np.savez(out, allow_pickle=False, **live.save())
-            for old in self._files()[self._kept :]:
-                old.unlink(missing_ok=True)
-        except OSError as error:  # a full disk costs the next start its head start, nothing else
-            _log.warning("the library of %s could not be saved: %s", model_id, error)
-        finally:
-            give_back()  # the state was copied to be written
-
-
-def _read(path: Path, formulas: Formulas) -> Mapping[str, Any] | None:
-    """Read a saved state of these very formulas."""
-    try:
-        # numpy leaves a file open that it opened itself and cannot read.
-        with path.open("rb") as opened, np.load(opened) as file:
-            if str(file["digest"]) != formulas.digest:
-                return None
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _log.warning("the saved library %s cannot be read: %s", path.name, error)
-        return None

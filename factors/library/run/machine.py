@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,7 @@ from factors.library.language import limits
 from factors.library.language.errors import FieldsError
 from factors.library.language.names import BENCHMARK, GROUPS
 from factors.library.run.clock import DAY_US, Clock
+from factors.library.run.members import Member, whole
 
 # A tile of this many numbers of one node stays in the first-level cache beside its accumulators.
 TILE_CELLS = 8_192
@@ -285,22 +286,33 @@ class Machine:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything the next row depends on, independent of the block length."""
-        rings, states = [], []
-        for i, (off, rows) in self.layout.rings.items():
-            keep = self.plan.history[i]
-            ring = self.arena[off : off + rows * self.n].reshape(rows, self.n)
-            rings.append(ring[(self.t - np.arange(keep, 0, -1)) % rows].ravel())
-        for i, state in self.plan.states.items():
-            off = self.layout.states[i]
-            states.append(self.arena[off : off + state.size * self.n])
-        empty: list[F8] = [np.zeros(0)]
-        bar = {} if self.clock.daily else {"bar": np.array(self.clock.bar_us)}
-        return bar | {
-            "rings": np.concatenate(rings or empty),
-            "carried": np.concatenate(states or empty),
+        return {name: whole(member) for name, member in self.members().items()}
+
+    def members(self) -> dict[str, Member]:
+        """Give what `state` has in pieces of some megabytes, each a copy made when it is asked for."""
+        length = sum(self.plan.history[i] for i in self.layout.rings) * self.n
+        carried = sum(state.size for state in self.plan.states.values()) * self.n
+        small = {
             "blocks": self.blocks[:, np.arange(self.t - self.reach, self.t) % self.blocks.shape[1]],
             "position": np.array([self.t, self.last_bar, self.n], np.int64),
         }
+        if not self.clock.daily:
+            small["bar"] = np.array(self.clock.bar_us)
+        return {
+            "rings": Member((length,), np.dtype(np.float64), self._rings()),
+            "carried": Member((carried,), np.dtype(np.float64), self._carried()),
+            **{name: Member(array.shape, array.dtype, iter((array,))) for name, array in small.items()},
+        }
+
+    def _rings(self) -> Iterator[F8]:
+        for i, (off, rows) in self.layout.rings.items():
+            ring = self.arena[off : off + rows * self.n].reshape(rows, self.n)
+            yield ring[(self.t - np.arange(self.plan.history[i], 0, -1)) % rows]
+
+    def _carried(self) -> Iterator[F8]:
+        for i, state in self.plan.states.items():
+            off = self.layout.states[i]
+            yield self.arena[off : off + state.size * self.n].copy()
 
     def restore(self, saved: Mapping[str, NDArray[Any]], shared: Collection[str] = ()) -> None:
         """Take up a state of the same plan; names may have been added at the end since.

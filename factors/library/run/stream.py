@@ -13,6 +13,7 @@ from factors.library.kernels.types import F8
 from factors.library.language.errors import FieldsError
 from factors.library.run.clock import Clock
 from factors.library.run.machine import Machine
+from factors.library.run.members import Member
 from factors.numeric import deadline
 
 WARM_BLOCK_ROWS = 16
@@ -221,6 +222,10 @@ class Stream:
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of everything that the next row depends on."""
         return self._machine.state()
+
+    def members(self) -> dict[str, Member]:
+        """Give what `state` has in pieces, each copied when it is asked for: between two of them no row may come."""
+        return self._machine.members()
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take up a state saved by a stream of the same library; grows to its number of names.

@@ -7,10 +7,11 @@ import threading
 import numpy as np
 import polars as pl
 import pytest
+from fixtures_ray import until
 
 from actors.library.formulas import Formulas, read_registered
 from actors.library.live_library import LiveLibrary
-from actors.library.live_models import _read
+from actors.library.saved import read_saved
 from actors.library.tables import ValueTables
 from actors.library.values import window_values
 from actors.runtime.niceness import NICENESS
@@ -278,7 +279,7 @@ def test_a_version_that_is_not_the_last_one_continued_is_warmed_anew(library, wr
 def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(library, writer, market):
     ask(writer.create_model, rq.CreateModel(model_id="saved", feature_data=encode(frame_of(market, slice(0, 60)))))
     ask(library.update_factors, rq.UpdateFactors(model_id="saved"))
-    library.live._background.submit(lambda: None).result()  # behind the save
+    until(library.live.saved.path("saved").exists, "the state is written")
     ask(writer.append_day, rq.AppendDay(model_id="saved", feature_data=encode(frame_of(market, slice(60, 61)))))
     stepped = ask(library.update_factors, rq.UpdateFactors(model_id="saved", values=True))
     again = started(FactorLibrary)
@@ -289,13 +290,13 @@ def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(l
 
 
 def test_a_saved_state_of_another_catalogue_or_half_a_file_is_not_taken_up(library, writer, market, caplog):
-    (path, *_) = library.live._files()
-    assert _read(path, library.formulas) is not None
+    (path, *_) = library.live.saved.files()
+    assert read_saved(path, library.formulas) is not None
     fewer = Catalogue(dict(list(library.formulas.catalogue.entries.items())[:5]), {}, {})
-    assert _read(path, Formulas(fewer, {})) is None
+    assert read_saved(path, Formulas(fewer, {})) is None
     half = path.with_name("half.npz")
     half.write_bytes(path.read_bytes()[:1000])
-    assert _read(half, library.formulas) is None
+    assert read_saved(half, library.formulas) is None
     assert "cannot be read" in caplog.text
     half.unlink()
 
