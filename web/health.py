@@ -158,7 +158,7 @@ def limits(current: Settings) -> dict[str, Any]:
 
 
 def _status(parts: dict[str, Any], degraded: list[dict[str, Any]]) -> str:
-    starting = parts["router"] is not None and parts["router"]["starting"]
+    starting = parts["router"] is not None and parts["router"].get("starting")
     if parts["router"] is None and "starting" in parts["silent"].get("router", ""):
         return "starting"
     if degraded:

@@ -10,13 +10,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import psutil
 
 from contracts.settings import Settings, settings
-from engine import descriptors, haproxy
+from engine import descriptors, haproxy, kernel_cache
 from engine.disk_view import MIB, room
 from engine.errors import StartError
 from engine.nats_server import NatsServerError, find_binary
@@ -194,14 +193,10 @@ def _environment(_: Settings) -> Iterator[Finding]:
 
 
 def _caches(current: Settings) -> Iterator[Finding]:
-    import factors
-
-    beside = Path(next(iter(factors.__path__))) / "__pycache__"
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    if chosen:
-        yield Finding("kernels", "well", f"compiled into {chosen}")
-    elif os.access(beside if beside.exists() else beside.parent, os.W_OK):
-        yield Finding("kernels", "well", "compiled beside the sources")
-    else:
-        where = current.run_dir / "kernels"
-        yield Finding("kernels", "well", f"compiled into {where}, as the sources cannot be written")
+    place = kernel_cache.choose(current.run_dir)
+    said = {
+        "environment": f"compiled into {place.folder}",
+        "default": "compiled beside the sources",
+        "engine": f"compiled into {place.folder}, as the sources cannot be written",
+    }
+    yield Finding("kernels", "well", said[place.by])

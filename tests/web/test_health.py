@@ -121,6 +121,20 @@ def test_health_and_status_answer_while_the_router_and_the_bridge_are_down(degra
         assert client.get("/routing").status_code == 503
 
 
+class SaysLittle:
+    async def health(self):
+        return {"bus": {"connected": True}, "actors": []}
+
+    routing = status = health
+
+
+def test_a_router_that_says_nothing_of_starting_is_no_error(degraded):
+    with degraded(SaysLittle()) as client:
+        body = client.get("/health").json()
+        assert body["status"] == client.get("/api/v1/factor-engine/status").json()["status"] == "healthy"
+        assert body["starting"] == []
+
+
 def test_performance_shows_rates_stages_and_devices_per_operation(http, symbols):
     assert http.post("/factor-exposures/calculate", json={"portfolio_weights": {symbols[0]: 1.0}}).is_success
     body = http.get("/performance-metrics").json()

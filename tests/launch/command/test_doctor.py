@@ -2,10 +2,12 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from contracts.settings import Settings
+from engine import kernel_cache
 from launch.command import doctor
 from launch.command.doctor import findings
 
@@ -78,6 +80,18 @@ def test_what_cannot_be_looked_at_says_so_and_stops_nothing(tmp_path, monkeypatc
     found = findings(Settings(run_dir=tmp_path))
     assert "no /proc" in of("memory", found).detail
     assert of("kernels", found).state == "well"
+
+
+def test_where_the_kernels_go_is_told_as_a_run_chooses_it(tmp_path, monkeypatch):
+    monkeypatch.delenv(kernel_cache.VARIABLE, raising=False)
+    assert "beside the sources" in of("kernels", findings(Settings(run_dir=tmp_path))).detail
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "factors" not in Path(path).parts and real(path, mode))
+    assert str(tmp_path / "kernels") in of("kernels", findings(Settings(run_dir=tmp_path))).detail
+    assert kernel_cache.choose(tmp_path) == (tmp_path / "kernels", "engine")
+    assert not (tmp_path / "kernels").exists()
+    monkeypatch.setenv(kernel_cache.VARIABLE, "/named")
+    assert "/named" in of("kernels", findings(Settings(run_dir=tmp_path))).detail
 
 
 def test_the_exit_code_says_whether_an_engine_can_run(monkeypatch, capsys):
