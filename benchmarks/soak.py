@@ -31,7 +31,9 @@ import numpy as np
 import orjson
 import polars as pl
 import psutil
+import uvloop
 from latency import MODEL, make_market, running_engine, ticking
+from latency_client import HttpConnection
 
 from contracts.access import read_access
 
@@ -54,10 +56,42 @@ QUESTIONS = (
 
 
 class Memory(NamedTuple):
-    """Memory of a process, bytes: its own, and pages of files that it maps, which the kernel may take back."""
+    """What a process has: memory of its own and pages of files that it maps, bytes, and the processor's time, s."""
 
     own: int
     mapped: int
+    cpu_s: float
+
+
+class Connections:
+    """Kept-alive HTTP connections that cost this process little: it shares the processors with the engine.
+
+    Parameters
+    ----------
+    url
+        Of the engine.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._free: list[HttpConnection] = []
+
+    async def post(self, route: str, body: bytes) -> bytes:
+        """Send a body over a connection that nobody uses; gives the answer's."""
+        connection = self._free.pop() if self._free else HttpConnection(self._url)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await connection.post(route, body)
+        except BaseException:
+            connection.close()
+            raise
+        self._free.append(connection)
+        return answer
+
+    def close(self) -> None:
+        """Close those that nobody uses."""
+        for connection in self._free:
+            connection.close()
 
 
 class Soak:
@@ -83,8 +117,7 @@ class Soak:
         access = read_access(self._engine["run_dir"])
         assert access is not None
         nc = await nats.connect(**access.options())
-        limits = httpx.Limits(max_connections=256)
-        async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_S, trust_env=False) as http:
+        with contextlib.closing(Connections(self._url)) as http:
             self.began = time.monotonic()
             beside = [asyncio.create_task(work) for work in (self._send_bars(nc), self._weigh())]
             asked: set[asyncio.Task[None]] = set()
@@ -102,20 +135,19 @@ class Soak:
             await asyncio.gather(*beside, return_exceptions=True)
         await nc.close()
 
-    async def _ask(self, http: httpx.AsyncClient, nc: Any, due: float) -> None:
+    async def _ask(self, http: Connections, nc: Any, due: float) -> None:
         route, subject, takes_portfolio, _ = random.choices(QUESTIONS, [share for *_, share in QUESTIONS])[0]
         body = random.choice(self._bodies) if takes_portfolio else b"{}"
         over = random.choice(("HTTP", "NATS"))
         try:
             if over == "HTTP":
-                headers = {"content-type": "application/json"}
-                content = (await http.post(self._url + route, content=body, headers=headers)).content
+                content = await http.post(route, body)
             else:
                 content = (await nc.request(subject, body, timeout=TIMEOUT_S)).data
             answer = orjson.loads(content)
             if answer.get("success") is not True:
                 self.errors[f"{over} {route}: {answer.get('code', 'no success')}"] += 1
-        except (httpx.HTTPError, nats.errors.Error, TimeoutError, ValueError) as error:
+        except (OSError, EOFError, RuntimeError, nats.errors.Error, ValueError) as error:
             self.errors[f"{over} {route}: {type(error).__name__}"] += 1
         self.took.append((due - self.began, over, time.monotonic() - due))
 
@@ -128,11 +160,12 @@ class Soak:
             await asyncio.sleep(max(0.0, self.began + (self.bars + 1) * BAR_EVERY_S - time.monotonic()))
             day += dt.timedelta(days=1)
             moved = pl.Series(rng.standard_normal(self._last.height) * 0.01)
-            rows = self._last.with_columns(date=pl.lit(str(day)), asset_returns=moved).to_dict(as_series=False)
+            bar = self._last.with_columns(date=pl.lit(str(day)), asset_returns=moved)
+            body = await asyncio.to_thread(
+                lambda bar=bar: orjson.dumps({"model_id": MODEL, "rows": bar.to_dict(as_series=False)})
+            )
             try:
-                await js.publish(
-                    "market_data.bar.all", orjson.dumps({"model_id": MODEL, "rows": rows}), timeout=TIMEOUT_S
-                )
+                await js.publish("market_data.bar.all", body, timeout=TIMEOUT_S)
             except (nats.errors.Error, TimeoutError) as error:
                 self.errors[f"bar: {type(error).__name__}"] += 1
             self.bars += 1
@@ -154,7 +187,8 @@ def memory_of(pid: int) -> dict[str, Memory]:
             rows = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
             kib = {row.partition(":")[0]: int(row.split()[1]) for row in rows[1:]}
             own = kib["Pss_Anon"] + kib["Pss_Shmem"]
-            found[f"{name} {process.pid}"] = Memory(own * 1024, kib["Pss_File"] * 1024)
+            times = process.cpu_times()
+            found[f"{name} {process.pid}"] = Memory(own * 1024, kib["Pss_File"] * 1024, times.user + times.system)
     return found
 
 
@@ -196,6 +230,10 @@ def judge(soak: Soak, lag: dict[str, Any]) -> bool:
     grown = {name: settled[-1][name].own - memory.own for name, memory in settled[0].items() if name in settled[-1]}
     for name, size in sorted(grown.items(), key=lambda row: -row[1])[:GROWN]:
         print(f"  {name} took {size / 2**20:+,.0f} MiB more, {settled[-1][name].own / 2**20:,.0f} in all")
+    used = {name: memory.cpu_s - settled[0][name].cpu_s for name, memory in settled[-1].items() if name in settled[0]}
+    span = soak.memory[-1][0] - soak.memory[-len(settled)][0]
+    print("  processors, share of one: ", end="")
+    print(", ".join(f"{name} {cpu / span:.2f}" for name, cpu in sorted(used.items(), key=lambda row: -row[1])[:GROWN]))
     return all(met for _, _, met in rows)
 
 
@@ -212,7 +250,7 @@ def main() -> int:
         with running_engine(Path(folder), market) as engine:
             soak = Soak(engine, market, portfolios)
             with ticking(engine, options.ticks):
-                asyncio.run(soak.run(options.minutes * MINUTE_S, options.rate))
+                uvloop.run(soak.run(options.minutes * MINUTE_S, options.rate))
             bus = json.loads(httpx.get(f"{engine['http']}/messagebus/status", trust_env=False).content)
             print("live:", json.dumps(bus.get("messagebus", bus).get("live", {})))
             status = json.loads(httpx.get(f"{engine['http']}/factor-models/{MODEL}/status", trust_env=False).content)

@@ -113,13 +113,13 @@ class Version:
         """Names of the arrays that each version replaces."""
         return tuple(self.manifest.latest.arrays) if self.manifest.latest else ()
 
-    def day_asset(self, name: str, rows: slice = slice(None)) -> np.ndarray:
-        """Give a day-by-asset array [n_dates, ..., n_assets] for some days.
+    def day_asset(self, name: str, rows: slice = slice(None), columns: np.ndarray | None = None) -> np.ndarray:
+        """Give a day-by-asset array [n_dates, ..., n_assets] for some days, of all names or of some.
 
         A single block gives a view of the file; several are joined, names that a block did not know yet are NaN
-        (-1 for integer codes, False for masks).
+        (-1 for integer codes, False for masks). Of a few names only their cells are read.
         """
-        return self._days(DAY_ASSET + name, rows, widen=True)
+        return self._days(DAY_ASSET + name, rows, widen=True, columns=columns)
 
     def day(self, name: str, rows: slice = slice(None)) -> np.ndarray:
         """Give a by-day array [n_dates, ...] for some days."""
@@ -191,7 +191,7 @@ class Version:
             return False
         return newest.version != self.manifest.version
 
-    def _days(self, name: str, rows: slice, widen: bool) -> np.ndarray:
+    def _days(self, name: str, rows: slice, widen: bool, columns: np.ndarray | None = None) -> np.ndarray:
         start, stop, step = rows.indices(self.manifest.n_dates)
         if step != 1:
             raise ValueError("days are read in steps of one")
@@ -201,11 +201,14 @@ class Version:
             if first >= stop:
                 break
             piece = self._read(block, name)[max(start - first, 0) : stop - first]
-            if len(piece):
+            if len(piece) and columns is not None:
+                pieces.append(_taken(piece, columns))
+            elif len(piece):
                 pieces.append(_widen(piece, self.manifest.n_assets) if widen else piece)
         if not pieces:
             block = self.manifest.blocks[0]
-            return self._read(block, name)[:0]
+            none = self._read(block, name)[:0]
+            return none if columns is None else _taken(none, columns)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
@@ -220,5 +223,19 @@ def _widen(piece: np.ndarray, n_assets: int) -> np.ndarray:
     missing = n_assets - piece.shape[-1]
     if missing == 0:
         return piece
-    fill = {"f": np.nan, "b": False}.get(piece.dtype.kind, -1)
-    return np.pad(piece, [(0, 0)] * (piece.ndim - 1) + [(0, missing)], constant_values=fill)
+    return np.pad(piece, [(0, 0)] * (piece.ndim - 1) + [(0, missing)], constant_values=_fill(piece))
+
+
+def _taken(piece: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Take some names of a block, of which it may not know all yet."""
+    n_known = piece.shape[-1]
+    there = columns < n_known
+    if there.all():
+        return np.asarray(piece)[..., columns]
+    out = np.full((*piece.shape[:-1], len(columns)), _fill(piece), piece.dtype)
+    out[..., there] = np.asarray(piece)[..., columns[there]]
+    return out
+
+
+def _fill(piece: np.ndarray) -> float | bool:
+    return {"f": np.nan, "b": False}.get(piece.dtype.kind, -1)

@@ -9,7 +9,7 @@ import numpy as np
 from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
 from actors.reading.risk_path import RiskPaths
-from actors.reading.slices import Day, Slice, by_name, rows_between
+from actors.reading.slices import Slice, by_name, exposures_over, rows_between
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
@@ -50,12 +50,12 @@ class PastBooks:
         columns = np.unique(np.concatenate([own.columns, other.columns])) if other else own.columns
         weights = _spread(own, columns)
         against = _spread(other, columns) if other else None
-        returns = np.asarray(version.day_asset("fields/returns", days))[:, columns]
+        returns = version.day_asset("fields/returns", days, columns)
         factor_returns = np.asarray(version.day("factor_returns", days))
         errors = np.asarray(version.day("standard_errors", days))
         result = attribute(
             weights,
-            [Day(version, row - lag).exposures_of(columns) for row in range(days.start, days.stop)],
+            exposures_over(version, slice(days.start - lag, days.stop - lag), columns),
             factor_returns,
             asset_returns=returns,
             benchmark=against,
@@ -86,18 +86,18 @@ class PastBooks:
         weights = _spread(own, columns) - (_spread(other, columns) if other else 0.0)
         before = slice(days.start - 1, days.stop)
         covariances, specific = self.paths.of(version, before)
-        returns = np.asarray(version.day_asset("fields/returns", before))[:, columns]
+        returns = version.day_asset("fields/returns", before, columns)
         linked = self.books.risk.linked(found).among(columns)
         history = risk_history(
             np.vstack([weights, weights[-1:]]),
-            [Day(version, row).exposures_of(columns) for row in range(before.start, before.stop)],
+            exposures_over(version, before, columns),
             list(covariances),
             specific[:, columns],
             returns,
             linked=linked,
             confidence=request.confidence,
         )
-        dates = [str(version.date(row)) for row in range(before.start, before.stop)]
+        dates = [str(day) for day in version.dates_of(before)]
         realised = [None if np.isnan(x) else float(x) for x in history.realised]
         values = {
             "dates": dates,
@@ -139,10 +139,9 @@ class PastBooks:
         weights = np.zeros((len(books), len(columns)))
         for row, book in zip(weights, books, strict=True):
             np.add.at(row, np.searchsorted(columns, book.columns), book.weights)
-        returns = np.asarray(version.day_asset("fields/returns", days))[:, columns]
-        dates = np.array([version.date(row) for row in range(days.start, days.stop)])
+        returns = version.day_asset("fields/returns", days, columns)
         try:
-            held = daily_weights(dates, set_on, weights, returns, request.between)
+            held = daily_weights(version.dates_of(days), set_on, weights, returns, request.between)
         except FactorError as error:
             raise InvalidInput(str(error), field=field) from None
         return _Path(columns, held, returns, books[-1])

@@ -174,6 +174,22 @@ class Day:
         return rows
 
 
+def exposures_over(version: Version, days: slice, columns: np.ndarray) -> np.ndarray:
+    """Exposures of some names on each of some days, float64 [n_days, n_columns, n_factors]; NaN where not covered."""
+    caps = version.day_asset(caps_name(version), days, columns)
+    scores = version.day_asset("scores", days, columns)
+    names = version.manifest.meta["category_names"]
+    n_sectors = len(names.get("sector", ()))
+    codes = np.full(caps.shape, -1, np.int16)
+    if n_sectors:
+        codes = version.day_asset("category/sector", days, columns)
+    shares, labels = NO_SHARES, names.get(SHARES, ())
+    if labels:
+        codes = joined_codes(codes, version.day_asset(f"category/{SHARES}", days, columns), n_sectors)
+        shares = shares_table(tuple(labels), tuple(names["sector"]))
+    return exposure_matrix(scores, np.isfinite(caps) & (caps > 0.0), codes, n_sectors, shares)
+
+
 def settings_of(version: Version) -> ModelSettings:
     """Read the settings of a version; those of its model's newest versions are mostly the same, and kept."""
     return _settings(orjson.dumps(version.manifest.meta["settings"]))

@@ -1,6 +1,6 @@
 """Realised attribution: what each factor and the specific returns contributed, by day and linked over periods."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,8 @@ from factors.portfolio.linking import carino_scale
 from factors.risk.arrays import BoolArray, FloatArray, as_matrix, as_vector
 
 Linking = Literal["carino", "arithmetic"]
+BLOCK_CELLS = 2**20
+"""Exposures that are worked on at once: days times names times factors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +261,13 @@ def attribute(
 
     exposure = np.empty((n_days, n_factors))
     parts = np.empty((n_days, 5))  # specific, unexplained, missing weight, portfolio, benchmark
-    for t in range(n_days):
-        day_returns = None if returns is None else returns[t]
-        day_residuals = None if u is None else u[t]
-        exposure[t], parts[t] = _one_day(W[t], B[t], by_day[t], known_f[t], day_returns, day_residuals)
+    step = max(BLOCK_CELLS // max(W.shape[1] * n_factors, 1), 1)
+    for first in range(0, n_days, step):
+        block = slice(first, first + step)
+        exposure[block], parts[block] = _some_days(
+            W[block], B[block], by_day(block), known_f[block],
+            None if returns is None else returns[block], None if u is None else u[block],
+        )  # fmt: skip
     specific, unexplained, missing, portfolio, benchmark_returns = parts.T
     if portfolio_returns is not None:
         realised = as_vector("portfolio_returns", portfolio_returns, length=n_days, finite=True)
@@ -282,25 +287,27 @@ def attribute(
     )
 
 
-def _one_day(
-    w: FloatArray, b: FloatArray, X: FloatArray, f: FloatArray, returns: FloatArray | None, u: FloatArray | None
-) -> tuple[FloatArray, tuple[float, float, float, float, float]]:
-    """Return exposures `[K]` and (specific, unexplained, missing weight, portfolio return, benchmark return)."""
-    covered: BoolArray = np.asarray(~np.isnan(X).any(axis=1))
-    X = np.where(covered[:, None], X, 0.0)
-    factor_part = X @ f
+def _some_days(
+    W: FloatArray, B: FloatArray, X: FloatArray, f: FloatArray, returns: FloatArray | None, u: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return exposures `[T, K]` and `[T, 5]`: specific, unexplained, missing weight, portfolio, benchmark return."""
+    covered: BoolArray = np.asarray(~np.isnan(X).any(axis=2))
+    if not covered.all():
+        X = np.where(covered[..., None], X, 0.0)
+    factor_part = (X @ f[..., None])[..., 0]
     if returns is None:
         assert u is not None
         returns = np.where(covered, factor_part + u, np.nan)
     present = ~np.isnan(returns)
     returns = np.where(present, returns, 0.0)
-    active = np.where(present, w - b, 0.0)
+    active = np.where(present, W - B, 0.0)
     explained = active * covered
-    exposure = explained @ X
-    specific = float(explained @ (returns - factor_part))
-    unexplained = float((active - explained) @ returns)
-    missing = float(np.abs(w - b)[~present].sum())
-    return exposure, (specific, unexplained, missing, float(w @ returns), float(b @ returns))
+    exposure = (explained[:, None, :] @ X)[:, 0]
+    sums = (
+        explained * (returns - factor_part), (active - explained) * returns, np.abs(W - B) * ~present,
+        W * returns, B * returns,
+    )  # fmt: skip
+    return exposure, np.stack([each.sum(axis=1) for each in sums], axis=1)
 
 
 def _by_day(name: str, values: FloatArray, n_days: int) -> FloatArray:
@@ -321,19 +328,28 @@ def _panel(name: str, values: FloatArray, shape: tuple[int, ...]) -> FloatArray:
 
 def _exposures_by_day(
     exposures: FloatArray | Sequence[FloatArray], n_days: int, n_assets: int, n_factors: int
-) -> list[FloatArray]:
-    fixed = isinstance(exposures, np.ndarray) and exposures.ndim == 2
-    days = [np.asarray(exposures)] * n_days if fixed else list(exposures)
-    if len(days) != n_days:
-        raise FactorError(f"exposures must be of {n_days} days, got {len(days)}", field="exposures")
-    for day in days[:1] if fixed else days:
-        if np.shape(day) != (n_assets, n_factors):
-            raise FactorError(
-                f"exposures must be [{n_assets}, {n_factors}] each day, got {np.shape(day)}", field="exposures"
-            )
-        if np.isinf(day).any():
-            raise NonFiniteError("exposures must not be infinite", field="exposures")
-    return days
+) -> Callable[[slice], FloatArray]:
+    """Check the exposures; gives how to have those of some days, `[T, N, K]`."""
+    if isinstance(exposures, np.ndarray) and exposures.ndim == 2:
+        _check_exposures(exposures, (n_assets, n_factors))
+        whole = np.broadcast_to(exposures, (n_days, n_assets, n_factors))
+        return lambda days: whole[days]
+    if len(exposures) != n_days:
+        raise FactorError(f"exposures must be of {n_days} days, got {len(exposures)}", field="exposures")
+    if isinstance(exposures, np.ndarray):
+        _check_exposures(exposures, (n_days, n_assets, n_factors))
+        given = exposures
+        return lambda days: given[days]
+    for day in exposures:
+        _check_exposures(np.asarray(day), (n_assets, n_factors))
+    return lambda days: np.stack(exposures[days]) if exposures[days] else np.empty((0, n_assets, n_factors))
+
+
+def _check_exposures(given: FloatArray, shape: tuple[int, ...]) -> None:
+    if given.shape[-2:] != shape[-2:] or given.ndim != len(shape):
+        raise FactorError(f"exposures must be {list(shape[-2:])} each day, got {given.shape[-2:]}", field="exposures")
+    if np.isinf(given).any():
+        raise NonFiniteError("exposures must not be infinite", field="exposures")
 
 
 def _errors(

@@ -1,4 +1,4 @@
-"""The exposures of a few names on one date, from what a model keeps of it."""
+"""The exposures of a few names, on one date or many, from what a model keeps of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def exposure_matrix(
 
     Parameters
     ----------
-    scores : float64 [n_styles, n_names]
-        Style scores; a missing one (NaN) counts as 0, the market's average.
-    known : bool [n_names]
+    scores : float64 [..., n_styles, n_names]
+        Style scores; a missing one (NaN) counts as 0, the market's average. Axes before are dates.
+    known : bool [..., n_names]
         Names with a cap on the date; the others' rows are NaN, as the model does not cover them.
-    codes : int16 [n_names]
+    codes : int16 [..., n_names]
         Sector of each name; below 0 for none; from `n_sectors` on a row of `shares`.
     n_sectors : int
     shares : float64 [n_memberships, n_sectors]
@@ -31,16 +31,17 @@ def exposure_matrix(
 
     Returns
     -------
-    float64 [n_names, 1 + n_sectors + n_styles]
+    float64 [..., n_names, 1 + n_sectors + n_styles]
         1 for the market, one-hot sectors, style scores: the columns of `FactorModel.exposures`.
     """
-    out = np.zeros((len(known), 1 + n_sectors + len(scores)))
-    out[:, 0] = 1.0
+    out = np.zeros((*known.shape, 1 + n_sectors + scores.shape[-2]))
+    out[..., 0] = 1.0
     if len(shares):
-        out[:, 1 : 1 + n_sectors] = sector_rows(codes, n_sectors, shares)
+        out[..., 1 : 1 + n_sectors] = sector_rows(codes, n_sectors, shares)
     else:
-        placed = np.flatnonzero(codes >= 0)
-        out[placed, 1 + codes[placed]] = 1.0
-    out[:, 1 + n_sectors :] = np.where(np.isnan(scores), 0.0, scores).T
+        placed = np.nonzero(codes >= 0)
+        at: tuple[NDArray[np.intp], ...] = (*placed, 1 + codes[placed].astype(np.intp))
+        out[at] = 1.0
+    out[..., 1 + n_sectors :] = np.where(np.isnan(scores), 0.0, scores).swapaxes(-1, -2)
     out[~known] = np.nan
     return out

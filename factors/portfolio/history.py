@@ -53,7 +53,7 @@ class RiskHistory:
 
 def risk_history(
     weights: FloatArray,
-    exposures: Sequence[FloatArray],
+    exposures: Sequence[FloatArray] | FloatArray,
     covariances: Sequence[FloatArray],
     specific_variance: FloatArray,
     returns: FloatArray,

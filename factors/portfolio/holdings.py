@@ -74,36 +74,55 @@ def daily_weights(
     if R.shape != (len(days), W.shape[1]):
         raise FactorError(f"returns must be {(len(days), W.shape[1])}, got {R.shape}", field="returns")
     there = ~np.isnan(R)
-    earned = np.where(there, R, 0.0)
     source: IntArray = np.maximum(np.searchsorted(starts, days, side="left") - 1, 0)
+    if between == "rebalance":
+        return _set_back(W[source], there, absent)
+    earned = np.where(there, R, 0.0)
     out = np.empty_like(R)
     gone = np.zeros(R.shape, dtype=np.bool_)
     current, held = W[0], -1
     for t in range(len(days)):
-        if between == "rebalance" or source[t] != held:
+        if source[t] != held:
             held = int(source[t])
             current = W[held]
         gone[t] = (current != 0.0) & ~there[t]
-        out[t] = _without(current, gone[t]) if absent == "others" else np.where(gone[t], 0.0, current)
-        if between == "drift":
-            gain = float(out[t] @ earned[t])
-            if gain <= -1.0:
-                raise FactorError(f"the book's value falls to nothing on {days[t]}", field="weights")
-            # What others carry for a name that is not there yet is given back in the same proportion.
-            share = np.divide(current, out[t], out=np.ones_like(current), where=out[t] != 0.0)
-            current = np.where(gone[t], current, out[t] * (1.0 + earned[t]) / (1.0 + gain) * share)
+        if not gone[t].any():
+            out[t] = current
+        elif absent == "others":
+            out[t] = _without(current, gone[t])
+        else:
+            out[t] = np.where(gone[t], 0.0, current)
+        gain = float(out[t] @ earned[t])
+        if gain <= -1.0:
+            raise FactorError(f"the book's value falls to nothing on {days[t]}", field="weights")
+        # What others carry for a name that is not there yet is given back in the same proportion.
+        share = np.divide(current, out[t], out=np.ones_like(current), where=out[t] != 0.0)
+        current = np.where(gone[t], current, out[t] * (1.0 + earned[t]) / (1.0 + gain) * share)
     return Held(out, gone)
 
 
+def _set_back(weights: FloatArray, there: BoolArray, absent: Absent) -> Held:
+    """Hold what was set on every day, without the names that are not there."""
+    gone = (weights != 0.0) & ~there
+    if absent == "cash":
+        return Held(np.where(gone, 0.0, weights), gone)
+    some = np.flatnonzero(gone.any(axis=1))
+    weights[some] = _without(weights[some], gone[some])
+    return Held(weights, gone)
+
+
 def _without(weights: FloatArray, gone: BoolArray) -> FloatArray:
-    """Give the weight of names that are gone to the others of their side; all of it stays cash where there are none."""
-    if not gone.any():
-        return weights
-    left = np.where(gone, 0.0, weights)
-    out = left.copy()
-    for side in (1.0, -1.0):
-        whole = weights[weights * side > 0.0].sum()
-        there = left[left * side > 0.0].sum()
-        if there != 0.0:
-            out[left * side > 0.0] *= whole / there
+    """Give the weight of names that are gone to the others of their side; all of it stays cash where there are none.
+
+    Parameters
+    ----------
+    weights, gone
+        `[..., N]`.
+    """
+    out = np.where(gone, 0.0, weights)
+    for side in (np.maximum, np.minimum):
+        whole, there = side(weights, 0.0), side(out, 0.0)
+        left = there.sum(axis=-1, keepdims=True)
+        scale = np.divide(whole.sum(axis=-1, keepdims=True), left, out=np.ones_like(left), where=left != 0.0)
+        out += there * (scale - 1.0)
     return out

@@ -88,6 +88,13 @@ def test_an_append_adds_one_block_and_pads_names_that_are_new(store):
     assert (version.day_asset("sector")[:4, 2] == -1).all()
     np.testing.assert_array_equal(version.day_asset("returns", slice(3, 5)), returns[3:5])
     assert version.symbols == ("A", "B", "C")
+    for name in ("returns", "sector"):
+        whole = version.day_asset(name)
+        for columns in ([0], [2, 0], [1, 2], []):
+            for rows in (slice(None), slice(0, 2), slice(3, 5), slice(2, 2)):
+                some = version.day_asset(name, rows, np.array(columns, np.intp))
+                np.testing.assert_array_equal(some, whole[rows][:, columns])
+                assert some.dtype == whole.dtype
 
 
 @settings(max_examples=15, deadline=None)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from actors.reading import slices as module
-from actors.reading.slices import Slices
+from actors.reading.slices import Day, Slices, exposures_over
+from factors.panel.memberships import SHARES, label_of
 from store import ModelStore, StoredState
 
 N_DATES = 4
@@ -57,6 +58,31 @@ def test_two_lanes_that_read_more_slices_than_are_kept_never_meet_one_that_was_l
         sys.setswitchinterval(before)
     assert wrong == []
     assert slices.counters["slice_evictions"] > 0
+
+
+def test_exposures_of_some_names_over_days_are_those_of_each_day(tmp_path):
+    rng = np.random.default_rng(0)
+    caps = rng.uniform(-1.0, 3.0, (N_DATES, 4))
+    caps[2, 1] = np.nan
+    scores = np.where(rng.random((N_DATES, 2, 4)) < 0.2, np.nan, rng.normal(size=(N_DATES, 2, 4)))
+    sectors = rng.integers(-1, 2, (N_DATES, 4)).astype(np.int16)
+    several = rng.integers(-1, 1, (N_DATES, 4)).astype(np.int16)
+    meta = {
+        "factor_names": ["market", "x", "y", "a", "b"], "style_names": ["a", "b"], "cleaned": [],
+        "category_names": {"sector": ["x", "y"], SHARES: [label_of({"x": 0.25, "y": 0.75})]},
+    }  # fmt: skip
+    arrays = {
+        "scores": scores, "fields/market_cap": caps, "category/sector": sectors, f"category/{SHARES}": several,
+    }  # fmt: skip
+    dates = np.datetime64("2024-01-02", "D") + np.arange(N_DATES)
+    state = StoredState(dates, tuple("ABCD"), arrays, {}, {}, meta)
+    version = ModelStore(tmp_path).commit("m", state, base=0, request_id="r", operation="create_model")
+    columns = np.array([3, 1, 0])
+    over = exposures_over(version, slice(1, 4), columns)
+    for found, row in zip(over, range(1, 4), strict=True):
+        np.testing.assert_array_equal(found, Day(version, row).exposures_of(columns))
+    assert np.isnan(over).any()
+    assert 0.25 in over
 
 
 def test_what_was_found_and_what_had_to_be_loaded_is_counted(store):

@@ -47,6 +47,25 @@ def test_others_carry_the_weight_of_a_name_until_it_is_listed(between):
     assert held.absent[:, 1].tolist() == [True] * 3 + [False] * 5
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 9999))
+def test_absent_names_leave_their_sides_as_large_as_they_were_on_every_day(seed):
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0.0, 0.3, (2, 5)).round(1)
+    returns = np.where(rng.random((8, 5)) < 0.4, np.nan, 0.01)
+    held = daily_weights(DAYS, [NONE, DAYS[3]], weights, returns)
+    for t, day in enumerate(DAYS):
+        given_weights, there = weights[int(day > DAYS[3])], ~np.isnan(returns[t])
+        assert held.absent[t].tolist() == ((given_weights != 0) & ~there).tolist()
+        for side in (1.0, -1.0):
+            of_side = given_weights * side > 0
+            left = of_side & there
+            whole = given_weights[of_side].sum() if left.any() else 0.0
+            expected = np.where(left, given_weights, 0.0)
+            expected *= whole / expected.sum() if left.any() else 0.0
+            np.testing.assert_allclose(held.weights[t][of_side], expected[of_side], rtol=1e-13)
+
+
 def test_a_late_name_enters_a_drifted_book_at_its_weight():
     returns = np.zeros((8, 3))
     returns[:, 0] = 0.1
