@@ -8,6 +8,12 @@ SPEED ?=
 T ?=
 BENCH ?= latency
 MINUTES ?=
+MODEL ?= main
+WHAT ?=
+START ?=
+END ?=
+FACTORS ?=
+OUT ?=
 TICKS ?=
 URL ?= http://127.0.0.1:8300/
 WHERE ?=
@@ -38,7 +44,7 @@ ITS_VERSION = import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-pythons lifecycle lint bench soak oracles validate pictures clean setup
+.PHONY: help run recompute test test-pythons lifecycle lint bench soak oracles validate pictures clean setup
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -47,6 +53,11 @@ run: $(VENV)/.run ## start the engine on loopback port 8300; DATA=file.parquet|.
 	@$(BIN)/python -m factors.warm
 	@exec $(BIN)/python -m launch $(if $(DATA),--data '$(DATA)') $(if $(SETTINGS),--settings '$(SETTINGS)') \
 		$(if $(LIVE),--live '$(LIVE)') $(if $(SPEED),--speed $(SPEED))
+
+recompute: $(VENV)/.run ## make results of a period again as Parquet; MODEL=main WHAT=scores,library START=2017-01-03 END= FACTORS= DATA=uri OUT=folder
+	@$(BIN)/python -m factors.warm
+	@exec $(BIN)/python -m jobs.recompute --model '$(MODEL)' $(if $(WHAT),--what '$(WHAT)') $(if $(START),--start $(START)) \
+		$(if $(END),--end $(END)) $(if $(FACTORS),--factors '$(FACTORS)') $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)')
 
 test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
 	@$(BIN)/python -m factors.warm

@@ -1,239 +1,205 @@
-"""``ray job submit ... -- python -m jobs.recompute MODEL [MODEL ...]``: estimate whole histories again.
+"""``python -m jobs.recompute --model M``: make the results of a period again, in blocks, beside the live actors.
 
-Each model is read from the store, fitted on all its days in a Ray task of its own, beside the live actors, and
-committed as a new version on top of the one it was read from. When somebody else commits meanwhile (a new day was
-appended), it starts again from there. The live actors answer for the new version as soon as it is durable, and peers
-are told by the event that every change of a model has. A job repeated under its request id makes neither again.
+What is made lies in a folder as Parquet parts, which one manifest commits: scores, factor returns, covariances,
+specific risk, factors of the library, attributions of the stored books. All of it is what the engine gave online, to
+the bit. A run that was ended is submitted again: it makes what is missing. With names of models alone
+(``python -m jobs.recompute MODEL ...``) each is fitted anew and becomes a new version; see `jobs.refit`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import hashlib
-import json
+import fcntl
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-import ray
+import orjson
 
-from actors.runtime.niceness import step_behind_light
-from bus.actor import outbox_for_face
-from bus.audit import Audit
-from bus.face import Face
-from contracts.answers import Calculation
-from contracts.bus_mode import ModeFile
-from contracts.caller import caller
-from contracts.errors import EngineError, UnknownModel, VersionConflict, first_line
-from contracts.operations import OPERATIONS
-from contracts.requests import ModelRef
-from contracts.settings import NAMESPACE, settings
-from contracts.work import Priority, new_id
+from contracts.errors import EngineError, InvalidInput, VersionConflict, first_line
+from contracts.settings import Settings, settings
 from factors.errors import FactorError
-from factors.factor_model.model import FactorModel
-from factors.factor_model.settings import ModelSettings
-from router.client import RouterClient
-from store import ModelStore, Version
+from jobs.chains import run_chain
+from jobs.parts import commit, is_made, make_folders, notes_of
+from jobs.plan import Plan, describe, make_plan
+from jobs.progress import Progress
+from jobs.source import Place, StoredSource, open_source
+from jobs.work import WHAT, Work
+from jobs.workers import Inline, Workers
 
-OPERATION = "recompute"
 ATTEMPTS = 5
-"""How often a model is recomputed when others commit meanwhile, before the job gives up on it."""
-
-STAGES: tuple[tuple[str, Callable[[FactorModel], Any]], ...] = (
-    ("style scores", FactorModel.estimate_style_scores),
-    ("factor returns", FactorModel.estimate_factor_returns),
-    ("factor covariance", FactorModel.estimate_covariance),
-    ("specific risk", FactorModel.estimate_specific_risk),
-)
-
-CONNECT_S = 10.0
-"""How long the job looks for the router before it takes NATS for not connected."""
-
-Say = Callable[[str], None]
+"""How often the work is planned again when the model's days change meanwhile, before the job gives up."""
+HELD_S = 0.2
 
 
-class Recomputed(NamedTuple):
-    """What came of one model: the version, what peers are told of it, and the id that a repeated job has again."""
-
-    model_id: str
-    calculation_id: str
-    made: Calculation
-    timings_ms: dict[str, float]
-
-    def line(self) -> dict[str, Any]:
-        """Give what the job prints of it."""
-        told = ("n_dates", "n_assets", "first_date", "last_date")
-        return {
-            "model_id": self.model_id,
-            "model_version": self.made.model_version,
-            **{name: self.made.values[name] for name in told},
-            "seconds": round(self.timings_ms["compute"] / 1e3, 3),
-        }
-
-
-def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Recomputed:
-    """Fit a model's whole history and commit it.
+def recompute(work: Work, progress: Progress, workers: Workers | None = None) -> dict[str, Any]:
+    """Make what is missing of a work and commit it; gives the manifest.
 
     Parameters
     ----------
-    model_id
-        A model of the store that the settings name.
-    changes
-        Settings that replace the model's own, nested as they are.
-    request_id
-        Repeating it makes no second version.
-    say
-        Told what is done: one line per stage.
+    workers
+        What runs the chains; default: this process.
 
     Raises
     ------
-    EngineError
-        An unknown model, or others committed every time.
-    FactorError
-        Settings that do not exist, or a panel that cannot be fitted.
+    EngineError, FactorError, OSError
+        What is wrong with the work, the data or the place of the results; nothing is committed then.
     """
-    from actors.workloads.factor_model_creation import describe
-
-    store = ModelStore(settings().store_path, settings().keep_versions)
-    began = time.monotonic()
-    made = _known(store, model_id, request_id)
-    if made is not None:
-        say(f"{model_id}: this job made version {made.manifest.version} before")
-    else:
-        made = _make(store, model_id, changes, request_id, say)
-        say(f"{model_id}: committed version {made.manifest.version}")
-    identity = hashlib.blake2b(f"{OPERATION}:{model_id}:{request_id}".encode(), digest_size=16).hexdigest()
-    return Recomputed(model_id, identity, describe(made), {"compute": (time.monotonic() - began) * 1e3})
-
-
-def _in_task(model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Recomputed:
-    """Recompute behind the live actors' answers, in a process that does nothing else."""
-    step_behind_light()
-    return recompute(model_id, changes, request_id, say)
+    current = settings()
+    folder = work.folder(current.store_path)
+    make_folders(folder)
+    with _held(folder, progress):
+        for _ in range(ATTEMPTS):
+            progress.stage("planning")
+            head, plan, told = _planned(work, current)
+            _run(plan, folder, progress, workers or Inline())
+            if _unchanged(work, current, head):
+                return _commit(plan, told, folder, progress)
+            progress.say(f"model {work.model_id} changed meanwhile: what follows from the change is made again")
+    raise VersionConflict(f"the history of model {work.model_id!r} changed {ATTEMPTS} times while it was recomputed")
 
 
-def _known(store: ModelStore, model_id: str, request_id: str) -> Version | None:
-    """Find the version that a former run of this job made, if it is still kept."""
-    number = store.made_by(model_id, request_id)
+def _planned(work: Work, current: Settings) -> tuple[int | None, Plan, dict[str, Any]]:
+    source = open_source(Place(work, None), current)
+    number = source.version.manifest.version if isinstance(source, StoredSource) else None
+    plan = make_plan(work, Place(work, number), source, current)
+    return number, plan, describe(plan, source, work)
+
+
+def _unchanged(work: Work, current: Settings, number: int | None) -> bool:
+    """Say whether the days are still those that were planned with."""
     if number is None:
-        return None
-    try:
-        return store.version(model_id, number)
-    except UnknownModel:
-        return None
+        return True
+    source = open_source(Place(work, None), current)
+    assert isinstance(source, StoredSource)
+    return source.version.manifest.version == number
 
 
-def _make(store: ModelStore, model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Version:
-    """Fit and commit, again from the newest version whenever somebody else committed meanwhile."""
-    from actors.reading.states import model_of, state_of
-
-    for _ in range(ATTEMPTS):
-        version = store.head(model_id)
-        base = version.manifest.version
-        say(f"{model_id}: version {base}, {version.manifest.n_dates} dates, {version.manifest.n_assets} assets")
-        fitted = _fit(model_of(version), changes, model_id, say)
-        try:
-            return store.commit(model_id, state_of(fitted), base=base, request_id=request_id, operation=OPERATION)
-        except VersionConflict as conflict:
-            say(f"{model_id}: {conflict.detail}; starting again")
-            told = conflict
-    raise told
+def _run(plan: Plan, folder: Path, progress: Progress, workers: Workers) -> None:
+    slots = plan.slots()
+    progress.begin(slots, folder)
+    waiting = [
+        chain
+        for chain in plan.chains
+        if not all(is_made(folder, plan.slot(what, chain, block)) for block in plan.wanted for what in chain.what)
+    ]
+    # The longest first, so that the others fill what it leaves.
+    waiting.sort(key=lambda chain: len(chain.ids) or 1000, reverse=True)
+    seconds = workers.run(run_chain, [(plan, chain, str(folder)) for chain in waiting], progress.look)
+    progress.chains |= {chain.name: took for chain, took in zip(waiting, seconds, strict=True)}
+    progress.look()
 
 
-def _fit(model: FactorModel, changes: dict[str, Any], model_id: str, say: Say) -> FactorModel:
-    """Fit the model's panel under its recipe and its settings, changed as asked for."""
-    kept = ModelSettings.to_dict(model.settings)
-    fresh = FactorModel(ModelSettings.from_dict(_merged(kept, changes))).set_panel(model.panel_)
-    recipe = model.recipe_
-    fresh.clean_features(recipe.to_winsorize, recipe.to_fill, recipe.to_smooth)
-    if recipe.top_n is not None:
-        fresh.reduce_universe_by_market_cap(recipe.top_n)
-    for number, (name, estimate) in enumerate(STAGES, start=1):
-        began = time.monotonic()
-        estimate(fresh)
-        say(f"{model_id}: {number} of {len(STAGES)}, {name}, {time.monotonic() - began:.1f} s")
-    return fresh
+def _commit(plan: Plan, told: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
+    progress.stage("committing")
+    parts = list(notes_of(folder, plan.slots()))
+    missing = len(plan.slots()) - len(parts)
+    if missing:
+        raise InvalidInput(f"{missing} parts were removed from {folder} while the job ran", field="out")
+    plain = [{name: value for name, value in part.items() if name != "seconds"} for part in parts]
+    manifest = {"job_id": plan.place.work.job_id, **told, "parts": plain}
+    commit(folder, manifest)
+    progress.done(parts)
+    return manifest
 
 
-def _merged(kept: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    out = dict(kept)
-    for name, value in changes.items():
-        old = out.get(name)
-        out[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return out
+@contextlib.contextmanager
+def _held(folder: Path, progress: Progress) -> Iterator[None]:
+    """Wait until no other run works in the folder, and hold it; the kernel frees it when its holder dies."""
+    with (folder / ".lock").open("a") as lock:
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    progress.say("the same work is under way in another process; waiting for it")
+                    told = True
+                time.sleep(HELD_S)
+        yield
 
 
-async def publish(one: Recomputed, client: RouterClient, *, connected: bool) -> dict[str, Any]:
-    """Tell peers of the new version, as the faces do: by the outbox. Gives the `calculation_result` that they get."""
-    outbox = outbox_for_face(settings())
-    try:
-        face = Face(client, outbox, connected=lambda: connected, mode=ModeFile.of(settings()))
-        # What a new version of a model tells: FACTOR_MODEL_UPDATED on the model's subject.
-        row, request = OPERATIONS["append_day"], ModelRef(model_id=one.model_id)
-        priority = Priority[request.messagebus_priority.upper()]
-        caller.set("job")
-        await Audit.of(settings()).note(row, request, outcome="done", version=one.made.model_version)
-        return await face.announce(row, request, one.made, one.calculation_id, one.timings_ms, priority)
-    finally:
-        if outbox is not None:
-            outbox.close()
+def work_of(options: argparse.Namespace) -> Work:
+    """Make the work of the words of a command line. Raises `InvalidInput`."""
+    return Work(
+        options.model,
+        options.start,
+        options.end,
+        tuple(options.what.split(",")),
+        tuple(name for name in (options.factors or "").split(",") if name),
+        options.data,
+        options.out,
+        options.settings,
+    )
 
 
-async def _tell(one: Recomputed) -> None:
-    client, connected = RouterClient(), False
-    with contextlib.suppress(EngineError):  # without a router the event waits in the outbox for whoever comes
-        connected = (await client.start(CONNECT_S)).table.bus.connected
-    try:
-        told = await publish(one, client, connected=connected)
-    finally:
-        await client.close()
-    if settings().messagebus_enabled and not (told["messagebus_published"] or told.get("messagebus_queued")):
-        _say(f"{one.model_id}: version {told['model_version']} is not announced: the outbox cannot be written")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    made = argparse.ArgumentParser(prog="jobs.recompute", description=(__doc__ or "").splitlines()[0])
+    made.add_argument("models", nargs="*", metavar="MODEL", help="fit these anew, each as a new version")
+    made.add_argument("--model", help="whose results are made again")
+    made.add_argument("--start", metavar="DATE", help="first day wanted; default: the first of the data")
+    made.add_argument("--end", metavar="DATE", help="last day wanted; default: the last of the data")
+    made.add_argument("--what", default=",".join(WHAT), metavar="A,B,...", help=f"of {', '.join(WHAT)}")
+    made.add_argument("--factors", metavar="A,B,...", help="of the library; default: all that the data can compute")
+    made.add_argument(
+        "--data", metavar="URI", help="Parquet, a folder of it, csv, Delta or Iceberg; default: the model's"
+    )
+    made.add_argument("--out", metavar="FOLDER", help="for the results; default: recomputed/ID in the store")
+    made.add_argument("--settings", type=orjson.loads, default={}, metavar="JSON", help="settings to change")
+    made.add_argument("--request-id", default=None, help="of a fit anew: repeat it to repeat the job safely")
+    made.add_argument("--workers", type=int, default=None, help="tasks at once; 0: in this process, without Ray")
+    return made
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Recompute the models that the command line names; the exit code is the number of those that failed."""
-    parser = argparse.ArgumentParser(prog="jobs.recompute", description=__doc__.splitlines()[2] if __doc__ else None)
-    parser.add_argument("models", nargs="+", metavar="MODEL")
-    parser.add_argument("--settings", type=json.loads, default={}, help="JSON object of settings to change")
-    parser.add_argument("--request-id", default=None, help="repeat it to repeat the job safely")
-    options = parser.parse_args(arguments)
+    """Do what the command line says; the exit code is 0 only when everything is committed."""
+    made = parser()
+    options = made.parse_args(arguments)
     if not isinstance(options.settings, dict):
-        parser.error("--settings must be a JSON object")
-    ray.init(namespace=NAMESPACE, ignore_reinit_error=True)
-    request_id = options.request_id or new_id()
-    # One CPU each, so that as many run at once as the cluster has; the live actors ask for none.
-    task = ray.remote(num_cpus=1, max_retries=2)(_in_task)
-    running = {
-        task.remote(name, options.settings, f"{request_id}-{name}", _say): name
-        for name in dict.fromkeys(options.models)
-    }
-    failed = 0
-    while running:
-        (finished,), _ = ray.wait(list(running), num_returns=1)
-        name = running.pop(finished)
-        try:
-            one = ray.get(finished)
-            _say(json.dumps(one.line()))
-            # At once: a job that is ended now must not leave a version that nobody heard of.
-            asyncio.run(_tell(one))
-        except (EngineError, FactorError, ray.exceptions.RayError) as error:
-            failed += 1
-            _say(f"{name}: failed: {_reason(error)}")
-    return failed
+        made.error("--settings must be a JSON object")
+    if options.models and options.model:
+        made.error("--model, or names of models to fit anew")
+    if options.models:
+        from jobs.refit import refit
+
+        return refit(options.models, options.settings, options.request_id)
+    if not options.model:
+        made.error("--model must name a model")
+    progress = Progress()
+    workers: Workers = Inline()
+    try:
+        work = work_of(options)
+        progress.of(work)
+        if options.workers != 0:
+            workers = _ray(options.workers)
+        recompute(work, progress, workers)
+    except (EngineError, FactorError, OSError) as error:
+        progress.failed(_reason(error))
+        return 1
+    finally:
+        workers.close()
+    return 0
+
+
+def _ray(workers: int | None) -> Workers:
+    from jobs.ray_workers import RayWorkers
+
+    return RayWorkers(workers)
 
 
 def _reason(error: Exception) -> str:
-    cause = getattr(error, "cause", None) or error
-    return first_line(cause)
+    field = getattr(error, "field", None)
+    return f"{first_line(error)}{f' (field: {field})' if field else ''}"
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

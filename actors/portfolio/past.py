@@ -48,8 +48,8 @@ class PastBooks:
         own = self._through(found, request, days, "portfolio_weights")
         other = self._benchmark(found, request, days)
         columns = np.unique(np.concatenate([own.columns, other.columns])) if other else own.columns
-        weights = _spread(own, columns)
-        against = _spread(other, columns) if other else None
+        weights = spread(own, columns)
+        against = spread(other, columns) if other else None
         returns = version.day_asset("fields/returns", days, columns)
         factor_returns = np.asarray(version.day("factor_returns", days))
         errors = np.asarray(version.day("standard_errors", days))
@@ -83,7 +83,7 @@ class PastBooks:
         other = self._benchmark(found, request, days)
         columns = np.unique(np.concatenate([own.columns, other.columns])) if other else own.columns
         # Weights at the start of a day are those at the close before, which is when its risk was predicted.
-        weights = _spread(own, columns) - (_spread(other, columns) if other else 0.0)
+        weights = spread(own, columns) - (spread(other, columns) if other else 0.0)
         before = slice(days.start - 1, days.stop)
         covariances, specific = self.paths.of(version, before)
         returns = version.day_asset("fields/returns", before, columns)
@@ -160,7 +160,7 @@ def _days(found: Slice, request: Any, lag: int, default: int) -> slice:
     return days
 
 
-def _spread(path: _Path, columns: np.ndarray) -> np.ndarray:
+def spread(path: _Path, columns: np.ndarray) -> np.ndarray:
     out = np.zeros((len(path.held.weights), len(columns)))
     out[:, np.searchsorted(columns, path.columns)] = path.held.weights
     return out

@@ -1,0 +1,223 @@
+"""``python -m jobs.recompute MODEL [MODEL ...]``: estimate whole histories again, each as a new version.
+
+Each model is read from the store, fitted on all its days in a Ray task of its own, beside the live actors, and
+committed as a new version on top of the one it was read from. When somebody else commits meanwhile (a new day was
+appended), it starts again from there. The live actors answer for the new version as soon as it is durable, and peers
+are told by the event that every change of a model has. A job repeated under its request id makes neither again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import ray
+
+from actors.runtime.niceness import step_behind_light
+from bus.actor import outbox_for_face
+from bus.audit import Audit
+from bus.face import Face
+from contracts.answers import Calculation
+from contracts.bus_mode import ModeFile
+from contracts.caller import caller
+from contracts.errors import EngineError, UnknownModel, VersionConflict, first_line
+from contracts.operations import OPERATIONS
+from contracts.requests import ModelRef
+from contracts.settings import NAMESPACE, settings
+from contracts.work import Priority, new_id
+from factors.errors import FactorError
+from factors.factor_model.model import FactorModel
+from factors.factor_model.settings import ModelSettings
+from router.client import RouterClient
+from store import ModelStore, Version
+
+OPERATION = "recompute"
+ATTEMPTS = 5
+"""How often a model is recomputed when others commit meanwhile, before the job gives up on it."""
+
+STAGES: tuple[tuple[str, Callable[[FactorModel], Any]], ...] = (
+    ("style scores", FactorModel.estimate_style_scores),
+    ("factor returns", FactorModel.estimate_factor_returns),
+    ("factor covariance", FactorModel.estimate_covariance),
+    ("specific risk", FactorModel.estimate_specific_risk),
+)
+
+CONNECT_S = 10.0
+"""How long the job looks for the router before it takes NATS for not connected."""
+
+Say = Callable[[str], None]
+
+
+class Recomputed(NamedTuple):
+    """What came of one model: the version, what peers are told of it, and the id that a repeated job has again."""
+
+    model_id: str
+    calculation_id: str
+    made: Calculation
+    timings_ms: dict[str, float]
+
+    def line(self) -> dict[str, Any]:
+        """Give what the job prints of it."""
+        told = ("n_dates", "n_assets", "first_date", "last_date")
+        return {
+            "model_id": self.model_id,
+            "model_version": self.made.model_version,
+            **{name: self.made.values[name] for name in told},
+            "seconds": round(self.timings_ms["compute"] / 1e3, 3),
+        }
+
+
+def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Recomputed:
+    """Fit a model's whole history and commit it.
+
+    Parameters
+    ----------
+    model_id
+        A model of the store that the settings name.
+    changes
+        Settings that replace the model's own, nested as they are.
+    request_id
+        Repeating it makes no second version.
+    say
+        Told what is done: one line per stage.
+
+    Raises
+    ------
+    EngineError
+        An unknown model, or others committed every time.
+    FactorError
+        Settings that do not exist, or a panel that cannot be fitted.
+    """
+    from actors.workloads.factor_model_creation import describe
+
+    store = ModelStore(settings().store_path, settings().keep_versions)
+    began = time.monotonic()
+    made = _known(store, model_id, request_id)
+    if made is not None:
+        say(f"{model_id}: this job made version {made.manifest.version} before")
+    else:
+        made = _make(store, model_id, changes, request_id, say)
+        say(f"{model_id}: committed version {made.manifest.version}")
+    identity = hashlib.blake2b(f"{OPERATION}:{model_id}:{request_id}".encode(), digest_size=16).hexdigest()
+    return Recomputed(model_id, identity, describe(made), {"compute": (time.monotonic() - began) * 1e3})
+
+
+def _in_task(model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Recomputed:
+    """Recompute behind the live actors' answers, in a process that does nothing else."""
+    step_behind_light()
+    return recompute(model_id, changes, request_id, say)
+
+
+def _known(store: ModelStore, model_id: str, request_id: str) -> Version | None:
+    """Find the version that a former run of this job made, if it is still kept."""
+    number = store.made_by(model_id, request_id)
+    if number is None:
+        return None
+    try:
+        return store.version(model_id, number)
+    except UnknownModel:
+        return None
+
+
+def _make(store: ModelStore, model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Version:
+    """Fit and commit, again from the newest version whenever somebody else committed meanwhile."""
+    from actors.reading.states import model_of, state_of
+
+    for _ in range(ATTEMPTS):
+        version = store.head(model_id)
+        base = version.manifest.version
+        say(f"{model_id}: version {base}, {version.manifest.n_dates} dates, {version.manifest.n_assets} assets")
+        fitted = _fit(model_of(version), changes, model_id, say)
+        try:
+            return store.commit(model_id, state_of(fitted), base=base, request_id=request_id, operation=OPERATION)
+        except VersionConflict as conflict:
+            say(f"{model_id}: {conflict.detail}; starting again")
+            told = conflict
+    raise told
+
+
+def _fit(model: FactorModel, changes: dict[str, Any], model_id: str, say: Say) -> FactorModel:
+    """Fit the model's panel under its recipe and its settings, changed as asked for."""
+    kept = ModelSettings.to_dict(model.settings)
+    fresh = FactorModel(ModelSettings.from_dict(_merged(kept, changes))).set_panel(model.panel_)
+    recipe = model.recipe_
+    fresh.clean_features(recipe.to_winsorize, recipe.to_fill, recipe.to_smooth)
+    if recipe.top_n is not None:
+        fresh.reduce_universe_by_market_cap(recipe.top_n)
+    for number, (name, estimate) in enumerate(STAGES, start=1):
+        began = time.monotonic()
+        estimate(fresh)
+        say(f"{model_id}: {number} of {len(STAGES)}, {name}, {time.monotonic() - began:.1f} s")
+    return fresh
+
+
+def _merged(kept: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    out = dict(kept)
+    for name, value in changes.items():
+        old = out.get(name)
+        out[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out
+
+
+async def publish(one: Recomputed, client: RouterClient, *, connected: bool) -> dict[str, Any]:
+    """Tell peers of the new version, as the faces do: by the outbox. Gives the `calculation_result` that they get."""
+    outbox = outbox_for_face(settings())
+    try:
+        face = Face(client, outbox, connected=lambda: connected, mode=ModeFile.of(settings()))
+        # What a new version of a model tells: FACTOR_MODEL_UPDATED on the model's subject.
+        row, request = OPERATIONS["append_day"], ModelRef(model_id=one.model_id)
+        priority = Priority[request.messagebus_priority.upper()]
+        caller.set("job")
+        await Audit.of(settings()).note(row, request, outcome="done", version=one.made.model_version)
+        return await face.announce(row, request, one.made, one.calculation_id, one.timings_ms, priority)
+    finally:
+        if outbox is not None:
+            outbox.close()
+
+
+async def _tell(one: Recomputed) -> None:
+    client, connected = RouterClient(), False
+    with contextlib.suppress(EngineError):  # without a router the event waits in the outbox for whoever comes
+        connected = (await client.start(CONNECT_S)).table.bus.connected
+    try:
+        told = await publish(one, client, connected=connected)
+    finally:
+        await client.close()
+    if settings().messagebus_enabled and not (told["messagebus_published"] or told.get("messagebus_queued")):
+        _say(f"{one.model_id}: version {told['model_version']} is not announced: the outbox cannot be written")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def refit(models: Sequence[str], changes: dict[str, Any], request_id: str | None = None) -> int:
+    """Fit models anew, each in a Ray task of its own; gives the number of those that failed."""
+    ray.init(namespace=NAMESPACE, ignore_reinit_error=True)
+    request_id = request_id or new_id()
+    # One CPU each, so that as many run at once as the cluster has; the live actors ask for none.
+    task = ray.remote(num_cpus=1, max_retries=2)(_in_task)
+    running = {task.remote(name, changes, f"{request_id}-{name}", _say): name for name in dict.fromkeys(models)}
+    failed = 0
+    while running:
+        (finished,), _ = ray.wait(list(running), num_returns=1)
+        name = running.pop(finished)
+        try:
+            one = ray.get(finished)
+            _say(json.dumps(one.line()))
+            # At once: a job that is ended now must not leave a version that nobody heard of.
+            asyncio.run(_tell(one))
+        except (EngineError, FactorError, ray.exceptions.RayError) as error:
+            failed += 1
+            _say(f"{name}: failed: {_reason(error)}")
+    return failed
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "cause", None) or error
+    return first_line(cause)
