@@ -161,6 +161,7 @@ def _days(found: Slice, request: Any, lag: int, default: int) -> slice:
 
 
 def spread(path: _Path, columns: np.ndarray) -> np.ndarray:
+    """Give a path's weights [n_days, n_columns] on other columns, which hold its own; ascending."""
     out = np.zeros((len(path.held.weights), len(columns)))
     out[:, np.searchsorted(columns, path.columns)] = path.held.weights
     return out
