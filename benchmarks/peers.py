@@ -167,8 +167,8 @@ async def events(run_dir: Path, count: int) -> dict[str, float]:
 
 
 async def flood(run_dir: Path, portfolios: list[dict[str, float]], seconds: float) -> dict[str, float]:
-    """Compare one peer's p99 while another floods with its p99 alone, before and after."""
-    calm, wild = await log_in(run_dir, "risk"), await log_in(run_dir, "analytics")
+    """Compare one peer's p99 while another, in a process of its own, floods with its p99 alone, before and after."""
+    calm = await log_in(run_dir, "risk")
     bodies = [orjson.dumps({"model_id": MODEL, "portfolio_weights": weights}) for weights in portfolios]
     ask = asking(calm, f"{RISK}.factor_exposures", bodies)
 
@@ -182,28 +182,43 @@ async def flood(run_dir: Path, portfolios: list[dict[str, float]], seconds: floa
             await asyncio.sleep(0.01)
         return quantile(samples, 0.99)
 
+    before = await stretch()
+    command = [sys.executable, __file__, "--flooder", str(run_dir)]
+    wild = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+    assert wild.stdout is not None
+    await wild.stdout.readline()  # it floods
+    beside = await stretch()
+    told, _ = await wild.communicate(b"end\n")
+    after = await stretch()
+    await calm.close()
+    print(f"\nflood: {told.decode().strip()}")
+    print(f"p99 ms: alone {before:.2f}, beside it {beside:.2f}, alone {after:.2f}")
+    return {"p99 beside another's flood / alone": beside / statistics.mean((before, after))}
+
+
+async def flooder(run_dir: Path) -> None:
+    """Flood as the analytics engine until a line comes, and print what became of it."""
+    wild = await log_in(run_dir, "analytics")
     refused = done = 0
     query = orjson.dumps({"model_id": MODEL})
 
-    async def flooder() -> None:
+    async def ask() -> None:
         nonlocal refused, done
         while True:
             reply = await wild.request("analytics.factor_request.factor_returns", query, timeout=TIMEOUT_S)
             refused += bool(reply.headers and reply.headers.get("status") == "429")
             done += 1
 
-    before = await stretch()
-    tasks = [asyncio.create_task(flooder()) for _ in range(FLOOD_IN_FLIGHT)]
-    beside = await stretch()
+    tasks = [asyncio.create_task(ask()) for _ in range(FLOOD_IN_FLIGHT)]
+    began = time.perf_counter()
+    print("begun", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    took = time.perf_counter() - began
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    after = await stretch()
-    await calm.close()
     await wild.close()
-    print(f"\nflood: {done / seconds:.0f} per s, {refused} refused")
-    print(f"p99 ms: alone {before:.2f}, beside it {beside:.2f}, alone {after:.2f}")
-    return {"p99 beside another's flood / alone": beside / statistics.mean((before, after))}
+    print(f"{done / took:.0f} per s of {FLOOD_IN_FLIGHT} in flight, {refused} refused")
 
 
 async def measure(run_dir: Path, portfolios: list[dict[str, float]], options: Any, relay: Any) -> dict[str, float]:
@@ -231,7 +246,11 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--flood", type=float, default=10.0, help="seconds of each stretch")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--flooder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.flooder is not None:
+        asyncio.run(flooder(options.flooder))
+        return 0
     print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, numpy {np.__version__}")
     print(f"nats-py {nats.__version__ if hasattr(nats, '__version__') else '?'}; {N_ASSETS} assets")
     with tempfile.TemporaryDirectory(prefix="factor-engine-bench-") as name:

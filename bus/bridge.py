@@ -112,6 +112,7 @@ class Bridge:
             current.subscribe_to_engines,
             self.spool,
             engine_id(current.run_dir),
+            current.nats_rate,
         )
         store = ModelStore(current.store_path, current.keep_versions)
         self._retell = Retell(store, self._outbox, self.face, lambda: self.lease.held)
@@ -424,6 +425,7 @@ class Bridge:
             "without_reply": desk.without_reply,
             "replies_lost": desk.replies_lost,
             "in_work": desk.in_work,
+            "waiting": desk.waiting,
             "published": drainer.published,
             "acknowledged": drainer.acknowledged,
             "duplicates": drainer.duplicates,

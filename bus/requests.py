@@ -19,10 +19,19 @@ from bus.answer_text import as_json
 from bus.face import Face
 from bus.micro import endpoints
 from bus.reader import Reader
+from bus.shares import Shares, connection_of
 from bus.spool import HEADERS_BYTES, ID_HEADER, OFFSET_HEADER, PARTS_HEADER, Spool
 from bus.subjects import QUEUE_GROUP, groups, kept_subjects, resolve
 from contracts.caller import caller
-from contracts.errors import BodyTooLarge, EngineError, InvalidInput, QueueFull, WrongEngine
+from contracts.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    EngineError,
+    InvalidInput,
+    QueueFull,
+    RateExceeded,
+    WrongEngine,
+)
 from contracts.identity import ENGINE_HEADER
 from contracts.unexpected import unexpected
 from contracts.work import Priority
@@ -56,6 +65,8 @@ class RequestDesk:
         Where answers lie that are larger than a message.
     own_id : str, optional
         This engine's id; a request that names another engine is refused.
+    per_second : float
+        Requests of one connection.
     """
 
     def __init__(
@@ -66,8 +77,10 @@ class RequestDesk:
         engines: tuple[str, ...],
         spool: Spool,
         own_id: str | None = None,
+        per_second: float = float("inf"),
     ) -> None:
         self._own_id = own_id
+        self._shares = Shares(self._begin, per_second)
         self._spool = spool
         self._face = face
         self._reader = reader
@@ -112,39 +125,42 @@ class RequestDesk:
             self.refused += 1
             self._count(msg.subject, 0, InvalidInput("replies do not go to such a subject", field="reply"))
             return
-        full = self._full(msg.subject.partition(".")[0])
-        if full is not None:
-            self.refused += 1
-            self._count(msg.subject, 0, full)
-            await self._reply(msg, as_json(full.to_problem()), problem_headers(full))
-            return
-        self._begin(msg)
-
-    def _full(self, peer: str) -> QueueFull | None:
-        if len(self._tasks) >= self._limit:
-            return QueueFull(f"{self._limit} requests are in work on this bridge", retry_after_s=0.1)
-        if self._of_peer[peer] >= self._peer_limit:
-            return QueueFull(f"{self._peer_limit} requests of {peer} are in work on this bridge", retry_after_s=0.1)
-        return None
-
-    def _begin(self, msg: Msg) -> None:
         peer = msg.subject.partition(".")[0]
         self._of_peer[peer] += 1
-        task = asyncio.create_task(self._serve(msg))
+        try:
+            self._check_room(peer)
+            urgent = bool(msg.headers) and (msg.headers or {}).get(PRIORITY_HEADER, "").lower() == "critical"
+            self._shares.come(msg, connection_of(msg.reply), urgent=urgent)
+        except (QueueFull, RateExceeded) as refused:
+            self._of_peer[peer] -= 1
+            self.refused += 1
+            self._count(msg.subject, 0, refused)
+            await self._reply(msg, as_json(refused.to_problem()), problem_headers(refused))
+
+    def _check_room(self, peer: str) -> None:
+        if len(self._tasks) + self._shares.waiting >= self._limit:
+            raise QueueFull(f"{self._limit} requests are in work on this bridge", retry_after_s=0.1)
+        if self._of_peer[peer] > self._peer_limit:
+            raise QueueFull(f"{self._peer_limit} requests of {peer} are in work on this bridge", retry_after_s=0.1)
+
+    def _begin(self, msg: Msg, came: float, connection: str) -> None:
+        peer = msg.subject.partition(".")[0]
+        task = asyncio.create_task(self._serve(msg, came))
         self._tasks.add(task)
 
         def ended(done: asyncio.Task[None]) -> None:
             self._tasks.discard(done)
             self._of_peer[peer] -= 1
+            self._shares.ended(connection)
 
         task.add_done_callback(ended)
 
-    async def _serve(self, msg: Msg) -> None:
+    async def _serve(self, msg: Msg, came: float) -> None:
         began = time.perf_counter_ns()
         headers: dict[str, str] | None = None
         problem: EngineError | None = None
         try:
-            body, headers = await self._told(msg)
+            body, headers = await self._told(msg, came)
         except EngineError as error:
             problem = error
         except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
@@ -154,17 +170,17 @@ class RequestDesk:
         self._count(msg.subject, time.perf_counter_ns() - began, problem)
         await self._reply(msg, body, headers)
 
-    async def _told(self, msg: Msg) -> tuple[bytes, dict[str, str] | None]:
+    async def _told(self, msg: Msg, came: float) -> tuple[bytes, dict[str, str] | None]:
         """Give the reply, or a part of one that was given before."""
         asked = msg.headers or {}
         if asked.get(ID_HEADER):
             limit = self._nc.max_payload if self._nc is not None else 0
             offset = asked.get(OFFSET_HEADER, "0")
             return await self._spool.part(asked[ID_HEADER], offset, limit), {OFFSET_HEADER: offset}
-        answer = await self._answer(msg)
+        answer = await self._answer(msg, came)
         return await fitting(answer, asked, self._nc.max_payload if self._nc is not None else None, self._spool)
 
-    async def _answer(self, msg: Msg) -> Formed:
+    async def _answer(self, msg: Msg, came: float) -> Formed:
         operation, named = resolve(msg.subject)
         if operation.writes:
             caller.set(f"nats:{msg.subject.partition('.')[0]}")
@@ -173,10 +189,9 @@ class RequestDesk:
         if msg.headers:
             require_own(msg.headers, self._own_id)
             arrow = wants_arrow(msg.headers.get(ACCEPT), operation)
-        began = time.monotonic()
-        request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, timeout_s)
-        if timeout_s is not None:
-            timeout_s -= time.monotonic() - began
+        due = None if timeout_s is None else came + timeout_s
+        request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, _left(due))
+        timeout_s = _left(due)
         answer = await self._face.answer(
             operation, request, priority=priority, timeout_s=timeout_s, request_id=request_id
         )
@@ -207,12 +222,34 @@ class RequestDesk:
         """Requests being computed now."""
         return len(self._tasks)
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait behind others of their connection."""
+        return self._shares.waiting
+
     async def finish(self, timeout_s: float) -> None:
-        """Wait for the requests in work; what is not done in time is cancelled."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
+        """Wait for the requests in work and those behind them; what is not done in time is cancelled."""
+        end = time.monotonic() + timeout_s
+        while self._tasks and (left := end - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for task in self._tasks:
+            task.cancel()
+
+
+def _left(due: float | None) -> float | None:
+    """Seconds until a request is due; it counts from when it came.
+
+    Raises
+    ------
+    DeadlineExceeded
+        It is past.
+    """
+    if due is None:
+        return None
+    left = due - time.monotonic()
+    if left <= 0:
+        raise DeadlineExceeded("the deadline passed while the request waited on the bridge")
+    return left
 
 
 async def fitting(

@@ -105,6 +105,7 @@ class Settings(BaseSettings):
         1, ge=1, le=16, description="Processes that answer NATS requests; one of them publishes, takes bars and so on."
     )
     bridge_limit: int = Field(4096, ge=1, description="NATS requests in work at once before 429.")
+    nats_rate: float = Field(10_000.0, gt=0, description="Requests per second of one NATS connection before 429.")
     batch_limit: int = Field(64, ge=1, description="Requests in one dispatch.")
     batch_predicted_ms: float = Field(20.0, gt=0, description="Predicted time that one dispatch may take.")
     low_priority_ages_s: float = Field(

@@ -20,7 +20,8 @@ FRESH_S = 0.25
 DEFINITIONS_S = 60.0
 LIMITS = (
     "http_json_limit_bytes", "http_bulk_limit_bytes", "json_value_limit", "table_limit_mb", "model_grid_limit_mb",
-    "posted_grid_limit_mb", "actor_memory_limit_mb", "queue_limit", "bridge_limit", "outbox_limit", "keep_versions",
+    "posted_grid_limit_mb", "actor_memory_limit_mb", "queue_limit", "bridge_limit", "nats_rate", "outbox_limit",
+    "keep_versions",
 )  # fmt: skip
 
 
