@@ -71,10 +71,12 @@ class BookRisk:
         tails: dict[str, Any] = {}
         for method in request.methods:
             tails[method] = {}
+            # One day's, which each horizon scales by the root of its days.
+            daily = self._margin(held, _margin_settings(method, request.confidence, 1), scaled=False)
             for days in request.horizons:
-                chosen = _margin_settings(method, request.confidence, days)
-                value, shortfall = self._margin(held, chosen)
-                row = {"value_at_risk": float(value), "expected_shortfall": float(shortfall)}
+                root = self._root(held, days)
+                value, shortfall = daily[0] * root, daily[1] * root
+                row = {"value_at_risk": value, "expected_shortfall": shortfall}
                 if request.book_value is not None:
                     row |= {f"{name}_money": x * request.book_value for name, x in list(row.items())}
                 tails[method][str(days)] = row
@@ -180,18 +182,22 @@ class BookRisk:
         details = {"units": UNITS, "active": held.benchmark is not None}
         return _answer(held, values, f"hedge with {len(request.instruments)} instruments", details)
 
-    def _margin(self, held: Held, chosen: MarginSettings) -> tuple[float, float]:
+    @staticmethod
+    def _root(held: Held, days: float) -> float:
+        """Scale of a horizon; it is in trading days, the estimates are of the model's rows."""
+        return float(np.sqrt(rows_of_days(days, held.found.periods_per_year)))
+
+    def _margin(self, held: Held, chosen: MarginSettings, *, scaled: bool = True) -> tuple[float, float]:
         weights = held.weights if held.against is None else held.weights - held.against
         history = np.asarray(held.found.version.day("factor_returns", slice(0, held.found.row + 1)))
         covered = held.covered
-        # A horizon is in trading days; the estimates are of the model's rows.
-        rows = rows_of_days(chosen.horizon_days, held.found.periods_per_year)
-        chosen = replace(chosen, horizon_days=rows)
+        root = self._root(held, chosen.horizon_days) if scaled else 1.0
+        chosen = replace(chosen, horizon_days=1)
         tail = margin(
             weights[None, :], covered.exposures, held.estimates.covariance, covered.specific, history, chosen,
             linked=covered.linked,
         )  # fmt: skip
-        return float(tail.value_at_risk[0]), float(tail.expected_shortfall[0])
+        return float(tail.value_at_risk[0] * root), float(tail.expected_shortfall[0] * root)
 
     @staticmethod
     def _scenarios(held: Held, request: pq.Stress) -> dict[str, np.ndarray]:

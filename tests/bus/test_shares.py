@@ -102,10 +102,13 @@ def test_more_than_the_rate_is_refused_and_says_when_to_come_again(clock):
     with pytest.raises(RateExceeded, match="10 times per second") as caught:
         desk.ask("x", ["one more"])
     assert caught.value.retry_after_s == pytest.approx(0.1)
-    desk.ask("y", ["of another"])
     clock.now += 0.1
     desk.ask("x", ["later"])
     assert desk.begun[-1] == ("x", "later")
+    with pytest.raises(RateExceeded):
+        desk.ask("x", ["one more"])
+    desk.ask("y", ["of another"])
+    assert desk.begun[-1] == ("y", "of another")
 
 
 def test_a_connection_is_known_by_its_inbox():
