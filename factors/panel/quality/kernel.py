@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Found = NDArray[np.int32]
 Counts = NDArray[np.int64]
+Tally = NDArray[np.int64]
+Runs = NDArray[np.uint8]
+Last = tuple[Array, Array, Array, Array, Array]
+"""The row before the first one, [1, n_assets]: returns, caps, closes, closes of the cap, shares; else of no rows."""
 
 # What the pass can find, by number: the kind and the column that it is about.
 CODES: tuple[tuple[str, str | None], ...] = (
@@ -54,6 +58,8 @@ SPLITS = np.array([1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0
 LEAST_SPLIT = 1.2
 UNIT_TOLERANCE = 0.05
 STALE_ROWS = 10
+LONGEST_RUN = STALE_ROWS
+"""Rows of one close are counted so far and one more."""
 AWAY_ROWS = 60
 """After so many rows without a price a name that comes back at another price may be another company."""
 OTHER_PRICE = 2.0
@@ -65,22 +71,27 @@ RANGE_TOLERANCE = 1e-4
 SMALLEST = float(np.finfo(np.float64).tiny)
 HALF_OF_NAMES = 0.5
 LEAST_NAMES, SHARE_OF_BIG = 10, 0.5
-# What is carried of each name from one row to the next, [len(CARRIED), n_assets]; NaN is never. Rows are numbers of the
-# whole history, of the last row that had the value.
-CARRIED = ("close", "close_row", "same", "same_row", "cap", "shares", "close_of_cap", "cap_row", "return_row")
-P_CLOSE, P_CLOSE_ROW, P_SAME, P_SAME_ROW, P_CAP, P_SHARES, P_CLOSE_2, P_CAP_ROW, P_RETURN_ROW = range(len(CARRIED))
+# What is kept of names that are away, [len(AWAY), n_assets]; NaN is never. Rows are numbers of the whole history: of
+# the last one that had the value. Of names that are there the last day's own arrays tell, so that a day copies nothing.
+AWAY = ("close", "close_row", "cap_row", "return_row")
+A_CLOSE, A_CLOSE_ROW, A_CAP_ROW, A_RETURN_ROW = range(len(AWAY))
+SOME, ODD = 1, 2
+MADE, WRITTEN = -2, -1
+"""Behind the counts by code: whether a copy of what is kept was made, and how many rows are written down."""
+PRESENT, BIG, KNOWN = range(3)
+"""What is counted of each day: names that are there, returns that are big, returns that are known."""
 LOOKED_AT = ("returns", "market_cap", "open", "high", "low", "close", "vwap", "volume", "shares")
 
 
 @njit(cache=True, nogil=True)
 def note(code: int, row: int, name: int, found: Found, counts: Counts, most: Counts) -> None:
-    """Write down a row of a kind; beyond its `most` it is only counted. The last of `counts` are all written."""
+    """Write down a row of a kind; beyond its `most` it is only counted."""
     if counts[code] < most[code]:
-        at = counts[-1]
+        at = counts[WRITTEN]
         found[at, 0] = code
         found[at, 1] = row
         found[at, 2] = name
-        counts[-1] += 1
+        counts[WRITTEN] += 1
     counts[code] += 1
 
 
@@ -105,16 +116,33 @@ def like_a_split(ratio: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def last_of(carried: Array, value: int, at: int, first: int, out: Array) -> None:
-    """Give what the row before `first` had; NaN where it had none."""
-    for j in range(carried.shape[1]):
-        out[j] = carried[value, j] if carried[at, j] == first - 1 else np.nan
+def keep(at: int, name: int, value: float, away: Array, own: Array, counts: Counts) -> None:
+    """Keep something of a name that is away, in a copy that is made when it is needed first."""
+    if counts[MADE] == 0:
+        own[:] = away
+        counts[MADE] = 1
+    own[at, name] = value
+
+
+@njit(cache=True, nogil=True)
+def kept(at: int, name: int, away: Array, own: Array, counts: Counts) -> float:
+    """Give what was kept of a name."""
+    value: float = own[at, name] if counts[MADE] else away[at, name]
+    return value
+
+
+@njit(cache=True, nogil=True)
+def or_missing(last: Array, n: int) -> Array:
+    """Give the row before the first one, which of a field that was not there is missing."""
+    row: Array = last[0] if last.shape[0] else np.full(n, np.nan)
+    return row
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan_prices(
-    first: int, returns: Array, close: Array, volume: Array, carried: Array, found: Found, counts: Counts, most: Counts
-) -> None:
+    first: int, returns: Array, close: Array, volume: Array, last: Array, run: Runs, away: Array, own: Array,
+    found: Found, counts: Counts, most: Counts,
+) -> None:  # fmt: skip
     """Look at closes beside returns and volumes; `first` is the number of the first row in the whole history.
 
     What is as it should be is passed over by comparisons alone, so that the look costs little more than reading.
@@ -123,8 +151,7 @@ def scan_prices(
         return
     n = close.shape[1]
     has_volume = volume.shape[0] > 0
-    start = np.empty(n)
-    last_of(carried, P_CLOSE, P_CLOSE_ROW, first, start)
+    start = or_missing(last, n)
     odd = np.empty(n, dtype=np.bool_)
     for t in range(close.shape[0]):
         row = first + t
@@ -134,42 +161,38 @@ def scan_prices(
             fair = before[j] * (1.0 + r[j])
             fine = (abs(now[j] - fair) <= PRICE_GAP * fair) & (now[j] > 0.0) & (now[j] != before[j])
             odd[j] = (fine | ((now[j] != now[j]) & (before[j] != before[j]))) ^ True
+        for j in range(n):
+            same = (now[j] == before[j]) & (now[j] > 0.0)
+            run[j] = np.uint8(min(run[j], LONGEST_RUN) + 1) * np.uint8(same)
         if has_volume:
             v = volume[t]
             for j in range(n):
                 odd[j] |= v[j] == 0.0
         for j in range(n):
             if odd[j]:
-                price_at(t, j, row, now[j], before[j], r[j], has_volume and volume[t, j] == 0.0, carried, found,
-                         counts, most)  # fmt: skip
-    for j in range(n):
-        if close[-1, j] > 0.0:
-            carried[P_CLOSE, j] = close[-1, j]
-            carried[P_CLOSE_ROW, j] = first + close.shape[0] - 1
+                silent = has_volume and volume[t, j] == 0.0
+                price_at(t, j, row, now[j], before[j], r[j], silent, run[j], away, own, found, counts, most)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def price_at(
-    t: int, j: int, row: int, c: float, before: float, r: float, silent: bool, carried: Array, found: Found,
-    counts: Counts, most: Counts,
+    t: int, j: int, row: int, c: float, before: float, r: float, silent: bool, run: int, away: Array, own: Array,
+    found: Found, counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Say what is odd about one close."""
     if before > 0.0 and not c > 0.0:
-        carried[P_CLOSE, j] = before
-        carried[P_CLOSE_ROW, j] = row - 1
+        keep(A_CLOSE, j, before, away, own, counts)
+        keep(A_CLOSE_ROW, j, row - 1, away, own, counts)
     if c <= 0.0:
         note(CLOSE_0, t, j, found, counts, most)
     if not c > 0.0:
         return
     if not before > 0.0:
-        away = row - carried[P_CLOSE_ROW, j] > AWAY_ROWS
-        if away and (c > OTHER_PRICE * carried[P_CLOSE, j] or OTHER_PRICE * c < carried[P_CLOSE, j]):
+        gone, price = row - kept(A_CLOSE_ROW, j, away, own, counts), kept(A_CLOSE, j, away, own, counts)
+        if gone > AWAY_ROWS and (c > OTHER_PRICE * price or OTHER_PRICE * c < price):
             note(COMPANY, t, j, found, counts, most)
         return
     if c == before:
-        run = carried[P_SAME, j] + 1.0 if carried[P_SAME_ROW, j] == row - 1 else 1.0
-        carried[P_SAME, j] = run
-        carried[P_SAME_ROW, j] = row
         if run == STALE_ROWS:
             note(STALE, t, j, found, counts, most)
     elif silent and abs(c - before) > TINY * before:
@@ -191,8 +214,9 @@ def price_at(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan_caps(
-    first: int, returns: Array, cap: Array, close: Array, shares: Array, given: bool, carried: Array,
-    present: Counts, big: Counts, known: Counts, found: Found, counts: Counts, most: Counts,
+    first: int, returns: Array, cap: Array, close: Array, shares: Array, given: bool, last_returns: Array,
+    last_cap: Array, last_close: Array, last_shares: Array, away: Array, own: Array, tally: Tally, found: Found,
+    counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Look at caps and shares beside returns, at returns that are missing, and count the names of each row.
 
@@ -200,13 +224,10 @@ def scan_caps(
     """
     n = cap.shape[1]
     has_shares, has_close = shares.shape[0] > 0, close.shape[0] > 0
-    start, start_r, start_s, start_c = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    last_of(carried, P_CAP, P_CAP_ROW, first, start)
-    last_of(carried, P_SHARES, P_CAP_ROW, first, start_s)
-    last_of(carried, P_CLOSE_2, P_CAP_ROW, first, start_c)
-    for j in range(n):
-        start_r[j] = 0.0 if carried[P_RETURN_ROW, j] == first - 1 else np.nan
-    nothing = np.full(n, np.nan)
+    start, start_r = or_missing(last_cap, n), or_missing(last_returns, n)
+    nothing = np.empty(0)
+    if not (has_shares and has_close and last_shares.shape[0] and last_close.shape[0]):
+        nothing = np.full(n, np.nan)
     odd = np.empty(n, dtype=np.bool_)
     for t in range(cap.shape[0]):
         row = first + t
@@ -214,20 +235,24 @@ def scan_caps(
         before, r_before = (start, start_r) if t == 0 else (cap[t - 1], returns[t - 1])
         s, s_before, c, c_before = nothing, nothing, nothing, nothing
         if has_shares:
-            s, s_before = shares[t], (start_s if t == 0 else shares[t - 1])
+            s = shares[t]
+            if t > 0 or last_shares.shape[0]:
+                s_before = shares[t - 1] if t > 0 else last_shares[0]
         if has_close:
-            c, c_before = close[t], (start_c if t == 0 else close[t - 1])
+            c = close[t]
+            if t > 0 or last_close.shape[0]:
+                c_before = close[t - 1] if t > 0 else last_close[0]
         n_present, n_known, n_big = np.int32(0), np.int32(0), np.int32(0)
         for j in range(n):
             fair = before[j] * (1.0 + r[j])
             fine = (abs(m[j] - fair) <= CAP_GAP * fair) & (r_before[j] == r_before[j])
-            away = (m[j] != m[j]) & (before[j] != before[j]) & (r[j] != r[j]) & (r_before[j] != r_before[j])
-            odd[j] = (fine | away) ^ True
+            gone = (m[j] != m[j]) & (before[j] != before[j]) & (r[j] != r[j]) & (r_before[j] != r_before[j])
+            odd[j] = (fine | gone) ^ True
         for j in range(n):
             n_present += np.int32((m[j] == m[j]) | (r[j] == r[j]))
             n_known += np.int32(r[j] == r[j])
             n_big += np.int32(abs(r[j]) > BIG_RETURN)
-        present[t], known[t], big[t] = n_present, n_known, n_big
+        tally[PRESENT, t], tally[BIG, t], tally[KNOWN, t] = n_present, n_big, n_known
         if has_shares:
             for j in range(n):
                 odd[j] |= s[j] > LEAST_SPLIT * s_before[j] or s_before[j] > LEAST_SPLIT * s[j]
@@ -236,49 +261,37 @@ def scan_caps(
                 odd[j] |= abs(m[j] - c[j] * s[j]) > SHARES_GAP * m[j]
         for j in range(n):
             if odd[j]:
-                returned_at(t, j, row, m[j], r[j], before[j], r_before[j], carried, found, counts, most)
-                cap_at(t, j, row, m[j], r[j], before[j], s[j], s_before[j], c[j], c_before[j], given, carried, found,
-                       counts, most)  # fmt: skip
-    last = cap.shape[0] - 1
-    for j in range(n):
-        if cap[last, j] == cap[last, j]:
-            carried[P_CAP, j] = cap[last, j]
-            carried[P_CAP_ROW, j] = first + last
-        # Of a name that is away they say nothing about the day on which it comes back.
-        there = cap[last, j] == cap[last, j]
-        carried[P_SHARES, j] = shares[last, j] if there and has_shares else np.nan
-        carried[P_CLOSE_2, j] = close[last, j] if there and has_close else np.nan
-        if returns[last, j] == returns[last, j]:
-            carried[P_RETURN_ROW, j] = first + last
+                returned_at(t, j, row, m[j], r[j], before[j], r_before[j], away, own, found, counts, most)
+                cap_at(t, j, row, m[j], r[j], before[j], s[j], s_before[j], c[j], c_before[j], given, away, own,
+                       found, counts, most)  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def returned_at(
-    t: int, j: int, row: int, m: float, r: float, before: float, r_before: float, carried: Array, found: Found,
-    counts: Counts, most: Counts,
+    t: int, j: int, row: int, m: float, r: float, before: float, r_before: float, away: Array, own: Array,
+    found: Found, counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Say whether a return is missing, or a name is back after a few rows without any."""
     if r != r:
         if r_before == r_before:
-            carried[P_RETURN_ROW, j] = row - 1
+            keep(A_RETURN_ROW, j, row - 1, away, own, counts)
         if m == m and before == before:
             note(NO_RETURN, t, j, found, counts, most)
     elif r_before != r_before:
-        away = row - carried[P_RETURN_ROW, j]
-        if 1.0 < away <= 1.0 + SHORT_GAP and before != before:
+        gone = row - kept(A_RETURN_ROW, j, away, own, counts)
+        if 1.0 < gone <= 1.0 + SHORT_GAP and before != before:
             note(NO_ROW, t, j, found, counts, most)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def cap_at(
     t: int, j: int, row: int, m: float, r: float, before: float, s: float, s_before: float, c: float, c_before: float,
-    given: bool, carried: Array, found: Found, counts: Counts, most: Counts,
+    given: bool, away: Array, own: Array, found: Found, counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Say what is odd about one cap, or its shares."""
     if m != m:
         if before == before:
-            carried[P_CAP, j] = before
-            carried[P_CAP_ROW, j] = row - 1
+            keep(A_CAP_ROW, j, row - 1, away, own, counts)
         return
     if abs(m - c * s) > SHARES_GAP * m:
         note(CAP_SHARES, t, j, found, counts, most)
@@ -303,16 +316,24 @@ def cap_at(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan(
-    first: int, days: Counts, recent: Counts, returns: Array, cap: Array, open_: Array, high: Array, low: Array,
+    first: int, days: Counts, usual: int, returns: Array, cap: Array, open_: Array, high: Array, low: Array,
     close: Array, vwap: Array, volume: Array, shares: Array, raw_close: Array, raw_shares: Array, given: bool,
-    carried: Array, present: Counts, big: Counts, known: Counts, found: Found, counts: Counts, most: Counts,
-) -> bool:  # fmt: skip
-    """Run every look over some rows and give whether one of the days as a whole may be odd.
+    last: Last, run_before: Runs, run: Runs, away: Array, own: Array, tally: Tally, found: Found, counts: Counts,
+    most: Counts,
+) -> int:  # fmt: skip
+    """Run every look over some rows; give `SOME` where anything was found, and `ODD` where a day as a whole may be.
 
-    A field without rows is not there. It is one call, since of a day the calls cost as much as the looks.
+    A field without rows is not there. It is one call, since of a day the calls cost as much as the looks. `own` is what
+    is kept of names that are away afterwards, where `counts[MADE]` says so; `usual` are the most names of a day so far.
     """
-    scan_prices(first, returns, close, volume, carried, found, counts, most)
-    scan_caps(first, returns, cap, raw_close, raw_shares, given, carried, present, big, known, found, counts, most)
+    counts[:] = 0
+    run[:] = run_before
+    last_returns, last_cap, last_close, last_raw_close, last_shares = last
+    scan_prices(first, returns, close, volume, last_close, run, away, own, found, counts, most)
+    scan_caps(
+        first, returns, cap, raw_close, raw_shares, given, last_returns, last_cap, last_raw_close, last_shares, away,
+        own, tally, found, counts, most,
+    )  # fmt: skip
     # Where low is above 0 the day's range tells of the other prices.
     if low.shape[0] > 0:
         scan_one(low, LOW_0, 0.0, found, counts, most)
@@ -326,18 +347,17 @@ def scan(
         scan_range(open_, low, high, RANGE_OPEN, RANGE_TOLERANCE, found, counts, most)
         scan_range(close, low, high, RANGE_CLOSE, RANGE_TOLERANCE, found, counts, most)
         scan_range(vwap, low, high, RANGE_VWAP, RANGE_TOLERANCE, found, counts, most)
-    return any_odd_day(days, recent, present, big, known)
+    flags = ODD if any_odd_day(days, usual, tally) else 0
+    for code in range(len(counts) + MADE):
+        if counts[code]:
+            return flags | SOME
+    return flags
 
 
 @njit(cache=True, nogil=True)
-def any_odd_day(days: Counts, recent: Counts, present: Counts, big: Counts, known: Counts) -> bool:
-    """Whether a new day may have half of the names, returns in percent, or lies in a weekend.
-
-    `recent` are the names of some days before.
-    """
-    most = np.int64(0)
-    for t in range(len(recent)):
-        most = max(most, recent[t])
+def any_odd_day(days: Counts, usual: int, tally: Tally) -> bool:
+    """Whether a new day may have half of the names, returns in percent, or lies in a weekend."""
+    present, big, known, most = tally[PRESENT], tally[BIG], tally[KNOWN], np.int64(usual)
     for t in range(len(days)):
         most = max(most, present[t])
         if present[t] < HALF_OF_NAMES * most or (days[t] + 3) % 7 >= 5:
@@ -348,14 +368,22 @@ def any_odd_day(days: Counts, recent: Counts, present: Counts, big: Counts, know
 
 
 @njit(cache=True, nogil=True)
-def fingerprints(returns: Array, weights: Array, sums: Array, nonzero: Counts) -> None:
-    """Sum returns times weights over some rows, and count those that are not zero: equal series have equal sums."""
+def fingerprints(
+    returns: Array, place: int, weights: Array, before: Array, nonzero_before: Runs, sums: Array, nonzero: Runs
+) -> None:
+    """Sum returns times weights over rows from a place of the quarter on, and count those that are not zero.
+
+    Equal series have equal sums. `before` are those of the rows before; it may be `sums` itself.
+    """
+    for j in range(returns.shape[1]):
+        sums[j] = before[j]
+        nonzero[j] = nonzero_before[j]
     for t in range(returns.shape[0]):
         for j in range(returns.shape[1]):
             r = returns[t, j]
             if r == r and r != 0.0:
-                sums[j] += weights[t] * r
-                nonzero[j] += 1
+                sums[j] += weights[place + t] * r
+                nonzero[j] += np.uint8(1)
 
 
 @njit(cache=True, nogil=True)

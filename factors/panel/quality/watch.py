@@ -6,7 +6,7 @@ import datetime as dt
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from factors.panel.quality.report import MAX_ROWS, ROWS_IN_A_LINE, Finding, Qual
 from factors.panel.splits import Splits, joined
 
 Array = NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
 Arrays = dict[str, NDArray[Any]]
 Days = NDArray[np.datetime64]
 
@@ -32,7 +33,7 @@ ROWS_OF_A_QUARTER, LEAST_COMPARED = 63, 40
 ROOTS = np.sqrt(np.arange(2.0, ROWS_OF_A_QUARTER + 2.0))
 NOTHING = np.empty((0, 0))
 NO_ROWS = np.empty((0, 3), dtype=np.int32)
-_OF_THREAD = threading.local()
+DAY = np.dtype("datetime64[D]")
 EPOCH = dt.date(1970, 1, 1).toordinal()
 NO_SPLITS = Splits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
 TOLD = np.array([code for code, (kind, _) in enumerate(k.CODES) if KINDS[kind].severity != "info"])
@@ -42,12 +43,12 @@ CELLS_OF_A_LOOK = 32_768
 NO_LIMIT = 2**62
 SPLITTING = [k.INFERRED, k.SPLIT, k.PRICE]
 """What decides over prices and shares, every row of it."""
+LEAST_ROOM = np.zeros(len(k.CODES), dtype=np.int64)
+LEAST_ROOM[SPLITTING] = NO_LIMIT
 
 
 def _room(counts: k.Counts) -> k.Counts:
-    room = np.maximum(MAX_ROWS - counts, 0)
-    room[SPLITTING] = NO_LIMIT
-    return room
+    return np.maximum(MAX_ROWS - counts, LEAST_ROOM)
 
 
 MOST_OF_NOTHING = _room(NONE_COUNTED)
@@ -60,7 +61,12 @@ class Watch:
     """
 
     # What a watch of nothing has; a day makes a new watch, and none of these is changed.
-    _carried = np.empty((len(k.CARRIED), 0))
+    _away = np.empty((len(k.AWAY), 0))
+    """What is kept of names that are away; of those that are there `_last` tells."""
+    _last: k.Last = NOTHING, NOTHING, NOTHING, NOTHING, NOTHING
+    """The last row of what the next one is compared with: the arrays that came in, which nobody changes."""
+    _run: k.Runs = np.zeros(0, dtype=np.uint8)
+    """Rows for which the close has stood still."""
     _counts = NONE_COUNTED
     _room = MOST_OF_NOTHING
     _loud = NONE_COUNTED[TOLD]
@@ -69,10 +75,11 @@ class Watch:
     """Rows of (code, day since 1970, column or -1); of each code the first `MAX_ROWS`."""
     fresh, fresh_rows = NONE_COUNTED, NO_ROWS
     """What the last look found, whatever was found before it."""
-    _recent: k.Counts = np.zeros(0, dtype=np.int64)
-    _span: k.Counts = np.zeros(3, dtype=np.int64)
+    _recent: tuple[int, ...] = ()
+    """Names of the last days."""
+    _span = (0, 0, 0)
     """First and last day, and rows."""
-    _sums, _nonzero = np.zeros(0), np.zeros(0, dtype=np.int64)
+    _sums, _nonzero = np.zeros(0), np.zeros(0, dtype=np.uint8)
     """Of the running quarter: sums of weighted returns, and the returns that are not zero."""
     _said: tuple[tuple[Any, ...], tuple[str, ...]] = ((), ())
     unseen_splits = NO_SPLITS
@@ -105,23 +112,23 @@ class Watch:
 
     def _after(self, dates: Days, fields: Mapping[str, Array], n_assets: int, strict: bool) -> Watch:
         seen = Watch()
-        seen._carried = _widened(self._carried, n_assets)
+        seen._away = _widened(self._away, n_assets)
         seen._said, seen._loud, seen._room = self._said, self._loud, self._room
         seen._counts, seen._rows = self._counts, self._rows
-        days = dates.astype("datetime64[D]").astype(np.int64)
-        first = int(self._span[2])
-        seen._span = np.array([self._span[0] if first else days[0], days[-1], first + len(days)])
+        days = (dates if dates.dtype == DAY else dates.astype(DAY)).view(np.int64)
+        first = self._span[2]
+        seen._span = (self._span[0] if first else int(days[0]), int(days[-1]), first + len(days))
         if "returns" not in fields or "market_cap" not in fields:
             nothing = np.full((len(days), n_assets), np.nan)
             fields = {"returns": nothing, "market_cap": nothing, **fields}
-        rows, counts, whole = seen._scan(first, days, fields, self._recent, self._most(strict))
+        rows, counts, whole = seen._scan(first, days, fields, self, self._most(strict))
         if len(rows):
-            seen.unseen_splits = _splits(rows, fields, self._carried)
+            seen.unseen_splits = _splits(rows, fields, self._last)
             if seen.unseen_splits.raw_prices.any():
                 rows = seen._told(rows, counts)
             rows[:, 1] = days[rows[:, 1]]
         whole += seen._alike(fields["returns"], days, first, self)
-        if whole or counts.any():
+        if whole or counts is not NONE_COUNTED:
             seen._take(rows, counts, whole)
         return seen
 
@@ -140,16 +147,17 @@ class Watch:
         """Add what one look found, in the order of days, so that a batch and single days agree."""
         if whole:
             rows = np.concatenate([rows, np.array(whole, dtype=np.int32)])
-            counts += np.bincount([code for code, *_ in whole], minlength=len(k.CODES))
+            counts = counts + np.bincount([code for code, *_ in whole], minlength=len(k.CODES))
         before, self._counts = self._counts, self._counts + counts
         self.fresh = counts
         if counts[TOLD].any():
             self._loud = self._counts[TOLD]
         if not len(rows):
             return  # of these kinds the rows are full: on most days that is all
-        self.fresh_rows = rows = rows[np.lexsort((rows[:, 2], rows[:, 0], rows[:, 1]))]
-        self._room = _room(self._counts)
-        if (self._counts > MAX_ROWS).any():
+        if len(rows) > 1:
+            rows = rows[np.lexsort((rows[:, 2], rows[:, 0], rows[:, 1]))]
+        self.fresh_rows, self._room = rows, _room(self._counts)
+        if self._counts.max() > MAX_ROWS:
             kept = np.ones(len(rows), dtype=np.bool_)
             for code in np.unique(rows[:, 0]).tolist():
                 kept[np.flatnonzero(rows[:, 0] == code)[max(MAX_ROWS - int(before[code]), 0) :]] = False
@@ -204,14 +212,14 @@ class Watch:
         found = [*read, variants("symbol_variants", symbols), *self._ended(symbols)]
         found += [variants("label_variants", labels[name], name) for name in CLASSIFICATIONS if name in labels]
         found += [self._finding(code, symbols) for code in np.flatnonzero(self._counts).tolist()]
-        first, last = (_day(int(day)) for day in self._span[:2])
+        first, last = (_day(day) for day in self._span[:2])
         return QualityReport.of([*found, *self._spacing()], first, last)
 
     def _finding(self, code: int, symbols: tuple[str, ...], most: int = MAX_ROWS) -> Finding:
         return _finding(code, int(self._counts[code]), self._rows, symbols, most)
 
     def _spacing(self) -> list[Finding]:
-        first, last, n_rows = self._span.tolist()
+        first, last, n_rows = self._span
         apart = (last - first) / max(n_rows - 1, 1)
         if apart <= MOST_DAYS_APART:
             return []
@@ -221,59 +229,103 @@ class Watch:
     def state(self) -> Arrays:
         """Give everything as arrays."""
         return {
-            "carried": self._carried,
+            "carried": self._carried(),
             "counts": self._counts,
             "rows": self._rows,
-            "recent": self._recent,
-            "span": self._span,
+            "recent": np.array(self._recent, dtype=np.int64),
+            "span": np.array(self._span, dtype=np.int64),
             "sums": self._sums,
-            "nonzero": self._nonzero,
+            "nonzero": self._nonzero.astype(np.int64),
         }
+
+    def _carried(self) -> Array:
+        """Give what the next row is compared with, float64 [len(CARRIED), n_assets]: the form in which it is stored."""
+        n, last_row = self._away.shape[1], float(self._span[2] - 1)
+        nothing = np.full(n, np.nan)
+        returns, cap, close, raw_close, shares = (_widened(row, n)[0] if len(row) else nothing for row in self._last)
+        there = (close > 0.0, ~np.isnan(cap), ~np.isnan(returns))
+        rows = (k.A_CLOSE_ROW, k.A_CAP_ROW, k.A_RETURN_ROW)
+        close_row, cap_row, return_row = (
+            np.where(some, last_row, self._away[row]) for some, row in zip(there, rows, strict=True)
+        )
+        run = np.zeros(n, dtype=np.uint8) if len(self._run) < n else self._run
+        return np.stack([
+            np.where(there[0], close, self._away[k.A_CLOSE]), close_row, np.where(run > 0, run, np.nan),
+            np.where(run > 0, last_row, np.nan), cap, np.where(there[1], shares, np.nan),
+            np.where(there[1], raw_close, np.nan), cap_row, return_row,
+        ])  # fmt: skip
 
     @classmethod
     def restored(cls, state: Mapping[str, NDArray[Any]]) -> Watch:
         """Take up what `state` gave."""
         watch = cls()
-        watch._carried, watch._counts, watch._rows, watch._recent, watch._span = (
-            np.array(state[name]) for name in ("carried", "counts", "rows", "recent", "span")
-        )
+        watch._counts, watch._rows = np.array(state["counts"]), np.array(state["rows"])
+        watch._recent = tuple(np.array(state["recent"]).tolist())
+        first, last, n_rows = np.array(state["span"]).tolist()
+        watch._span = first, last, n_rows
+        close, close_row, run, run_row, cap, shares, raw_close, cap_row, return_row = np.array(state["carried"])
+        watch._away = np.stack([close, close_row, cap_row, return_row])
+
+        def of_last(values: Array | float, row: Array) -> Array:
+            return np.where(row == n_rows - 1, values, np.nan)[None, :]
+
+        watch._last = (
+            of_last(0.0, return_row), of_last(cap, cap_row), of_last(close, close_row), raw_close[None, :],
+            shares[None, :],
+        )  # fmt: skip
+        watch._run = np.nan_to_num(of_last(np.minimum(run, k.LONGEST_RUN + 1), run_row)[0]).astype(np.uint8)
         watch._loud, watch._room = watch._counts[TOLD], _room(watch._counts)
         if "sums" in state:  # a state of an earlier version has none
-            watch._sums, watch._nonzero = np.array(state["sums"]), np.array(state["nonzero"])
+            watch._sums, watch._nonzero = np.array(state["sums"]), np.array(state["nonzero"]).astype(np.uint8)
         return watch
 
     def _scan(
-        self, first: int, days: NDArray[np.int64], fields: Mapping[str, Array], recent: k.Counts, most: k.Counts
+        self, first: int, days: NDArray[np.int64], fields: Mapping[str, Array], before: Watch, most: k.Counts
     ) -> tuple[k.Found, k.Counts, list[tuple[int, int, int]]]:
         """Run the kernels over the new rows; give rows of names (by number of the new ones), counts, and odd days."""
-        n_new = len(days)
-        counts, tally = np.zeros(len(k.CODES) + 1, dtype=np.int64), np.zeros((3, n_new), np.int64)
-        found = _scratch(n_new * self._carried.shape[1])
-        returns, cap, open_, high, low, close, vwap, volume, shares = (
+        n_new, n = len(days), self._away.shape[1]
+        room = _ROOM.of(n_new, n)
+        tally, own, counts, found = room.tally, room.own, room.counts, room.found
+        run, last, recent = before._run, before._last, before._recent
+        if len(run) < n:
+            run = _widened(run, n)
+            last = tuple(_widened(row, n) if len(row) else row for row in last)  # type: ignore[assignment]
+        self._run = np.empty(n, dtype=np.uint8)
+        returns, cap, open_, high, low, close, vwap, volume, shares = [
             _plain(fields[name]) if name in fields else NOTHING for name in k.LOOKED_AT
-        )
+        ]
         # The cap is of raw prices and shares.
         raw_close = _plain(fields["raw_close"]) if "raw_close" in fields else close
         raw_shares = _plain(fields["raw_shares"]) if "raw_shares" in fields else shares
         given = "split_ratio" in fields or "adjustment_factor" in fields
-        odd = k.scan(
-            first, days, recent, returns, cap, open_, high, low, close, vwap, volume, shares, raw_close, raw_shares,
-            given, self._carried, tally[0], tally[1], tally[2], found, counts, most,
+        flags = k.scan(
+            first, days, max(recent, default=0), returns, cap, open_, high, low, close, vwap, volume, shares,
+            raw_close, raw_shares, given, last, run, self._run, self._away, own, tally, found, counts, most,
         )  # fmt: skip
-        self._recent = np.concatenate([recent, tally[0]])[-COUNTS_KEPT:]
-        whole = _of_days(days, recent, *tally) if odd else []
-        return found[: counts[-1]], counts[:-1], whole
+        self._last = returns, cap, close, raw_close, raw_shares
+        if n_new > 1:  # copies, so that a row does not keep the others
+            self._last = tuple(rows[-1:].copy() for rows in self._last)  # type: ignore[assignment]
+        if counts[k.MADE]:
+            self._away = own.copy()
+        self._recent = (*recent, *tally[k.PRESENT].tolist())[-COUNTS_KEPT:]
+        whole = _of_days(days, np.array(recent, dtype=np.int64), *tally) if flags & k.ODD else []
+        if not flags & k.SOME:
+            return NO_ROWS, NONE_COUNTED, whole
+        return found[: counts[k.WRITTEN]].copy(), counts[: k.MADE].copy(), whole
 
     def _alike(self, returns: Array, days: NDArray[np.int64], first: int, before: Watch) -> list[tuple[int, int, int]]:
         """Find names whose returns are equal through a quarter, by sums that are carried; rows count from the first."""
-        n_new = returns.shape[1] - len(before._sums)
-        self._sums = np.append(before._sums, np.zeros(n_new)) if n_new else before._sums.copy()
-        self._nonzero = np.append(before._nonzero, np.zeros(n_new, np.int64)) if n_new else before._nonzero.copy()
+        n_assets, sums, nonzero = returns.shape[1], before._sums, before._nonzero
+        if len(sums) < n_assets:
+            sums, nonzero = (np.append(old, np.zeros(n_assets - len(sums), old.dtype)) for old in (sums, nonzero))
+        self._sums, self._nonzero = np.empty(n_assets), np.empty(n_assets, dtype=np.uint8)
         found, at, returns = list[tuple[int, int, int]](), 0, _plain(returns)
         while at < len(returns):
             place = (first + at) % ROWS_OF_A_QUARTER
             n = min(ROWS_OF_A_QUARTER - place, len(returns) - at)
-            k.fingerprints(returns[at : at + n], ROOTS[place : place + n], self._sums, self._nonzero)
+            some = returns if n == len(returns) else returns[at : at + n]
+            k.fingerprints(some, place, ROOTS, sums, nonzero, self._sums, self._nonzero)
+            sums, nonzero = self._sums, self._nonzero
             at += n
             if place + n == ROWS_OF_A_QUARTER:
                 pairs = equal_pairs(self._sums, self._nonzero)
@@ -285,8 +337,8 @@ class Watch:
 
     def _ended(self, symbols: tuple[str, ...]) -> list[Finding]:
         """Find histories that end some rows before the last one."""
-        seen = np.fmax(self._carried[k.P_RETURN_ROW], self._carried[k.P_CAP_ROW])
-        n_rows = int(self._span[2])
+        *_, cap_row, return_row = self._carried()
+        seen, n_rows = np.fmax(return_row, cap_row), self._span[2]
         gone = np.flatnonzero(seen < n_rows - 1 - ENDED_ROWS)
         return [Finding.of("history_ends", [(None, symbols[column]) for column in gone.tolist()])]
 
@@ -314,13 +366,28 @@ def _variants(kind: str, names: tuple[str, ...], field: str | None) -> Finding:
     return Finding.of(kind, [(None, name) for name in found], field=field, note=note[:200])
 
 
-def _scratch(cells: int) -> k.Found:
-    """Give room for what is found in so many values, the same for each look of a thread: rows are copied out of it."""
-    needed = len(k.CODES) * MAX_ROWS + len(SPLITTING) * max(cells, CELLS_OF_A_LOOK)
-    if not hasattr(_OF_THREAD, "found") or len(_OF_THREAD.found) < needed:
-        _OF_THREAD.found = np.empty((needed, 3), dtype=np.int32)
-    found: k.Found = _OF_THREAD.found
-    return found
+class _Room(threading.local):
+    """Room for what a look finds, the same for each look of a thread: what stays is copied out of it."""
+
+    def __init__(self) -> None:
+        self.found = np.empty((0, 3), dtype=np.int32)
+        self.counts = np.zeros(len(k.CODES) + 2, dtype=np.int64)
+        self.tally = np.empty((3, 0), dtype=np.int64)
+        self.own = np.empty((len(k.AWAY), 0))
+
+    def of(self, n_new: int, n_assets: int) -> _Room:
+        """Give the room that so many rows of so many names need."""
+        if self.tally.shape[1] != n_new:
+            self.tally = np.empty((3, n_new), dtype=np.int64)
+        if self.own.shape[1] != n_assets:
+            self.own = np.empty((len(k.AWAY), n_assets))
+        needed = len(k.CODES) * MAX_ROWS + len(SPLITTING) * max(n_new * n_assets, CELLS_OF_A_LOOK)
+        if len(self.found) < needed:
+            self.found = np.empty((needed, 3), dtype=np.int32)
+        return self
+
+
+_ROOM = _Room()
 
 
 def _plain(values: Array) -> Array:
@@ -328,19 +395,20 @@ def _plain(values: Array) -> Array:
     return values if values.flags.carray else np.array(values, order="C")
 
 
-def equal_pairs(sums: Array, nonzero: NDArray[np.int64]) -> list[tuple[int, int]]:
+def equal_pairs(sums: Array, nonzero: NDArray[np.integer[Any]]) -> list[tuple[int, int]]:
     """Give neighbours in the order of their sums that are equal, of columns with enough returns that are not zero."""
     order = np.lexsort((nonzero, sums))
     same = (np.diff(sums[order]) == 0.0) & (np.diff(nonzero[order]) == 0) & (nonzero[order][1:] >= LEAST_COMPARED)
     return [(int(order[at]), int(order[at + 1])) for at in np.flatnonzero(same)]
 
 
-def _widened(values: Array, n_assets: int) -> Array:
-    """Copy what is carried onto a longer asset axis."""
-    if values.shape[1] == n_assets:
-        return values.copy()
-    wide = np.full((len(values), n_assets), np.nan)
-    wide[:, : values.shape[1]] = values
+def _widened(values: NDArray[T], n_assets: int) -> NDArray[T]:
+    """Give values of names on a longer asset axis; themselves where they are as long."""
+    n = values.shape[-1]
+    if n == n_assets:
+        return values
+    wide = np.full((*values.shape[:-1], n_assets), np.nan if values.dtype.kind == "f" else 0, dtype=values.dtype)
+    wide[..., :n] = values
     return wide
 
 
@@ -348,22 +416,22 @@ def _day(number: int) -> str:
     return dt.date.fromordinal(EPOCH + number).isoformat()
 
 
-def _splits(rows: NDArray[np.int32], fields: Mapping[str, Array], before: Array) -> Splits:
-    """Give the splits that shares tell of, and whether closes jumped with them; `before` is what was carried."""
+def _splits(rows: NDArray[np.int32], fields: Mapping[str, Array], last: k.Last) -> Splits:
+    """Give the splits that shares tell of, and whether closes jumped with them; `last` is the row before these."""
     if not len(rows) or not (rows[:, 0] == k.INFERRED).any():
         return NO_SPLITS
     at = rows[rows[:, 0] == k.INFERRED].astype(np.int64)
     t, j = at[:, 1], at[:, 2]
 
-    def step(name: str, carried: int) -> Array:
+    def step(name: str, row: Array) -> Array:
         if name not in fields or not len(t):
             return np.full(len(t), np.nan)
-        held = before[carried] if before.size else np.empty(0)
+        held = row[0] if len(row) else np.empty(0)
         earlier = np.where(t > 0, fields[name][t - 1, j], np.append(held, np.nan)[np.minimum(j, len(held))])
         return np.asarray(fields[name][t, j] / earlier)
 
-    ratios = step("shares", k.P_SHARES)
-    moved = step("close", k.P_CLOSE_2) / (1.0 + fields["returns"][t, j]) * ratios
+    ratios = step("shares", last[4])
+    moved = step("close", last[3]) / (1.0 + fields["returns"][t, j]) * ratios
     return Splits(t, j, ratios, np.abs(moved - 1.0) <= k.PRICE_GAP)
 
 
