@@ -225,6 +225,21 @@ def test_a_fit_ends_when_its_client_closes_the_socket_and_nothing_is_committed(r
     assert run.ask("GET", "/factor-models/left/status").status_code == 404
 
 
+def test_a_read_ends_when_its_client_closes_the_socket(run, market):
+    before = left(run, "risk_history")
+    name = "portfolio_factor_attribution"
+    weights = {pl.read_parquet(market, columns=["symbol"])["symbol"][-1]: 1.0}
+    process = psutil.Process(workload(run, name)["pid"])
+    process.suspend()  # so that no machine is done with it before the client has gone
+    try:
+        with asking(run, "/portfolio-risk/history", {"portfolio_weights": weights}):
+            until(lambda: f"actor:{name}" in run.reasons(), "health names the stopped actor", 60.0)
+    finally:
+        process.resume()
+    # Risk of a year, estimated again day by day, looks at each day whether anybody waits.
+    until(lambda: left(run, "risk_history") == before + 1, "the read ended with its client", 60.0)
+
+
 def test_a_name_that_was_pointed_at_loopback_is_refused_through_the_proxy_too(run):
     answer = run.ask("GET", "/health", headers={"host": "attacker.example"})
     assert (answer.status_code, answer.json()["code"]) == (421, "unknown_host")
