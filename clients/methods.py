@@ -33,6 +33,7 @@ from contracts.portfolio_requests import (
     FactorTrend,
     Frontier,
     HedgeBook,
+    LibrarySignals,
     ListPortfolios,
     Margin,
     Optimize,
@@ -245,6 +246,10 @@ class Surface(Connection):
     async def factor_trend(self, request: FactorTrend | None = None, how: How = ANYHOW) -> CalculationAnswer:
         """Momentum and trend of each factor's returns, and how crowded the names of each style are."""
         return await self.ask(OPERATIONS["factor_trend"], request or FactorTrend(), CalculationAnswer, how)
+
+    async def library_signals(self, request: LibrarySignals, how: How = ANYHOW) -> CalculationAnswer:
+        """Signals of library factors and formulas: what they foretold lately, and what they say of each name now."""
+        return await self.ask(OPERATIONS["library_signals"], request, CalculationAnswer, how)
 
     async def factor_analytics(self, request: FactorAnalytics, how: How = ANYHOW) -> CalculationAnswer:
         """Judge a style, a library factor, a formula or posted scores by the returns that followed: a tear sheet."""

@@ -260,3 +260,23 @@ class FactorAnalytics(Request):
         if self.min_periods != "strict" and given[0] in ("style", "scores"):
             raise ValueError(f"min_periods is about windows of a factor or a formula; {given[0]} has none")
         return self
+
+
+class LibrarySignals(Request):
+    """Signals of library factors and formulas: what they foretold lately, and what they say of each name now."""
+
+    model_id: ModelId | None = None
+    factors: tuple[Annotated[str, Field(max_length=64)], ...] = Field((), max_length=50)
+    formulas: dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=4000)]] = Field(
+        default_factory=dict, max_length=10, description="Formulas of your own, by a name for each."
+    )
+    symbols: list[Symbol] | None = Field(None, description="Names to show; scores are made over all.")
+    window_days: int = Field(63, ge=5, le=504, description="Days over which the rank IC is taken.")
+    date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
+    min_periods: MinPeriods = "strict"
+
+    @model_validator(mode="after")
+    def _some(self) -> LibrarySignals:
+        if not self.factors and not self.formulas:
+            raise ValueError("factors or formulas must be given")
+        return self

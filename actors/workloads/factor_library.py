@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from actors.analytics.scores import ScoreFigures
+from actors.analytics.signals import Signals
 from actors.learning.estimators import Estimators
 from actors.learning.operations import Learning
 from actors.library.bars import formula_details, on_bars
@@ -55,7 +56,7 @@ WAIT_S = 90.0
 _log = logging.getLogger(__name__)
 
 
-class FactorLibrary(ScoreFigures, Learning, Estimators, LiveOperations, WorkloadActor):
+class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations, WorkloadActor):
     """Keeps the library of the models that were asked for current; one step per appended day."""
 
     def prepare(self) -> None:

@@ -79,6 +79,7 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "trend": ("factor_trend", "factors"),
         "features": ("factor_features", "symbols"),
         "signals": ("factor_signals", "symbols"),
+        "library-signals": ("library_signals", "factors"),
     },
     "watch": {
         "put": ("put_watch", "watch_id"),

@@ -37,7 +37,7 @@ def test_every_request_subject_finds_its_operation():
 ASKED_FOR = {
     "risk.factor_request": "margin stress risk_model covariance what_if portfolio_risk factor_exposures risk_history",
     "analytics.factor_request": "performance trend attribution style_factors factor_returns factor_analytics",
-    "strategy.factor_analysis": "signals cross_section evaluate optimize risk_budget frontier momentum value size",
+    "strategy.factor_analysis": "signals library_signals cross_section evaluate optimize risk_budget frontier momentum",
     "portfolio.factor_exposure": "exposure attribution rebalance hedge risk risk_history",
     "ml.factor_features": "features dataset predict library cross_section evaluate definitions list_estimators",
     "toraniko.model_request": "create update append status list delete clean_features reduce_universe quality correct",

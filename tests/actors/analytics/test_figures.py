@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from fixtures_actors import ask, start
+from pydantic import ValidationError
 
 from actors.workloads.factor_library import FactorLibrary
 from actors.workloads.factor_model_creation import FactorModelCreation
@@ -143,3 +144,63 @@ def test_trend_and_crowding_are_those_of_the_window(returns, fitted):
     high = np.quantile(row[~np.isnan(row)], 0.8)
     assert found["size"]["crowding_high"] == pytest.approx(crowding(fitted.residuals_[-60:], row >= high))
     assert "crowding_high" not in found["market"]
+
+
+def test_signals_of_factors_and_formulas_are_ics_and_a_blend_of_zscores(library, fitted):
+    found = ask(
+        library.library_signals,
+        pq.LibrarySignals(
+            model_id="m", factors=("alpha101_101",), formulas={"back": "-delta(close, 5)"}, window_days=40
+        ),
+    ).values
+    symbols = fitted.panel_.symbols
+    zscores, t_statistics = [], []
+    for name, asked in (("alpha101_101", {"factor": "alpha101_101"}), ("back", {"formula": "-delta(close, 5)"})):
+        factor = found["factors"][name]
+        dates = [str(day) for day in fitted.dates_]
+        sheet = judged(library, start_date=dates[-41], end_date=dates[-1], **asked).values["horizons"][0]["ic"]
+        assert (factor["ic"], factor["ic_t"]) == (pytest.approx(sheet["mean"]), pytest.approx(sheet["t_statistic"]))
+        assert factor["n_days"] == 40
+        t_statistics.append(factor["ic_t"])
+        zscores.append([factor["zscores"][symbol] for symbol in symbols])
+    z = np.array(zscores, dtype=float)
+    assert np.nanmean(z, axis=1) == pytest.approx(0.0, abs=1e-12)
+    assert np.nanstd(z, axis=1, ddof=1) == pytest.approx(1.0)
+    for n, symbol in enumerate(symbols):
+        known = [k for k in range(2) if not np.isnan(z[k, n])]
+        weight = sum(abs(t_statistics[k]) for k in known)
+        expected = sum(t_statistics[k] * z[k, n] for k in known) / weight if known else None
+        assert found["composite"][symbol] == (pytest.approx(expected) if known else None)
+
+
+def test_signals_are_of_the_past_of_their_date(library, fitted):
+    asked = pq.LibrarySignals(
+        model_id="m", formulas={"back": "-delta(close, 5)"}, window_days=20, date_requested=str(fitted.dates_[-30])
+    )
+    found = ask(library.library_signals, asked)
+    sheet = judged(
+        library, formula="-delta(close, 5)", start_date=str(fitted.dates_[-50]), end_date=str(fitted.dates_[-30])
+    ).values["horizons"][0]["ic"]
+    assert found.values["factors"]["back"]["ic"] == pytest.approx(sheet["mean"])
+    assert found.details["date"] == str(fitted.dates_[-30])
+
+
+def test_signals_that_cannot_be_made_say_why(library):
+    with pytest.raises(ValidationError, match="factors or formulas must be given"):
+        pq.LibrarySignals(model_id="m")
+    with pytest.raises(InvalidInput, match="days before"):
+        ask(library.library_signals, pq.LibrarySignals(model_id="m", factors=("alpha101_101",), window_days=300))
+    with pytest.raises(UnknownFactor):
+        ask(library.library_signals, pq.LibrarySignals(model_id="m", factors=("no_such",)))
+    with pytest.raises(UnknownSymbol):
+        ask(
+            library.library_signals,
+            pq.LibrarySignals(model_id="m", factors=("alpha101_101",), symbols=["NOBODY"], window_days=20),
+        )
+    with pytest.raises(InvalidInput, match="named twice"):
+        ask(
+            library.library_signals,
+            pq.LibrarySignals(
+                model_id="m", factors=("alpha101_101",), formulas={"alpha101_101": "close"}, window_days=20
+            ),
+        )
