@@ -31,6 +31,7 @@ from left_behind import processes_of
 from running_engine import ROOT, START_S, STOP_S, Run, running, small_market, until
 
 from engine.ports import free_port, is_free
+from engine.run_dir import RunDir
 
 DEAD = "http://127.0.0.1:9"
 READY_S = 120.0
@@ -433,3 +434,25 @@ def test_sigterm_ends_everything_within_ten_seconds_and_leaves_no_process_and_no
     # So nobody listens on its ports. Their numbers may be taken at once by other tests, or wait a minute in the kernel
     # (Serve's replicas listen without SO_REUSEADDR, and choose another number); the one that a user chose must be free.
     assert is_free("127.0.0.1", run.port)
+
+
+def test_no_secret_is_in_anything_else_that_the_run_wrote(run):
+    """Logs of every process, Ray's among them, the store, the outbox: after a whole life with kills in it."""
+    own = {
+        run.run_dir / "ray" / "token",
+        run.run_dir / "nats" / "access.json",
+        run.run_dir / "nats" / "nats-server.conf",
+    }
+    own |= set((run.run_dir / "nats" / "peers").glob("*.json"))
+    secrets = {str(path): json.loads(path.read_text())["password"] for path in own if path.suffix == ".json"}
+    secrets["ray"] = (run.run_dir / "ray" / "token").read_text().strip()
+    assert len(set(secrets.values())) == len(secrets) > 5
+    pattern = re.compile(b"|".join(re.escape(secret.encode()) for secret in secrets.values()))
+    place = RunDir(run.run_dir)
+    folders = (run.run_dir, place.ray_temp())
+    place.release()
+    written = {path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+    assert len([path for path in written if path.suffix in (".log", ".out", ".err")]) > 30, "Ray's logs are among them"
+    assert [path for path in written if path not in own and pattern.search(path.read_bytes())] == []
+    assert all(pattern.search(path.read_bytes()) for path in own - {run.run_dir / "nats" / "nats-server.conf"})
+    assert not pattern.search(run.log.encode())
