@@ -34,6 +34,7 @@ class _Case:
     limits: Limits
     start: np.ndarray
     book: Book | None
+    benchmark: Book | None
 
 
 class Construction:
@@ -83,11 +84,13 @@ class Construction:
         """Long-only weights whose risk contributions are equal, or in given shares."""
         found = self.books.slices.at(request.model_id, request.date_requested)
         estimates = self.books.risk.estimates(found)
+        left_out: list[str] = []
         if request.budgets is not None:
             columns, given = found.holdings(request.budgets, "budgets")
         else:
-            columns = found.chosen(request.symbols)
-            columns = columns[found.known[columns] & (estimates.specific[columns] > 0.0)]
+            asked = found.chosen(request.symbols)
+            covered = found.known[asked] & (estimates.specific[asked] > 0.0)
+            columns, left_out = asked[covered], [found.symbols[i] for i in asked[~covered]]
             given = np.ones(len(columns))
         order = np.argsort(columns, kind="stable")
         columns, given = columns[order], given[order]
@@ -105,9 +108,9 @@ class Construction:
         return Calculation(
             values=values,
             message=f"risk budgets of {len(columns)} names on {found.date_text}",
-            confidence_score=found.confidence(1.0),
+            confidence_score=found.confidence(len(columns) / (len(columns) + len(left_out))),
             model_version=found.number,
-            details={"date": found.date_text},
+            details={"date": found.date_text, **({"uncovered_symbols": left_out} if left_out else {})},
         )
 
     def _case(self, request: pq.ConstructBook, alpha: Mapping[str, float] | None, alpha_style: str | None) -> _Case:
@@ -161,7 +164,7 @@ class Construction:
             )
         except FactorError as error:
             raise InvalidInput(str(error), field=error.field) from None
-        return _Case(found, columns, problem, limits, start, book)
+        return _Case(found, columns, problem, limits, start, book, benchmark)
 
 
 def _positions(request: pq.ConstructBook, allowed: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -224,5 +227,6 @@ def _answer(case: _Case, values: dict[str, Any], message: str) -> Calculation:
             "periods_per_year": found.periods_per_year,
             "active": case.problem.benchmark is not None,
             **(case.book.told() if case.book is not None else {}),
+            **(case.benchmark.told_as_benchmark() if case.benchmark is not None else {}),
         },
     )

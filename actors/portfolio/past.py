@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from actors.portfolio.period import DailyBook, Period, period
 from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
 from actors.reading.risk_path import RiskPaths
-from actors.reading.slices import Slice, by_name, exposures_over, rows_between
+from actors.reading.slices import Slice, by_name, rows_between
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
@@ -30,7 +31,8 @@ class _Path(NamedTuple):
     columns: np.ndarray
     held: Held
     returns: np.ndarray
-    book: Book
+    books: list[Book]
+    field: str
 
 
 class PastBooks:
@@ -45,17 +47,18 @@ class PastBooks:
         version = found.version
         lag = int(version.manifest.meta["settings"]["regression"]["exposure_lag"])
         days = _days(found, request, lag, LONGEST_DAYS)
-        own = self._through(found, request, days, "portfolio_weights")
-        other = self._benchmark(found, request, days)
+        own, other = self._through(found, request, days), self._benchmark(found, request, days)
         columns = np.unique(np.concatenate([own.columns, other.columns])) if other else own.columns
         weights = spread(own, columns)
         against = spread(other, columns) if other else None
+        rows = slice(days.start - lag, days.stop - lag)
+        covered = _covered(found, request, rows, columns, (own, weights), (other, against))
         returns = version.day_asset("fields/returns", days, columns)
         factor_returns = np.asarray(version.day("factor_returns", days))
         errors = np.asarray(version.day("standard_errors", days))
         result = attribute(
             weights,
-            exposures_over(version, slice(days.start - lag, days.stop - lag), columns),
+            covered.exposures,
             factor_returns,
             asset_returns=returns,
             benchmark=against,
@@ -71,40 +74,43 @@ class PastBooks:
         values["by_sector"] = _summed({int(i): sectors[i] for i in held}, by_symbol)
         gross = float(np.abs(active).sum())
         coverage = 1.0 - float(result.missing_weight.sum()) / gross if gross else 0.0
+        coverage = min(coverage, 1.0 - covered.shares[0])
         message = f"attribution of {len(held)} names over {days.stop - days.start} days"
-        return _answer(found, days, values, message, coverage, own, {"linking": "carino", "between": request.between})
+        details = {"linking": "carino", "between": request.between, **_beside(found, covered, other)}
+        return _answer(found, days, values, message, coverage, own, details)
 
     def risk_history(self, request: pq.RiskHistory) -> Calculation:
         """Predicted risk day by day beside the return of the next day, and whether it was right."""
         found = self.books.slices.at(request.model_id)
         version = found.version
         days = _days(found, request, 1, YEAR)
-        own = self._through(found, request, days, "portfolio_weights")
-        other = self._benchmark(found, request, days)
+        own, other = self._through(found, request, days), self._benchmark(found, request, days)
         columns = np.unique(np.concatenate([own.columns, other.columns])) if other else own.columns
         # Weights at the start of a day are those at the close before, which is when its risk was predicted.
-        weights = spread(own, columns) - (spread(other, columns) if other else 0.0)
+        held, against = (None if path is None else _at_close(spread(path, columns)) for path in (own, other))
+        assert held is not None
         before = slice(days.start - 1, days.stop)
         covariances, specific = self.paths.of(version, before)
+        covered = _covered(found, request, before, columns, (own, held), (other, against), specific)
+        assert covered.specific is not None
         returns = version.day_asset("fields/returns", before, columns)
         linked = self.books.risk.linked(found).among(columns)
         history = risk_history(
-            np.vstack([weights, weights[-1:]]),
-            exposures_over(version, before, columns),
+            held if against is None else held - against,
+            covered.exposures,
             list(covariances),
-            specific[:, columns],
+            covered.specific,
             returns,
             linked=linked,
             confidence=request.confidence,
         )
         dates = [str(day) for day in version.dates_of(before)]
-        realised = [None if np.isnan(x) else float(x) for x in history.realised]
         values = {
             "dates": dates,
-            "total_risk": history.total.tolist(),
-            "factor_risk": history.factor.tolist(),
-            "specific_risk": history.specific.tolist(),
-            "realised_next_day": realised,
+            "total_risk": _or_none(history.total),
+            "factor_risk": _or_none(history.factor),
+            "specific_risk": _or_none(history.specific),
+            "realised_next_day": _or_none(history.realised),
             "uncovered_share": history.uncovered_share.tolist(),
             "bias": None if np.isnan(history.bias) else history.bias,
             "value_at_risk_exceedances": int(history.breaches.sum()),
@@ -115,19 +121,22 @@ class PastBooks:
             "units": "daily volatility as a fraction of portfolio value, known at the close of the date",
             "confidence": request.confidence,
             "active": other is not None,
+            **_beside(found, covered, other),
         }
-        coverage = 1.0 - float(history.uncovered_share.mean())
+        coverage = 1.0 - covered.shares[0]
         message = f"predicted and realised risk of {len(own.columns)} names over {len(dates)} days"
         return _answer(found, days, values, message, coverage, own, details)
 
-    def _through(self, found: Slice, request: Any, days: slice, field: str) -> _Path:
+    def _through(self, found: Slice, request: Any, days: slice) -> _Path:
         given, name = request.portfolio_weights, request.portfolio_id
+        field = "portfolio_weights" if given is not None else "portfolio_id"
         return self._path(found, given, name, request, days, field)
 
     def _benchmark(self, found: Slice, request: Any, days: slice) -> _Path | None:
         if request.benchmark_weights is None and request.benchmark is None:
             return None
-        return self._path(found, request.benchmark_weights, request.benchmark, request, days, "benchmark_weights")
+        field = "benchmark_weights" if request.benchmark_weights is not None else "benchmark"
+        return self._path(found, request.benchmark_weights, request.benchmark, request, days, field)
 
     def _path(
         self, found: Slice, given: dict[str, float] | None, name: str | None, request: Any, days: slice, field: str
@@ -144,7 +153,7 @@ class PastBooks:
             held = daily_weights(version.dates_of(days), set_on, weights, returns, request.between)
         except FactorError as error:
             raise InvalidInput(str(error), field=field) from None
-        return _Path(columns, held, returns, books[-1])
+        return _Path(columns, held, returns, books, field)
 
 
 def _days(found: Slice, request: Any, lag: int, default: int) -> slice:
@@ -164,6 +173,52 @@ def spread(path: _Path, columns: np.ndarray) -> np.ndarray:
     """Give a path's weights [n_days, n_columns] on other columns, which hold its own; ascending."""
     out = np.zeros((len(path.held.weights), len(columns)))
     out[:, np.searchsorted(columns, path.columns)] = path.held.weights
+    return out
+
+
+def _at_close(weights: np.ndarray) -> np.ndarray:
+    """Give the weights at each close of those at the starts of the days after; the last ones stay."""
+    return np.vstack([weights, weights[-1:]])
+
+
+def _covered(
+    found: Slice,
+    request: Any,
+    rows: slice,
+    columns: np.ndarray,
+    own: tuple[_Path, np.ndarray],
+    other: tuple[_Path | None, np.ndarray | None],
+    specific: np.ndarray | None = None,
+) -> Period:
+    books = [DailyBook(path.field, w) for path, w in (own, other) if path is not None and w is not None]
+    return period(found.version, rows, columns, books, request.uncovered, specific)
+
+
+def _told(path: _Path) -> Book:
+    """Give the last of a path's books, with what looks like a slip in any of them."""
+    return path.books[-1]._replace(warnings=tuple(dict.fromkeys(w for book in path.books for w in book.warnings)))
+
+
+def _or_none(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(x) else float(x) for x in values]
+
+
+def _absent(found: Slice, path: _Path) -> dict[str, int]:
+    gone = path.held.absent.sum(axis=0)
+    return {found.symbols[path.columns[i]]: int(gone[i]) for i in np.flatnonzero(gone)}
+
+
+def _beside(found: Slice, covered: Period, other: _Path | None) -> dict[str, Any]:
+    """Give what an answer says of names that the model did not cover, and of the benchmark."""
+    out: dict[str, Any] = {}
+    if covered.uncovered_days:
+        out |= {"uncovered_symbols": [*covered.uncovered_days], "uncovered_days": covered.uncovered_days}
+    if other is not None:
+        out["benchmark_coverage"] = round(1.0 - covered.shares[1], 6)
+        out |= _told(other).told_as_benchmark()
+        absent = _absent(found, other)
+        if absent:
+            out["benchmark_absent_days"] = absent
     return out
 
 
@@ -200,9 +255,7 @@ def _attribution_values(found: Slice, result: Attribution) -> dict[str, Any]:
 def _answer(
     found: Slice, days: slice, values: dict[str, Any], message: str, coverage: float, own: _Path, more: dict[str, Any]
 ) -> Calculation:
-    version = found.version
-    gone = own.held.absent.sum(axis=0)
-    absent = {found.symbols[own.columns[i]]: int(gone[i]) for i in np.flatnonzero(gone)}
+    version, absent = found.version, _absent(found, own)
     return Calculation(
         values=values,
         message=message,
@@ -213,7 +266,7 @@ def _answer(
             "end_date": str(version.date(days.stop - 1)),
             "n_days": days.stop - days.start,
             "coverage": round(coverage, 6),
-            **own.book.told(),
+            **_told(own).told(),
             **({"absent_days": absent, "absent_rule": "the others of its side carry its weight"} if absent else {}),
             **more,
         },

@@ -50,6 +50,15 @@ class Held:
         return None if self.benchmark is None else self.covered.weights[1]
 
     @property
+    def given(self) -> np.ndarray:
+        """The (active) weights on the same names as they were given, those that the model does not cover among them."""
+        out = np.zeros(len(self.covered.columns))
+        for book, sign in ((self.book, 1.0), (self.benchmark, -1.0)):
+            if book is not None:
+                np.add.at(out, np.searchsorted(self.covered.columns, book.columns), sign * book.weights)
+        return out
+
+    @property
     def root(self) -> float:
         """What a row's volatility is multiplied by for a year's."""
         return float(np.sqrt(self.found.periods_per_year))
@@ -71,6 +80,7 @@ class Held:
             out["uncovered_symbols"] = self.covered.uncovered
         if self.benchmark is not None:
             out["benchmark_coverage"] = round(1.0 - float(self.covered.share[1]), 6)
+            out |= self.benchmark.told_as_benchmark()
         return out
 
 

@@ -106,10 +106,12 @@ class BookRisk:
                 if symbol in symbols:
                     single[symbols.index(symbol)] = size
             made = apply_scenarios(weights, np.nan_to_num(held.covered.exposures), shock, single)
+            # A name's own shock needs no model of it.
+            left_out = float((held.given - weights) @ single)
             out[label] = {
-                "return": float(made.total[0, 0]),
+                "return": float(made.total[0, 0]) + left_out,
                 "by_factor": by_name(names, made.by_factor[0, 0]),
-                "by_name": float(made.specific[0, 0]),
+                "by_name": float(made.specific[0, 0]) + left_out,
                 "factor_returns": by_name(names, shock),
             }
         details = {"units": "return as a fraction of portfolio value", "propagate": request.propagate}
@@ -121,23 +123,36 @@ class BookRisk:
         position = {
             before.found.symbols[i]: float(w) for i, w in zip(before.book.columns, before.book.weights, strict=True)
         }
-        unknown = [symbol for symbol in request.trades if symbol not in before.found.column]
-        if unknown:
-            before.found.holdings(request.trades, "trades")  # raises, naming them
+        position |= before.book.cash
+        others = [symbol for symbol in request.trades if symbol not in before.found.column]
+        if others:  # money and books inside; of what is neither the names are told
+            self.books.books.of(before.found, dict.fromkeys(others, 1.0), None, "trades")
         for symbol, change in request.trades.items():
             position[symbol] = position.get(symbol, 0.0) + change
         after = self.books.held(request.model_copy(update={"portfolio_weights": position}))
         first, second = _risk(before), _risk(after)
         one, two = (r.active.risk if r.active is not None else r for r in (first, second))
-        assert two.marginal is not None
         at = {after.found.symbols[i]: j for j, i in enumerate(after.covered.columns)}
+
+        left_out = set(after.covered.uncovered) if request.uncovered == "warn" else set()
+
+        def marginal(symbol: str) -> float | None:
+            assert two.marginal is not None
+            inside = {symbol: 1.0}
+            if symbol not in at:
+                book = self.books.books.of(after.found, inside, None, "trades")
+                inside = {after.found.symbols[i]: w for i, w in zip(book.columns, book.weights, strict=True)}
+            if left_out & inside.keys():
+                return None
+            return float(sum(weight * two.marginal[0, at[name]] for name, weight in inside.items()))
+
         values = {
             "before": _volatilities(one, before.root),
             "after": _volatilities(two, after.root),
             "change": float(two.total[0] - one.total[0]),
             "exposures_before": by_name(after.found.factor_names, one.exposures[0]),
             "exposures_after": by_name(after.found.factor_names, two.exposures[0]),
-            "marginal": {symbol: float(two.marginal[0, at[symbol]]) for symbol in request.trades},
+            "marginal": {symbol: marginal(symbol) for symbol in request.trades},
             "turnover": float(sum(abs(x) for x in request.trades.values())),
         }
         details = {"units": UNITS, "active": after.benchmark is not None}

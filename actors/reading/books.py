@@ -80,6 +80,10 @@ class Book(NamedTuple):
             out["warnings"] = list(self.warnings)
         return out
 
+    def told_as_benchmark(self) -> dict[str, object]:
+        """Give the same of a benchmark, under names that say so."""
+        return {f"benchmark_{name.removeprefix('portfolio_')}": value for name, value in self.told().items()}
+
 
 class Books:
     """Finds books by name and puts them on a slice's axis.

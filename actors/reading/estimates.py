@@ -132,18 +132,27 @@ class RiskReader:
 
     def _stand(self, found: Slice, columns: np.ndarray) -> StandIn:
         """Give what stands in for names among `columns`, which it is asked for by their positions there."""
-        version, row = found.version, found.row
-        first = max(0, row + 1 - PROXY_CAP_DAYS)
-        history = np.asarray(version.day_asset(caps_name(version), slice(first, row + 1)))
-        caps = history[-1].copy()
-        for column in columns:
-            known = np.flatnonzero(history[:, column] > 0.0)
-            caps[column] = history[known[-1], column] if known.size else np.nan
-        day = found.day
         variance = np.where(found.known, self.estimates(found).specific, np.nan)
-        sectors = _last_sectors(version, row, columns, day)
-        stand = Stand(found.scores, found.known, sectors, day.n_sectors, caps, variance, day.shares)
+        stand = stand_of(found.version, found.row, columns, found.day, variance)
         return lambda at: stand(columns[at])
+
+
+def stand_of(version: Version, row: int, columns: np.ndarray, day: Day, variance: np.ndarray) -> Stand:
+    """Give what stands in for names among `columns` on a day, with their last known caps and sectors.
+
+    Parameters
+    ----------
+    variance
+        `[n_assets]` specific variances of the names that are covered, NaN for others.
+    """
+    first = max(0, row + 1 - PROXY_CAP_DAYS)
+    history = np.asarray(version.day_asset(caps_name(version), slice(first, row + 1)))
+    caps = history[-1].copy()
+    for column in columns:
+        known = np.flatnonzero(history[:, column] > 0.0)
+        caps[column] = history[known[-1], column] if known.size else np.nan
+    sectors = _last_sectors(version, row, columns, day)
+    return Stand(day.scores, day.known, sectors, day.n_sectors, caps, variance, day.shares)
 
 
 def _names(symbols: Sequence[str], mask: np.ndarray) -> list[str]:

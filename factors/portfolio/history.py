@@ -19,7 +19,8 @@ class RiskHistory:
     Attributes
     ----------
     total, factor, specific
-        `[T]` predicted volatilities of the book; of its active weights, with a benchmark.
+        `[T]` predicted volatilities of the book; of its active weights, with a benchmark. NaN on a day on which nothing
+        that it holds is covered.
     exposures
         `[T, K]`.
     realised
@@ -108,6 +109,7 @@ def risk_history(
             own,
             size[~covered].sum() / gross if gross > 0.0 else 0.0,
         )
+    parts[parts[:, 2] >= 1.0, :2] = np.nan
     factor, specific = np.sqrt(np.maximum(parts[:, 0], 0.0)), np.sqrt(np.maximum(parts[:, 1], 0.0))
     total = np.hypot(factor, specific)
     realised = np.full(n_days, np.nan)

@@ -1,0 +1,149 @@
+"""What the model does not cover, in books through a period, in scenarios, trades and books that are looked for."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+from fixtures_actors import ask
+
+from contracts import portfolio_requests as pq
+from contracts import requests as rq
+from contracts.errors import InvalidInput, UnknownSymbol
+
+GONE_ON = 200
+
+
+@pytest.fixture(scope="module")
+def gone(names):
+    """A name that has no cap on the last date, with a return there."""
+    return names[1]
+
+
+def attribution(books, **fields):
+    return ask(books.portfolio_attribution, rq.PortfolioAttribution(model_id="m", **fields))
+
+
+def history(books, **fields):
+    return ask(books.risk_history, pq.RiskHistory(model_id="m", **fields))
+
+
+def risk(risks, **fields):
+    return ask(risks.portfolio_risk, rq.PortfolioRisk(model_id="m", **fields))
+
+
+@pytest.fixture(scope="module")
+def since(fitted):
+    return fitted.dates_[GONE_ON].item()
+
+
+def test_a_history_refuses_names_or_stands_in_for_a_name_on_the_days_without_it(books, risks, gone, steady, since):
+    weights = {gone: 0.5, steady[0]: 0.5}
+    warned = history(books, portfolio_weights=weights, start_date=since)
+    assert warned.details["uncovered_days"] == {gone: 1}
+    assert warned.details["uncovered_symbols"] == [gone]
+    assert warned.values["uncovered_share"][-1] == 0.5
+    with pytest.raises(InvalidInput, match=gone) as caught:
+        history(books, portfolio_weights=weights, start_date=since, uncovered="refuse")
+    assert (caught.value.field, caught.value.rows) == ("portfolio_weights", [gone])
+    with pytest.raises(InvalidInput, match=gone) as caught:
+        history(
+            books, portfolio_weights={steady[0]: 1.0}, benchmark_weights=weights, start_date=since, uncovered="refuse"
+        )
+    assert caught.value.field == "benchmark_weights"
+    proxied = history(books, portfolio_weights=weights, start_date=since, uncovered="proxy")
+    then = risk(risks, portfolio_weights=weights, uncovered="proxy").values
+    for kind in ("total_risk", "factor_risk", "specific_risk"):
+        assert proxied.values[kind][-1] == pytest.approx(then[kind], rel=1e-12), kind
+        assert proxied.values[kind][:-1] == warned.values[kind][:-1], kind
+    assert proxied.values["uncovered_share"][-1] == 0.0
+    assert proxied.details["uncovered_days"] == {gone: 1}
+    assert proxied.details["coverage"] < 1.0
+
+
+def test_a_day_on_which_nothing_is_covered_has_no_risk_rather_than_one_of_zero(books, gone, fitted, since):
+    found = history(books, portfolio_weights={gone: 1.0}, start_date=since).values
+    assert found["total_risk"][-1] is None
+    assert found["factor_risk"][-1] is None
+    assert all(value > 0.0 for value in found["total_risk"][:-1])
+    assert np.isfinite(found["bias"])
+
+
+def test_an_attribution_names_refuses_or_stands_in_for_what_is_not_covered(books, fitted, names, steady):
+    """The name that lists late has returns from its first day, and exposures known before from the day after."""
+    late, rows = names[0], [fitted.symbols_.index(names[0]), fitted.symbols_.index(steady[0])]
+    returns = fitted.panel_.fields["returns"][:, rows]
+    first = int(np.flatnonzero(np.isfinite(returns[:, 0]))[0])
+    day: dt.date = fitted.dates_[first].item()
+    weights = {late: 0.5, steady[0]: 0.5}
+    warned = attribution(books, portfolio_weights=weights, start_date=day, end_date=day)
+    assert warned.details["uncovered_days"] == {late: 1}
+    assert warned.details["coverage"] == 0.5
+    assert warned.values["unexplained"] == pytest.approx(0.5 * returns[first, 0], abs=1e-12)
+    with pytest.raises(InvalidInput, match=late) as caught:
+        attribution(books, portfolio_weights=weights, start_date=day, end_date=day, uncovered="refuse")
+    assert (caught.value.field, caught.value.rows) == ("portfolio_weights", [late])
+    with pytest.raises(InvalidInput, match="nothing that the model covers"):
+        attribution(books, portfolio_weights={late: 1.0}, start_date=day, end_date=day)
+    proxied = attribution(books, portfolio_weights=weights, start_date=day, end_date=day, uncovered="proxy")
+    assert proxied.values["unexplained"] == pytest.approx(0.0, abs=1e-12)
+    assert proxied.values["sum_of_parts"] == pytest.approx(returns[first].mean(), abs=1e-10)
+    market = fitted.factor_names_.index("market")
+    assert proxied.values["factor_contributions"]["market"] == pytest.approx(fitted.factor_returns_[first, market])
+    assert warned.values["factor_contributions"]["market"] == pytest.approx(0.5 * fitted.factor_returns_[first, market])
+    assert proxied.details["coverage"] == 0.5
+
+
+def test_a_benchmark_is_named_as_the_book_is(books, risks, names, steady, fitted):
+    late = names[0]
+    found = attribution(
+        books,
+        portfolio_weights={steady[0]: 1.0},
+        benchmark_weights={late: 0.5, steady[1]: 0.5, "USD": 60.0},
+        start_date=fitted.dates_[1].item(),
+    )
+    assert found.details["benchmark_absent_days"][late] >= 59
+    assert "percent" in found.details["benchmark_warnings"][0]
+    priced = risk(risks, portfolio_weights={steady[0]: 1.0}, benchmark_weights={steady[1]: 50.0, "USD": 50.0})
+    assert priced.details["benchmark_cash"] == {"USD": 50.0}
+    assert "percent" in priced.details["benchmark_warnings"][0]
+
+
+def test_a_shock_to_a_name_needs_no_model_of_it(risks, gone, steady):
+    shock = {"default": {gone: -1.0}}
+    stress = pq.Stress(model_id="m", portfolio_weights={gone: 0.5, steady[0]: 0.5}, name_shocks=shock)
+    found = ask(risks.stress, stress)
+    assert found.values["default"]["by_name"] == pytest.approx(-0.5)
+    assert found.values["default"]["return"] == pytest.approx(-0.5)
+    assert found.details["uncovered_symbols"] == [gone]
+
+
+def test_trades_may_be_in_money_and_in_books_and_what_is_neither_is_named(risks, books, steady):
+    held = {steady[0]: 0.5, "CASH": 0.5}
+    sold = ask(risks.what_if, pq.WhatIf(model_id="m", portfolio_weights=held, trades={steady[0]: -0.25, "CASH": 0.25}))
+    assert sold.values["after"]["total_risk"] == pytest.approx(0.5 * sold.values["before"]["total_risk"])
+    assert sold.values["marginal"]["CASH"] == 0.0
+    assert sold.details["cash"] == {"CASH": 0.75}
+    put = pq.PutPortfolio(portfolio_id="pair", holdings={"always": {steady[1]: 0.5, steady[2]: 0.5}}, request_id="pair")
+    ask(books.put_portfolio, put)
+    bought = ask(risks.what_if, pq.WhatIf(model_id="m", portfolio_weights=held, trades={"portfolio:pair": 0.2}))
+    singly = ask(
+        risks.what_if, pq.WhatIf(model_id="m", portfolio_weights=held, trades={steady[1]: 0.1, steady[2]: 0.1})
+    )
+    assert bought.values["after"] == pytest.approx(singly.values["after"])
+    assert bought.values["marginal"]["portfolio:pair"] == pytest.approx(np.mean([*singly.values["marginal"].values()]))
+    with pytest.raises(UnknownSymbol) as caught:
+        ask(risks.what_if, pq.WhatIf(model_id="m", portfolio_weights=held, trades={"NOBODY": 0.2}))
+    assert caught.value.rows == ["NOBODY"]
+
+
+def test_an_uncovered_name_is_traded_without_a_figure_and_named(risks, gone, steady):
+    found = ask(risks.what_if, pq.WhatIf(model_id="m", portfolio_weights={steady[0]: 1.0}, trades={gone: 0.1}))
+    assert found.details["uncovered_symbols"] == [gone]
+    assert found.values["marginal"][gone] is None
+    assert found.values["change"] == pytest.approx(0.0)
+
+
+def test_a_risk_budget_names_what_it_leaves_out(books, gone, steady):
+    found = ask(books.risk_budget, pq.RiskBudget(model_id="m", symbols=[gone, *steady[:3]]))
+    assert found.details["uncovered_symbols"] == [gone]
+    assert set(found.values["weights"]) == set(steady[:3])
