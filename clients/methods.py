@@ -8,6 +8,20 @@ Written by `python -m clients.generate` from the operation table; a test compare
 from __future__ import annotations
 
 from clients.surface import ANYHOW, Connection, How
+from contracts.job_requests import (
+    CancelJob,
+    JobLogs,
+    JobRef,
+    ModelVersions,
+    Recompute,
+    RestoreVersion,
+)
+from contracts.job_results import (
+    JobList,
+    JobLog,
+    JobPage,
+    VersionList,
+)
 from contracts.learning_requests import (
     Dataset,
     DeleteEstimator,
@@ -338,3 +352,31 @@ class Surface(Connection):
     async def live_status(self, request: LiveStatus | None = None, how: How = ANYHOW) -> LivePage:
         """Show a model's running day: its date, rows seen and rejected by kind, watches and lag."""
         return await self.ask(OPERATIONS["live_status"], request or LiveStatus(), LivePage, how)
+
+    async def recompute(self, request: Recompute, how: How = ANYHOW) -> CalculationAnswer:
+        """Make the results of a period again, as a job; the same work is the same job, and goes on where it was ended."""
+        return await self.ask(OPERATIONS["recompute"], request, CalculationAnswer, how)
+
+    async def list_jobs(self, how: How = ANYHOW) -> JobList:
+        """List all jobs with how far they are, the newest first."""
+        return await self.ask(OPERATIONS["list_jobs"], Empty(), JobList, how)
+
+    async def job_status(self, request: JobRef, how: How = ANYHOW) -> JobPage:
+        """A job: how far it is, and what came of it."""
+        return await self.ask(OPERATIONS["job_status"], request, JobPage, how)
+
+    async def job_logs(self, request: JobLogs, how: How = ANYHOW) -> JobLog:
+        """The last lines that a job printed."""
+        return await self.ask(OPERATIONS["job_logs"], request, JobLog, how)
+
+    async def cancel_job(self, request: CancelJob, how: How = ANYHOW) -> CalculationAnswer:
+        """End a job; submitted again, it goes on behind what it had made."""
+        return await self.ask(OPERATIONS["cancel_job"], request, CalculationAnswer, how)
+
+    async def model_versions(self, request: ModelVersions, how: How = ANYHOW) -> VersionList:
+        """The kept versions of a model, the newest first, with what each changed."""
+        return await self.ask(OPERATIONS["model_versions"], request, VersionList, how)
+
+    async def restore_version(self, request: RestoreVersion, how: How = ANYHOW) -> ModelAnswer:
+        """Make a new version of a model that is what an older, kept one was."""
+        return await self.ask(OPERATIONS["restore_version"], request, ModelAnswer, how)

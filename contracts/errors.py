@@ -143,6 +143,12 @@ class UnknownEstimator(EngineError):
     code, status, title = "unknown_estimator", 404, "Unknown estimator"
 
 
+class UnknownJob(EngineError):
+    """No job has this id."""
+
+    code, status, title = "unknown_job", 404, "Unknown job"
+
+
 class UnknownLetter(EngineError):
     """No dead letter has this number."""
 

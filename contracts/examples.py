@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MODEL = "example"
+JOB = "recompute-example"
 SYMBOLS = ("S0000", "S0001", "S0002")
 """Names of the sample market; they stand for the first names of whatever model is loaded."""
 WEIGHTS = dict(zip(SYMBOLS, (0.5, 0.3, 0.2), strict=True))

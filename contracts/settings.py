@@ -137,6 +137,9 @@ class Settings(BaseSettings):
     live_replay_hours: float = Field(
         24.0, ge=0, description="How far back the market's journal is read at most, to take up a running day."
     )
+    job_places: Words = Field(
+        (), description="Folders, and beginnings of URIs, that jobs asked for over HTTP or NATS may read and write."
+    )
     model_threads: int = Field(1, ge=1, description="Threads of the factor model's kernels.")
     messagebus_enabled: bool = Field(
         True, validation_alias=_switch("MESSAGEBUS_ENABLED"), description="Start the bridge."

@@ -14,17 +14,12 @@ import orjson
 from contracts.files import replacing
 from contracts.settings import settings
 from jobs.parts import Slot, note_of
+from jobs.told import progress_path, submission_id
 from jobs.work import Work
 
 TOLD_EVERY_S = 1.0
 LINE_EVERY_S = 5.0
-FOLDER = "jobs"
 WIDTH = 28
-
-
-def progress_path(store: Path, job_id: str) -> Path:
-    """Give the file that says how far a job is."""
-    return store / FOLDER / f"{job_id}.json"
 
 
 class Progress:
@@ -97,6 +92,7 @@ class Progress:
         work = self._work
         return {
             "job_id": work.job_id if work else None,
+            "submission_id": submission_id(),
             "model_id": work.model_id if work else None,
             "what": list(work.wanted) if work else [],
             "state": self._state,

@@ -31,8 +31,14 @@ THREAD_VARIABLES = (
 )
 
 
+ELSEWHERE = {Workload.JOBS: "jobs.runner:Jobs"}
+"""Classes that are no actor's of `actors.workloads`: the runner of jobs knows the jobs, which stand above."""
+
+
 def class_path(workload: Workload) -> str:
     """Name the module and class that answer a workload's operations."""
+    if workload in ELSEWHERE:
+        return ELSEWHERE[workload]
     name = workload.value
     return f"actors.workloads.{name}:{''.join(word.capitalize() for word in name.split('_'))}"
 

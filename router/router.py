@@ -262,7 +262,7 @@ def start_router(
     current
         The settings; they travel to the router and its actors by the environment.
     paths
-        Workload name: class path; default: the eleven workloads of the placement table.
+        Workload name: class path; default: the twelve workloads of the placement table.
     extra
         Environment variables on top of the settings.
     hold_rest

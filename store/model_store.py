@@ -129,6 +129,14 @@ class ModelStore:
             raise UnknownModel(f"model {model_id!r} has no kept version {version}", field="model_version") from None
         return Version(folder / "parts", manifest)
 
+    def kept(self, model_id: str) -> list[Manifest]:
+        """Give the manifests of the kept versions, oldest first, without those that cannot be read."""
+        found = []
+        for path in sorted((self._folder(model_id) / "versions").glob("[0-9]*.json")):
+            with contextlib.suppress(UnknownModel, ModelUnreadable):
+                found.append(self.version(model_id, int(path.stem)).manifest)
+        return found
+
     def ids(self) -> list[str]:
         """List the models that are not deleted, by name; those whose manifest cannot be read too, as they exist."""
         return sorted(model_id for model_id in self._named() if self._exists(model_id))

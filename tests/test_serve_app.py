@@ -96,7 +96,7 @@ def test_the_commands_in_the_table_work_as_they_stand(run):
 def test_every_actor_is_ready_on_the_cpu_and_says_what_it_wanted(run):
     until(lambda: run.health()["status"] == "healthy", "everything is healthy", READY_S)
     health = run.health()
-    assert len(health["actors"]) == 11
+    assert len(health["actors"]) == 12
     assert {tuple(actor["placement"]["device"]) for actor in health["actors"]} == {("cpu",)}
     wanted = {actor["workload"]: actor["wanted_device"] for actor in health["actors"]}
     assert wanted["factor_exposure_analysis"] == ["neural_engine"]

@@ -12,8 +12,10 @@ from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
 from actors.reading.quality import quality_of
 from actors.reading.slices import Slice, Slices, caps_name, settings_of
+from actors.reading.versions import version_rows
 from actors.runtime.base import WorkloadActor, batched
 from actors.runtime.queue import Outcome
+from contracts import job_requests as jr
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, ModelUnreadable, UnknownModel
@@ -183,6 +185,11 @@ class FactorExposureAnalysis(WorkloadActor):
             "policy": settings_of(version).intake.policy,
         }
         return Page({**about, **quality_of(version).to_dict()})
+
+    def model_versions(self, request: jr.ModelVersions) -> Page:
+        """The kept versions of a model, and what each changed."""
+        rows = version_rows(self.slices.store, request.model_id)
+        return Page({"model_id": request.model_id, "versions": rows, "count": len(rows)})
 
     def _largest(self, model_id: str) -> list[str]:
         version = self.slices.head(model_id)

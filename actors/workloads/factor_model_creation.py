@@ -19,9 +19,10 @@ from actors.reading.slices import Slices, by_name, settings_of
 from actors.reading.states import growing_model_of, model_of, state_of
 from actors.runtime.base import WorkloadActor
 from actors.runtime.memory import give_back
+from contracts import job_requests as jr
 from contracts import requests as rq
 from contracts.answers import Calculation
-from contracts.errors import EngineError
+from contracts.errors import EngineError, InvalidInput
 from contracts.work import new_id
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
@@ -90,6 +91,10 @@ class FactorModelCreation(WorkloadActor):
     def correct_days(self, request: rq.CorrectDays) -> Calculation:
         """Replace rows of past days, and estimate again what follows from them."""
         return self._fit(request, self._correct)
+
+    def restore_version(self, request: jr.RestoreVersion) -> Calculation:
+        """Make a new version that is what an older one was."""
+        return self._once(request, self._restore)
 
     def delete_model(self, request: rq.ModelRef) -> Calculation:
         """Delete models; their version numbers go on."""
@@ -206,6 +211,19 @@ class FactorModelCreation(WorkloadActor):
         if kept is None:
             answer = replace(answer, message=f"{answer.message}; {_fitted_whole(n_dates, first)}")
         return replace(answer, values={**answer.values, **about})
+
+    def _restore(self, request: jr.RestoreVersion, request_id: str) -> Calculation:
+        """Commit the state of a kept version again; readers take it as a history that was replaced."""
+        old = self.store.version(request.model_id, request.version)
+        if old.manifest.deleted:
+            raise InvalidInput(f"version {request.version} of {request.model_id} is a deletion", field="version")
+        base = self._base(request.model_id)
+        self._models.pop(request.model_id)
+        version = self.store.commit(
+            request.model_id, old.state(), base=base, request_id=request_id, operation="restore_version"
+        )
+        made = describe(version)
+        return replace(made, message=f"{made.message}: as version {request.version}")
 
     def _delete(self, request: rq.ModelRef, request_id: str) -> Calculation:
         number = self.store.delete(request.model_id, request_id=request_id)

@@ -6,13 +6,21 @@ new operation is one row here, one request model and one method of an actor; doc
 
 from __future__ import annotations
 
-from contracts.operations import calculations, learning, library, live, models, portfolios
+from contracts.operations import calculations, jobs, learning, library, live, models, portfolios
 from contracts.operations.row import V1, Operation, Route
 from contracts.operations.workloads import PLACEMENTS, Placement, Workload
 
 OPERATIONS: dict[str, Operation] = {
     row.name: row
-    for row in (*models.ROWS, *calculations.ROWS, *portfolios.ROWS, *library.ROWS, *learning.ROWS, *live.ROWS)
+    for row in (
+        *models.ROWS,
+        *calculations.ROWS,
+        *portfolios.ROWS,
+        *library.ROWS,
+        *learning.ROWS,
+        *live.ROWS,
+        *jobs.ROWS,
+    )
 }
 
 

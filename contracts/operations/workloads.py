@@ -22,6 +22,7 @@ class Workload(enum.StrEnum):
     RISK_MODEL_CONSTRUCTION = "risk_model_construction"
     PORTFOLIO_FACTOR_ATTRIBUTION = "portfolio_factor_attribution"
     FACTOR_LIBRARY = "factor_library"
+    JOBS = "jobs"
 
 
 @dataclass(frozen=True)
@@ -51,4 +52,5 @@ PLACEMENTS: dict[Workload, Placement] = {
     Workload.RISK_MODEL_CONSTRUCTION: Placement((_NE, _GPU), 10.0),
     Workload.PORTFOLIO_FACTOR_ATTRIBUTION: Placement((_NE,), 3.0),
     Workload.FACTOR_LIBRARY: Placement((), None),
+    Workload.JOBS: Placement((), None),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from launch.command.nouns import NOUNS
+from launch.command.nouns import BUS, NOUNS
 
 EXITS = (
     "Exit codes: 0 done; 1 the engine refused, or something is not well; 2 the command line is wrong; "
@@ -26,10 +26,14 @@ class Engine(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order in which they are shown."""
-        return [*super().list_commands(ctx), *NOUNS]
+        return [*super().list_commands(ctx), *NOUNS, *BUS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Give a command, or make the group of a noun."""
+        if cmd_name in BUS:
+            from launch.command.bus import group
+
+            return group(f"{BUS[cmd_name]}.".capitalize())
         own = super().get_command(ctx, cmd_name)
         return Noun(cmd_name, help=f"{NOUNS[cmd_name]}.".capitalize()) if own is None and cmd_name in NOUNS else own
 
@@ -40,7 +44,7 @@ class Engine(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
         with formatter.section("Nouns, each with verbs of its own (factor-engine NOUN --help)"):
-            formatter.write_dl(list(NOUNS.items()))
+            formatter.write_dl([*NOUNS.items(), *BUS.items()])
 
 
 class Noun(click.Group):

@@ -42,6 +42,8 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "scores": ("estimate_style_scores", "model_id"),
         "returns": ("estimate_factor_returns", "model_id"),
         "covariance": ("covariance",),
+        "versions": ("model_versions", "model_id"),
+        "restore": ("restore_version", "model_id", "version"),
         "follow": ("follow_market", "model_id", "market"),
         "day": ("live_status",),
     },
@@ -86,6 +88,13 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "list": ("list_watches",),
         "show": ("get_watch", "watch_id"),
         "delete": ("delete_watch", "watch_id"),
+    },
+    "job": {
+        "list": ("list_jobs",),
+        "start": ("recompute", "model_id"),
+        "show": ("job_status", "job_id"),
+        "cancel": ("cancel_job", "job_id"),
+        "logs": ("job_logs", "job_id"),
     },
 }
 SAME = {"create_model": "model create"}

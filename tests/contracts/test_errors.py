@@ -19,6 +19,7 @@ CODES = {
     "unknown_model": (404, False),
     "unknown_portfolio": (404, False),
     "unknown_letter": (404, False),
+    "unknown_job": (404, False),
     "unknown_watch": (404, False),
     "infeasible": (422, False),
     "unknown_estimator": (404, False),

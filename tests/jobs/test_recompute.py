@@ -21,7 +21,8 @@ from factors.sample.market import sample_market
 from jobs import chains, plan
 from jobs import recompute as job
 from jobs.parts import read_manifest, sha256_of
-from jobs.progress import Progress, progress_path
+from jobs.progress import Progress
+from jobs.told import progress_path
 from jobs.work import WHAT, Work
 from jobs.workers import Inline
 from store import Holdings, ModelStore, Portfolio, PortfolioStore

@@ -9,15 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray_jobs_double import RayJobsDouble
 from starlette.testclient import TestClient
 
 from actors.runtime.base import WorkloadActor
 from bus.face import Face
 from bus.outbox import Outbox
 from contracts.errors import Unavailable
+from contracts.examples import JOB
 from contracts.operations import OPERATIONS, PLACEMENTS, Workload
 from contracts.settings import Settings, settings
 from contracts.work import State, WorkResult, work_item
+from jobs.runner import Jobs
 from router import health as report
 from router.fleet import Member
 from router.packing import pack_items, pack_results, unpack_items, unpack_results
@@ -138,7 +141,18 @@ def engine_here(run_settings) -> InProcessEngine:
 
 
 @pytest.fixture(scope="session")
-def services(run_settings, engine_here) -> Services:
+def ray_jobs() -> Iterator[RayJobsDouble]:
+    """The job server: to start Ray for each test of a route would take longer than the test."""
+    made = RayJobsDouble()
+    example = {"entrypoint": "python -m jobs.example", "metadata": {"kind": "example"}, "submission_id": JOB}
+    made.submit_job(**example)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "connected", staticmethod(lambda: made))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def services(run_settings, engine_here, ray_jobs) -> Services:
     outbox = Outbox(run_settings.outbox_path)
     face = Face(engine_here, outbox)
     return Services(run_settings, face=face, client=engine_here, bridge=BridgeDouble())

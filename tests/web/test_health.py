@@ -28,7 +28,7 @@ def test_health_keeps_the_old_keys_with_true_values(http):
 def test_health_tells_of_each_actor_what_it_wanted_where_it_is_and_what_it_did(http, symbols):
     assert http.post("/factor-exposures/calculate", json={"portfolio_weights": {symbols[0]: 1.0}}).is_success
     actors = {row["workload"]: row for row in http.get("/health").json()["actors"]}
-    assert len(actors) == 11
+    assert len(actors) == 12
     row = actors["factor_exposure_analysis"]
     assert row["wanted_device"] == ["neural_engine"]
     assert row["placement"]["device"] == ["cpu"]

@@ -5,7 +5,7 @@ import pytest
 
 from bus.reader import HERE_BYTES
 from contracts import frames
-from contracts.examples import with_names
+from contracts.examples import JOB, with_names
 from contracts.operations import OPERATIONS
 
 CALCULATION = {
@@ -66,6 +66,8 @@ def bodies(sample, symbols):
         "factor_cross_section": {"factors": ["alpha101_101", "alpha101_012"], "symbols": symbols},
         "update_factors": {},
         "evaluate_formula": {"formula": "ts_mean(returns, 5)", "symbols": symbols},
+        "recompute": {"model_id": "copy", "what": ["returns"]},
+        "restore_version": {"version": 1},
     }
 
 
@@ -114,6 +116,7 @@ def test_every_get_route_answers_in_its_shape(http, symbols, name, path):
         assert http.put(f"/watches/{watch}", json=with_names(OPERATIONS["put_watch"].example, symbols)).is_success
     named = {
         "model_id": "m", "symbol": symbols[0], "category": category, "portfolio_id": "example-book", "watch_id": watch,
+        "job_id": JOB,
     }  # fmt: skip
     answer = http.get(path.format_map(named))
     assert answer.status_code == 200, answer.text

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from launch.command.nouns import NOUNS
+from clients.http import HttpEngine
+from contracts.errors import Unavailable
+from launch.command.main import main
+from launch.command.nouns import BUS, NOUNS
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,7 +32,7 @@ def test_help_names_every_command_and_the_exit_codes():
         timeout=60,
         check=True,
     )
-    for name in ("run", "stop", "status", "doctor", "risk", "token", "completion", *NOUNS):
+    for name in ("run", "stop", "status", "doctor", "risk", "token", "completion", *NOUNS, *BUS):
         assert f"\n  {name} " in done.stdout, name
     assert "Exit codes: 0 done" in done.stdout
 
@@ -68,3 +71,36 @@ def test_completion_is_printed_for_shells(shell):
 def test_a_shell_that_asks_gets_the_verbs():
     done = called("book", _FACTOR_ENGINE_COMPLETE="bash_complete", COMP_WORDS="factor-engine book ", COMP_CWORD="2")
     assert "plain,risk" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["status"], ("GET", "/messagebus/status")),
+        (["mode", "publish"], ("PUT", "/messagebus/mode")),
+        (["letters", "--after", "3"], ("GET", "/messagebus/dead-letters")),
+        (["letter", "7"], ("GET", "/messagebus/dead-letters/7")),
+        (["resend", "7"], ("POST", "/messagebus/dead-letters/7/resend")),
+        (["events", "--subject", "factor.live.*"], ("GET", "/messagebus/events")),
+    ],
+)
+def test_the_bus_is_asked_by_its_own_routes(words, asked, monkeypatch, capsys):
+    seen = []
+
+    async def answer(_self, method, path, _how, **options):
+        seen.append((method, path, options.get("params") or options.get("content")))
+        return {"mode": "publish", "last": 4}
+
+    monkeypatch.setattr(HttpEngine, "_request", answer)
+    assert main(["bus", *words, "--json"]) == 0
+    assert seen[0][:2] == asked
+    assert '"last": 4' in capsys.readouterr().out
+
+
+def test_what_the_bus_refuses_is_told_with_its_exit_code(monkeypatch, capsys):
+    async def away(*_args, **_options):
+        raise Unavailable("NATS is not connected")
+
+    monkeypatch.setattr(HttpEngine, "_request", away)
+    assert main(["bus", "letters"]) == 3
+    assert "NATS is not connected" in capsys.readouterr().err
