@@ -24,6 +24,7 @@ from contracts.errors import EngineError, InvalidInput, VersionConflict, first_l
 from contracts.settings import Settings, settings
 from factors.errors import FactorError
 from jobs.chains import run_chain
+from jobs.events import JobEvents
 from jobs.parts import commit, is_made, make_folders, notes_of
 from jobs.plan import Plan, describe, make_plan
 from jobs.progress import Progress
@@ -171,7 +172,8 @@ def main(arguments: Sequence[str]) -> int:
         return refit(options.models, options.settings, options.request_id)
     if not options.model:
         made.error("--model must name a model")
-    progress = Progress()
+    events = JobEvents()
+    progress = Progress(events)
     workers: Workers = Inline()
     try:
         work = work_of(options)
@@ -184,6 +186,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     finally:
         workers.close()
+        events.close()
     return 0
 
 

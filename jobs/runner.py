@@ -46,9 +46,6 @@ class RayJobs(Protocol):
     def stop_job(self, job_id: str) -> bool:
         """End a job."""
 
-    def delete_job(self, job_id: str) -> bool:
-        """Forget a job that has ended."""
-
     def get_job_logs(self, job_id: str) -> str:
         """Give what a job printed."""
 
@@ -92,15 +89,15 @@ class Jobs(WorkloadActor):
         known = self._known(work.job_id)
         if known is not None and known["state"] in LIVE:
             return _told({**known, "already": True}, f"job {work.job_id} is under way")
-        if known is not None and known["submission_id"]:
-            self._ask("delete", known["submission_id"])
+        # Another id for each attempt: Ray holds on to what a former one was called by, for a while after its end.
+        attempt = 1 + (known["attempt"] if known is not None else 0)
         words = [sys.executable, "-m", f"jobs.{KIND}", *work.arguments()]
         try:
             self._api().submit_job(
                 entrypoint=shlex.join(words),
-                submission_id=work.job_id,
+                submission_id=f"{work.job_id}.{attempt}",
                 runtime_env={"env_vars": self._environment()},
-                metadata={"kind": KIND, "model_id": work.model_id},
+                metadata={"kind": KIND, "model_id": work.model_id, "job_id": work.job_id, "attempt": str(attempt)},
             )
         except RuntimeError as error:
             again = self._known(work.job_id)
@@ -174,12 +171,10 @@ class Jobs(WorkloadActor):
         return self._client
 
     def _ask(self, what: str, job_id: str) -> Any:
-        doing = {"delete": "delete_job", "stop": "stop_job", "logs": "get_job_logs"}
+        doing = {"stop": "stop_job", "logs": "get_job_logs"}
         try:
             return getattr(self._api(), doing[what])(job_id)
         except RuntimeError as error:
-            if what == "delete":  # it is gone already, or is submitted again by another
-                return None
             raise Unavailable(f"Ray's job server: {first_line(error)}", retry_after_s=AGAIN_S) from None
         except (ConnectionError, OSError) as error:
             self._client = None
@@ -202,11 +197,16 @@ class Jobs(WorkloadActor):
             self._client = None
             raise Unavailable(f"Ray's job server does not answer: {first_line(error)}", retry_after_s=AGAIN_S) from None
         told = {one.get("submission_id") or one["job_id"]: one for one in self._told()}
-        for info in listed:
-            if info.submission_id:  # the others are drivers that nobody submitted: the engine's own
-                yield _row(info, told.pop(info.submission_id, None))
+        newest: dict[str, Any] = {}
+        for info in sorted((one for one in listed if one.submission_id), key=_attempt):
+            newest[(info.metadata or {}).get("job_id") or info.submission_id] = info
+        # The others are drivers that nobody submitted: the engine's own.
+        rows = [_row(info, told.pop(info.submission_id, None)) for info in newest.values()]
+        known = {row["job_id"] for row in rows}
+        yield from rows
         for one in told.values():
-            yield _row(None, one)
+            if one["job_id"] not in known:
+                yield _row(None, one)
 
     def _told(self) -> Iterator[dict[str, Any]]:
         for path in (self.settings.store_path / FOLDER).glob("*.json"):
@@ -214,6 +214,10 @@ class Jobs(WorkloadActor):
                 yield orjson.loads(path.read_bytes())
             except (OSError, ValueError):  # removed, or of another release
                 continue
+
+
+def _attempt(info: Any) -> int:
+    return int((info.metadata or {}).get("attempt", 0))
 
 
 def _row(info: Any, told: dict[str, Any] | None) -> dict[str, Any]:
@@ -228,7 +232,8 @@ def _row(info: Any, told: dict[str, Any] | None) -> dict[str, Any]:
     message = one.get("message") or (info.message if info is not None else "") or ""
     live = state in LIVE
     return {
-        "job_id": one.get("job_id") or info.submission_id,
+        "job_id": one.get("job_id") or metadata.get("job_id") or info.submission_id,
+        "attempt": _attempt(info) if info is not None else 0,
         "submission_id": info.submission_id if info is not None else None,
         "kind": metadata.get("kind") or (KIND if told else "job"),
         "state": state,

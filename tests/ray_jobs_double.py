@@ -30,9 +30,5 @@ class RayJobsDouble:
         self.jobs[job_id].status, self.jobs[job_id].end_time = "STOPPED", time.time() * 1e3
         return True
 
-    def delete_job(self, job_id: str) -> bool:
-        del self.jobs[job_id]
-        return True
-
     def get_job_logs(self, job_id: str) -> str:
         return f"one\ntwo of {job_id}\n"

@@ -12,8 +12,11 @@ from actors.portfolio.past import PastBooks
 from actors.portfolio.reader import BookReader
 from actors.reading.slices import Slices
 from actors.reading.states import state_of
+from bus.outbox import Outbox
 from contracts.errors import DateOutsideModel, InvalidInput, UnknownFactor, UnknownModel, VersionConflict
+from contracts.events import token
 from contracts.requests import PortfolioAttribution
+from contracts.results import CalculationResult
 from contracts.settings import settings
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
@@ -354,6 +357,20 @@ def test_the_command_tells_how_far_it_is_and_ends_with_a_table(store, capsys):
     told = json.loads(progress_path(settings().store_path, work.job_id).read_bytes())
     assert (told["state"], told["percent"], told["parts"]) == ("done", 100.0, 6)
     assert told["table"]["scores"]["rows"] > 0
+
+
+def test_peers_are_told_how_far_it_is_in_the_form_of_every_result(store):
+    assert job.main(["--model", "m", "--what", "returns", "--workers", "0"]) == 0
+    outbox = Outbox.of(settings())
+    events = [stored.event for stored in outbox.read(0, 100)]
+    outbox.close()
+    job_id = Work("m", what=("returns",)).job_id
+    assert {event.subject for event in events} == {f"factor.batch.{token(job_id)}"}
+    data = [json.loads(event.data) for event in events]
+    for one in data:
+        CalculationResult.model_validate(one)
+    assert [one["factor_values"]["stage"] for one in data] == ["planning", "computing", "committing", "done"]
+    assert data[-1]["factor_values"]["percent"] == 100.0
 
 
 def test_the_command_fails_with_the_reason_and_the_field(store, capsys):

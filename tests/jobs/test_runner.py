@@ -54,7 +54,13 @@ def asked(**more):
 def told(job_id, **more):
     path = progress_path(settings().store_path, job_id)
     path.parent.mkdir(exist_ok=True)
-    base = {"job_id": job_id, "submission_id": job_id, "state": "running", "started_at": time.time(), "at": time.time()}
+    base = {
+        "job_id": job_id,
+        "submission_id": f"{job_id}.1",
+        "state": "running",
+        "started_at": time.time(),
+        "at": time.time(),
+    }
     path.write_text(json.dumps({**base, "pid": 0, "percent": 40.0, "stage": "computing", "eta_s": 9.0, **more}))
 
 
@@ -62,7 +68,7 @@ def test_a_recompute_becomes_a_job_whose_id_and_words_follow_from_the_work(jobs,
     made = jobs.recompute(asked(start="2019-01-10", what=["returns"], factors=["a"])).values
     work = Work("m", start="2019-01-10", what=("returns",), factors=("a",))
     assert made["job_id"] == work.job_id
-    words = shlex.split(ray.jobs[work.job_id].entrypoint)
+    words = shlex.split(ray.jobs[f"{work.job_id}.1"].entrypoint)
     assert words[:3] == [sys.executable, "-m", "jobs.recompute"]
     assert recompute.work_of(recompute.parser().parse_args(words[3:])).job_id == work.job_id
     assert (made["state"], made["kind"], made["model_id"]) == ("running", "recompute", "m")
@@ -77,8 +83,9 @@ def test_the_same_work_asked_for_twice_is_one_job_and_one_that_was_ended_is_subm
     jobs.cancel_job(jr.CancelJob(job_id=first["job_id"]))
     assert jobs.job_status(jr.JobRef(job_id=first["job_id"])).body["state"] == "stopped"
     resumed = jobs.recompute(asked()).values
-    assert (resumed["job_id"], resumed["state"]) == (first["job_id"], "running")
-    assert len(ray.jobs) == 1
+    assert (resumed["job_id"], resumed["state"], resumed["attempt"]) == (first["job_id"], "running", 2)
+    assert sorted(ray.jobs) == [f"{first['job_id']}.1", f"{first['job_id']}.2"]
+    assert [row["attempt"] for row in jobs.list_jobs(Empty()).body["jobs"]] == [2], "one job, its newest attempt"
 
 
 def test_two_processes_that_submit_the_same_work_at_once_have_one_job(jobs, ray, monkeypatch):
@@ -125,9 +132,9 @@ def test_a_job_that_a_person_submitted_is_found_by_either_id(jobs, ray):
 def test_ending_a_job_that_has_ended_changes_nothing_and_tells_nobody(jobs, ray):
     job_id = jobs.recompute(asked()).values["job_id"]
     assert jobs.cancel_job(jr.CancelJob(job_id=job_id)).event is True
-    ended = ray.jobs[job_id].end_time
+    ended = ray.jobs[f"{job_id}.1"].end_time
     assert jobs.cancel_job(jr.CancelJob(job_id=job_id)).event is False
-    assert ray.jobs[job_id].end_time == ended
+    assert ray.jobs[f"{job_id}.1"].end_time == ended
 
 
 def test_a_job_or_a_model_that_is_none_is_named(jobs):
