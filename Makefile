@@ -83,7 +83,7 @@ lint: $(VENV)/.test ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|live|peers|fair|model|day|library|start|faults
+bench: $(VENV)/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|live|peers|fair|model|optimize|day|library|start|faults
 	@$(BIN)/python benchmarks/$(BENCH).py
 
 soak: $(VENV)/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2, TICKS=10000 a second beside
