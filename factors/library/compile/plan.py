@@ -223,6 +223,8 @@ class Layout:
     code, phases, extra : int64 arrays
     peek_code : int64 array
         The same instructions, leaving what is carried as it is; empty where there is no room for it.
+    long_code : int64 array
+        Those of long windows alone: of these a peek leaves more undone than what is carried.
     floats : float64 array
     rings, states : dict of node to (offset, rows or count)
 
@@ -278,7 +280,9 @@ class Layout:
                 refs = list(node.inputs)
             row[LOCAL] = step.node in plan.local
             self._operands(row, refs, extra)
+        self._spare = spare
         self.peek_code = self._peeking(spare) if peeks else self.code[:0]
+        self.long_code: I8 = np.ascontiguousarray(self.code[np.isin(self.code[:, OP], LONG)])
         self.phases: I8 = np.array(plan.phases, np.int64).reshape(-1, 3)
         self.floats: F8 = np.array(floats)
         self.extra: I8 = np.array(extra or [0], np.int64)
@@ -296,6 +300,17 @@ class Layout:
                 row[FROM], row[ST] = row[ST], spare[step.node]
                 row[KEEP], row[BY_ASSET] = state.size, state.by_asset
         return code
+
+    def exchange(self) -> None:
+        """Let what the last peek carried on be what is carried; the next one writes where that lay.
+
+        Long windows have no copy of their own to exchange; see `long_code`.
+        """
+        for i in [i for i in self._spare if self.plan.graph.nodes[i].op not in LONG]:
+            self.states[i], self._spare[i] = self._spare[i], self.states[i]
+        rows = np.flatnonzero(self.peek_code[:, KEEP])
+        self.peek_code[rows[:, None], [FROM, ST]] = self.peek_code[rows[:, None], [ST, FROM]]
+        self.code[rows, ST] = self.peek_code[rows, FROM]
 
     @staticmethod
     def _numbers(row: I8, op: Op, ints: tuple[int, ...]) -> None:

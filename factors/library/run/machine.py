@@ -194,6 +194,31 @@ class Machine:
             self.blocks[long.END, np.arange(first, self.t) % size] = 0
         self._peeked = bar
 
+    def settle(self, values: Mapping[str, Any], bar: int, session: int) -> bool:
+        """Take the row of the last peek, computed as it is, where it is this one to the bit; its results stand.
+
+        What the peek carried on is what is carried from here; of long windows, whose older rows a peek does not look
+        at, the row is taken as `run` takes it.
+
+        Returns
+        -------
+        bool
+            False where it is another row, or nothing was peeked at since the last one: nothing has changed then.
+        """
+        if self._peeked != bar or self._periods is None or self._periods[0] != session:
+            return False
+        if not all(_same(ring[self.t % len(ring)], values[name]) for name, ring in self.fields.items()):
+            return False
+        self._peeked = None
+        self._mark(np.array([bar]))
+        self.layout.exchange()
+        code, rows = self.layout.long_code, (self.t, self.t + 1)
+        phase = np.array([[0, len(code), 0]], np.int64)
+        nothing = np.empty((1, 1, self.n))
+        self._walk(self.scratch[0], code, phase, self._periods[1], nothing, rows, (0, self.n), rows, NO_PARTS)
+        self.t, self.last_bar = self.t + 1, bar
+        return True
+
     @staticmethod
     def _put(name: str, to: F8, row: Any, columns: NDArray[np.intp] | None) -> None:
         """Put a field's row, or some columns of it, where it is computed from."""
@@ -392,6 +417,13 @@ def _periods_of(sessions: NDArray[np.int64]) -> I8:
     """Number the periods after which running sums begin anew: never, by month, by year, by session."""
     months = sessions.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
     return np.stack([np.zeros_like(months), months, months // 12, sessions])
+
+
+def _same(held: F8, row: Any) -> bool:
+    """Whether a field's row is what lies in its ring, to the bit."""
+    new = np.asarray(row)
+    clean = np.where(np.isfinite(new), new, np.nan).astype(np.float64)
+    return np.array_equal(clean.view(np.int64), held.view(np.int64))
 
 
 def _check_codes(name: str, codes: NDArray[Any]) -> None:

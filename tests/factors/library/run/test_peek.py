@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from streamed import FORMULAS, listing, rows, same
 
 from factors.library import Catalogue, FieldsError, compile_library
+from factors.library.run.machine import Machine
 
 SHARED = ("benchmark_return", "benchmark_close", "benchmark_open")
 
@@ -71,6 +72,10 @@ def assert_peeks_foretell(library, panel, rng, listed=None, peeked_from=0, some=
                 np.testing.assert_array_equal(found, again)
             assert_same_state(stream, before)
             foretold = stream.peek(fields, groups, day, changed=np.arange(n)).copy()
+            if rng.random() < 0.3:  # then the row that comes is not the one of the last peek
+                stream.peek(*now, day)
+            elif rng.random() < 0.3:
+                stream.peek(fields, groups, day + 1)
             result = stream.update(fields, groups, day)
             np.testing.assert_array_equal(foretold, result)
         else:
@@ -126,6 +131,56 @@ def test_the_whole_catalogue_peeks_as_it_updates_while_names_join(everything, pa
     listed = np.sort(rng.integers(-30, 75, 12)).clip(0)
     panel = listing(panel_of(90, 12, seed=seed, dirty=False), listed, SHARED)
     assert_peeks_foretell(everything, panel, rng, listed, peeked_from=30, some=0.4)
+
+
+def assert_same_from_here(library, panel, stream, twin, t):
+    assert_same_state(stream, state_of(twin))
+    for later in range(t, len(panel.dates)):
+        same(stream.peek(*rows(panel, later)), twin.peek(*rows(panel, later)))
+        same(stream.update(*rows(panel, later)), twin.update(*rows(panel, later)))
+    assert_same_state(stream, state_of(twin))
+
+
+def test_an_update_with_the_row_of_the_last_peek_computes_nothing_anew(library, panel_of, monkeypatch):
+    panel = panel_of(150, 9, seed=5)
+    stream, twin = library.stream(9), library.stream(9)
+    t = 0
+    for t in range(140):
+        expected = twin.update(*rows(panel, t))
+        if t < 30:
+            stream.update(*rows(panel, t))
+            continue
+        stream.peek(*rows(panel, t))
+        with monkeypatch.context() as patch:
+            patch.setattr(Machine, "load", None)  # the way of a row that is computed
+            same(stream.update(*rows(panel, t)), expected)
+            with pytest.raises(TypeError):
+                stream.update(*rows(panel, t + 1))
+    assert_same_from_here(library, panel, stream, twin, t + 1)
+
+
+@pytest.mark.parametrize("other", ["value", "gone", "group", "date", "sign"])
+def test_an_update_with_another_row_than_the_last_peeks_is_computed(library, panel_of, other):
+    panel = panel_of(90, 9, seed=5)
+    stream, twin = library.stream(9), library.stream(9)
+    for t in range(80):
+        stream.update(*rows(panel, t))
+        twin.update(*rows(panel, t))
+    fields, groups, day = rows(panel, 80)
+    fields = {**fields, "returns": np.zeros(9)}
+    seen = {name: np.array(values) for name, values in fields.items()}
+    coded = {name: np.array(codes) for name, codes in groups.items()}
+    if other == "value":
+        seen["close"][3] = np.nextafter(seen["close"][3], np.inf)
+    elif other == "gone":
+        seen["volume"][8] = np.nan
+    elif other == "sign":
+        seen["returns"][2] = -0.0
+    elif other == "group":
+        coded["industry"][1] = -1
+    stream.peek(seen, coded, day + 1 if other == "date" else day)
+    same(stream.update(fields, groups, day), twin.update(fields, groups, day))
+    assert_same_from_here(library, panel, stream, twin, 81)
 
 
 def test_many_threads_peek_as_one(library, panel_of):
