@@ -91,6 +91,8 @@ class Machine:
         self._pool: ThreadPoolExecutor | None = None
         # The bar whose row a peek has left in the rings and buffers, where it may be gone on from.
         self._peeked: int | None = None
+        # Its row: the buffer of a field without history has been written over since.
+        self._row: dict[str, F8] = {}
         self._periods: tuple[int, I8] | None = None
 
     def load(self, values: Mapping[str, Any], bars: NDArray[np.int64]) -> None:
@@ -175,7 +177,8 @@ class Machine:
         columns = changed if before == bar else None
         for name, ring in self.fields.items():
             row = values[name]
-            self._put(name, ring[self.t % len(ring)], row, None if name in BENCHMARK else columns)
+            kept = self._row.setdefault(name, np.empty(self.n))
+            self._put(name, (kept, ring[self.t % len(ring)]), row, None if name in BENCHMARK else columns)
         if self._periods is None or self._periods[0] != session:
             self._periods = session, _periods_of(np.array([session]))
         began = self._mark(np.array([bar]))
@@ -207,7 +210,7 @@ class Machine:
         """
         if self._peeked != bar or self._periods is None or self._periods[0] != session:
             return False
-        if not all(_same(ring[self.t % len(ring)], values[name]) for name, ring in self.fields.items()):
+        if not all(_same(row, values[name]) for name, row in self._row.items()):
             return False
         self._peeked = None
         self._mark(np.array([bar]))
@@ -220,7 +223,7 @@ class Machine:
         return True
 
     @staticmethod
-    def _put(name: str, to: F8, row: Any, columns: NDArray[np.intp] | None) -> None:
+    def _put(name: str, places: tuple[F8, ...], row: Any, columns: NDArray[np.intp] | None) -> None:
         """Put a field's row, or some columns of it, where it is computed from."""
         new = np.asarray(row) if columns is None else np.asarray(row)[columns]
         if name in GROUPS:
@@ -228,10 +231,8 @@ class Machine:
         finite = np.isfinite(new)
         if not finite.all():
             new = np.where(finite, new, np.nan)
-        if columns is None:
-            to[:] = new
-        else:
-            to[columns] = new
+        for to in places:
+            to[slice(None) if columns is None else columns] = new
 
     def _mark(self, bars: NDArray[np.int64]) -> bool:
         """Which block of bars each new row is in (kernels/long.py); whether the last begins one."""
@@ -420,7 +421,7 @@ def _periods_of(sessions: NDArray[np.int64]) -> I8:
 
 
 def _same(held: F8, row: Any) -> bool:
-    """Whether a field's row is what lies in its ring, to the bit."""
+    """Whether a field's row is the one that was peeked at, to the bit."""
     new = np.asarray(row)
     clean = np.where(np.isfinite(new), new, np.nan).astype(np.float64)
     return np.array_equal(clean.view(np.int64), held.view(np.int64))

@@ -141,13 +141,15 @@ def assert_same_from_here(library, panel, stream, twin, t):
     assert_same_state(stream, state_of(twin))
 
 
-def test_an_update_with_the_row_of_the_last_peek_computes_nothing_anew(library, panel_of, monkeypatch):
+@pytest.mark.parametrize("which", ["library", "everything"])
+def test_an_update_with_the_row_of_the_last_peek_computes_nothing_anew(which, request, panel_of, monkeypatch):
+    library = request.getfixturevalue(which)
     panel = panel_of(150, 9, seed=5)
     stream, twin = library.stream(9), library.stream(9)
     t = 0
     for t in range(140):
         expected = twin.update(*rows(panel, t))
-        if t < 30:
+        if t < 30 or (which == "everything" and t % 3):
             stream.update(*rows(panel, t))
             continue
         stream.peek(*rows(panel, t))
