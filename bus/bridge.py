@@ -45,6 +45,7 @@ from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import EngineError, first_line
 from contracts.identity import engine_id
 from contracts.operations import OPERATIONS
+from contracts.requests import Request
 from contracts.settings import Settings
 from contracts.version import VERSION
 from contracts.work import State
@@ -75,6 +76,9 @@ class BridgeClient(FaceClient, Protocol):
 
     async def live(self, packed: bytes) -> bytes:
         """Hand market data to the actor that holds the running days."""
+
+    def foresee(self, operation: str, request: Request) -> None:
+        """Let the factor library compute a day that is being appended."""
 
 
 class Bridge:
@@ -125,7 +129,9 @@ class Bridge:
         self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT, spool=self.spool)
         self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
-        self.bars = Inbound(self.face, self.reader, INBOUND_LIMIT, self.market.final_bar, self.direct)
+        self.bars = Inbound(
+            self.face, self.reader, INBOUND_LIMIT, self.market.final_bar, self.direct, foresee=client.foresee
+        )
         self._micro = Micro(self.desk.endpoints, VERSION)
         self._tasks: list[asyncio.Task[None]] = []
         self.connected = False

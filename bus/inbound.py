@@ -71,6 +71,7 @@ class Write(NamedTuple):
 Work = Callable[[Msg, Turn | None], Awaitable[Formed]]
 WriteOf = Callable[[Msg], Awaitable[Write | None]]
 Committed = Callable[[str, int], Awaitable[None]]
+Foresee = Callable[[str, Request], None]
 
 
 class Inbound:
@@ -90,6 +91,8 @@ class Inbound:
         Where the events of bars go; default: the outbox.
     spool : Spool, optional
         Where answers lie that are larger than a message; without one they are not given.
+    foresee : callable of (operation's name, request), optional
+        Told of a bar that is being appended, so that the library computes beside the writer.
     """
 
     def __init__(
@@ -100,7 +103,9 @@ class Inbound:
         committed: Committed | None = None,
         direct: Direct | None = None,
         spool: Spool | None = None,
+        foresee: Foresee | None = None,
     ) -> None:
+        self._foresee = foresee
         self._spool = spool
         self._committed = committed
         self._direct = direct
@@ -308,6 +313,9 @@ class Inbound:
         closed_at = (msg.headers or {}).get(CLOSED_AT_HEADER, "")
         # A day's end that is read again gives its bar again, which is not known by the place of its message.
         again = msg.metadata.num_delivered > 1 or bool(closed_at)
+        if self._foresee is not None and msg.metadata.num_delivered == 1:
+            # Behind the writer's own request. A bar that comes again may be what ended an actor.
+            asyncio.get_running_loop().call_soon(self._foresee, operation.name, request)
         async with _Behind(self._direct, again=again) as out:
             publish = None if self._direct is None else out.publish
             answer = await self._face.answer(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import pickle
@@ -42,6 +43,7 @@ JSON_MEMORY_MB = 2500
 """For reading JSON: 5 million values, the text and the table made of it."""
 SPARE_MB = 600
 """What the process and the libraries take, beside a table and half as much again while it is decoded."""
+PIPE_BYTES = 2**20
 WATCH_S = 0.1
 QUEUE = 64
 NEVER_S = 600.0
@@ -182,6 +184,7 @@ class _Process:
                 self._child = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=self._environment
                 )
+                _widen(self._child)
                 self._counts["started"] += 1
             return self._child
 
@@ -274,6 +277,15 @@ class _Process:
             if self._child is not None:
                 self._end(self._child)
                 self._child = None
+
+
+def _widen(child: subprocess.Popen[bytes]) -> None:
+    """Let a bar pass its pipes in one go where the system can: 64 KiB at a time, both sides wait seven times."""
+    size = getattr(fcntl, "F_SETPIPE_SZ", None)
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):  # as a user has only so much of it
+            if size is not None and pipe is not None:
+                fcntl.fcntl(pipe.fileno(), size, PIPE_BYTES)
 
 
 def _send(child: subprocess.Popen[bytes], packed: bytes, body: bytes) -> tuple[bool, Any]:

@@ -25,7 +25,7 @@ from contracts.unexpected import unexpected
 from contracts.work import Presence, Priority, State, WorkItem, WorkResult, work_item
 from router.link import ActorGone, Links
 from router.order import Order, Turn
-from router.packing import unpack_table
+from router.packing import pack_items, unpack_table
 from router.table import RouteTable
 
 ROUTER = "router"
@@ -206,6 +206,15 @@ class RouterClient:
         except (RayError, TimeoutError) as error:
             raise Unavailable(f"the actor of the running days went: {first_line(error)}", retry_after_s=0.1) from None
         return answer
+
+    def foresee(self, operation: str, request: Request) -> None:
+        """Let the factor library compute a day while its model's writer makes it durable; nothing waits for it."""
+        route = self.table.routes.get(Workload.FACTOR_LIBRARY.value)
+        if route is None or not route.direct:
+            return
+        item = work_item(operation, request, timeout_s=CONTROL_S)
+        with contextlib.suppress(RayError):
+            route.handle.foresee.remote(pack_items([item]))
 
     async def _dispatch(self, item: WorkItem) -> WorkResult:
         """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline."""

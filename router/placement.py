@@ -131,6 +131,11 @@ class WorkloadHost:
         step_behind_light()
         return packing.pack_results(self._actor.call_heavy(packing.unpack_items(packed)))
 
+    @ray.method(concurrency_group="light")
+    def foresee(self, packed: bytes) -> None:
+        """Prepare for writes that another actor does."""
+        self._actor.foresee(packing.unpack_items(packed))
+
     @ray.method(concurrency_group="live")
     def call_live(self, packed: bytes) -> bytes:
         """Take market data and give values, beside both lanes."""

@@ -29,6 +29,10 @@ class ActorsHere(ClientDouble):
         item = work_item(operation, request, priority=priority, timeout_s=timeout_s or 60.0, request_id=request_id)
         return (await asyncio.to_thread(self.actors[OPERATIONS[operation].workload].call_heavy, [item]))[0]
 
+    def foresee(self, operation, request):
+        item = work_item(operation, request)
+        asyncio.get_running_loop().run_in_executor(None, self.actors[Workload.FACTOR_LIBRARY].foresee, [item])
+
     away = False
     """Whether the live call is cut off, as when the actor died."""
     live_calls = 0

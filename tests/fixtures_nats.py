@@ -48,6 +48,7 @@ class ClientDouble:
         self.table = SimpleNamespace(default_model="main", bus=SimpleNamespace(connected=False, since=0.0))
         self.calls = []
         self.reported = []
+        self.foreseen = []
         self.order = Order(1000)
         self._compute = compute or (lambda operation, request: {"market": 1.0})
 
@@ -67,6 +68,9 @@ class ClientDouble:
 
     async def health(self):
         return {"state": "READY", "actors": []}
+
+    def foresee(self, operation, request):
+        self.foreseen.append((operation, request))
 
     async def live(self, packed):
         raise Unavailable("nobody holds a running day here")

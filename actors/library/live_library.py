@@ -15,10 +15,13 @@ from actors.reading.panels import whole_panel
 from factors.library import Library, Stream
 from factors.library.definitions.fields import LibraryFields, computable, library_fields
 from factors.library.run.members import Member
+from factors.panel.panel import Panel
 from store import Version
 
 WARM_ROWS = 128
 """Rows between two reports of progress; a multiple of the stream's own block."""
+MISSED_MOST = 3
+"""Days in a row that were stored otherwise than they were foreseen; then none is foreseen any more."""
 SHORT_ROWS = 270
 """Factors that look back no further are warmed over that much history only, which gives the same bits: most factors."""
 
@@ -65,9 +68,16 @@ class FactorStream:
 
     def step(self, fields: LibraryFields, t: int, date: np.datetime64) -> None:
         """Take one row."""
-        row = {name: values[t] for name, values in fields.fields.items()}
-        groups = {name: codes[t] for name, codes in fields.groups.items()}
-        self.values = np.asarray(self.stream.update(row, groups, date))
+        self.values = np.asarray(self.stream.update(*_row(fields, t), date))
+
+    def foresee(self, fields: LibraryFields, t: int, date: np.datetime64) -> None:
+        """Compute a row that may come next."""
+        self.stream.peek(*_row(fields, t), date)
+
+
+def _row(fields: LibraryFields, t: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    values = {name: values[t] for name, values in fields.fields.items()}
+    return values, {name: codes[t] for name, codes in fields.groups.items()}
 
 
 class LiveLibrary:
@@ -90,6 +100,8 @@ class LiveLibrary:
         Of the last date.
     steps : int
         Days taken since the warm-up.
+    foreseen : int
+        Days of these that were computed before they were stored.
     """
 
     def __init__(
@@ -102,6 +114,8 @@ class LiveLibrary:
     ) -> None:
         self.lock = threading.Lock()
         self.steps = 0
+        self.foreseen = 0
+        self._missed = 0
         self._threads = threads
         self._formulas = formulas
         self._registered: list[FactorStream] = []
@@ -181,13 +195,39 @@ class LiveLibrary:
         with self.lock:  # two that follow the same day take it once
             new = max(len(version.dates) - self.n_dates, 0)
             fields = library_fields(whole_panel(version, rows=new + 1), self._level)
+            foreseen = 0
             for part in self._every():
                 part.stream.grow(len(version.symbols), fields.shared)
+                before = part.stream.foreseen
                 for t in range(1, new + 1):
                     part.step(fields, t, version.dates[self.n_dates + t - 1])
+                foreseen = max(foreseen, part.stream.foreseen - before)
             self.steps += new
+            self.foreseen += foreseen
+            self._missed = 0 if foreseen else self._missed
             self._take(version, fields)
         return new
+
+    @property
+    def may_foresee(self) -> bool:
+        """Whether days were stored as they were foreseen: a model that adjusts what it is given never does so."""
+        return self._missed < MISSED_MOST
+
+    def foresee(self, panel: Panel) -> None:
+        """Compute the day that is to come; `follow` takes it so, where it was stored as it is here, to the bit.
+
+        Parameters
+        ----------
+        panel : Panel
+            The day that this is at and the next one, on the names of that.
+        """
+        with self.lock:
+            if panel.dates[0] != self.day.date or len(panel.symbols) != len(self.day.symbols):
+                return
+            self._missed += 1
+            fields = library_fields(panel, self._level)
+            for part in self._every():
+                part.foresee(fields, 1, panel.dates[1])
 
     def members(self) -> Iterator[tuple[str, Member]]:
         """Give the catalogue's carried state, and what belongs to it, in pieces.

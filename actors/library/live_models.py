@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from actors.library.foreseen import with_next_day
 from actors.library.formulas import Formulas
 from actors.library.live_library import LiveLibrary, made_of
 from actors.library.saved import SavedLibraries, read_saved
@@ -21,6 +22,9 @@ from actors.runtime.memory import give_back
 from actors.runtime.niceness import step_back
 from contracts.errors import EngineError, InvalidInput, Unavailable
 from contracts.events import untoken
+from contracts.requests import AppendDay
+from factors.errors import FactorError
+from factors.library import FieldsError
 from store import LRU, ModelStore, Version
 
 _log = logging.getLogger(__name__)
@@ -64,6 +68,7 @@ class LiveModels:
                     "factors": len(live.day.ids),
                     "names": len(live.day.symbols),
                     "steps": live.steps,
+                    "foreseen": live.foreseen,
                 }
             return out
 
@@ -82,6 +87,22 @@ class LiveModels:
         if live is None or formulas is not live.formulas:
             return None
         return live if self._follow(live, self._store.head(model_id), formulas) else None
+
+    def foresee(self, request: AppendDay, formulas: Formulas) -> None:
+        """Compute what a day will give that is being appended, where the model's library is kept and current.
+
+        A request that cannot be read is refused by whoever appends it.
+        """
+        live = self._live.get(request.model_id)
+        if live is None or formulas is not live.formulas or not live.may_foresee:
+            return
+        try:
+            version = self._store.head(request.model_id)
+            panel = with_next_day(version, request) if version.manifest.version == live.number else None
+            if panel is not None:
+                live.foresee(panel)
+        except (EngineError, FactorError, FieldsError) as error:
+            _log.info("a day of %s is not foreseen: %s", request.model_id, error)
 
     def current(self, model_id: str, formulas: Formulas, wait_s: float) -> LiveLibrary:
         """Give the library of a model at its newest version: kept, stepped forward, or warmed.

@@ -166,6 +166,9 @@ class WorkloadActor:
         """Take market data and give values; only the actor that holds the running days can."""
         raise UnknownOperation(f"{type(self).__name__} holds no running day ({len(packed)} bytes came)")
 
+    def foresee(self, items: list[WorkItem]) -> None:
+        """Prepare for writes that another actor has been asked for. A hint: nobody is told what becomes of it."""
+
     def leave(self, keys: Sequence[Key]) -> None:
         """End what is computed, drop what waits, and refuse what is still on its way here, for callers that went away.
 

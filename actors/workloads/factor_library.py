@@ -28,7 +28,7 @@ from actors.runtime.niceness import step_back
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor
-from contracts.work import WorkItem, WorkResult, new_id
+from contracts.work import State, WorkItem, WorkResult, new_id
 from factors.library import (
     PAPER,
     Catalogue,
@@ -107,6 +107,13 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         """Answer long items, behind the short ones of every actor of the machine."""
         step_back()
         return super().call_heavy(items)
+
+    def foresee(self, items: list[WorkItem]) -> None:
+        """Compute the days that the model's writer is making durable; see `LiveLibrary.foresee`."""
+        if self._state is State.READY:
+            for request in (item.request for item in items):
+                if isinstance(request, rq.AppendDay):
+                    self.live.foresee(request, self.formulas)
 
     # -- definitions
 

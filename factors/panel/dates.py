@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
+
 import polars as pl
 
 from factors.errors import FactorError, WrongTypeError, first_line
 
 ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?$"
 ISO_BASIC = r"^\d{8}$"
+PLAIN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 EXAMPLES = 3
 # What a whole number can be: a day as YYYYMMDD, or a time since 1970 as pandas writes it, to 2199; no two ranges meet.
 BASIC_DAYS = (19_000_101, 22_000_101)
@@ -45,6 +49,8 @@ def parse_dates(series: pl.Series, date_format: str | None = None) -> pl.Series:
         return series.cast(pl.Date)
     elif dtype != pl.String:
         raise WrongTypeError(f"column 'date' is {dtype}, not a date, datetime or ISO text", field="date")
+    if date_format is None and (day := _same_day(series)) is not None:
+        return pl.Series(series.name, [day], dtype=pl.Date).new_from_index(0, len(series))
     text = series.str.strip_chars()
     if date_format is not None:
         return _of_format(text, date_format)
@@ -59,6 +65,17 @@ def parse_dates(series: pl.Series, date_format: str | None = None) -> pl.Series:
     if wrong.any():
         raise _not_dates(text.filter(wrong), "which is not an ISO date", hint=True)
     return days
+
+
+def _same_day(text: pl.Series) -> dt.date | None:
+    """Give the day of a column that holds one alone, as that of a bar does, written plainly; None for all else."""
+    first = text.first()
+    if not isinstance(first, str) or PLAIN.fullmatch(first) is None or not (text == first).all(ignore_nulls=False):
+        return None
+    try:
+        return dt.date.fromisoformat(first)
+    except ValueError:
+        return None
 
 
 def _of_format(text: pl.Series, date_format: str) -> pl.Series:

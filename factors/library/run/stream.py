@@ -27,6 +27,8 @@ class Stream:
     ids : tuple of str
         Factors, in the order of the rows that `update` gives.
     n_assets : int
+    foreseen : int
+        Rows that `update` took as the last peek had computed them.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Stream:
         self.ids, self._fields, self._groups = ids, fields, groups
         self._machine = Machine(plan, n_assets, 1, threads, clock=clock, peeks=True)
         self._now: F8 | None = None
+        self.foreseen = 0
 
     @property
     def n_assets(self) -> int:
@@ -82,6 +85,7 @@ class Stream:
         result = np.empty((len(self.ids), self.n_assets)) if out is None else out
         if self._now is not None and self._machine.settle(values, int(bars[0]), int(sessions[0])):
             result[:] = self._now
+            self.foreseen += 1
             return result
         self._machine.load({name: row[None, :] for name, row in values.items()}, bars)
         self._machine.run(result[:, None, :], bars, sessions)
