@@ -287,6 +287,18 @@ def test_dates_are_read_as_iso_text_as_numbers_or_as_date_format_says(texts, dat
     assert parse_dates(pl.Series("date", texts), date_format).to_list() == ISO
 
 
+@pytest.mark.parametrize("text", ["2024-02-29", "2024-01-05", "2023-02-29", "2024-W05-1", " 2024-01-05"])
+def test_a_column_of_one_day_is_read_as_a_column_of_many(text):
+    def read(*texts):
+        try:
+            return parse_dates(pl.Series("date", texts))[0]
+        except FactorError as error:
+            return str(error)
+
+    assert read(text, text, text) == read(text, text, "2020-01-31")
+    assert parse_dates(pl.Series("date", ["2024-01-05", None])).to_list() == [dt.date(2024, 1, 5), None]
+
+
 @pytest.mark.parametrize(
     ("text", "date_format"),
     [
