@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from actors.runtime.meter import BUCKETS_S
+from contracts.version import VERSION
 from contracts.work import State
 from web.health import degraded_parts
 from web.services import Services
@@ -94,6 +104,11 @@ class _Snapshot(Collector):
 
     def collect(self) -> Iterator[Metric]:
         router: dict[str, Any] = self._parts["router"] or {}
+        yield InfoMetricFamily(
+            "factor_engine_build",
+            "What runs.",
+            {"version": VERSION, "python": platform.python_version(), "system": platform.system()},
+        )
         yield GaugeMetricFamily(
             "factor_engine_up", "Whether the router answers.", float(self._parts["router"] is not None)
         )
@@ -149,17 +164,19 @@ class _Snapshot(Collector):
         yield from (calls, errors, latency, quantiles)
 
 
-def _latency(prefix: str, *labels: str) -> tuple[SummaryMetricFamily, GaugeMetricFamily]:
+def _latency(prefix: str, *labels: str) -> tuple[HistogramMetricFamily, GaugeMetricFamily]:
     return (
-        SummaryMetricFamily(f"{prefix}_seconds", "Time taken.", labels=list(labels)),
+        HistogramMetricFamily(f"{prefix}_seconds", "Time taken.", labels=list(labels)),
         GaugeMetricFamily(f"{prefix}_quantile_seconds", "Quantiles of recent times.", labels=[*labels, "quantile"]),
     )
 
 
 def _add(
-    latency: SummaryMetricFamily, quantiles: GaugeMetricFamily, labels: list[str], summary: dict[str, float]
+    latency: HistogramMetricFamily, quantiles: GaugeMetricFamily, labels: list[str], summary: dict[str, Any]
 ) -> None:
-    latency.add_metric(labels, int(summary["count"]), summary["sum_ms"] / 1e3)
+    below = accumulate(summary["buckets"])
+    bounds = [*map(str, BUCKETS_S), "+Inf"]
+    latency.add_metric(labels, list(zip(bounds, map(float, below), strict=True)), summary["sum_ms"] / 1e3)
     quantiles.add_metric([*labels, "0.5"], summary["p50"] / 1e3)
     quantiles.add_metric([*labels, "0.99"], summary["p99"] / 1e3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter, deque
 from typing import Any
 
@@ -11,6 +12,8 @@ WINDOW = 1024
 RECENT_COSTS = 15
 """Recent batches from which the next one's cost is predicted: their median, so that one cold call does not mislead."""
 UNKNOWN_COST_S = 1e-3
+BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+"""Upper bounds of a histogram's buckets; what took longer is in one more. Around the promises: 1, 2, 5 ms."""
 
 
 def quantile(ordered: list[float], q: float) -> float:
@@ -21,12 +24,19 @@ def quantile(ordered: list[float], q: float) -> float:
 class _Stage:
     """Samples of one stage, seconds."""
 
-    __slots__ = ("count", "recent", "total_s")
+    __slots__ = ("buckets", "count", "recent", "total_s")
 
     def __init__(self) -> None:
+        self.buckets = [0] * (len(BUCKETS_S) + 1)
         self.count = 0
         self.total_s = 0.0
         self.recent: deque[float] = deque(maxlen=WINDOW)
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total_s += seconds
+        self.recent.append(seconds)
+        self.buckets[bisect_left(BUCKETS_S, seconds)] += 1
 
     def summary(self) -> dict[str, float]:
         ordered = sorted(self.recent)
@@ -88,14 +98,9 @@ class Meter:
             stage = row.stages.get(name)
             if stage is None:
                 stage = row.stages[name] = _Stage()
-            stage.count += 1
-            stage.total_s += seconds
-            stage.recent.append(seconds)
+            stage.add(seconds)
             total += seconds
-        overall = self._overall
-        overall.count += 1
-        overall.total_s += total
-        overall.recent.append(total)
+        self._overall.add(total)
 
     def learn(self, operation: str, seconds: float, n_items: int) -> None:
         """Take in that a batch of `n_items` took `seconds` to compute."""
@@ -116,14 +121,20 @@ class Meter:
             return self._overall.summary()
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """Give calls, errors by code, devices and ``stages_ms`` (count, sum_ms, p50, p99) per operation."""
+        """Give calls, errors by code, devices and ``stages_ms`` per operation.
+
+        Of a stage: count, sum_ms, p50 and p99, and ``buckets``, how many took at most each of `BUCKETS_S`, or longer.
+        """
         with self._lock:
             return {
                 name: {
                     "calls": row.calls,
                     "errors": dict(row.errors),
                     "devices": dict(row.devices),
-                    "stages_ms": {stage: samples.summary() for stage, samples in row.stages.items()},
+                    "stages_ms": {
+                        stage: {**samples.summary(), "buckets": list(samples.buckets)}
+                        for stage, samples in row.stages.items()
+                    },
                 }
                 for name, row in self._operations.items()
             }

@@ -5,6 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from contracts.version import VERSION
 from web.app import make_app
 from web.services import Services
 
@@ -153,6 +154,16 @@ def test_the_metrics_page_is_prometheus_text_with_the_same_counts(http):
     assert calls["put_data"] >= 1
     up = families["factor_engine_up"].samples[0]
     assert up.value == 1.0
+    (build,) = families["factor_engine_build_info"].samples
+    assert build.labels["version"] == VERSION
+    stage = families["factor_engine_stage_seconds"]
+    assert stage.type == "histogram"
+    of = {"operation": "put_data", "stage": "compute"}
+    rows = [s for s in stage.samples if of.items() <= s.labels.items()]
+    below = [s.value for s in rows if s.name.endswith("_bucket")]
+    assert below == sorted(below)
+    assert below[-1] == next(s.value for s in rows if s.name.endswith("_count")) >= 1
+    assert {s.labels.get("le") for s in rows} >= {"0.001", "0.005", "+Inf"}
     ready = {s.labels["workload"]: s.value for s in families["factor_engine_actor_ready"].samples}
     assert ready["factor_model_creation"] == 1.0
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from actors.runtime.meter import RECENT_COSTS, UNKNOWN_COST_S, WINDOW, Meter, quantile
+from actors.runtime.meter import BUCKETS_S, RECENT_COSTS, UNKNOWN_COST_S, WINDOW, Meter, quantile
 
 
 def test_quantiles_are_by_nearest_rank_and_zero_of_nothing():
@@ -25,6 +25,14 @@ def test_answers_and_problems_are_counted_by_operation_device_code_and_stage():
     assert row["stages_ms"]["compute"]["sum_ms"] == pytest.approx(6.0)
     assert meter.overall()["count"] == 3
     assert meter.overall()["p99"] == pytest.approx(5.0)
+
+
+def test_times_fall_into_the_bucket_of_the_least_bound_that_they_do_not_exceed():
+    meter = Meter()
+    for seconds in (0.0, 0.0005, 0.0006, 0.005, 61.0):
+        meter.answered("size", "cpu", compute=seconds)
+    counts = dict(zip((*BUCKETS_S, "more"), meter.snapshot()["size"]["stages_ms"]["compute"]["buckets"], strict=True))
+    assert {bound: count for bound, count in counts.items() if count} == {0.0005: 2, 0.001: 1, 0.005: 1, "more": 1}
 
 
 def test_an_unknown_operation_is_expected_to_be_short_and_one_cold_call_does_not_mislead():
