@@ -9,10 +9,20 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from contracts.requests import Between, BookName, BookRequest, DatedBook, Fraction, MinPeriods, ModelId, Request
-from contracts.weights import Symbol, Weights
+from contracts.requests import (
+    Between,
+    BookName,
+    BookRequest,
+    DatedBook,
+    Fraction,
+    MinPeriods,
+    ModelId,
+    Request,
+    one_benchmark,
+)
+from contracts.weights import HeldWeights, Symbol, Weights
 
 Weight = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
 """A change of a million times the book is a slip."""
@@ -70,10 +80,12 @@ class RiskHistory(BookRequest):
 
     start_date: dt.date | None = Field(None, description="Default: a year before the end.")
     end_date: dt.date | None = None
-    benchmark_weights: Weights | None = None
+    benchmark_weights: HeldWeights | None = None
     benchmark: BookName | None = None
     confidence: Confidence = 0.99
     between: Between = "rebalance"
+
+    _one = field_validator("benchmark")(one_benchmark)
 
 
 class Margin(DatedBook):
@@ -148,7 +160,7 @@ class ConstructBook(Request):
     date_requested: dt.date | None = None
     portfolio_id: BookName | None = Field(None, description="What is held now: a stored book.")
     portfolio_weights: Weights | None = Field(None, description="What is held now.")
-    benchmark_weights: Weights | None = None
+    benchmark_weights: HeldWeights | None = None
     benchmark: BookName | None = None
     position: Bound = Field((0.0, 1.0), description="Least and greatest weight of a name.")
     net: Bound = Field((1.0, 1.0), description="Least and greatest sum of weights.")
@@ -160,6 +172,8 @@ class ConstructBook(Request):
     turnover: Size | None = Field(None, description="Greatest sum of absolute trades.")
     max_risk: FiniteFloat | None = Field(None, gt=0, le=10, description="Greatest (active) volatility a year.")
     cost_bps: FiniteFloat = Field(0.0, ge=0, le=10_000, description="Cost of trading, in basis points of the value.")
+
+    _one = field_validator("benchmark")(one_benchmark)
 
 
 class Optimize(ConstructBook):

@@ -225,6 +225,13 @@ Between = Annotated[
 BookName = Annotated[str, Field(max_length=128)]
 
 
+def one_benchmark(benchmark: str | None, info: ValidationInfo) -> str | None:
+    """Refuse a benchmark by name beside one by weights: one of them would do nothing."""
+    if benchmark is not None and info.data.get("benchmark_weights") is not None:
+        raise ValueError("benchmark_weights and benchmark: only one may be given")
+    return benchmark
+
+
 class BookRequest(Request):
     """A request about one book of one model."""
 
@@ -254,12 +261,7 @@ class DatedBook(BookRequest):
     benchmark_weights: HeldWeights | None = None
     benchmark: BookName | None = Field(None, description="Instead: a stored book, `market` or `equal`.")
 
-    @field_validator("benchmark")
-    @classmethod
-    def _one_benchmark(cls, benchmark: str | None, info: ValidationInfo) -> str | None:
-        if benchmark is not None and info.data.get("benchmark_weights") is not None:
-            raise ValueError("benchmark_weights and benchmark: only one may be given")
-        return benchmark
+    _one = field_validator("benchmark")(one_benchmark)
 
 
 class FactorExposures(DatedBook):
@@ -276,6 +278,8 @@ class PortfolioAttribution(BookRequest):
     benchmark_weights: HeldWeights | None = None
     benchmark: BookName | None = Field(None, description="Instead: a stored book, `market` or `equal`.")
     between: Between = "rebalance"
+
+    _one = field_validator("benchmark")(one_benchmark)
 
 
 class PortfolioRisk(DatedBook):

@@ -70,7 +70,7 @@ def as_of(
 
 def known_from(series: pl.Series, intake: Intake = DEFAULT) -> pl.Series:
     """Give the day from which a release counts: the next one where its time of day is `intake.after_close` or later."""
-    days = parse_dates(series.alias("date"), intake.date_format)
+    days = parse_dates(series, intake.date_format)
     if intake.after_close is None:
         return days
     close = dt.time.fromisoformat(intake.after_close.zfill(5))

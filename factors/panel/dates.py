@@ -31,7 +31,7 @@ def parse_dates(series: pl.Series, date_format: str | None = None) -> pl.Series:
     WrongTypeError
         A column of another type.
     FactorError
-        A text that is no such date; names the first ones.
+        A text that is no such date; names the series and the first ones.
     """
     dtype = series.dtype
     if dtype == pl.Date:
@@ -48,7 +48,7 @@ def parse_dates(series: pl.Series, date_format: str | None = None) -> pl.Series:
     elif dtype == pl.Null:
         return series.cast(pl.Date)
     elif dtype != pl.String:
-        raise WrongTypeError(f"column 'date' is {dtype}, not a date, datetime or ISO text", field="date")
+        raise WrongTypeError(f"column {series.name!r} is {dtype}, not a date, datetime or ISO text", field=series.name)
     if date_format is None and (day := _same_day(series)) is not None:
         return pl.Series(series.name, [day], dtype=pl.Date).new_from_index(0, len(series))
     text = series.str.strip_chars()
@@ -56,7 +56,7 @@ def parse_dates(series: pl.Series, date_format: str | None = None) -> pl.Series:
         return _of_format(text, date_format)
     offsets = text.str.extract(r"T?\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$").drop_nulls().unique()
     if len(offsets) > 1:
-        raise FactorError(f"column 'date' mixes the time zones {sorted(offsets)}", field="date")
+        raise FactorError(f"column {series.name!r} mixes the time zones {sorted(offsets)}", field=series.name)
     days = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
     basic = text.str.contains(ISO_BASIC)
     if basic.any():
@@ -96,12 +96,12 @@ def _of_format(text: pl.Series, date_format: str) -> pl.Series:
 
 def _not_dates(wrong: pl.Series, what: str, *, hint: bool) -> FactorError:
     others = wrong.unique(maintain_order=True)[1:EXAMPLES].to_list()
-    message = f"column 'date' holds {wrong[0]!r}, {what}"
+    message = f"column {wrong.name!r} holds {wrong[0]!r}, {what}"
     if others:
         message += f" (also {', '.join(map(repr, others))})"
     if hint:
         message += "; date_format of the intake says how dates are written, for instance '%d/%m/%Y' or '%m/%d/%Y'"
-    return FactorError(message, field="date", n_rows=len(wrong))
+    return FactorError(message, field=wrong.name, n_rows=len(wrong))
 
 
 def _of_numbers(series: pl.Series) -> pl.Series:
@@ -115,7 +115,7 @@ def _of_numbers(series: pl.Series) -> pl.Series:
         if SHORTEST_S * a_second <= least and most < LONGEST_S * a_second:
             return series.cast(pl.Int64).cast(pl.Datetime(unit)).dt.date()  # type: ignore[arg-type]
     raise WrongTypeError(
-        f"column 'date' holds the number {known[0]}, not a date, datetime or ISO text: whole numbers are read as "
-        "20200131 or as milliseconds since 1970",
-        field="date",
+        f"column {series.name!r} holds the number {known[0]}, not a date, datetime or ISO text: whole numbers are read "
+        "as 20200131 or as milliseconds since 1970",
+        field=series.name,
     )

@@ -58,8 +58,8 @@ def with_fundamentals(
             raise MissingColumnError(f"the statements have no column {name!r}", field=name)
     keys = statements.select(
         pl.col(symbol_col).cast(pl.String).alias("symbol"),
-        parse_dates(statements[period_col].alias("date"), intake.date_format).alias("period"),
-        parse_dates(statements[available_at_col].alias("date"), intake.date_format).alias("released"),
+        parse_dates(statements[period_col], intake.date_format).alias("period"),
+        parse_dates(statements[available_at_col], intake.date_format).alias("released"),
         known_from(statements[available_at_col], intake).alias("available"),
     )
     early = keys.filter(pl.col("released") < pl.col("period"))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from contracts import portfolio_requests, requests
 from contracts.errors import InvalidInput, MalformedBody
 from contracts.requests import CreateModel, FactorExposures
 from contracts.validation import validate
@@ -50,3 +51,31 @@ def test_a_field_that_does_nothing_is_noted_and_a_slip_of_a_known_one_is_an_erro
         with pytest.raises(InvalidInput, match=f"did you mean {meant}") as told:
             validate(FactorExposures, {"portfolio_id": "market", slip: "2016-06-30"})
         assert told.value.field == slip
+
+
+WITH_BENCHMARK = [
+    model
+    for module in (requests, portfolio_requests)
+    for model in vars(module).values()
+    if isinstance(model, type) and {"benchmark", "benchmark_weights"} <= getattr(model, "model_fields", {}).keys()
+]
+
+
+@pytest.mark.parametrize("model", WITH_BENCHMARK, ids=lambda model: model.__name__)
+def test_a_benchmark_by_name_beside_one_by_weights_or_of_nothing_is_refused(model):
+    given = {
+        "portfolio_weights": {"A": 1.0},
+        "benchmark_weights": {"B": 1.0},
+        "trades": {"A": 0.1},
+        "instruments": ["A"],
+        "shocks": {"fall": {"market": -0.1}},
+        "book_value": 1e6,
+        "alpha": {"A": 0.1},
+    }
+    sent = {name: value for name, value in given.items() if name in model.model_fields}
+    validate(model, sent)
+    with pytest.raises(InvalidInput, match="only one may be given") as told:
+        validate(model, {**sent, "benchmark": "market"})
+    assert told.value.field == "benchmark"
+    with pytest.raises(InvalidInput):
+        validate(model, {**sent, "benchmark_weights": {}})

@@ -133,7 +133,7 @@ KINDS: dict[str, Kind] = {
     "label_variants": Kind(
         "warning",
         "labels differ only by case or blanks",
-        "one sector is counted as two factors",
+        "one sector is counted as two factors, one issuer as two that share no risk",
         "write each label one way",
     ),
     "same_series": Kind(

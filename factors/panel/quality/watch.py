@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.panel.meaning import CLASSIFICATIONS
+from factors.panel.meaning import CLASSIFICATIONS, IDENTITIES
 from factors.panel.quality import kernel as k
 from factors.panel.quality.kinds import KINDS
 from factors.panel.quality.report import MAX_ROWS, ROWS_IN_A_LINE, Finding, QualityReport
@@ -34,6 +34,7 @@ ROOTS = np.sqrt(np.arange(2.0, ROWS_OF_A_QUARTER + 2.0))
 NOTHING = np.empty((0, 0))
 NO_ROWS = np.empty((0, 3), dtype=np.int32)
 DAY = np.dtype("datetime64[D]")
+LABELLED = (*CLASSIFICATIONS, *IDENTITIES)
 EPOCH = dt.date(1970, 1, 1).toordinal()
 NO_SPLITS = Splits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
 TOLD = np.array([code for code, (kind, _) in enumerate(k.CODES) if KINDS[kind].severity != "info"])
@@ -181,14 +182,14 @@ class Watch:
     def lines(self, symbols: tuple[str, ...], labels: Mapping[str, tuple[str, ...]]) -> list[str]:
         """Give a line for each thing found that is no mere information; costs little beside a day."""
         spacing = self._spacing()
-        about = (self._loud, symbols, *[labels[name] for name in CLASSIFICATIONS if name in labels])
+        about = (self._loud, symbols, *[labels[name] for name in LABELLED if name in labels])
         # On most days nothing is found and nobody joins: what was said the day before still stands.
         last, said = self._said
         same = len(last) == len(about) and all(a is b for a, b in zip(about[1:], last[1:], strict=True))
         if not spacing and same and about[0] is last[0]:
             return list(said)
         found = [variants("symbol_variants", symbols)]
-        found += [variants("label_variants", labels[name], name) for name in CLASSIFICATIONS if name in labels]
+        found += [variants("label_variants", labels[name], name) for name in LABELLED if name in labels]
         found += [self._finding(int(TOLD[at]), symbols, ROWS_IN_A_LINE) for at in np.flatnonzero(self._loud).tolist()]
         lines = QualityReport.of([*found, *spacing], "", "").lines
         self._said = (about, tuple(lines))
@@ -210,7 +211,7 @@ class Watch:
     ) -> QualityReport:
         """Give what was found, with what was found in names, and while the table was read."""
         found = [*read, variants("symbol_variants", symbols), *self._ended(symbols)]
-        found += [variants("label_variants", labels[name], name) for name in CLASSIFICATIONS if name in labels]
+        found += [variants("label_variants", labels[name], name) for name in LABELLED if name in labels]
         found += [self._finding(code, symbols) for code in np.flatnonzero(self._counts).tolist()]
         first, last = (_day(day) for day in self._span[:2])
         return QualityReport.of([*found, *self._spacing()], first, last)

@@ -115,3 +115,14 @@ def test_text_in_an_item_of_known_meaning_and_other_date_formats(panel):
         with_fundamentals(panel, table)
     daily = with_fundamentals(panel, table, intake=Intake(date_format="%d/%m/%Y", na_values=("NA",))).fields["book"]
     assert daily[2:, 0].tolist() == [1.5] * 10
+
+
+@pytest.mark.parametrize("column", ["available_at", "period_end"])
+def test_a_column_of_dates_that_cannot_be_read_is_named_by_its_own_name(panel, column):
+    with pytest.raises(FactorError, match=f"column '{column}' holds '08/01/2020'") as caught:
+        with_fundamentals(panel, statements(**{column: ["08/01/2020", "2020-02-01"], "book": [1.0, 2.0]}))
+    assert caught.value.field == column
+    rows = {"date": ["2020-01-08"], "symbol": ["A"], "asset_returns": [0.0], "market_cap": [1.0], "book": [1.0]}
+    with pytest.raises(FactorError, match="column 'known' holds the number 7") as caught:
+        Panel.from_frame(pl.DataFrame({**rows, "known": [7]}), available_at_col="known")
+    assert caught.value.field == "known"

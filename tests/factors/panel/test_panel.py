@@ -254,6 +254,13 @@ def test_symbols_and_labels_that_differ_by_case_or_blanks_are_told():
     assert not {finding.kind for finding in Panel.from_frame(frame()).quality().findings} & set(found)
 
 
+@pytest.mark.parametrize("column", ["industry", "subindustry", "issuer", "exchange", "country", "asset_id"])
+def test_labels_of_every_kind_that_differ_by_case_or_blanks_are_told(column):
+    rows = frame(**{column: ["Alpha", "alpha", "Oil", "Oil"]})
+    found = [finding for finding in Panel.from_frame(rows).quality().findings if finding.kind == "label_variants"]
+    assert [(one.field, one.symbols) for one in found] == [(column, ("Alpha", "alpha"))]
+
+
 def test_a_column_of_another_name_is_suggested_and_never_taken():
     renamed = frame().rename({"symbol": "Ticker"})
     with pytest.raises(MissingColumnError, match=r"'Ticker' is it, say so: Intake\(symbol_col='Ticker'\)"):
