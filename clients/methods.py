@@ -62,6 +62,7 @@ from contracts.portfolio_requests import (
 from contracts.requests import (
     AppendDay,
     CalculateFactors,
+    CalibrateDevices,
     CleanFeatures,
     CorrectDays,
     Covariance,
@@ -71,6 +72,7 @@ from contracts.requests import (
     EstimateReturns,
     EstimateStyles,
     EvaluateFormula,
+    ExplainRouting,
     FactorCategory,
     FactorCorrelations,
     FactorCrossSection,
@@ -92,6 +94,7 @@ from contracts.requests import (
 )
 from contracts.results import (
     CalculationAnswer,
+    CalibrationPage,
     DefinitionList,
     EstimatorList,
     LivePage,
@@ -101,6 +104,7 @@ from contracts.results import (
     ModelStatus,
     PortfolioList,
     PortfolioPage,
+    RoutingPage,
     WatchList,
     WatchPage,
 )
@@ -152,6 +156,14 @@ class Surface(Connection):
     async def model_quality(self, model_id: str, how: How = ANYHOW) -> ModelQuality:
         """Tell what looked wrong in the data of a model: kinds, rows, effects and remedies."""
         return await self.ask(OPERATIONS["model_quality"], ModelRef(model_id=model_id), ModelQuality, how)
+
+    async def explain_routing(self, request: ExplainRouting | None = None, how: How = ANYHOW) -> RoutingPage:
+        """Where a workload of some size would be computed, and why."""
+        return await self.ask(OPERATIONS["explain_routing"], request or ExplainRouting(), RoutingPage, how)
+
+    async def calibrate_devices(self, request: CalibrateDevices | None = None, how: How = ANYHOW) -> CalibrationPage:
+        """Measure every device of the node anew: what each kernel takes and how it errs."""
+        return await self.ask(OPERATIONS["calibrate_devices"], request or CalibrateDevices(), CalibrationPage, how)
 
     async def style_factors(self, request: StyleFactors, how: How = ANYHOW) -> CalculationAnswer:
         """Style scores of a model, or of posted frames."""

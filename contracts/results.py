@@ -105,6 +105,35 @@ class ModelList(Result):
     unreadable: list[UnreadableModel] = []
 
 
+class RoutingPage(Result):
+    """Where a workload of some size would be computed, and why."""
+
+    workload_type: str
+    kernel: str = Field(description="What computes it; docs/devices.md has the list.")
+    sizes: dict[str, int]
+    tolerance: float = Field(description="Largest error allowed, relative to the largest number of the result.")
+    primary_hardware: Device
+    fallback: Device = Field(description="What answers when that fails.")
+    estimated_performance_gain: float | None = Field(
+        description="Measured time on the CPU over that on primary_hardware; 1 on the CPU, None where not measured."
+    )
+    gain_interval: list[float] | None = Field(description="Its interval of 95 %.")
+    confidence: float = Field(ge=0, le=1, description="Probability that primary_hardware is the fastest.")
+    reason: str
+    milliseconds: dict[str, float | None]
+    samples: dict[str, int] = Field(description="Measured calls that count, by device.")
+    excluded: dict[str, str] = Field(description="Devices that may not run it now, and why.")
+    former_claim: list[float] = Field(description="What the former engine claimed as the gain, unmeasured.")
+
+
+class CalibrationPage(Result):
+    """What was measured of the devices."""
+
+    key: str = Field(description="Of the chip, the system and the libraries that it holds for.")
+    rows: list[dict[str, Any]] = Field(description="Kernel, sizes, device, ms, first_ms, error; or failed.")
+    devices: dict[str, str | None] = Field(description="What is there, or why not.")
+
+
 class PortfolioSummary(Result):
     """A stored portfolio."""
 

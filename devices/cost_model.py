@@ -10,7 +10,6 @@ The model knows times only. Which devices may be asked at all (accuracy, faults)
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 from collections.abc import Sequence
@@ -20,14 +19,8 @@ from typing import Any
 import numpy as np
 
 from contracts.work import Device
+from devices.estimates import ENOUGH, IN_A_ROW, Bucket, Estimate, Row, bucket_of, nonnegative_line
 
-REMEMBERED = 32
-"""Samples that a mean is made of: an older one counts for less, so that a device that slows down is noticed."""
-BEYOND = 0.5
-"""A sample that differs from the mean by more is set aside."""
-IN_A_ROW = 3
-ENOUGH = 3
-"""Samples from which on a bucket speaks for itself."""
 HYSTERESIS = 0.03
 """Another device is taken when it is faster by more, so that two equal ones are not changed between all the time."""
 EXPLORED_SHARE = 0.02
@@ -36,100 +29,13 @@ EXPLORED_TIME = 0.004
 """What they may cost together at most, as a share of all time spent."""
 EXPLORE_EVERY = 50
 """Calls of one bucket between two such calls to one device."""
-SELDOM = 4
-"""What a device that is asked seldom is remembered by: its samples are far apart."""
 VOTES = 3
 """Buckets that must have seen a device change, one after the other, until the others are taken to have changed too."""
 CHANGED = 1.4
 SAFE = 4.0
 """A call is explored only where the deadline is so many times its predicted time away."""
-UNKNOWN_SPREAD = 0.3
 ROWS_KEPT = 4096
 REFIT_EVERY = 256
-
-Bucket = tuple[int, ...]
-
-
-def bucket_of(sizes: Sequence[int]) -> Bucket:
-    """Give the bucket of sizes: for each the exponent of the power of two that holds it."""
-    return tuple([(n - 1).bit_length() for n in sizes])
-
-
-class Estimate:
-    """What is known of one device in one bucket: seconds at the bucket's reference work.
-
-    Attributes
-    ----------
-    mean : float
-        Seconds; infinite while nothing is known.
-    variance : float
-        Of one call, relative to the square of the mean.
-    n : int
-        Samples taken in, at most those remembered.
-    fixed : float
-        The part of `mean` that does not grow with the work.
-    """
-
-    __slots__ = ("aside", "aside_sum", "asked_at", "fixed", "mean", "n", "seen", "source", "variance")
-
-    def __init__(self, mean: float, fixed: float, source: str) -> None:
-        self.mean, self.fixed, self.source = mean, fixed, source
-        self.variance = UNKNOWN_SPREAD**2
-        self.n = self.seen = self.aside = 0
-        self.aside_sum = 0.0
-        self.asked_at = 0
-
-    def predict(self, scale: float) -> float:
-        """Give seconds for `scale` times the reference work."""
-        fixed = min(self.mean, self.fixed)
-        return fixed + (self.mean - fixed) * scale
-
-    def learn(self, seconds: float, scale: float, *, first_counts: bool = False, seldom: bool = False) -> bool:
-        """Take in a measured call; whether it changed what is known. `seldom`: the device is not asked otherwise."""
-        if seldom:
-            self.n = min(self.n, SELDOM)
-        self.seen += 1
-        if self.seen == 1 and not first_counts:
-            return False  # it compiles, allocates and warms caches
-        if seconds > self.fixed and self.fixed < self.mean:
-            seconds = self.fixed + (seconds - self.fixed) / scale
-        if self.n >= ENOUGH and not seldom and abs(seconds - self.mean) > BEYOND * self.mean:
-            side = 1 if seconds > self.mean else -1
-            if self.aside * side < 0:
-                self.aside, self.aside_sum = 0, 0.0
-            self.aside += side
-            self.aside_sum += seconds
-            if abs(self.aside) < IN_A_ROW:
-                return False
-            self.mean, self.n = self.aside_sum / IN_A_ROW, IN_A_ROW
-            self.variance = UNKNOWN_SPREAD**2
-        elif self.n == 0:
-            self.mean, self.n = seconds, 1
-        else:
-            self.n = min(self.n + 1, REMEMBERED)
-            weight = 1.0 / self.n
-            off = seconds / self.mean - 1.0
-            self.mean += weight * (seconds - self.mean)
-            self.variance += weight * (off * off - self.variance)
-        self.aside, self.aside_sum = 0, 0.0
-        self.source = "measured"
-        return True
-
-    def standard_error(self) -> float:
-        """Give the standard error of the mean, relative to it."""
-        return math.sqrt(self.variance / max(self.n, 1))
-
-
-class Row:
-    """One kernel in one bucket: its estimates by device, and the device chosen last."""
-
-    __slots__ = ("bucket", "calls", "chosen", "estimates", "kernel", "moved", "work")
-
-    def __init__(self, kernel: str, bucket: Bucket, work: float, moved: float) -> None:
-        self.kernel, self.bucket, self.work, self.moved = kernel, bucket, work, moved
-        self.estimates: dict[Device, Estimate] = {}
-        self.chosen: Device | None = None
-        self.calls = 0
 
 
 @dataclass(slots=True)
@@ -189,7 +95,6 @@ class CostModel:
         self.explored = 0
         self.spent_s = 0.0
         self.explored_s = 0.0
-        self.ran: dict[Device, int] = {}
 
     # How a call goes: decide, begin, finish ------------------------------------------------------------------------
 
@@ -283,7 +188,6 @@ class CostModel:
             if seconds is None:
                 return
             self.spent_s += seconds
-            self.ran[decision.device] = self.ran.get(decision.device, 0) + 1
             row, scale = decision.row, decision.scale
             if decision.explored and row.chosen is not None and row.chosen is not decision.device:
                 best = row.estimates[row.chosen].predict(scale)
@@ -379,7 +283,7 @@ class CostModel:
         ]
         if not points:
             return
-        line = _nonnegative_line(
+        line = nonnegative_line(
             np.array([[1.0, work, moved] for work, moved, _ in points]), np.array([e.mean for *_, e in points])
         )
         self._lines[kernel, device] = line
@@ -469,24 +373,3 @@ class CostModel:
 
 def _normal(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2.0))
-
-
-def _nonnegative_line(X: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Fit least relative squares with coefficients of at least 0: the best of the subsets whose own fit has none below.
-
-    Three columns are seven subsets, so none is missed. Fewer points than columns leave columns out.
-    """
-    scale = X.max(axis=0)
-    scale[scale <= 0.0] = 1.0
-    A = X / scale / y[:, None]
-    best, least = np.zeros(3), math.inf
-    for size in range(1, min(3, len(y)) + 1):
-        for chosen in itertools.combinations(range(3), size):
-            fitted, *_ = np.linalg.lstsq(A[:, chosen], np.ones(len(y)), rcond=None)
-            if (fitted < 0.0).any():
-                continue
-            off = float(((A[:, chosen] @ fitted - 1.0) ** 2).sum())
-            if off < least - 1e-12:
-                best, least = np.zeros(3), off
-                best[list(chosen)] = fitted
-    return best / scale

@@ -1,4 +1,7 @@
-"""The kernels on the CPU: those of `factors`, under the names that every device has."""
+"""The kernels on the CPU in float64: the reference that every other device is measured against.
+
+Every device has these functions under the same names, in the same order, with the same arguments and results.
+"""
 
 from __future__ import annotations
 
@@ -8,57 +11,159 @@ from numpy.typing import NDArray
 from factors.portfolio.risk import portfolio_exposures
 
 Array = NDArray[np.float64]
+Known = NDArray[np.bool_]
 
 
-def project(weights: Array, exposures: Array) -> Array:
-    """Exposures of portfolios.
+def exposures(weights: Array, X: Array) -> Array:
+    """Exposures of many books, ``W X``.
 
     Parameters
     ----------
-    weights : float64 [n_portfolios, n_assets]
-        Fractions of the portfolio's value.
-    exposures : float64 [n_assets, n_factors]
+    weights : float64 [n_books, n_assets]
+        Fractions of each book's value.
+    X : float64 [n_assets, n_factors]
+        Exposures; a row with NaN is an asset that no book may hold.
+
+    Returns
+    -------
+    float64 [n_books, n_factors]
+
+    Raises
+    ------
+    factors.errors.NonFiniteError
+        For a weight on an asset without exposures.
+    """
+    return portfolio_exposures(weights, X)
+
+
+def book_risk(weights: Array, X: Array, root: Array, variance: Array) -> tuple[Array, Array, Array]:
+    r"""Variances of many books, and their gradients by weight; the asset covariance is never formed.
+
+    With ``F = R R'``, the variance is :math:`|w'XR|^2 + \sum_i w_i^2 v_i`. Marginal risk is the gradient over the
+    square root of the whole variance.
+
+    Parameters
+    ----------
+    weights : float64 [n_books, n_assets]
+    X : float64 [n_assets, n_factors]
         Finite wherever a weight is not zero.
+    root : float64 [n_factors, n_factors]
+        ``R`` of the factor covariance; see `devices.kernels.covariance_root`.
+    variance : float64 [n_assets]
+        Specific variances, finite wherever a weight is not zero.
 
     Returns
     -------
-    float64 [n_portfolios, n_factors]
+    float64 [n_books], float64 [n_books], float64 [n_books, n_assets]
+        Factor variance, specific variance, and ``X F X' w + v w``. The gradient is NaN for assets without exposures.
     """
-    return portfolio_exposures(weights, exposures)
+    rooted = portfolio_exposures(weights, X) @ root
+    weighted = np.where(weights == 0.0, 0.0, weights * variance)
+    gradient = (rooted @ root.T) @ X.T + weighted
+    return (rooted * rooted).sum(axis=1), (weights * weighted).sum(axis=1), gradient
 
 
-def second_moment(returns: Array, weights: Array) -> Array:
-    """Weighted second moment of factor returns about zero, ``sum_t w_t f_t f_t'`` with the weights scaled to sum 1.
+def revalue(book_exposures: Array, shocks: Array) -> Array:
+    """Profit and loss of books in scenarios; a book's scenarios lie side by side.
 
     Parameters
     ----------
-    returns : float64 [n_dates, n_factors]
-        Simple daily returns.
-    weights : float64 [n_dates]
-        Not negative, not all zero.
+    book_exposures : float64 [n_books, n_factors]
+    shocks : float64 [n_scenarios, n_factors]
+        Factor returns.
 
     Returns
     -------
-    float64 [n_factors, n_factors]
-        Daily variance units.
+    float64 [n_books, n_scenarios]
     """
-    scaled = weights / weights.sum()
-    moment: Array = (returns * scaled[:, None]).T @ returns
-    return moment
+    made: Array = book_exposures @ shocks.T
+    return made
 
 
-def weighted_sum(values: Array, weights: Array) -> Array:
-    """Weighted sum over a window of days per asset, as momentum needs: ``sum_t w_t v_ti``.
+def grams(X: Array, weights: Array, y: Array) -> tuple[Array, Array]:
+    """Weighted Gram matrices and right sides of regressions over many dates, ``X' W X`` and ``X' W y``.
+
+    Parameters
+    ----------
+    X : float64 [n_dates, n_assets, n_factors]
+        Finite.
+    weights : float64 [n_dates, n_assets]
+        Not negative.
+    y : float64 [n_dates, n_assets]
+        Finite.
+
+    Returns
+    -------
+    float64 [n_dates, n_factors, n_factors], float64 [n_dates, n_factors]
+    """
+    n_dates, _, n_factors = X.shape
+    left, right = np.empty((n_dates, n_factors, n_factors)), np.empty((n_dates, n_factors))
+    for t in range(n_dates):  # one date fits the cache, all of them do not
+        weighted = (X[t] * weights[t][:, None]).T
+        left[t], right[t] = weighted @ X[t], weighted @ y[t]
+    return left, right
+
+
+def covariances(returns: Array, weights: Array) -> Array:
+    """Weighted second moments about zero of many histories, ``sum_t w_t f_t f_t'`` with weights scaled to sum 1.
+
+    Parameters
+    ----------
+    returns : float64 [n_histories, n_dates, n_factors]
+        Simple returns, finite.
+    weights : float64 [n_histories, n_dates]
+        Not negative, none of the histories all zero.
+
+    Returns
+    -------
+    float64 [n_histories, n_factors, n_factors]
+    """
+    scaled = weights / weights.sum(axis=1, keepdims=True)
+    made: Array = (returns * scaled[:, :, None]).transpose(0, 2, 1) @ returns
+    return made
+
+
+def standardize(values: Array, known: Known, bound: float) -> Array:
+    """Scores of mean 0 and standard deviation 1 over the known names of each date, clipped.
 
     Parameters
     ----------
     values : float64 [n_dates, n_assets]
-        Finite.
-    weights : float64 [n_dates]
+        Finite where known.
+    known : bool [n_dates, n_assets]
+    bound : float
+        Scores beyond are set to it.
 
     Returns
     -------
-    float64 [n_assets]
+    float64 [n_dates, n_assets]
+        NaN where not known; 0 on a date whose values are all equal.
     """
-    total: Array = weights @ values
-    return total
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    centred = np.where(known, values, 0.0)
+    centred = np.where(known, centred - centred.sum(axis=1, keepdims=True) / count, 0.0)
+    spread = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / count)
+    scores = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0.0)
+    return np.where(known, np.clip(scores, -bound, bound), np.nan)
+
+
+def network(inputs: Array, *layers: Array) -> Array:
+    """Answer of a network of dense layers with ``max(0, x)`` between them.
+
+    Parameters
+    ----------
+    inputs : float64 [n_rows, n_inputs]
+        Finite.
+    layers : float64 arrays
+        Weights [n_in, n_out] and offsets [n_out] of each layer in turn.
+
+    Returns
+    -------
+    float64 [n_rows, n_outputs]
+    """
+    now = inputs
+    for i in range(0, len(layers), 2):
+        now = now @ layers[i] + layers[i + 1]
+        if i + 2 < len(layers):
+            now = np.maximum(now, 0.0)
+    return now

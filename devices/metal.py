@@ -1,7 +1,9 @@
 """The kernels on the Metal GPU through MLX, in float32 (Metal has no float64).
 
-MLX arrays belong to the thread that made them, so every call makes, evaluates and reads back its own: an actor computes
-on the thread of whoever called. On Linux the same code runs on MLX's CPU back end, for tests.
+MLX arrays belong to the thread that made them, so every call makes, evaluates and reads back its own, and
+`devices.lanes` sends all calls to one thread. On Linux the same code runs on MLX's CPU back end, for tests. Nothing is
+scaled: numbers and their products must lie in float32's range, 1e-37 to 1e38. What lies beyond becomes infinite, which
+is noticed, or 0, which is an error of 1e-37.
 """
 
 from __future__ import annotations
@@ -11,27 +13,81 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.prepare import known_exposures
+
 Array = NDArray[np.float64]
+Known = NDArray[np.bool_]
 
 
-def project(weights: Array, exposures: Array) -> Array:
-    """Exposures of portfolios; see `devices.cpu.project`."""
-    return _back(_in(weights) @ _in(np.nan_to_num(exposures)))
+def exposures(weights: Array, X: Array) -> Array:
+    """Exposures of many books; see `devices.cpu.exposures`."""
+    return _back(_in(weights) @ _in(known_exposures(weights, X)))
 
 
-def second_moment(returns: Array, weights: Array) -> Array:
-    """Weighted second moment of factor returns; see `devices.cpu.second_moment`."""
-    scaled = _in(weights / weights.sum())
-    values = _in(returns)
-    return _back((values * scaled[:, None]).T @ values)
+def book_risk(weights: Array, X: Array, root: Array, variance: Array) -> tuple[Array, Array, Array]:
+    """Variances of many books and their gradients; see `devices.cpu.book_risk`."""
+    held, exposed, half = _in(weights), _in(known_exposures(weights, X)), _in(root)
+    rooted = held @ exposed @ half
+    gradient = (rooted @ half.T) @ exposed.T
+    factor, gradients = _back((rooted * rooted).sum(axis=1)), _back(gradient)
+    weighted = np.where(weights == 0.0, 0.0, weights * variance)  # exact, and as quick here as there
+    gradients[:, np.isnan(X).any(axis=1)] = np.nan
+    return factor, (weights * weighted).sum(axis=1), gradients + weighted
 
 
-def weighted_sum(values: Array, weights: Array) -> Array:
-    """Weighted sum over a window of days; see `devices.cpu.weighted_sum`."""
-    return _back(_in(weights) @ _in(values))
+def revalue(book_exposures: Array, shocks: Array) -> Array:
+    """Profit and loss of books in scenarios; see `devices.cpu.revalue`."""
+    return _back(_in(book_exposures) @ _in(shocks).T)
 
 
-def _in(array: Array) -> Any:
+def grams(X: Array, weights: Array, y: Array) -> tuple[Array, Array]:
+    """Weighted Gram matrices and right sides; see `devices.cpu.grams`."""
+    design = _in(X)
+    weighted = (design * _in(weights)[:, :, None]).transpose(0, 2, 1)
+    return _back(weighted @ design), _back(weighted @ _in(y)[:, :, None])[:, :, 0]
+
+
+def covariances(returns: Array, weights: Array) -> Array:
+    """Weighted second moments of many histories; see `devices.cpu.covariances`."""
+    history = _in(returns)
+    scaled = _in(weights / weights.sum(axis=1, keepdims=True))
+    return _back((history * scaled[:, :, None]).transpose(0, 2, 1) @ history)
+
+
+def standardize(values: Array, known: Known, bound: float) -> Array:
+    """Clipped scores; see `devices.cpu.standardize`.
+
+    Values are centred and scaled in float64 first, so that a large common level costs no digits.
+    """
+    import mlx.core as mx
+
+    from devices.prepare import unit_rows
+
+    inside, mask, inverse = _in(unit_rows(values, known)), _in(known), _in(_inverse_count(known))
+    centred = (inside - (inside * mask).sum(axis=1, keepdims=True) * inverse) * mask
+    spread = mx.sqrt((centred * centred).sum(axis=1, keepdims=True) * inverse)
+    scores = mx.where(spread > 0, centred / mx.maximum(spread, 1e-30), 0.0)
+    return np.where(known, _back(mx.clip(scores, -bound, bound)), np.nan)
+
+
+def network(inputs: Array, *layers: Array) -> Array:
+    """Answer of a network of dense layers; see `devices.cpu.network`."""
+    import mlx.core as mx
+
+    now = _in(inputs)
+    for i in range(0, len(layers), 2):
+        now = now @ _in(layers[i]) + _in(layers[i + 1])
+        if i + 2 < len(layers):
+            now = mx.maximum(now, 0.0)
+    return _back(now)
+
+
+def _inverse_count(known: Known) -> Array:
+    made: Array = 1.0 / np.maximum(known.sum(axis=1, keepdims=True), 1)
+    return made
+
+
+def _in(array: NDArray[Any]) -> Any:
     import mlx.core as mx
 
     return mx.array(np.ascontiguousarray(array, dtype=np.float32))

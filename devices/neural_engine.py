@@ -1,15 +1,19 @@
-"""The kernels for the Neural Engine: Core ML programs in float16, fixed shapes, built once per shape.
+"""The kernels for the Neural Engine: Core ML programs in float16, fixed shapes, built once per bucket of shapes.
 
 Core ML only permits the Neural Engine, it does not promise it; `placement` tells where each operation would run, and
-measurement decides. On Linux programs cannot be predicted, but a program function called with constants evaluates
-through ``.val``: `evaluate` does that, for tests of the arithmetic.
+measurement decides. Arguments are scaled by powers of two to at most 1, products are cut into blocks of `prepare.BLOCK`
+terms, and blocks are added in float64 on the CPU: so nothing overflows, and the error does not grow with the number of
+names. On Linux programs cannot be predicted, but a program function called with constants evaluates through ``.val``:
+`evaluate` does that, for tests of the arithmetic.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
+import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -17,49 +21,137 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.prepare import BLOCK, in_blocks, known_exposures, padded, unit, unit_rows, up_to_bucket
+
 Array = NDArray[np.float64]
+Known = NDArray[np.bool_]
 Shapes = tuple[tuple[int, ...], ...]
-PROGRAMS_KEPT = 16
+PROGRAMS_KEPT = 32
+LARGEST = 16_000.0
+"""Half of where the Neural Engine's products overflow."""
+SMALLEST = 6.2e-5
+"""The least normal float16, below the least mean square of a row that is scaled to 1."""
+INPUTS_KEPT_S = 3.0
+"""Core ML frees the inputs of a prediction on another thread after it (coremltools PR 2827): they are held longer."""
+
+_inputs: deque[tuple[float, Any]] = deque()
 
 
-def project(weights: Array, exposures: Array) -> Array:
-    """Exposures of portfolios; see `devices.cpu.project`."""
-    return _predict("project", weights, np.nan_to_num(exposures))
+class OutOfRangeError(Exception):
+    """The numbers may overflow float16: the CPU has to compute this call. It says nothing against the device."""
 
 
-def second_moment(returns: Array, weights: Array) -> Array:
-    """Weighted second moment of factor returns; see `devices.cpu.second_moment`.
+def exposures(weights: Array, X: Array) -> Array:
+    """Exposures of many books; see `devices.cpu.exposures`."""
+    return _product(weights, known_exposures(weights, X))
 
-    Returns are scaled to unit size first: daily variances (1e-4) would lose their digits in float16.
+
+def book_risk(weights: Array, X: Array, root: Array, variance: Array) -> tuple[Array, Array, Array]:
+    """Variances of many books and their gradients; see `devices.cpu.book_risk`."""
+    known = known_exposures(weights, X)
+    rooted = _product(weights, known) @ root  # K x K: small, and in float64 it costs no digits
+    gradient = _product(rooted @ root.T, known.T)
+    gradient[:, np.isnan(X).any(axis=1)] = np.nan
+    weighted = np.where(weights == 0.0, 0.0, weights * variance)
+    return (rooted * rooted).sum(axis=1), (weights * weighted).sum(axis=1), gradient + weighted
+
+
+def revalue(book_exposures: Array, shocks: Array) -> Array:
+    """Profit and loss of books in scenarios; see `devices.cpu.revalue`."""
+    return _product(book_exposures, shocks.T)
+
+
+def grams(X: Array, weights: Array, y: Array) -> tuple[Array, Array]:
+    """Weighted Gram matrices and right sides; see `devices.cpu.grams`."""
+    weighted = (X * weights[:, :, None]).transpose(0, 2, 1)
+    both = _product(weighted, np.concatenate([X, y[:, :, None]], axis=2), by_column=True)
+    return both[:, :, :-1], both[:, :, -1]
+
+
+def covariances(returns: Array, weights: Array) -> Array:
+    """Weighted second moments of many histories; see `devices.cpu.covariances`."""
+    scaled = weights / weights.sum(axis=1, keepdims=True)
+    return _product((returns * scaled[:, :, None]).transpose(0, 2, 1), returns)
+
+
+def standardize(values: Array, known: Known, bound: float) -> Array:
+    """Clipped scores; see `devices.cpu.standardize`. Values are centred and scaled in float64 first."""
+    n_dates, n_assets = values.shape
+    blocks = -(-n_assets // BLOCK)
+    inside = padded(unit_rows(values, known), 1, blocks * BLOCK).reshape(n_dates, blocks, BLOCK)
+    count = np.maximum(known.sum(axis=1), 1).astype(np.float64)
+    rows = up_to_bucket(n_dates)
+    (made,) = _run(
+        "standardize",
+        padded(inside, 0, rows),
+        padded((1.0 / count)[:, None, None], 0, rows),
+        np.full((1, 1, 1), min(bound, LARGEST)),
+    )
+    scores = made[:n_dates].reshape(n_dates, -1)[:, :n_assets]
+    return np.where(known, np.clip(scores, -bound, bound), np.nan)
+
+
+def network(inputs: Array, *layers: Array) -> Array:
+    """Answer of a network of dense layers; see `devices.cpu.network`.
+
+    Raises
+    ------
+    OutOfRangeError
+        When the sizes of inputs and weights allow an intermediate result beyond float16.
     """
-    size = float(np.abs(returns).max()) or 1.0
-    root = np.sqrt(weights / weights.sum())[:, None]
-    moment: Array = _predict("second_moment", returns / size * root) * size**2
-    return moment
+    largest = float(np.abs(inputs).max(initial=0.0))
+    for i in range(0, len(layers), 2):
+        largest = largest * float(np.abs(layers[i]).sum(axis=0).max()) + float(np.abs(layers[i + 1]).max())
+        if not largest <= LARGEST:
+            raise OutOfRangeError(f"layer {i // 2 + 1} may reach {largest:.0f}")
+    (made,) = _run("network", padded(inputs, 0, up_to_bucket(len(inputs))), constants=layers)
+    return made[: len(inputs)]
 
 
-def weighted_sum(values: Array, weights: Array) -> Array:
-    """Weighted sum over a window of days; see `devices.cpu.weighted_sum`."""
-    total: Array = _predict("weighted_sum", values, weights[None, :])[0]
-    return total
+def _product(left: Array, right: Array, *, by_column: bool = False) -> Array:
+    """Give ``left @ right``, batched over leading axes, with rows of `left` (and columns of `right`) scaled to 1."""
+    rows, row_scale = unit(left, -1)
+    columns, column_scale = unit(right, -2 if by_column else (-2, -1))
+    m, k = rows.shape[-2], columns.shape[-1]
+    rows = padded(rows, -2, up_to_bucket(m))
+    columns = padded(columns, -1, up_to_bucket(k, 8))
+    first, second = in_blocks(rows, columns)
+    if first.ndim == 4:
+        batch = up_to_bucket(first.shape[0])
+        first, second = padded(first, 0, batch), padded(second, 0, batch)
+    (made,) = _run("product", first, second)
+    total = made.sum(axis=-3)
+    if left.ndim == 3:
+        total = total[: left.shape[0]]
+    answer: Array = total[..., :m, :k] * row_scale * column_scale
+    return answer
 
 
-def _project(mb: Any, weights: Any, exposures: Any) -> Any:
-    return mb.matmul(x=weights, y=exposures)
+def _build_product(mb: Any, x: Any, y: Any) -> Any:
+    return mb.matmul(x=x, y=y)
 
 
-def _second_moment(mb: Any, rooted: Any) -> Any:
-    return mb.matmul(x=rooted, y=rooted, transpose_x=True)
+def _build_standardize(mb: Any, inside: Any, inverse_count: Any, bound: Any) -> Any:
+    squares = mb.reduce_sum(x=mb.mul(x=inside, y=inside), axes=[2], keep_dims=True)
+    mean = mb.reduce_sum(x=mb.mul(x=squares, y=inverse_count), axes=[1], keep_dims=True)
+    spread = mb.sqrt(x=mb.maximum(x=mean, y=np.float16(SMALLEST)))
+    scores = mb.real_div(x=inside, y=spread)
+    return mb.maximum(x=mb.minimum(x=scores, y=bound), y=mb.mul(x=bound, y=np.float16(-1.0)))
 
 
-def _weighted_sum(mb: Any, values: Any, weights: Any) -> Any:
-    return mb.matmul(x=weights, y=values)
+def _build_network(mb: Any, inputs: Any, *layers: Any) -> Any:
+    now = inputs
+    for i in range(0, len(layers), 2):
+        now = mb.add(x=mb.matmul(x=now, y=layers[i]), y=layers[i + 1])
+        if i + 2 < len(layers):
+            now = mb.relu(x=now)
+    return now
 
 
 BODIES: dict[str, Callable[..., Any]] = {
-    "project": _project,
-    "second_moment": _second_moment,
-    "weighted_sum": _weighted_sum,
+    "product": _build_product,
+    "standardize": _build_standardize,
+    "network": _build_network,
 }
 
 
@@ -72,54 +164,72 @@ def coremltools() -> Any:
     return ct
 
 
-def evaluate(kernel: str, *arrays: Array) -> Array:
-    """Run a kernel's program function on float16 constants by Core ML's own value inference; works anywhere."""
+def evaluate(body: str, *arrays: Array, constants: tuple[Array, ...] = ()) -> tuple[Array, ...]:
+    """Run a program's body on float16 constants by Core ML's own value inference; works anywhere."""
     coremltools()
     from coremltools.converters.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import Function
 
     with Function({}):
-        result = BODIES[kernel](mb, *(mb.const(val=array.astype(np.float16)) for array in arrays))
-    return np.asarray(result.val, dtype=np.float64)
+        result = BODIES[body](mb, *(mb.const(val=array.astype(np.float16)) for array in (*arrays, *constants)))
+    return (np.asarray(result.val, dtype=np.float64),)
+
+
+class _Constants:
+    """Arrays as the key of a cache: by their bytes."""
+
+    def __init__(self, arrays: tuple[Array, ...]) -> None:
+        self.arrays = tuple(array.astype(np.float16) for array in arrays)
+        self._key = tuple((array.shape, array.tobytes()) for array in self.arrays)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Constants) and self._key == other._key
 
 
 @lru_cache(maxsize=PROGRAMS_KEPT)
-def program(kernel: str, shapes: Shapes) -> Any:
-    """Build and load the Core ML model of a kernel for these input shapes; float16, CPU and Neural Engine permitted."""
+def program(body: str, shapes: Shapes, constants: _Constants | None = None) -> Any:
+    """Build and load the Core ML model of a body for these input shapes; float16, CPU and Neural Engine permitted."""
     ct = coremltools()
     from coremltools.converters.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import types
 
-    body = BODIES[kernel]
+    build = BODIES[body]
+    held = constants.arrays if constants is not None else ()
     specs = [mb.TensorSpec(shape=shape, dtype=types.fp16) for shape in shapes]
+    made: Any
+    # Core ML names a program's inputs by the function's own parameters.
+    if len(shapes) == 1:
 
-    if len(shapes) == 1:  # Core ML names a program's inputs by the function's own parameters
+        def made(x: Any) -> Any:
+            return build(mb, x, *held)
+    elif len(shapes) == 2:
 
-        @mb.program(input_specs=specs, opset_version=ct.target.macOS13)
-        def built(x: Any) -> Any:
-            return body(mb, x)
+        def made(x: Any, y: Any) -> Any:
+            return build(mb, x, y, *held)
     else:
 
-        @mb.program(input_specs=specs, opset_version=ct.target.macOS13)
-        def built(x: Any, y: Any) -> Any:
-            return body(mb, x, y)
+        def made(x: Any, y: Any, z: Any) -> Any:
+            return build(mb, x, y, z, *held)
 
     return ct.convert(
-        built,
+        mb.program(input_specs=specs, opset_version=ct.target.macOS13)(made),
         convert_to="mlprogram",
         compute_units=ct.ComputeUnit.CPU_AND_NE,
         minimum_deployment_target=ct.target.macOS13,
     )
 
 
-def placement(kernel: str, shapes: Shapes) -> dict[str, str]:
-    """Tell, per operation of a kernel's program, the device that Core ML prefers; macOS 14.4 and later only."""
+def placement(body: str, shapes: Shapes, constants: tuple[Array, ...] = ()) -> dict[str, str]:
+    """Tell, per operation of a program, the device that Core ML prefers; macOS 14.4 and later only."""
     ct = coremltools()
     from coremltools.models.compute_plan import MLComputePlan
 
-    model = program(kernel, shapes)
+    model = program(body, shapes, _Constants(constants) if constants else None)
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/{kernel}.mlpackage"
+        path = f"{folder}/{body}.mlpackage"
         model.save(path)
         compiled = ct.models.utils.compile_model(path)
         plan = MLComputePlan.load_from_path(path=compiled, compute_units=ct.ComputeUnit.CPU_AND_NE)
@@ -130,8 +240,13 @@ def placement(kernel: str, shapes: Shapes) -> dict[str, str]:
     return {name: type(use.preferred_compute_device).__name__ for name, use in usage.items() if use is not None}
 
 
-def _predict(kernel: str, *arrays: Array) -> Array:
-    model = program(kernel, tuple(array.shape for array in arrays))
+def _run(body: str, *arrays: Array, constants: tuple[Array, ...] = ()) -> tuple[Array, ...]:
+    model = program(body, tuple(array.shape for array in arrays), _Constants(constants) if constants else None)
     names = [spec.name for spec in model.get_spec().description.input]
-    output = model.predict({n: a.astype(np.float16) for n, a in zip(names, arrays, strict=True)})
-    return np.asarray(next(iter(output.values())), dtype=np.float64)
+    given = {n: a.astype(np.float16) for n, a in zip(names, arrays, strict=True)}
+    now = time.monotonic()
+    _inputs.append((now, given))
+    while _inputs[0][0] < now - INPUTS_KEPT_S:
+        _inputs.popleft()
+    output = model.predict(given)
+    return tuple(np.asarray(value, dtype=np.float64) for value in output.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -92,7 +93,7 @@ class Standing:
     def measured(self, device: Device, kernel: str, error: float) -> None:
         """Take in a comparison with the CPU's result; a finite one ends a quarantine that has run out."""
         with self._lock:
-            self._measured.setdefault((device, kernel), _Measured()).errors.append(error)
+            self._measured.setdefault((device, kernel), _Measured()).errors.append(error if error >= 0.0 else math.inf)
             for key in ((device, None), (device, kernel)):
                 self.quarantined.pop(key, None)
 

@@ -50,7 +50,13 @@ def test_pages_and_code_start_modules():
     assert {"engine", "launch", "launch.node", "jobs.recompute", "factors.warm", "engine.market_file"} <= started()
 
 
-CHILDREN = {"actors.learning.estimator_process", "bus.read_process", "engine.ray_head", "launch.foreground"}
+CHILDREN = {
+    "actors.learning.estimator_process",
+    "bus.read_process",
+    "devices.kernel_process",
+    "engine.ray_head",
+    "launch.foreground",
+}
 """Started by us, with arguments that nobody types; tests of a run start them."""
 
 

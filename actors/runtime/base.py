@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.runtime.black_box import BlackBox
 from actors.runtime.memory import give_back, limit
@@ -34,6 +34,10 @@ from contracts.unexpected import unexpected
 from contracts.work import Key, Lane, State, WorkItem, WorkResult
 from factors.errors import FactorError
 from factors.numeric import deadline
+
+if TYPE_CHECKING:
+    from devices.calibration import Journal
+    from devices.dispatch import Dispatcher
 
 LIGHT_THREADS = 8
 HEAVY_THREADS = 16
@@ -93,10 +97,14 @@ class WorkloadActor:
 
     A subclass has one public method per operation, named as in the operation table, ``(request) -> answer``: the
     operation's request model and a `Calculation` or a `Page`; what it raises is told to the caller. `batched` marks a
-    method that takes many requests at once. The two lanes run at the same time.
+    method that takes many requests at once. The two lanes run at the same time. An actor whose kernels devices can run
+    makes its `devices` in `prepare`.
 
     Slow loading belongs into `prepare`, which runs behind the constructor; the actor is READY after it.
     """
+
+    devices: Dispatcher | None = None
+    journal: Journal | None = None
 
     def __init__(self) -> None:
         self.settings = settings()
@@ -184,6 +192,7 @@ class WorkloadActor:
 
     def ping(self) -> dict[str, Any]:
         """Say that the process lives, and in which state it is."""
+        self._save_learned()
         return {
             "state": self._state.value,
             "reason": self._reason,
@@ -191,6 +200,14 @@ class WorkloadActor:
             "started": self._started,
             "idle": not any(queue.busy for queue in self._lanes.values()),
         }
+
+    def _save_learned(self) -> None:
+        """Write down what the devices take, for the actor that tells it; on a thread that nobody waits for."""
+        if self.devices is not None and self.journal is not None:
+            try:
+                self.journal.save(self.devices)
+            except OSError as error:
+                _log.warning("what the devices take is not written down: %s", error)
 
     def stats(self) -> dict[str, Any]:
         """Give the state, where the actor runs, what waits, and what it measured of each operation."""
@@ -209,8 +226,16 @@ class WorkloadActor:
             "latency_ms": self.meter.overall(),
             "operations": operations,
             "overdue": {lane.value: queue.overdue for lane, queue in self._lanes.items() if queue.overdue},
-            "notes": self.notes(),
+            "notes": self._notes(),
         }
+
+    def _notes(self) -> dict[str, Any]:
+        """Give the workload's notes, with what its devices did and which of them are left alone."""
+        notes = self.notes()
+        if self.devices is None:
+            return notes
+        degraded = [*notes.get("degraded", ()), *self.devices.standing.told()]
+        return {**notes, "devices": self.devices.told(), **({"degraded": degraded} if degraded else {})}
 
     def notes(self) -> dict[str, Any]:
         """Give what a workload wants to add to its statistics, such as models in its cache. Overridden by workloads."""

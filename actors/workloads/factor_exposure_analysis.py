@@ -13,31 +13,32 @@ from actors.reading.books import Book
 from actors.reading.quality import quality_of
 from actors.reading.slices import Slice, Slices, caps_name, settings_of
 from actors.reading.versions import version_rows
-from actors.runtime.base import WorkloadActor, batched
+from actors.runtime.base import batched
+from actors.runtime.device_user import DeviceUser, device_folder
 from actors.runtime.queue import Outcome
 from contracts import job_requests as jr
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, ModelUnreadable, UnknownModel
+from contracts.operations import OPERATIONS
 from contracts.work import Device
-from devices.choose import Choice, choose
+from devices import calibration
+from devices.routing import route_factor_workload
 
-TOLERANCE = 1e-6
 LARGEST = 10
 
 _log = logging.getLogger(__name__)
 
 
-class FactorExposureAnalysis(WorkloadActor):
+class FactorExposureAnalysis(DeviceUser):
     """Answers from the latest slices; portfolios of one model and date are one matrix product."""
 
     def prepare(self) -> None:
-        """Choose the device at the size of a large universe and open the models that are there."""
+        """Look for the devices, take in what was measured of them, and open the models that are there."""
         self.slices = Slices()
         self.books = BookReader(self.slices)
-        rng = np.random.default_rng(0)
-        sample = (rng.dirichlet(np.ones(3000), 1), rng.standard_normal((3000, 40)))
-        self._project: Choice = choose("project", (Device.NEURAL_ENGINE,), sample, TOLERANCE)
+        self._tolerance = OPERATIONS["factor_exposures"].tolerance
+        self.find_devices("factor_exposure_analysis")
         for model_id in self.slices.store.ids():
             try:
                 self.slices.at(model_id)
@@ -45,10 +46,8 @@ class FactorExposureAnalysis(WorkloadActor):
                 _log.warning("the model %s is not opened beforehand: %s", model_id, error)
 
     def notes(self) -> dict[str, Any]:
-        """Say why this device was chosen, and what is cached."""
-        if not hasattr(self, "_project"):
-            return {}
-        return {"device_choice": self._project.reason, **self.slices.counters}
+        """Say what is cached."""
+        return dict(self.slices.counters) if hasattr(self, "slices") else {}
 
     @batched
     def factor_exposures(self, batch: Sequence[rq.FactorExposures]) -> list[Outcome]:
@@ -74,12 +73,12 @@ class FactorExposureAnalysis(WorkloadActor):
                 continue
             groups.setdefault(id(found), []).append((i, found, book))
         for members in groups.values():
-            exposures = self._exposures([book for _, _, book in members], members[0][1])
+            exposures, device = self._exposures([book for _, _, book in members], members[0][1])
             for (i, found, book), row in zip(members, exposures, strict=True):
                 # Each name of the model adds to the market, and one that is not covered makes it NaN: so nothing has to
                 # be looked up of a book that is covered whole.
                 if row[0] == row[0]:
-                    answers[i] = self._exposure_answer(found, book, row)
+                    answers[i] = self._exposure_answer(found, book, row, device)
                 else:
                     answers[i] = self._in_part(found, book, batch[i])
         return [answers[i] for i in range(len(batch))]
@@ -90,29 +89,39 @@ class FactorExposureAnalysis(WorkloadActor):
         except EngineError as error:
             return error
 
-    def _exposures(self, books: list[Book], found: Slice) -> list[list[float]]:
+    def _exposures(self, books: list[Book], found: Slice) -> tuple[list[list[float]], Device]:
         """Exposures of books of one slice: by their holdings on the CPU, as one product on another device.
 
         Those of a book with names that the model does not cover are NaN.
         """
-        if self._project.device is Device.CPU:
+
+        def by_holdings() -> np.ndarray:
             # One product for each: a tenth of the time of one sum over the holdings of all, and no part of the matrix
             # is touched that nobody holds.
-            return [(book.weights @ found.exposures_of(book.columns)).tolist() for book in books]
-        matrix = np.zeros((len(books), len(found.symbols)))
-        for row, book in zip(matrix, books, strict=True):
-            row[book.columns] = book.weights
-        rows: list[list[float]] = self._project(matrix, np.nan_to_num(found.exposures)).tolist()
-        blank = [np.nan] * len(found.factor_names)
-        return [row if found.known[book.columns].all() else blank for row, book in zip(rows, books, strict=True)]
+            return np.array([book.weights @ found.exposures_of(book.columns) for book in books])
 
-    def _exposure_answer(self, found: Slice, book: Book, row: list[float]) -> Calculation:
+        def as_matrices() -> tuple[np.ndarray, np.ndarray]:
+            held = np.unique(np.concatenate([book.columns for book in books]))
+            matrix = np.zeros((len(books), len(held)))
+            for row, book in zip(matrix, books, strict=True):
+                row[np.searchsorted(held, book.columns)] = book.weights
+                if not found.known[book.columns].all():
+                    row[:] = np.nan
+            return matrix, np.nan_to_num(found.exposures_of(held))
+
+        n_held = sum([len(book.columns) for book in books])
+        sizes = (len(books), max(n_held // len(books), 1), len(found.factor_names))
+        made, device = self.devices.run("exposures", sizes, self._tolerance, as_matrices, by_holdings)
+        rows: list[list[float]] = made.tolist()
+        return rows, device
+
+    def _exposure_answer(self, found: Slice, book: Book, row: list[float], device: Device) -> Calculation:
         return Calculation(
             values=dict(zip(found.factor_names, row, strict=True)),
             message=f"exposures of {np.count_nonzero(book.weights)} names on {found.date_text}",
             confidence_score=found.whole_confidence,
             model_version=found.number,
-            device=self._project.device,
+            device=device,
             details={"date": found.date_text, "coverage": 1.0, **book.told()},
         )
 
@@ -127,8 +136,7 @@ class FactorExposureAnalysis(WorkloadActor):
                 return self._with_benchmark_or_proxies(request)
             except EngineError as error:
                 return error
-        made = self._exposure_answer(found, book, (weights @ found.exposures_of(columns)).tolist())
-        made.device = Device.CPU
+        made = self._exposure_answer(found, book, (weights @ found.exposures_of(columns)).tolist(), Device.CPU)
         made.confidence_score = found.confidence(coverage)
         missing = found.version.names_of(np.sort(book.columns[~known]))
         made.details = {**made.details, "coverage": round(coverage, 6), "uncovered_symbols": missing}
@@ -190,6 +198,25 @@ class FactorExposureAnalysis(WorkloadActor):
         """The kept versions of a model, and what each changed."""
         rows = version_rows(self.slices.store, request.model_id)
         return Page({"model_id": request.model_id, "versions": rows, "count": len(rows)})
+
+    def explain_routing(self, request: rq.ExplainRouting) -> Page:
+        """Where a workload of some size would go, and why."""
+        made = route_factor_workload(
+            request.workload,
+            request.assets,
+            request.factors,
+            dispatcher=self.journal.everything(self.devices),
+            portfolios=request.portfolios,
+            scenarios=request.scenarios,
+            dates=request.dates,
+        )
+        return Page(made.to_dict())
+
+    def calibrate_devices(self, request: rq.CalibrateDevices) -> Page:
+        """Measure every device anew."""
+        del request
+        rows = calibration.seeded(self.devices, device_folder(), anew=True)
+        return Page({"key": calibration.key(), "rows": rows, "devices": self.devices.told()["found"]})
 
     def _largest(self, model_id: str) -> list[str]:
         version = self.slices.head(model_id)

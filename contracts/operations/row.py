@@ -65,6 +65,9 @@ class Operation:
     table
         Where the answer is a table: the shape of its values (`contracts.answer_table.SHAPES`, or "arrow" where they are
         one already) and what its names are; it is then given as Arrow to whoever asks for it.
+    tolerance
+        Largest error that a device other than the CPU may bring into its result, relative to the largest number of it;
+        `devices.dispatch` holds it.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Operation:
     agents: bool = False
     named_subjects: tuple[str, ...] = ()
     table: tuple[str, str] | tuple[()] = ()
+    tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
         """Take the summary from the request model where the row gives none."""

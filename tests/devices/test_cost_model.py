@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from contracts.work import Device
-from devices.cost_model import EXPLORED_SHARE, CostModel, bucket_of
+from devices.cost_model import EXPLORED_SHARE, CostModel
+from devices.estimates import bucket_of
 
 CPU, GPU, NE = Device.CPU, Device.METAL_GPU, Device.NEURAL_ENGINE
 SIZES, WORK, MOVED = (100, 3000, 40), 2.4e7, 1.7e6

@@ -1,55 +1,232 @@
-"""The kernels of every device say the same as those of the CPU, within what their number format allows."""
+"""Every device's kernels say the same as those of the CPU, within the error bounds that they state."""
 
 import inspect
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from devices import cpu, metal, neural_engine
+from contracts.work import Device
+from devices import cpu, kernels, metal, neural_engine
+from devices.kernels import KERNELS
+from devices.prepare import BLOCK, unit, up_to_bucket
+from factors.errors import NonFiniteError
 
-RNG = np.random.default_rng(0)
-CASES = {
-    "project": (RNG.dirichlet(np.ones(300), 4), RNG.standard_normal((300, 15))),
-    "second_moment": (RNG.standard_normal((250, 15)) * 0.01, 0.5 ** (np.arange(250)[::-1] / 84)),
-    "weighted_sum": (RNG.standard_normal((231, 300)) * 0.02, 0.5 ** (np.arange(231)[::-1] / 126)),
+GPU, NE = Device.METAL_GPU, Device.NEURAL_ENGINE
+MODULES = {GPU: metal, NE: neural_engine}
+SIZES = {
+    "exposures": [(1, 3, 2), (4, 300, 15), (33, 129, 40), (2, 3000, 40)],
+    "book_risk": [(1, 3, 2), (4, 300, 15), (7, 1000, 40)],
+    "revalue": [(1, 5, 2), (10, 1000, 40), (3, 257, 130)],
+    "grams": [(1, 4, 2), (3, 200, 12), (5, 500, 30)],
+    "covariances": [(1, 5, 2), (4, 252, 15), (9, 600, 20)],
+    "standardize": [(1, 4), (3, 127), (5, 128), (2, 3000)],
+    "network": [(1, 3, 4, 2), (50, 12, 32, 3), (33, 20, 16, 1)],
 }
+CASES = [(name, sizes) for name, each in SIZES.items() for sizes in each]
 
 
-def public(module):
-    return [
-        n for n, f in inspect.getmembers(module, inspect.isfunction) if n in CASES and f.__module__ == module.__name__
+@pytest.fixture(autouse=True)
+def programs_are_evaluated(monkeypatch):
+    """Core ML predicts on a Mac only; its own value inference computes the same program anywhere."""
+    monkeypatch.setattr(neural_engine, "_run", neural_engine.evaluate)
+
+
+def several(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+def within_bounds(device, name, arguments):
+    kernel = KERNELS[name]
+    expected = several(getattr(cpu, name)(*arguments))
+    result = several(getattr(MODULES[device], name)(*arguments))
+    bounds = kernel.bound(device, kernel.sizes(*arguments))
+    magnitudes = kernel.magnitude(*arguments)
+    for right, given_, bound, magnitude in zip(expected, result, bounds, magnitudes, strict=True):
+        assert given_.shape == right.shape
+        assert given_.dtype == np.float64
+        np.testing.assert_array_equal(np.isnan(given_), np.isnan(right))
+        off = np.nanmax(np.abs(given_ - right), initial=0.0)
+        assert off <= bound * magnitude + 1e-37, (off, bound * magnitude)
+
+
+def needs(device):
+    pytest.importorskip("mlx.core" if device is GPU else "coremltools")
+
+
+def functions(module):
+    own = {
+        name for name, found in inspect.getmembers(module, inspect.isfunction) if found.__module__ == module.__name__
+    }
+    source = inspect.getsource(module)
+    return sorted((name for name in own if name in KERNELS), key=lambda name: source.index(f"def {name}("))
+
+
+def test_every_device_has_the_same_kernels_in_the_same_order():
+    assert functions(cpu) == functions(metal) == functions(neural_engine) == list(KERNELS)
+
+
+@pytest.mark.parametrize("device", [GPU, NE])
+@pytest.mark.parametrize(("name", "sizes"), CASES)
+def test_a_kernel_stays_within_its_stated_bound(device, name, sizes):
+    needs(device)
+    within_bounds(device, name, KERNELS[name].sample(sizes, np.random.default_rng(1)))
+
+
+@pytest.mark.parametrize(("name", "sizes"), CASES)
+def test_sizes_are_read_off_the_arguments(name, sizes):
+    arguments = KERNELS[name].sample(sizes, np.random.default_rng(0))
+    found = KERNELS[name].sizes(*arguments)
+    assert found == sizes or name == "network"
+    assert len(found) == len(KERNELS[name].names)
+    assert KERNELS[name].work(*found) > 0
+    assert KERNELS[name].moved(*found) > 0
+
+
+def test_bounds_grow_with_the_size_but_for_the_blocks_of_the_neural_engine():
+    for n in (10, 100, 1000, 10_000):
+        assert kernels.sum_bound(Device.CPU, n) < kernels.sum_bound(GPU, n) < kernels.sum_bound(NE, n)
+    assert kernels.sum_bound(GPU, 10_000) > 9 * kernels.sum_bound(GPU, 1000)
+    assert kernels.sum_bound(NE, 10_000) < 1.001 * kernels.sum_bound(NE, BLOCK)
+
+
+numbers = st.floats(1e-6, 1e6) | st.floats(-1e6, -1e-6) | st.just(0.0)
+
+
+@pytest.mark.parametrize("device", [GPU, NE])
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_products_of_any_numbers_stay_within_the_bound(device, data):
+    needs(device)
+    p, n, k = (data.draw(st.integers(1, most)) for most in (4, 150, 5))
+    drawn = np.array(data.draw(st.lists(numbers, min_size=p + n + k, max_size=p + n + k)))
+    rng = np.random.default_rng(p * 1000 + n)
+    # magnitudes of any size by row and by column, so that scaling has something to do
+    weights = rng.standard_normal((p, n)) * drawn[:p, None]
+    X = rng.standard_normal((n, k)) * 10.0 ** rng.integers(-3, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neural_engine, "_run", neural_engine.evaluate)
+        within_bounds(device, "exposures", (weights, X))
+        within_bounds(device, "revalue", (weights[:, : X.shape[0]], rng.standard_normal((6, n)) * 1e-3))
+
+
+@pytest.mark.parametrize("device", [GPU, NE])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), level=st.sampled_from([0.0, 1.0, 1e9]), size=st.sampled_from([1e-6, 1.0, 1e8]))
+def test_masked_scores_stay_within_the_bound(device, seed, level, size):
+    needs(device)
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((3, 140)) * size + level * size
+    known = rng.random((3, 140)) < 0.7
+    known[1] = False
+    known[2] = False
+    known[2, 5] = True
+    values[~known] = np.nan
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neural_engine, "_run", neural_engine.evaluate)
+        within_bounds(device, "standardize", (values, known, 2.5))
+
+
+@pytest.mark.parametrize("device", [Device.CPU, GPU, NE])
+def test_a_weight_without_exposures_is_an_error_and_not_a_zero(device):
+    needs(device)
+    module = {Device.CPU: cpu, **MODULES}[device]
+    weights, X = np.array([[0.5, 0.5, 0.0]]), np.ones((3, 2))
+    X[2] = np.nan
+    np.testing.assert_allclose(module.exposures(weights, X), 1.0, rtol=1e-3)
+    X[1] = np.nan
+    with pytest.raises(NonFiniteError, match="1 assets that have weight, the first at 1"):
+        module.exposures(weights, X)
+    with pytest.raises(NonFiniteError):
+        module.book_risk(weights, X, np.eye(2), np.ones(3))
+
+
+@pytest.mark.parametrize("device", [GPU, NE])
+def test_float16_does_not_overflow_where_the_result_is_far_beyond_it(device):
+    needs(device)
+    weights, X = np.full((2, 3000), 1e5), np.full((3000, 3), 1e3)
+    result = MODULES[device].exposures(weights, X)
+    np.testing.assert_allclose(result, 3e11, rtol=1e-3)
+
+
+def test_a_network_that_may_overflow_float16_is_refused_beforehand():
+    pytest.importorskip("coremltools")
+    with pytest.raises(neural_engine.OutOfRangeError, match="layer 1 may reach 500000"):
+        neural_engine.network(np.full((1, 5), 1e3), np.full((5, 1), 1e2), np.zeros(1))
+
+
+def test_book_risk_is_that_of_the_library():
+    from factors.portfolio.risk import portfolio_risk
+
+    weights, X, root, variance = KERNELS["book_risk"].sample((4, 60, 5), np.random.default_rng(2))
+    factor, specific, gradient = cpu.book_risk(weights, X, root, variance)
+    right = portfolio_risk(weights, X, root @ root.T, variance)
+    np.testing.assert_allclose(np.sqrt(factor), right.factor, rtol=1e-12)
+    np.testing.assert_allclose(np.sqrt(specific), right.specific, rtol=1e-12)
+    np.testing.assert_allclose(gradient / right.total[:, None], right.marginal, rtol=1e-12)
+
+
+def test_grams_covariances_and_scores_are_those_of_the_definitions():
+    rng = np.random.default_rng(3)
+    X, weights, y = KERNELS["grams"].sample((3, 40, 4), rng)
+    left, right = cpu.grams(X, weights, y)
+    np.testing.assert_allclose(left, np.einsum("tni,tn,tnj->tij", X, weights, X), rtol=1e-12)
+    np.testing.assert_allclose(right, np.einsum("tni,tn,tn->ti", X, weights, y), rtol=1e-10)
+    returns, days = KERNELS["covariances"].sample((2, 30, 4), rng)
+    expected = [
+        sum(w * np.outer(f, f) for w, f in zip(d, r, strict=True)) / d.sum() for r, d in zip(returns, days, strict=True)
     ]
+    np.testing.assert_allclose(cpu.covariances(returns, days), expected, rtol=1e-12)
+    values, known = rng.standard_normal((2, 50)), rng.random((2, 50)) < 0.8
+    scores = cpu.standardize(values, known, 1.5)
+    for row, mask, score in zip(values, known, scores, strict=True):
+        expected = np.clip((row[mask] - row[mask].mean()) / row[mask].std(), -1.5, 1.5)
+        np.testing.assert_allclose(score[mask], expected, rtol=1e-12)
+        assert np.isnan(score[~mask]).all()
 
 
-def test_every_device_has_the_same_kernels():
-    assert public(cpu) == public(metal) == public(neural_engine) == sorted(CASES)
+def test_a_date_whose_values_are_all_equal_has_scores_of_zero():
+    for module in (cpu, metal, neural_engine):
+        scores = module.standardize(np.full((1, 5), 7.0), np.array([[True] * 4 + [False]]), 3.0)
+        np.testing.assert_array_equal(scores, [[0.0] * 4 + [np.nan]])
 
 
-@pytest.mark.parametrize("kernel", CASES)
-def test_the_mlx_kernel_agrees_with_the_cpu_in_float32(kernel):
-    pytest.importorskip("mlx.core")
-    expected = getattr(cpu, kernel)(*CASES[kernel])
-    result = getattr(metal, kernel)(*CASES[kernel])
-    assert np.abs(result - expected).max() < 1e-5 * np.abs(expected).max()
+def test_an_error_is_infinite_where_a_number_is_missing_or_too_many():
+    right = np.array([1.0, np.nan])
+    assert kernels.relative_error(np.array([1.5, np.nan]), right) == 0.5
+    assert kernels.relative_error(np.array([np.nan, np.nan]), right) == np.inf
+    assert kernels.relative_error(np.array([1.0, 1.0]), right) == np.inf
+    assert kernels.relative_error(np.array([np.inf, np.nan]), right) == np.inf
+    assert kernels.relative_error(np.ones(3), right) == np.inf
 
 
-@pytest.mark.parametrize("kernel", CASES)
-def test_the_core_ml_program_agrees_with_the_cpu_in_float16(kernel, monkeypatch):
+def test_scaling_rounds_nothing():
+    rng = np.random.default_rng(4)
+    array = rng.standard_normal((3, 50)) * 10.0 ** rng.integers(-12, 12, (3, 1))
+    scaled, scale = unit(array, -1)
+    np.testing.assert_array_equal(scaled * scale, array)
+    assert np.abs(scaled).max() <= 1.0
+    np.testing.assert_array_equal(unit(np.zeros((2, 2)))[0], 0.0)
+    assert [up_to_bucket(n) for n in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(
+    ("body", "shapes", "constants"),
+    [
+        ("product", ((3, 4, 128), (3, 128, 8)), ()),
+        ("product", ((2, 3, 8, 128), (2, 3, 128, 16)), ()),
+        ("standardize", ((4, 2, 128), (4, 1, 1), (1, 1, 1)), ()),
+        ("network", ((8, 6),), (np.ones((6, 4)), np.ones(4), np.ones((4, 1)), np.ones(1))),
+    ],
+)
+def test_programs_convert_to_packages_with_float16_inputs_of_fixed_shape(body, shapes, constants, tmp_path):
     pytest.importorskip("coremltools")
-    monkeypatch.setattr(neural_engine, "_predict", neural_engine.evaluate)
-    expected = getattr(cpu, kernel)(*CASES[kernel])
-    result = getattr(neural_engine, kernel)(*CASES[kernel])
-    assert np.abs(result - expected).max() < 5e-3 * np.abs(expected).max()
-
-
-def test_a_core_ml_program_converts_to_a_package_with_float16_inputs():
-    pytest.importorskip("coremltools")
-    model = neural_engine.program("project", ((4, 64), (64, 8)))
+    model = neural_engine.program(body, shapes, neural_engine._Constants(constants) if constants else None)
     inputs = model.get_spec().description.input
-    assert [tuple(i.type.multiArrayType.shape) for i in inputs] == [(4, 64), (64, 8)]
-
-
-def test_the_second_moment_is_that_of_the_definition():
-    returns, weights = CASES["second_moment"]
-    expected = sum(w * np.outer(f, f) for w, f in zip(weights, returns, strict=True)) / weights.sum()
-    np.testing.assert_allclose(cpu.second_moment(returns, weights), expected, rtol=1e-12)
+    assert [tuple(i.type.multiArrayType.shape) for i in inputs] == list(shapes)
+    assert {i.type.multiArrayType.dataType for i in inputs} == {65552}  # FLOAT16
+    model.save(str(tmp_path / "made.mlpackage"))
+    assert (tmp_path / "made.mlpackage" / "Manifest.json").exists()
+    again = neural_engine.program(body, shapes, neural_engine._Constants(constants) if constants else None)
+    assert again is model
