@@ -129,6 +129,7 @@ class RoutingPage(Result):
 class CalibrationPage(Result):
     """What was measured of the devices."""
 
+    success: bool
     key: str = Field(description="Of the chip, the system and the libraries that it holds for.")
     rows: list[dict[str, Any]] = Field(description="Kernel, sizes, device, ms, first_ms, error; or failed.")
     devices: dict[str, str | None] = Field(description="What is there, or why not.")

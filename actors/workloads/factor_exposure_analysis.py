@@ -216,7 +216,8 @@ class FactorExposureAnalysis(DeviceUser):
         """Measure every device anew."""
         del request
         rows = calibration.seeded(self.devices, device_folder(), anew=True)
-        return Page({"key": calibration.key(), "rows": rows, "devices": self.devices.told()["found"]})
+        found = self.devices.told()["found"]
+        return Page({"success": True, "key": calibration.key(), "rows": rows, "devices": found})
 
     def _largest(self, model_id: str) -> list[str]:
         version = self.slices.head(model_id)

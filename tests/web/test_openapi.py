@@ -7,6 +7,9 @@ from contracts.operations import OPERATIONS, V1
 from web.openapi import document
 from web.service import ROUTES
 
+PAGES = {"/routing/calibrate", "/messagebus/mode", "/messagebus/test-factor-broadcast"}
+"""Posts whose answer is a table of its own and no calculation."""
+
 
 @pytest.fixture(scope="module")
 def described():
@@ -89,7 +92,9 @@ def test_every_post_has_an_example_that_works_as_it_stands(http):
         assert answer.status_code == 200, (path, answer.text)
         assert answer.json()["success"] is True
         values = answer.json().get("calculation_result", {})
-        assert values.get("factor_values") or values.get("factor_exposures") or "messagebus" in path, path
+        assert values.get("factor_values") or values.get("factor_exposures") or path in PAGES or "messagebus" in path, (
+            path
+        )
     assert http.delete("/factor-model/example").status_code == 200
     assert http.delete("/portfolios/example-book").status_code == 200
     assert http.delete("/watches/example-watch").status_code == 200
