@@ -8,6 +8,10 @@ Written by `python -m clients.generate` from the operation table; a test compare
 from __future__ import annotations
 
 from clients.surface import ANYHOW, Connection, How
+from contracts.device_requests import (
+    CalibrateDevices,
+    ExplainRouting,
+)
 from contracts.job_requests import (
     CancelJob,
     JobLogs,
@@ -62,7 +66,6 @@ from contracts.portfolio_requests import (
 from contracts.requests import (
     AppendDay,
     CalculateFactors,
-    CalibrateDevices,
     CleanFeatures,
     CorrectDays,
     Covariance,
@@ -72,7 +75,6 @@ from contracts.requests import (
     EstimateReturns,
     EstimateStyles,
     EvaluateFormula,
-    ExplainRouting,
     FactorCategory,
     FactorCorrelations,
     FactorCrossSection,

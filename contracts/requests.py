@@ -93,30 +93,6 @@ class ModelRef(Request):
     model_id: ModelId
 
 
-class ExplainRouting(Request):
-    """Where a workload of some size would be computed, and why."""
-
-    workload: Literal[
-        "factor_exposure_analysis",
-        "risk_model_construction",
-        "scenarios",
-        "margin",
-        "factor_returns_estimation",
-        "covariance_matrix_computation",
-        "style_factor_calculation",
-        "ml_prediction",
-    ] = "factor_exposure_analysis"
-    assets: int = Field(3000, ge=1, le=1_000_000, description="Names.")
-    factors: int = Field(40, ge=1, le=10_000)
-    portfolios: int = Field(1, ge=1, le=1_000_000)
-    scenarios: int = Field(10_000, ge=1, le=10_000_000)
-    dates: int = Field(1, ge=1, le=100_000)
-
-
-class CalibrateDevices(Request):
-    """Measure every device of the node anew: what each kernel takes and how it errs."""
-
-
 class CreateModel(ModelRef):
     """Create a factor model, or a new version of it, from a table of features."""
 

@@ -16,6 +16,7 @@ from actors.reading.versions import version_rows
 from actors.runtime.base import batched
 from actors.runtime.device_user import DeviceUser, device_folder
 from actors.runtime.queue import Outcome
+from contracts import device_requests as dr
 from contracts import job_requests as jr
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
@@ -199,7 +200,7 @@ class FactorExposureAnalysis(DeviceUser):
         rows = version_rows(self.slices.store, request.model_id)
         return Page({"model_id": request.model_id, "versions": rows, "count": len(rows)})
 
-    def explain_routing(self, request: rq.ExplainRouting) -> Page:
+    def explain_routing(self, request: dr.ExplainRouting) -> Page:
         """Where a workload of some size would go, and why."""
         made = route_factor_workload(
             request.workload,
@@ -212,7 +213,7 @@ class FactorExposureAnalysis(DeviceUser):
         )
         return Page(made.to_dict())
 
-    def calibrate_devices(self, request: rq.CalibrateDevices) -> Page:
+    def calibrate_devices(self, request: dr.CalibrateDevices) -> Page:
         """Measure every device anew."""
         del request
         rows = calibration.seeded(self.devices, device_folder(), anew=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contracts import device_requests as dr
 from contracts import examples as ex
 from contracts import requests as rq
 from contracts import results as rs
@@ -187,7 +188,7 @@ ROWS = (
     Operation(
         "explain_routing",
         Workload.FACTOR_EXPOSURE_ANALYSIS,
-        rq.ExplainRouting,
+        dr.ExplainRouting,
         rs.RoutingPage,
         "routing",
         routes=get("/routing/explain"),
@@ -198,7 +199,7 @@ ROWS = (
     Operation(
         "calibrate_devices",
         Workload.FACTOR_EXPOSURE_ANALYSIS,
-        rq.CalibrateDevices,
+        dr.CalibrateDevices,
         rs.CalibrationPage,
         "routing",
         lane=Lane.HEAVY,
