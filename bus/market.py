@@ -40,6 +40,10 @@ KEEP_EVERY_S = 1.0
 """The last value of a watch is put into the bucket so often at most, and when no other follows."""
 ASK_EVERY_S = 10.0
 """So often a value asks, by a reply subject, whether anybody listens: the server answers when nobody does."""
+ASKS = 4
+"""So often within the time after which it ends a watch that has no values to send asks, likewise."""
+WAITING = {"factor-state": "waiting"}
+"""The headers of such a message, without a body, where there was no value yet; else it is the newest one again."""
 RETRY_S = (0.05, 0.1, 0.2, 0.5)
 IDLE_S = 2.0
 """Where the actor has no line to this machine: while watches are held and no market data comes, a call without any so
@@ -107,6 +111,7 @@ class Market:
         self._inbox = inbox
         unheard = await nc.subscribe(f"{inbox}.*", cb=self._nobody)
         keeping = asyncio.create_task(self._keep(js), name="last values of watches")
+        asking = asyncio.create_task(self._ask_quiet(nc), name="listeners of quiet watches")
         try:
             attempt = 0
             while not nc.is_closed:
@@ -121,6 +126,7 @@ class Market:
         finally:
             self.state = "not connected"
             keeping.cancel()
+            asking.cancel()
             with contextlib.suppress(Exception):
                 await unheard.unsubscribe()
 
@@ -197,6 +203,10 @@ class Market:
         self.calls += 1
         answer = unpack_answer(await self._call(pack(data))) if self._line is None else await self._line.call(data)
         self._idle_s = answer.watches
+        for gone in self._asked.keys() - answer.watches.keys():  # one of the same name may be put later
+            self._refused.discard(gone)
+            self._unheard.pop(gone, None)
+            del self._asked[gone]
         for gone in self.newest.keys() - answer.watches.keys():
             del self.newest[gone]
             self._to_keep[gone] = None
@@ -223,6 +233,20 @@ class Market:
             self._to_keep[value.watch_id] = value
         self._news.set()
         self._keep_poke.set()
+
+    async def _ask_quiet(self, nc: Client) -> None:
+        """Ask of watches that no market data moves, too, whether anybody listens."""
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            now, commands = time.monotonic(), []
+            for watch_id, idle_s in self._idle_s.items():
+                if now - self._asked.setdefault(watch_id, now) > max(ASK_EVERY_S, idle_s / ASKS):
+                    value = self.newest[watch_id][1] if watch_id in self.newest else None
+                    headers, body = (WAITING, b"") if value is None else (value.headers, value.body)
+                    reply = self._heard(watch_id, now)
+                    commands.append(publication(LIVE_PREFIX + watch_id, headers, body, reply))
+            with contextlib.suppress(NatsError, OSError):
+                await publish_all(nc, commands)
 
     def _heard(self, watch_id: str, now: float) -> str:
         """Give the reply subject by which a value asks who listens; end a watch that was not heard so long."""

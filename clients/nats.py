@@ -284,6 +284,8 @@ class NatsEngine(Surface):
         newest: asyncio.Queue[Msg] = asyncio.Queue(1)
 
         async def take(msg: Msg) -> None:
+            if not msg.data:
+                return  # it asks only who listens
             if newest.full():
                 newest.get_nowait()
             newest.put_nowait(msg)

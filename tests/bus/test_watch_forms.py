@@ -156,6 +156,42 @@ def test_only_the_names_whose_values_changed_come_again(own_server, client, day)
     np.testing.assert_array_equal(numbers([merged[s] for s in day.symbols]), expected)
 
 
+def test_a_watch_ends_unheard_though_no_market_data_comes(own_server, client, monkeypatch):
+    monkeypatch.setattr(bus.market, "ASK_EVERY_S", 0.2)
+    monkeypatch.setattr(bus.market, "ASKS", 50)
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            asked = []
+
+            async def take(msg):
+                asked.append((msg.data, msg.headers))
+
+            await nc.subscribe("factor.live.quiet-heard", cb=take)
+            await nc.flush()
+            for name in ("quiet-heard", "quiet-unheard"):
+                answer = await ask(nc, "put_watch", watch_id=name, model_id="main", formulas={"move": "returns"},
+                                   rate_ms=0, idle_s=10)  # fmt: skip
+                assert answer["success"]
+
+            async def ended():
+                return (await ask(nc, "get_watch", watch_id="quiet-unheard")).get("code") == "unknown_watch"
+
+            await until(ended, "nobody listened for so long", 90.0)
+            assert (await ask(nc, "get_watch", watch_id="quiet-heard"))["state"] == "waiting"
+            assert bridge.market.ended == 1
+            assert asked
+            assert all(data == b"" and headers["factor-state"] == "waiting" for data, headers in asked)
+            await ask(nc, "delete_watch", watch_id="quiet-heard")
+
+            async def forgotten():
+                return not bridge.market._asked
+
+            await until(forgotten, "what was known of the watches is forgotten", 60.0)
+
+    asyncio.run(run())
+
+
 def test_a_watch_to_which_nobody_listens_ends_and_one_that_is_heard_goes_on(own_server, client, day, monkeypatch):
     monkeypatch.setattr(bus.market, "ASK_EVERY_S", 0.2)
 
