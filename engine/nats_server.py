@@ -241,9 +241,10 @@ class NatsServer:
     def _gone(self, pid: int, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            gone = command_of(pid) is None
             if self._process is not None:
-                self._process.poll()  # or it stays a zombie
-            if command_of(pid) is None:
+                self._process.poll()  # after the look, or what became a zombie in between stays one
+            if gone:
                 return True
             time.sleep(0.02)
         return False

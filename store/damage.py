@@ -118,7 +118,7 @@ def _of_part(folder: Path, part: Part, days: tuple[str, str, int] | None) -> Ite
         # Not the maps of this process, which may be of an earlier file of that name.
         dates = np.fromfile(path, np.dtype(ref.dtype), math.prod(ref.shape), offset=ref.offset)
         found = (str(dates[0]), str(dates[-1]), len(dates)) if len(dates) else ("", "", 0)
-        if found != days or (np.diff(dates) <= np.timedelta64(0)).any():
+        if found != days or (dates[1:] <= dates[:-1]).any():
             yield "strange", f"days {found[0]} to {found[1]} ({found[2]}), where the manifest has {days}"
 
 

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -22,15 +23,21 @@ def sleeper():
     process.wait()
 
 
-def until_status(process: psutil.Process, status: str) -> None:
-    deadline = time.monotonic() + 30.0
-    while process.status() != status:
-        assert time.monotonic() < deadline, f"never became {status}"
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.01)
+
+
+def until_status(process: psutil.Process, status: str) -> None:
+    until(lambda: process.status() == status, status)
 
 
 def test_a_process_that_runs_has_a_command_and_one_that_ended_has_none(sleeper):
     known = Known(sleeper.pid, psutil.Process(sleeper.pid).create_time(), "sleeper")
+    # Linux shows no command line for a moment, after a program was found and before it begins.
+    until(lambda: command_of(sleeper.pid) != "", "its command line is there")
     assert command_of(sleeper.pid).endswith("import time; time.sleep(60)")
     assert known.process() is not None
     sleeper.kill()
