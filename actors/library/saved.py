@@ -51,19 +51,26 @@ class SavedLibraries:
         self._lock = threading.Lock()
         self._due: dict[str, tuple[float, LiveLibrary]] = {}
         self._timer: threading.Timer | None = None
+        self._rings = 0.0
 
-    def soon(self, model_id: str, live: LiveLibrary, after_s: float = QUIET_S) -> None:
-        """Write the state of a model when nothing came for so long."""
+    def soon(self, model_id: str, live: LiveLibrary, after_s: float | None = None) -> None:
+        """Write the state of a model when nothing came for so long; by default for `QUIET_S`."""
         with self._lock:
-            self._due[model_id] = time.monotonic() + after_s, live
+            self._due[model_id] = time.monotonic() + (QUIET_S if after_s is None else after_s), live
             self._wind()
 
     def _wind(self) -> None:
-        if self._timer is None and self._due:
-            next_s = min(due for due, _ in self._due.values()) - time.monotonic()
-            self._timer = threading.Timer(max(next_s, 0.0), self._ring)
-            self._timer.daemon = True
-            self._timer.start()
+        """See to it that the timer rings when the first is due; one that rings before that winds it again."""
+        if not self._due:
+            return
+        first = min(due for due, _ in self._due.values())
+        if self._timer is not None:
+            if self._rings <= first:
+                return
+            self._timer.cancel()
+        self._timer, self._rings = threading.Timer(max(first - time.monotonic(), 0.0), self._ring), first
+        self._timer.daemon = True
+        self._timer.start()
 
     def _ring(self) -> None:
         """Hand on what is due; what was put off meanwhile is due later."""

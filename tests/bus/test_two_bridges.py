@@ -24,8 +24,11 @@ BRIDGE = """
 import asyncio, os, sys
 from pathlib import Path
 from fixtures_nats import ClientDouble
+from bus import inbound
 from bus.bridge import Bridge
 from contracts.settings import Settings
+
+inbound.ACK_WAIT_S = 3.0  # so long wait the messages that a killed bridge had
 
 async def main():
     client = ClientDouble(lambda operation, request: {"pid": float(os.getpid())})
