@@ -10,6 +10,7 @@ import pytest
 from fixtures_live import COLUMNS, actors_over, bar_of, ticks_of
 from fixtures_nats import bridge_over, peer_of, stored_in, until
 
+from bus import inbound
 from bus.streams import EVENTS
 from contracts.operations import Workload
 from contracts.settings import settings
@@ -137,6 +138,7 @@ async def live_through(server, market, faults):
 def run(folder, market, monkeypatch, faults):
     folder.mkdir()
     monkeypatch.setenv("FACTOR_ENGINE_STORE_DIR", str(folder / "store"))
+    monkeypatch.setattr(inbound, "ACK_WAIT_S", 3.0)  # so long waits what was taken when it was cut off
     settings.cache_clear()
     server = NatsServer(folder / "run", port=0)
     server.start()
