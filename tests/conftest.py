@@ -20,7 +20,7 @@ sys.path.append(str(HERE / "actors"))  # the workloads that tests run inside Ray
 
 from left_behind import MARK, end_all, processes_of  # noqa: E402
 
-pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library", "fixtures_toraniko"]
+pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library", "fixtures_store", "fixtures_toraniko"]
 
 GROUPS = {
     "tests/test_serve_app.py": "engine",

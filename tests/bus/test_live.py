@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
-from fixtures_live import COLUMNS, actors_over, ticks_of
+from fixtures_live import actors_over, ticks_of
 from fixtures_live import bar_of as bar
 from fixtures_nats import ClientDouble, bridge_over, peer_of, until
 
@@ -20,30 +20,24 @@ from contracts.errors import EngineError, InvalidInput
 from contracts.frames import ARROW_STREAM, encode
 from contracts.live_requests import PutWatch
 from contracts.operations import Workload
-from contracts.settings import settings
-from factors.panel.panel import Panel
-from factors.sample.market import sample_market
 from jobs.replay import made_day, play, recorded_day
 
-N_DAYS, KEPT_BACK = 80, 4
+KEPT_BACK = 4
 
 
 @pytest.fixture(scope="module")
-def market():
-    return Panel.from_frame(sample_market(n_assets=30, n_days=N_DAYS).panel.to_frame(names=COLUMNS))
+def market(live_market):
+    return live_market
 
 
 @pytest.fixture
-def client(market, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path / "store"))
-    settings.cache_clear()
-    yield actors_over(market)
-    settings.cache_clear()
+def client(market, own_store):
+    return actors_over(market)
 
 
 def day_of(market, back):
     """The rows of the day that is so many days before the end."""
-    return market.select(dates=market.dates[N_DAYS - back :][:1])
+    return market.select(dates=market.dates[-back:][:1])
 
 
 class Subscriber:

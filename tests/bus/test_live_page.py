@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from fixtures_live import COLUMNS, actors_over
+from fixtures_live import actors_over
 from fixtures_nats import bridge_over, peer_of, until
 
-from contracts.settings import settings
 from factors.panel.panel import Panel
-from factors.sample.market import sample_market
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "live.md").read_text(), re.DOTALL)
@@ -23,10 +21,8 @@ PRICES = {"AMZN": 1500.0, "MSFT": 101.0, "GOOGL": 1045.0}
 
 
 @pytest.fixture
-def client(tmp_path, monkeypatch):
-    monkeypatch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path / "store"))
-    settings.cache_clear()
-    panel = Panel.from_frame(sample_market(n_assets=30, n_days=80).panel.to_frame(names=COLUMNS))
+def client(live_market, own_store):
+    panel = live_market
     fields = {name: values.copy() for name, values in panel.fields.items()}
     traded = np.flatnonzero(np.isfinite(fields["close"][-5:]).all(axis=0))[:3]
     symbols = list(panel.symbols)
@@ -36,8 +32,7 @@ def client(tmp_path, monkeypatch):
         for name in ("open", "high", "low", "close", "vwap"):
             if name in fields:
                 fields[name][:, column] *= scale
-    yield actors_over(Panel(panel.dates, symbols, fields, panel.categories))
-    settings.cache_clear()
+    return actors_over(Panel(panel.dates, symbols, fields, panel.categories))
 
 
 def started(folder, program, out):

@@ -13,7 +13,6 @@ from fixtures_nats import bridge_over, peer_of, until
 from contracts import requests as rq
 from contracts.frames import encode
 from contracts.operations import Workload
-from contracts.settings import settings
 from factors.panel.panel import Panel
 from jobs.replay import play, recorded_day
 
@@ -37,11 +36,8 @@ def market():
 
 
 @pytest.fixture
-def client(market, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path / "store"))
-    settings.cache_clear()
-    yield actors_over(market, keep=1)
-    settings.cache_clear()
+def client(market, own_store):
+    return actors_over(market, keep=1)
 
 
 def recorded(day, path):

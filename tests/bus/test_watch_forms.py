@@ -11,29 +11,21 @@ from fixtures_nats import bridge_over, peer_of, until
 import bus.market
 from contracts import requests as rq
 from contracts.operations import Workload
-from contracts.settings import settings
-from factors.panel.panel import Panel
-from factors.sample.market import sample_market
-
-N_DAYS = 80
 
 
 @pytest.fixture(scope="module")
-def market():
-    return Panel.from_frame(sample_market(n_assets=30, n_days=N_DAYS).panel.to_frame(names=COLUMNS))
+def market(live_market):
+    return live_market
 
 
 @pytest.fixture
-def client(market, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path / "store"))
-    settings.cache_clear()
-    yield actors_over(market)
-    settings.cache_clear()
+def client(market, own_store):
+    return actors_over(market)
 
 
 @pytest.fixture(scope="module")
 def day(market):
-    return market.select(dates=market.dates[N_DAYS - 4 :][:1])
+    return market.select(dates=market.dates[-4:][:1])
 
 
 async def ask(nc, name, **body):
