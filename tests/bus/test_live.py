@@ -249,6 +249,14 @@ def test_tables_of_ticks_running_bars_and_bad_rows_are_taken_for_what_they_are(o
 
             await until(seen_all, "the running bar is taken too")
             assert (await status())["committed"] == str(market.dates[-KEPT_BACK - 1])
+
+            def out():
+                if not seen.messages:
+                    return False
+                moves = pl.read_ipc_stream(seen.messages[-1].data)["move"].cast(pl.Float64).to_numpy()
+                return np.isfinite(moves).sum() == np.isfinite(day.fields["returns"]).sum()
+
+            await until(out, "the values of all names are out")
             last = pl.read_ipc_stream(seen.messages[-1].data)
             headers = seen.messages[-1].headers
             return last, headers
