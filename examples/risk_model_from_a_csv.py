@@ -1,0 +1,51 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+# ---
+# %% [markdown]
+# # A risk model from a CSV, in ten lines
+#
+# For a quant who has prices and wants risk. `python examples/risk_model_from_a_csv.py prices.csv` takes your file:
+# date, symbol, asset_returns, market_cap, sector, and what else it has. Without one a sample market is written first.
+
+# %%
+import sys
+import tempfile
+from pathlib import Path
+
+from factors import FactorModel, Panel, sample_market
+
+if len(sys.argv) > 1:
+    path = Path(sys.argv[1])
+else:
+    path = Path(tempfile.mkdtemp()) / "prices.csv"
+    columns = {"returns": "asset_returns", "market_cap": "market_cap", "book_price": "book_price"}
+    sample_market(n_assets=80, n_days=400, seed=3).panel.to_frame(names=columns).write_csv(path)
+
+# %% [markdown]
+# ## The data, and what looks wrong in it
+
+# %%
+panel = Panel.from_frame(path)
+print(panel.n_assets, "names,", panel.dates[0], "to", panel.dates[-1])
+print("\n".join(panel.quality().lines[:5]))
+
+# %% [markdown]
+# ## The model: styles, factor returns, covariance, specific risk
+
+# %%
+model = FactorModel().fit(panel)
+latest = model.latest()
+volatility = (latest.factor_covariance.diagonal() * 252) ** 0.5
+for name, risk in sorted(zip(latest.factor_names, volatility, strict=True), key=lambda row: -row[1])[:5]:
+    print(f"{name:24} {risk:7.2%} a year")
+
+# %% [markdown]
+# ## A day more, at the cost of a day
+
+# %%
+last = panel.last(1)
+again = Panel(last.dates + 1, last.symbols, last.fields, last.categories)
+model.update(again)
+print("the model now ends on", model.dates_[-1])
