@@ -44,7 +44,7 @@ ITS_VERSION = import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run recompute test test-pythons lifecycle lint bench soak oracles validate pictures clean setup
+.PHONY: help run recompute test test-pythons lifecycle lint bench soak oracles validate pictures clean setup device-check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -85,6 +85,9 @@ lint: $(VENV)/.test ## check style and types
 
 bench: $(VENV)/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|live|peers|fair|model|optimize|day|library|start|faults
 	@$(BIN)/python benchmarks/$(BENCH).py
+
+device-check: $(VENV)/.test ## parity, compute plan, timings and crossover of the devices that are here, as a report to paste; says what it skipped
+	@$(BIN)/python benchmarks/devices.py --report
 
 soak: $(VENV)/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2, TICKS=10000 a second beside
 	@$(BIN)/python -m factors.warm

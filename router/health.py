@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 from contracts.work import Device, State
@@ -81,6 +83,19 @@ def overdue(members: list[Member], said: list[dict[str, Any] | None]) -> list[di
         for lane, row in (stats or {}).get("overdue", {}).items()
         if now - row["since"] > OVERDUE_S
     ]
+
+
+def learned(folder: Path) -> dict[str, Any]:
+    """Give what each actor wrote down of its devices: seconds ago, times by kernel and bucket, measured errors."""
+    out: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            kept = json.loads(path.read_text())
+            said = {"age_s": time.time() - kept["at"], "table": kept["table"], "errors": kept["errors"]}
+        except (OSError, ValueError, KeyError):  # another release's, or just being replaced
+            continue
+        out["calibration" if path.name.startswith("calibration-") else path.stem] = said
+    return out
 
 
 def routing(table: RouteTable) -> dict[str, Any]:

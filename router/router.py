@@ -235,9 +235,10 @@ class Router:
         }
 
     async def routing(self) -> dict[str, Any]:
-        """Give the route table as plain values, with the reasons."""
+        """Give the route table as plain values, with the reasons, and what each actor learned of its devices."""
         self._here()
-        return {"engine": engine_id(self._settings.run_dir), **report.routing(self._table)}
+        learned = await asyncio.to_thread(report.learned, self._settings.run_dir.resolve() / "devices")
+        return {"engine": engine_id(self._settings.run_dir), **report.routing(self._table), "devices": learned}
 
     async def release(self) -> None:
         """Let the actors start that were held back."""

@@ -10,24 +10,27 @@ import numpy as np
 
 from actors.portfolio.reader import BookReader, Held
 from actors.reading.slices import by_name, rows_between
+from actors.runtime.device_user import DeviceUser
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import Infeasible, InvalidInput, UnknownFactor
+from contracts.operations import OPERATIONS
 from factors.errors import FactorError
 from factors.panel.frequency import rows_of_days
 from factors.portfolio.hedge import hedge
 from factors.portfolio.hedge_limits import HedgeLimits
 from factors.portfolio.limits import InfeasibleError
 from factors.portfolio.margin import MarginSettings, margin
-from factors.portfolio.risk import PortfolioRisk, portfolio_risk
-from factors.portfolio.scenarios import apply_scenarios, factor_shock, historical_shock
+from factors.portfolio.risk import PortfolioRisk, portfolio_exposures, portfolio_risk
+from factors.portfolio.scenarios import factor_shock, historical_shock
 
+TOLERANCE = OPERATIONS["stress"].tolerance
 UNITS = "daily volatility, as a fraction of portfolio value"
 
 
-class BookRisk:
-    """The methods of an actor that has a `BookReader` as `books`."""
+class BookRisk(DeviceUser):
+    """The methods of an actor that has a `BookReader` as `books`, and lets `devices` compute."""
 
     books: BookReader
 
@@ -98,24 +101,27 @@ class BookRisk:
         names = held.found.factor_names
         weights = held.weights if held.against is None else held.weights - held.against
         scenarios = self._scenarios(held, request)
-        symbols = [held.found.symbols[i] for i in held.covered.columns]
+        at = {held.found.symbols[i]: j for j, i in enumerate(held.covered.columns)}
+        exposed = portfolio_exposures(weights, np.nan_to_num(held.covered.exposures))
+        shocks = np.array(list(scenarios.values()))
+        # All scenarios are one product: on a device, where there are thousands of them and one is faster.
+        sizes = (1, *shocks.shape)
+        returns, device = self.devices.run("revalue", sizes, TOLERANCE, lambda: (exposed, shocks))
         out: dict[str, Any] = {}
-        for label, shock in scenarios.items():
-            single = np.zeros(len(symbols))
-            for symbol, size in request.name_shocks.get(label, {}).items():
-                if symbol in symbols:
-                    single[symbols.index(symbol)] = size
-            made = apply_scenarios(weights, np.nan_to_num(held.covered.exposures), shock, single)
-            # A name's own shock needs no model of it.
-            left_out = float((held.given - weights) @ single)
+        for label, shock, by_factors in zip(scenarios, shocks, returns[0].tolist(), strict=True):
+            singles = request.name_shocks.get(label, {}).items()
+            # A name's own shock needs no model of it: the book counts as it was given.
+            by_names = float(sum(held.given[at[symbol]] * size for symbol, size in singles if symbol in at))
             out[label] = {
-                "return": float(made.total[0, 0]) + left_out,
-                "by_factor": by_name(names, made.by_factor[0, 0]),
-                "by_name": float(made.specific[0, 0]) + left_out,
+                "return": by_factors + by_names,
+                "by_factor": by_name(names, exposed[0] * shock),
+                "by_name": by_names,
                 "factor_returns": by_name(names, shock),
             }
         details = {"units": "return as a fraction of portfolio value", "propagate": request.propagate}
-        return _answer(held, out, f"{len(out)} scenarios of {_count(held)} names on {held.found.date_text}", details)
+        made = _answer(held, out, f"{len(out)} scenarios of {_count(held)} names on {held.found.date_text}", details)
+        made.device = device
+        return made
 
     def what_if(self, request: pq.WhatIf) -> Calculation:
         """Risk before and after a list of trades, and the marginal risk of each name that is traded."""

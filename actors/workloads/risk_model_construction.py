@@ -10,7 +10,6 @@ from actors.reading.columns import Named, Rows
 from actors.reading.confidence import confidence_score
 from actors.reading.estimates import estimated
 from actors.reading.slices import Slice, Slices, caps_name, rows_between, unknown_symbols
-from actors.runtime.base import WorkloadActor
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
@@ -23,13 +22,14 @@ from store import Version
 LEAST_DAYS = 20
 
 
-class RiskModelConstruction(BookRisk, WorkloadActor):
+class RiskModelConstruction(BookRisk):
     """Gives the estimates that the model carries, or estimates on the stored returns of the period asked for."""
 
     def prepare(self) -> None:
-        """Open the store and compile the estimators' kernels."""
+        """Open the store, look for devices, and compile the estimators' kernels."""
         self.slices = Slices()
         self.books = BookReader(self.slices)
+        self.find_devices("risk_model_construction")
         rng = np.random.default_rng(0)
         returns, residuals = rng.standard_normal((60, 4)) * 0.01, rng.standard_normal((60, 20)) * 0.02
         specific = SpecificRisk(SpecificRiskSettings.adaptive()).fit(residuals, np.ones((60, 20))).specific_variance_

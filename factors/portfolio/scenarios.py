@@ -109,6 +109,38 @@ def apply_scenarios(
     return ScenarioResult(total=by_factor.sum(axis=2) + specific, by_factor=by_factor, specific=specific)
 
 
+def scenario_tail(returns: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
+    r"""Return value at risk and expected shortfall of books over equally likely scenarios, as positive losses `[P]`.
+
+    Value at risk is the smallest loss with at least `confidence` of the scenarios at or below it, and expected
+    shortfall the mean of the worst :math:`1 - \alpha` of them, the last one in part (Rockafellar and Uryasev 2002).
+
+    Parameters
+    ----------
+    returns
+        `[P, S]`.
+    confidence
+        Level, in (0.5, 1).
+
+    Raises
+    ------
+    FactorError
+        For a level outside, or no scenario.
+    """
+    losses = -as_matrix("returns", returns, finite=True)
+    n = losses.shape[1]
+    if not 0.5 < confidence < 1.0:
+        raise FactorError(f"confidence must lie in (0.5, 1), got {confidence}", field="confidence")
+    if n == 0:
+        raise FactorError("there must be a scenario", field="returns")
+    last = min(max(int(np.ceil(confidence * n - 1e-9 * n)) - 1, 0), n - 1)
+    ordered = np.partition(losses, last, axis=1)
+    quantile: FloatArray = ordered[:, last].copy()
+    beyond = ordered[:, last + 1 :].sum(axis=1) / n
+    shortfall: FloatArray = (beyond + quantile * ((last + 1) / n - confidence)) / (1.0 - confidence)
+    return quantile, shortfall
+
+
 def stress_covariance(
     factor_covariance: FloatArray,
     volatility_scale: FloatArray | float = 1.0,

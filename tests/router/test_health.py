@@ -72,3 +72,15 @@ def test_reads_go_straight_only_to_a_ready_actor():
     assert ready.direct
     assert not ready._replace(handle=None).direct
     assert not ready._replace(state=State.STARTING.value).direct
+
+
+def test_what_actors_learned_is_told_and_a_file_that_is_not_whole_is_passed_over(tmp_path):
+    from router.health import learned
+
+    (tmp_path / "risk_model_construction.json").write_text('{"at": 0, "table": [{"kernel": "revalue"}], "errors": {}}')
+    (tmp_path / "calibration-abc.json").write_text('{"at": 0, "table": [], "errors": {}, "rows": []}')
+    (tmp_path / "broken.json").write_text('{"at"')
+    told = learned(tmp_path)
+    assert set(told) == {"risk_model_construction", "calibration"}
+    assert told["risk_model_construction"]["table"] == [{"kernel": "revalue"}]
+    assert learned(tmp_path / "nowhere") == {}

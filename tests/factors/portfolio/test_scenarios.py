@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factors.errors import FactorError
-from factors.portfolio.scenarios import apply_scenarios, factor_shock, historical_shock, stress_covariance
+from factors.portfolio.margin import mixture_tail
+from factors.portfolio.scenarios import (
+    apply_scenarios,
+    factor_shock,
+    historical_shock,
+    scenario_tail,
+    stress_covariance,
+)
 
 
 def covariance(seed: int, n_factors: int = 5) -> np.ndarray:
@@ -65,3 +72,27 @@ def test_errors_name_what_is_wrong():
         factor_shock({1: np.nan}, 4)
     with pytest.raises(FactorError, match="blend"):
         stress_covariance(covariance(0), 1.0, 1.5)
+
+
+@pytest.mark.parametrize("n", [1, 7, 100, 1000])
+@pytest.mark.parametrize("confidence", [0.6, 0.95, 0.99])
+def test_the_tail_of_scenarios_is_that_of_the_sample(n, confidence):
+    returns = np.random.default_rng(n).standard_normal((3, n)) * 0.02
+    value, shortfall = scenario_tail(returns, confidence)
+    right = mixture_tail(-returns, np.zeros(3), confidence)
+    np.testing.assert_allclose(value, right[0], rtol=1e-12)
+    np.testing.assert_allclose(shortfall, right[1], rtol=1e-9)
+    # by hand: the mean of the worst (1 - confidence) n, the last in part
+    for row, each in zip(returns, shortfall, strict=True):
+        left, total = (1 - confidence) * n, 0.0
+        for loss in sorted(-row, reverse=True):
+            part = min(left, 1.0)
+            left, total = left - part, total + part * loss
+        assert each == pytest.approx(total / ((1 - confidence) * n), rel=1e-9)
+
+
+def test_a_tail_needs_a_level_and_a_scenario():
+    with pytest.raises(FactorError, match="confidence"):
+        scenario_tail(np.ones((1, 3)), 0.3)
+    with pytest.raises(FactorError):
+        scenario_tail(np.ones((1, 0)), 0.9)
