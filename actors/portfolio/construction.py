@@ -87,6 +87,14 @@ class Construction:
         left_out: list[str] = []
         if request.budgets is not None:
             columns, given = found.holdings(request.budgets, "budgets")
+            blank = ~(found.known[columns] & (estimates.specific[columns] > 0.0))
+            if blank.any():
+                names = [found.symbols[i] for i in columns[blank]]
+                raise InvalidInput(
+                    f"budgets names what the model does not cover on {found.date_text}: {', '.join(names[:10])}",
+                    field="budgets",
+                    rows=names,
+                )
         else:
             asked = found.chosen(request.symbols)
             covered = found.known[asked] & (estimates.specific[asked] > 0.0)

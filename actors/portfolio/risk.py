@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -166,6 +167,9 @@ class BookRisk(DeviceUser):
 
     def hedge(self, request: pq.HedgeBook) -> Calculation:
         """The weights of instruments that minimise (active) risk, with chosen exposures at zero."""
+        twice = [symbol for symbol, n in Counter(request.instruments).items() if n > 1]
+        if twice:
+            raise InvalidInput(f"instruments has {twice[0]!r} more than once", field="instruments", rows=twice)
         held = self.books.held(request)
         found = held.found
         instruments = [self.books.books.of(found, {symbol: 1.0}, None, "instruments") for symbol in request.instruments]

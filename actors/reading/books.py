@@ -40,7 +40,7 @@ CASH = frozenset(
     }
 )
 """Symbols that are money unless the model has a name that is called so: no exposure, no risk."""
-PERCENT_FROM, PERCENT_TO, MONEY_FROM = 50.0, 150.0, 1000.0
+PERCENT_FROM, MONEY_FROM = 50.0, 1000.0
 
 
 class Book(NamedTuple):
@@ -245,6 +245,7 @@ def _slips(weights: np.ndarray, cash: Mapping[str, float]) -> tuple[str, ...]:
     net, gross = float(weights.sum()) + money, float(np.abs(weights).sum()) + sum(map(abs, cash.values()))
     if gross >= MONEY_FROM:
         return (f"weights sum to {gross:g} gross, which looks like money: give shares of the book's value",)
-    if PERCENT_FROM <= net <= PERCENT_TO:
-        return (f"weights sum to {net:g}, which looks like percent: give shares of the book's value",)
+    if gross >= PERCENT_FROM:
+        said = f"{net:g}" if abs(net) >= PERCENT_FROM else f"{gross:g} gross"
+        return (f"weights sum to {said}, which looks like percent: give shares of the book's value",)
     return ()

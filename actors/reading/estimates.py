@@ -101,6 +101,8 @@ class RiskReader:
             A book that must not hold uncovered names does, or holds nothing else.
         """
         columns = np.unique(np.concatenate([book.columns for _, book in books])).astype(np.intp)
+        if not columns.size and any(book.cash for _, book in books):
+            columns = np.zeros(1, np.intp)  # money alone: a name at weight 0 has its exposures and its risk
         if not columns.size:
             raise InvalidInput(f"{books[0][0]} holds no name of the model", field=books[0][0])
         weights = np.zeros((len(books), len(columns)))

@@ -147,3 +147,43 @@ def test_a_risk_budget_names_what_it_leaves_out(books, gone, steady):
     found = ask(books.risk_budget, pq.RiskBudget(model_id="m", symbols=[gone, *steady[:3]]))
     assert found.details["uncovered_symbols"] == [gone]
     assert set(found.values["weights"]) == set(steady[:3])
+
+
+def test_a_budget_for_a_name_without_a_model_is_refused_by_its_name(books, gone, steady):
+    with pytest.raises(InvalidInput, match=gone) as caught:
+        ask(books.risk_budget, pq.RiskBudget(model_id="m", budgets={steady[0]: 0.5, gone: 0.5}))
+    assert (caught.value.field, caught.value.rows) == ("budgets", [gone])
+
+
+def test_money_alone_has_no_risk_by_every_way(risks, books, exposures, steady):
+    cash = {"USD": 0.5, "CASH": 0.5}
+    assert risk(risks, portfolio_weights=cash).values["total_risk"] == 0.0
+    assert risk(risks, portfolio_weights=cash).details["cash"] == cash
+    tails = ask(risks.margin, pq.Margin(model_id="m", portfolio_weights=cash)).values["margin"]
+    assert {row["value_at_risk"] for method in tails.values() for row in method.values()} == {0.0}
+    fall = pq.Stress(model_id="m", portfolio_weights=cash, shocks={"fall": {"market": -0.2}})
+    assert ask(risks.stress, fall).values["fall"]["return"] == 0.0
+    asked = rq.FactorExposures(model_id="m", portfolio_weights=cash)
+    assert set(ask(exposures.factor_exposures, asked).values.values()) == {0.0}
+    assert set(history(books, portfolio_weights=cash).values["total_risk"]) == {0.0}
+    assert attribution(books, portfolio_weights=cash).values["portfolio_return"] == 0.0
+    active = risk(risks, portfolio_weights=cash, benchmark_weights={steady[0]: 1.0}).values["active"]
+    alone = risk(risks, portfolio_weights={steady[0]: 1.0}).values
+    assert active["active_risk"] == pytest.approx(alone["total_risk"])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "word"),
+    [((60.0, 40.0), "percent"), ((100.0, -100.0), "percent"), ((-60.0, -40.0), "percent"), ((1e6, -1e6), "money"),
+     ((1.3, -0.3), None), ((2.0, -2.0), None)],
+)  # fmt: skip
+def test_sums_that_look_like_percent_or_money_are_warned_of_net_or_gross(risks, steady, sizes, word):
+    told = risk(risks, portfolio_weights=dict(zip(steady, sizes, strict=False))).details.get("warnings", [])
+    assert [word in line for line in told] == ([True] if word else [])
+
+
+def test_an_instrument_named_twice_is_refused(risks, steady):
+    twice = pq.HedgeBook(model_id="m", portfolio_weights={steady[0]: 1.0}, instruments=[steady[1], steady[1]])
+    with pytest.raises(InvalidInput, match="more than once") as caught:
+        ask(risks.hedge, twice)
+    assert (caught.value.field, caught.value.rows) == ("instruments", [steady[1]])
