@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from factors.numeric.blas import one_blas_thread
 from factors.portfolio.risk import portfolio_exposures
 
 Array = NDArray[np.float64]
@@ -80,6 +81,7 @@ def revalue(book_exposures: Array, shocks: Array) -> Array:
     return made
 
 
+@one_blas_thread
 def grams(X: Array, weights: Array, y: Array) -> tuple[Array, Array]:
     """Weighted Gram matrices and right sides of regressions over many dates, ``X' W X`` and ``X' W y``.
 
@@ -104,6 +106,7 @@ def grams(X: Array, weights: Array, y: Array) -> tuple[Array, Array]:
     return left, right
 
 
+@one_blas_thread
 def covariances(returns: Array, weights: Array) -> Array:
     """Weighted second moments about zero of many histories, ``sum_t w_t f_t f_t'`` with weights scaled to sum 1.
 
