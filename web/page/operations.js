@@ -1,8 +1,9 @@
-// Operations: where each actor was wanted, placed and ran; queues, latencies by stage; bus traffic; the versions of a model.
+// Operations: where each actor was wanted, placed and ran; queues, latencies by stage; bus traffic; jobs, letters, versions.
 import {html, useRef, useState} from './vendor/htm-preact-3.1.1.js';
-import {ask, get, useAsk} from './api.js';
+import {get, useAsk} from './api.js';
 import {Figure} from './figure.js';
-import {Age, Asked, Broken, Empty, Figures, Panel, State, Table} from './parts.js';
+import {DeadLetters, Jobs, Versions} from './jobs.js';
+import {Asked, Empty, Figures, State, Table} from './parts.js';
 import {useSocket} from './socket.js';
 import {count, ms, percent, plain} from './words.js';
 
@@ -18,7 +19,7 @@ export default function Operations({model, mayWrite}) {
       {name: 'Waiting', n: true, of: (a) => count(a.queue_length)}, {name: 'Restarts', n: true, of: (a) => count(a.restarts)}, {name: 'Process', n: true, of: (a) => a.pid ?? '–'}]} />`}<//><//>
     <${Figure} title="Routing" words wide of=${routing}><${Asked} of=${routing}>${(r) => r.routes.length ? html`<p class="dim">Table ${r.version}</p><${Table} caption="Routing" rows=${r.routes} columns=${[{name: 'Workload', of: (x) => plain(x.workload)}, {name: 'State', of: (x) => html`<${State} is=${x.state} />`},
       {name: 'Reads', of: (x) => x.direct_reads ? 'straight to the actor' : 'through the router'}, {name: 'Generation', n: true, of: (x) => x.generation}, {name: 'Why', of: (x) => x.reason}]} />` : html`<${Empty}>The table has no route.<//>`}<//><//>
-    <${Latencies} measured=${measured} /><${Traffic} bus=${bus} /><${Versions} model=${model} mayWrite=${mayWrite} /></div>`;
+    <${Latencies} measured=${measured} /><${Traffic} bus=${bus} /><${DeadLetters} mayWrite=${mayWrite} /><${Jobs} model=${model} mayWrite=${mayWrite} /><${Versions} model=${model} mayWrite=${mayWrite} /></div>`;
 }
 
 function Latencies({measured}) {
@@ -44,16 +45,4 @@ function Traffic({bus}) {
     <h4>Messages as they come</h4><p class="dim">${on ? line.state === 'open' ? 'listening' : line.state : 'stopped'}${missed ? `; ${missed} were skipped` : ''} <button class="small" onClick=${() => follow(!on)}>${on ? 'Stop' : 'Listen'}</button></p>
     ${rows.length === 0 ? html`<${Empty}>No message has come since this view was opened.<//>` : html`<${Table} caption="Messages" rows=${rows.map((row) => ({key: row.seq, ...row}))} pick=${pick} picked=${(row) => row.seq === picked?.seq} columns=${[{name: 'Number', n: true, of: (r) => r.seq}, {name: 'Subject', of: (r) => r.subject}, {name: 'Type', of: (r) => r.type}, {name: 'Priority', of: (r) => String(r.priority)}]} />`}
     ${picked && html`<pre data-message=${picked.seq}>${JSON.stringify(picked, null, 1).slice(0, 6000)}</pre>`}<//>`;
-}
-
-// The engine tells the newest version of a model; what it keeps of older ones it does not list.
-function Versions({model, mayWrite}) {
-  const asked = useAsk(model ? get(`/factor-models/${encodeURIComponent(model)}/status`) : null, {every_s: 10});
-  const [sure, ask_] = useState(false), [error, fail] = useState(null);
-  const remove = async () => {
-    try { await ask({method: 'DELETE', path: `/factor-model/${encodeURIComponent(model)}`}); ask_(false); asked.again(); } catch (fault) { fail(fault); }
-  };
-  return html`<${Panel} title=${`Model ${model ?? ''}`} wide age=${asked.at}><${Asked} of=${asked} empty="There is no model.">${(m) => html`<${Figures} rows=${[['Version', m.model_version], ['Made by', plain(m.operation)], ['Made', html`<${Age} at=${Date.parse(m.created_at)} what="" />`], ['Names', count(m.n_assets)], ['Dates', count(m.n_dates)], ['Last date', m.last_date]]} />
-      <details><summary>What was done to it, and its settings</summary><pre>${JSON.stringify({recipe: m.recipe, settings: m.settings}, null, 1)}</pre></details>`}<//>
-    ${mayWrite && model && (sure ? html`<p class="warn">Delete ${model} with all its versions? <button onClick=${remove}>Delete ${model}</button> <button onClick=${() => ask_(false)}>No</button></p>` : html`<p><button class="small" onClick=${() => ask_(true)}>Delete this model …</button></p>`)}${error && html`<${Broken} error=${error} />`}<//>`;
 }

@@ -196,7 +196,7 @@ def test_operations_show_where_actors_run_and_what_was_asked(tab):
     page = tab.open("operations")
     tab.panel("Latencies").get_by_role("cell", name="list models").first.wait_for()
     actors = tab.panel("Where the actors run").locator("tbody tr")
-    actors.nth(10).wait_for()
+    actors.nth(11).wait_for()
     assert actors.count() == 12
     tab.panel("Model m").get_by_text("Version", exact=True).wait_for()
     assert page.get_by_role("button", name="Delete this model").count() == 0
