@@ -198,7 +198,7 @@ def test_operations_show_where_actors_run_and_what_was_asked(tab):
     actors = tab.panel("Where the actors run").locator("tbody tr")
     actors.nth(11).wait_for()
     assert actors.count() == 12
-    tab.panel("Model m").get_by_text("Version", exact=True).wait_for()
+    tab.panel("Model m").locator("dt").filter(has_text="Version").wait_for()
     assert page.get_by_role("button", name="Delete this model").count() == 0
 
 
