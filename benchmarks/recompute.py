@@ -79,9 +79,7 @@ def main() -> None:
         one, many = (read_manifest(folder / name) for name in ("alone", "tasks"))
         same = one is not None and many is not None and one["parts"] == many["parts"]
         ratio = min(beside) / (min(alone) / options.cores)
-        print(
-            f"one process {min(alone):.1f} s, {options.cores} tasks {min(beside):.1f} s (with the start of Ray)"
-        )
+        print(f"one process {min(alone):.1f} s, {options.cores} tasks {min(beside):.1f} s (with the start of Ray)")
         print(f"{ratio:.2f} x the work of one process divided by {options.cores} cores; gate {GATE}", end=": ")
         print("met" if ratio <= GATE else "missed", f"; the bytes are {'the same' if same else 'DIFFERENT'}")
 

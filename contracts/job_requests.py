@@ -56,4 +56,6 @@ class ModelVersions(ModelRef):
 class RestoreVersion(ModelRef):
     """Make a new version of a model that is what an older, kept one was."""
 
-    version: int = Field(ge=1, le=2**53, description="The number of the older version.")
+    version: int | None = Field(
+        None, ge=1, le=2**53, description="The number of the older version; default: the one before the newest."
+    )

@@ -30,8 +30,6 @@ class RayWorkers:
 
     def __init__(self, most: int | None = None) -> None:
         self._own = "RAY_ADDRESS" not in os.environ
-        if self._own:
-            prepare_environment()
         import ray
 
         self._ray = ray
@@ -79,7 +77,12 @@ def _in_task(function: Callable[..., float], *arguments: Any) -> float:
 
 
 def prepare_environment() -> None:
-    """Have a Ray of one's own ask for a token and listen on loopback only; before Ray is imported."""
+    """Have a Ray of one's own ask for a token and listen on loopback only; before Ray is imported.
+
+    A process that the environment sends to a cluster has that one's token already.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        return
     token = settings().run_dir.resolve() / "ray" / "token"
     if not token.exists():
         token.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,6 @@ from contracts.errors import EngineError, InvalidInput, VersionConflict, first_l
 from contracts.settings import Settings, settings
 from factors.errors import FactorError
 from jobs.chains import run_chain
-from jobs.events import JobEvents
 from jobs.parts import commit, is_made, make_folders, notes_of
 from jobs.plan import Plan, describe, make_plan
 from jobs.progress import Progress
@@ -172,6 +171,13 @@ def main(arguments: Sequence[str]) -> int:
         return refit(options.models, options.settings, options.request_id)
     if not options.model:
         made.error("--model must name a model")
+    if options.workers != 0:
+        from jobs.ray_workers import prepare_environment
+
+        prepare_environment()
+    # Ray reads how it authenticates when it is imported, which what tells peers does.
+    from jobs.events import JobEvents
+
     events = JobEvents()
     progress = Progress(events)
     workers: Workers = Inline()

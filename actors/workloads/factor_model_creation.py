@@ -214,16 +214,22 @@ class FactorModelCreation(WorkloadActor):
 
     def _restore(self, request: jr.RestoreVersion, request_id: str) -> Calculation:
         """Commit the state of a kept version again; readers take it as a history that was replaced."""
-        old = self.store.version(request.model_id, request.version)
+        base = self.store.head(request.model_id).manifest.version
+        number = request.version
+        if number is None:
+            before = [one.version for one in self.store.kept(request.model_id) if one.version < base]
+            if not before:
+                raise InvalidInput(f"no version before {base} of {request.model_id} is kept", field="version")
+            number = before[-1]
+        old = self.store.version(request.model_id, number)
         if old.manifest.deleted:
-            raise InvalidInput(f"version {request.version} of {request.model_id} is a deletion", field="version")
-        base = self._base(request.model_id)
+            raise InvalidInput(f"version {number} of {request.model_id} is a deletion", field="version")
         self._models.pop(request.model_id)
         version = self.store.commit(
             request.model_id, old.state(), base=base, request_id=request_id, operation="restore_version"
         )
         made = describe(version)
-        return replace(made, message=f"{made.message}: as version {request.version}")
+        return replace(made, message=f"{made.message}: as version {number}")
 
     def _delete(self, request: rq.ModelRef, request_id: str) -> Calculation:
         number = self.store.delete(request.model_id, request_id=request_id)

@@ -97,6 +97,6 @@ ROWS = (
         ("factor.model_created.{model_id}",),
         "FACTOR_MODEL_UPDATED",
         timeout_s=120.0,
-        example={"model_id": ex.MODEL, "version": 1},
+        example={"model_id": ex.MODEL},
     ),
 )

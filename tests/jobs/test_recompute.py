@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -384,3 +386,10 @@ def test_the_same_work_has_the_same_id_and_its_words_mean_it():
     assert same.job_id == work.job_id
     assert Work("m").job_id != Work("m", end="2020-01-01").job_id
     assert Work("m", what=WHAT[::-1]).job_id == Work("m").job_id
+
+
+def test_what_stands_before_ray_does_not_import_it():
+    """Ray reads how it authenticates when it is imported: before that a Ray of the job's own gets its token."""
+    look = "import sys, jobs.recompute, jobs.ray_workers; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -67,7 +67,7 @@ def bodies(sample, symbols):
         "update_factors": {},
         "evaluate_formula": {"formula": "ts_mean(returns, 5)", "symbols": symbols},
         "recompute": {"model_id": "copy", "what": ["returns"]},
-        "restore_version": {"version": 1},
+        "restore_version": {},
     }
 
 
