@@ -16,6 +16,7 @@ from contracts.requests import (
     BookName,
     BookRequest,
     DatedBook,
+    Dialect,
     Fraction,
     MinPeriods,
     ModelId,
@@ -264,6 +265,7 @@ class FactorAnalytics(Request):
     n_quantiles: int = Field(5, ge=2, le=100)
     trials: int = Field(1, ge=1, le=1_000_000, description="How many factors were tried to find this one.")
     min_periods: MinPeriods = "strict"
+    dialect: Dialect = Field("own", description="In which language the formula is; the answer shows the translation.")
     html: bool = Field(False, description="Also give the page.")
 
     @model_validator(mode="after")
@@ -273,6 +275,8 @@ class FactorAnalytics(Request):
             raise ValueError(f"one of style, factor, formula, scores must be given, not {len(given)}")
         if self.min_periods != "strict" and given[0] in ("style", "scores"):
             raise ValueError(f"min_periods is about windows of a factor or a formula; {given[0]} has none")
+        if self.dialect != "own" and given[0] != "formula":
+            raise ValueError(f"dialect is about a formula; {given[0]} has none")
         return self
 
 

@@ -461,11 +461,14 @@ class UpdateFactors(Request):
 FormulaId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
+Dialect = Literal["own", "qlib", "brain", "paper"]
+
+
 class EvaluateFormula(Request, BarsTable):
     """Evaluate a formula of the caller's own on a model's data, or on a posted table of bars of any length."""
 
     formula: str = Field(min_length=1, max_length=4000)
-    dialect: Literal["own", "qlib", "brain", "paper"] = Field(
+    dialect: Dialect = Field(
         "own",
         description="In which language it is: this library's; qlib's; WorldQuant BRAIN's; Alpha101 with the signs of "
         "the paper's PDF. The answer shows the translation.",

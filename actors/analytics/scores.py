@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from actors.library.bars import shown
 from actors.library.formulas import Formulas
 from actors.library.values import library_window, window_values
 from actors.reading.confidence import confidence_score
@@ -18,7 +19,7 @@ from contracts.errors import InvalidInput, UnknownFactor
 from contracts.settings import Settings
 from factors.analytics.tear_sheet import TearSheetSettings, tear_sheet
 from factors.errors import FactorError
-from factors.library import Library
+from factors.library import PAPER, Conventions, FormulaError, Library, Translation, translate
 from store import Version
 
 LONGEST_DAYS = 1260
@@ -61,6 +62,7 @@ class ScoreFigures:
                 "start_date": str(version.date(days.start)),
                 "end_date": str(version.date(days.stop - 1)),
                 "min_periods": request.min_periods,
+                **shown(_translation(request)),
             },
         )
 
@@ -81,14 +83,30 @@ class ScoreFigures:
             values, _ = window_values(formulas, ids, version, days.stop - 1, days.stop - days.start, threads)
             return ids[0], values[0]
         assert request.formula is not None
-        library = self._compiled(request.formula, request.model_id, request.min_periods)
+        formula, base = request.formula, PAPER
+        translation = _translation(request)
+        if translation is not None:
+            formula, base = translation.text, translation.conventions
+        library = self._compiled(formula, request.model_id, request.min_periods, base)
         return request.formula, library_window(library, version, days, threads)[0]
 
     if TYPE_CHECKING:
 
         def _refuse_uncomputable(self, model_id: str | None, ids: tuple[str, ...]) -> None: ...
 
-        def _compiled(self, formula: str, model_id: str | None, min_periods: Literal["strict", "one"]) -> Library: ...
+        def _compiled(
+            self, formula: str, model_id: str | None, min_periods: Literal["strict", "one"], base: Conventions = PAPER
+        ) -> Library: ...
+
+
+def _translation(request: pq.FactorAnalytics) -> Translation | None:
+    """Translate a formula from its dialect; None where it has none."""
+    if request.formula is None or request.dialect == "own":
+        return None
+    try:
+        return translate(request.formula, request.dialect)
+    except FormulaError as error:
+        raise InvalidInput(str(error), field="formula") from None
 
 
 def _posted(scores: Mapping[str, Mapping[str, float]], version: Version, days: slice) -> np.ndarray:

@@ -97,16 +97,18 @@ def formula_details(
     request: EvaluateFormula, expression: Expression, library: Library, translation: Translation | None
 ) -> dict[str, Any]:
     """Say what is computed, and of what it was translated."""
-    details: dict[str, Any] = {
+    return {
         "warmup": library.warmup["formula"],
         "inputs": list(library.inputs["formula"]),
         "registered_as": request.register_as,
         "conventions": expression.conventions.name,
+        **shown(translation),
     }
-    if translation is not None:
-        details["translation"] = {
-            "formula": translation.text,
-            "conventions": translation.conventions.name,
-            "notes": list(translation.notes),
-        }
-    return details
+
+
+def shown(translation: Translation | None) -> dict[str, Any]:
+    """Give what an answer says of a translation: nothing where there was none."""
+    if translation is None:
+        return {}
+    conventions, notes = translation.conventions.name, list(translation.notes)
+    return {"translation": {"formula": translation.text, "conventions": conventions, "notes": notes}}

@@ -390,9 +390,11 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         except FormulaError as error:
             raise _explained(error) from None
 
-    def _compiled(self, formula: str, model_id: str | None, min_periods: Literal["strict", "one"]) -> Library:
+    def _compiled(
+        self, formula: str, model_id: str | None, min_periods: Literal["strict", "one"], base: Conventions = PAPER
+    ) -> Library:
         """Compile a formula that a model can compute."""
-        _, library, _ = self._parsed(formula, replace(PAPER, min_periods=min_periods))
+        _, library, _ = self._parsed(formula, replace(base, min_periods=min_periods))
         _refuse_lacking(library, self.slices.head(model_id))
         return library
 

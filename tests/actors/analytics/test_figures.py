@@ -104,6 +104,29 @@ def test_a_period_is_judged_without_what_lies_outside_of_it(library, fitted):
     assert (found["first_date"], found["last_date"], found["n_dates"]) == (str(start_date), str(end_date), 60)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "text", "own"),
+    [
+        ("qlib", "Ref($close, 5) / $close - 1", "delay(close, 5) / close - 1"),
+        ("brain", "-ts_delta(close, 5);", "-delta(close, 5)"),
+        ("paper", "\u22121 \u00d7 rank(delta(close, 5))", "-1 * rank(delta(close, 5))"),
+    ],
+)
+def test_a_formula_of_a_dialect_is_judged_as_its_translation_which_is_shown(library, dialect, text, own):
+    found = judged(library, formula=text, dialect=dialect)
+    assert found.values["horizons"] == judged(library, formula=own).values["horizons"]
+    assert found.details["translation"]["formula"].replace("(", "").replace(")", "") == own.replace("(", "").replace(
+        ")", ""
+    )
+    early = judged(library, formula=text, dialect=dialect, min_periods="one")
+    assert early.details["min_periods"] == "one"
+    with pytest.raises(InvalidInput, match="unknown operator") as caught:
+        judged(library, formula="nosuch(close, 5)", dialect=dialect)
+    assert caught.value.field == "formula"
+    with pytest.raises(ValueError, match="dialect is about a formula"):
+        pq.FactorAnalytics(model_id="m", style="beta", dialect=dialect)
+
+
 def test_the_page_comes_where_it_is_asked_for(library):
     assert "<svg" in judged(library, style="size", html=True).values["html"]
     assert "html" not in judged(library, style="size").values
