@@ -92,15 +92,17 @@ class RiskHistory(BookRequest):
 class Margin(DatedBook):
     """Value at risk and expected shortfall of a book by method and horizon."""
 
-    methods: tuple[Literal["normal", "student_t", "student_t_fitted", "historical", "filtered_historical"], ...] = (
-        Field(
-            ("normal", "historical"),
-            min_length=1,
-            max_length=5,
-            description="`student_t` has 5 degrees of freedom, `student_t_fitted` those of the book's own past days; "
-            "`filtered_historical` takes each past day over the volatility of its time.",
-        )
+    methods: tuple[
+        Literal["normal", "student_t", "student_t_fitted", "historical", "filtered_historical", "monte_carlo"], ...
+    ] = Field(
+        ("normal", "historical"),
+        min_length=1,
+        max_length=6,
+        description="`student_t` has 5 degrees of freedom, `student_t_fitted` those of the book's own past days; "
+        "`filtered_historical` takes each past day over the volatility of its time; `monte_carlo` draws `n_scenarios` "
+        "factor returns, whose tails are those of a Student t with 5 degrees of freedom.",
     )
+    n_scenarios: int = Field(10_000, ge=1000, le=200_000, description="Of `monte_carlo`.")
     horizons: tuple[Annotated[int, Field(ge=1, le=252)], ...] = Field(
         (1, 10), min_length=1, max_length=8, description="Days."
     )

@@ -17,12 +17,13 @@ from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import Infeasible, InvalidInput, UnknownFactor
 from contracts.operations import OPERATIONS
+from contracts.work import Device
 from factors.errors import FactorError
 from factors.panel.frequency import rows_of_days
 from factors.portfolio.hedge import hedge
 from factors.portfolio.hedge_limits import HedgeLimits
 from factors.portfolio.limits import InfeasibleError
-from factors.portfolio.margin import MarginSettings, margin
+from factors.portfolio.margin import MarginSettings, margin, mixture_tail, simulated_factor_returns
 from factors.portfolio.risk import PortfolioRisk, portfolio_exposures, portfolio_risk
 from factors.portfolio.scenarios import factor_shock, historical_shock
 
@@ -73,10 +74,14 @@ class BookRisk(DeviceUser):
         held = self.books.held(request)
         risk = _risk(held)
         tails: dict[str, Any] = {}
+        device = Device.CPU
         for method in request.methods:
             tails[method] = {}
             # One day's, which each horizon scales by the root of its days.
-            daily = self._margin(held, _margin_settings(method, request.confidence, 1), scaled=False)
+            if method == "monte_carlo":
+                daily, device = self._simulated(held, risk, request)
+            else:
+                daily = self._margin(held, _margin_settings(method, request.confidence, 1), scaled=False)
             for days in request.horizons:
                 root = self._root(held, days)
                 value, shortfall = daily[0] * root, daily[1] * root
@@ -94,7 +99,21 @@ class BookRisk(DeviceUser):
             "percent_specific": float(active.percent_specific[0]),
         }
         details = {"units": "loss as a fraction of portfolio value; horizons in days", "confidence": request.confidence}
-        return _answer(held, values, f"margin of {_count(held)} names on {held.found.date_text}", details)
+        made = _answer(held, values, f"margin of {_count(held)} names on {held.found.date_text}", details)
+        made.device = device
+        return made
+
+    def _simulated(self, held: Held, risk: PortfolioRisk, request: pq.Margin) -> tuple[tuple[float, float], Device]:
+        """Give one day's value at risk and shortfall over drawn factor returns, and what revalued the book.
+
+        Each scenario is smeared by the normal specific return of the holdings, as a past day is; none is drawn.
+        """
+        active = risk.active.risk if risk.active is not None else risk
+        shocks = simulated_factor_returns(held.estimates.covariance, request.n_scenarios)
+        sizes, tolerance = (1, *shocks.shape), OPERATIONS["margin"].tolerance
+        returns, device = self.devices.run("revalue", sizes, tolerance, lambda: (active.exposures, shocks))
+        value, shortfall = mixture_tail(-returns, active.specific, request.confidence)
+        return (float(value[0]), float(shortfall[0])), device
 
     def stress(self, request: pq.Stress) -> Calculation:
         """Profit and loss by scenario, with what each factor and each shocked name contributes."""

@@ -118,6 +118,33 @@ def margin(
     return Margin(daily_var * root, daily_shortfall * root, risk.total * root)
 
 
+def simulated_factor_returns(
+    F: FloatArray, n_scenarios: int, degrees_of_freedom: float = 5.0, seed: int = 0
+) -> FloatArray:
+    """Return `[S, K]` draws of a multivariate Student t with covariance `F`; the same for the same arguments.
+
+    Parameters
+    ----------
+    F
+        `[K, K]`, positive semidefinite.
+    n_scenarios
+        `S`.
+    degrees_of_freedom
+        Above 2. All factors of a draw share one mixing variable, so that they are extreme together.
+    seed
+        Of numpy's default generator.
+    """
+    covariance = as_matrix("factor_covariance", F, finite=True)
+    if degrees_of_freedom <= 2.0:
+        raise FactorError(f"degrees_of_freedom must be above 2, got {degrees_of_freedom}", field="degrees_of_freedom")
+    rng = np.random.default_rng(seed)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    mixing = (degrees_of_freedom - 2.0) / rng.chisquare(degrees_of_freedom, n_scenarios)
+    drawn: FloatArray = (rng.standard_normal((n_scenarios, len(values))) * np.sqrt(mixing)[:, None]) @ root.T
+    return drawn
+
+
 def normal_tail(settings: MarginSettings) -> tuple[float, float]:
     """Return quantile and expected shortfall of the standard normal loss."""
     quantile = NormalDist().inv_cdf(settings.confidence)

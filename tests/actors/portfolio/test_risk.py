@@ -170,6 +170,34 @@ def test_margin_is_that_of_the_mathematics_by_method_and_horizon(risks, fitted, 
     assert parts == pytest.approx(1.0)
 
 
+def test_margin_by_monte_carlo_is_near_the_tail_that_it_draws_from_and_the_same_each_time(risks, fitted, steady):
+    weights = dict.fromkeys(steady[:5], 0.2)
+
+    def tail(**fields):
+        asked = pq.Margin(
+            model_id="m",
+            portfolio_weights=weights,
+            methods=("monte_carlo",),
+            horizons=(1, 10),
+            confidence=0.95,
+            **fields,
+        )
+        return ask(risks.margin, asked).values["margin"]["monte_carlo"]
+
+    found = tail(n_scenarios=100_000)
+    assert found == tail(n_scenarios=100_000)
+    # an independent draw of factors and of specific returns, each on its own
+    rng, n = np.random.default_rng(7), 400_000
+    theirs = expected(fitted, weights)
+    mixing = np.sqrt(3.0 / rng.chisquare(5, n))
+    factor = theirs.factor[0] * rng.standard_normal(n) * mixing
+    losses = np.sort(factor + theirs.specific[0] * rng.standard_normal(n))
+    at = int(0.95 * n)
+    assert found["1"]["value_at_risk"] == pytest.approx(losses[at], rel=0.02)
+    assert found["1"]["expected_shortfall"] == pytest.approx(losses[at:].mean(), rel=0.03)
+    assert found["10"]["value_at_risk"] == pytest.approx(np.sqrt(10) * found["1"]["value_at_risk"])
+
+
 def test_stress_propagates_through_the_covariance_or_does_not(risks, fitted, steady):
     weights = dict.fromkeys(steady[:5], 0.2)
     names = fitted.factor_names_
