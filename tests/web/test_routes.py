@@ -94,6 +94,10 @@ def test_every_post_route_answers_in_its_shape(http, copy, bodies, symbols, name
     body = answer.json()
     assert answer.status_code == 200, body
     assert body["success"] is True
+    if "calculation_result" not in OPERATIONS[name].result.model_fields:
+        OPERATIONS[name].result.model_validate(body)
+        assert name == "calibrate_devices", "the others are calculations"
+        return
     assert set(body["calculation_result"]) >= CALCULATION
     assert body["calculation_result"]["hardware_used"] == "cpu"
     assert 0.0 <= body["calculation_result"]["confidence_score"] <= 1.0
