@@ -117,13 +117,14 @@ def test_a_batch_that_is_left_half_way_ends_its_threads(library, panel_of):
 def test_only_the_actor_of_the_library_imports_it_and_the_driver_is_loaded_when_it_is_first_used():
     code = """
 import importlib, sys
-from contracts.operations import Workload
-others = [workload.value for workload in Workload if workload.value != "factor_library"]
-for name in others:
-    importlib.import_module("actors.workloads." + name)
-assert len(others) >= 10
+from router.placement import CLASS_PATHS
+modules = {name: path.partition(":")[0] for name, path in CLASS_PATHS.items()}
+library = modules.pop("factor_library")
+for module in modules.values():
+    importlib.import_module(module)
+assert len(modules) >= 10
 assert "factors.library" not in sys.modules
-importlib.import_module("actors.workloads.factor_library")
+importlib.import_module(library)
 assert not sys.modules["factors.library.kernels.drive"].run_phases.signatures
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
