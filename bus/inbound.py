@@ -27,6 +27,7 @@ from bus.answer_text import as_json, written
 from bus.direct import Direct
 from bus.face import Face, Publish
 from bus.journal import FINAL_WORD
+from bus.pulled import batches
 from bus.reader import Reader
 from bus.requests import (
     PRIORITY_HEADER,
@@ -55,7 +56,6 @@ ACK_WAIT_S = 30.0
 MAX_DELIVER = 10
 RETRY_S = (1.0, 2.0, 5.0, 10.0)
 FETCH = 64
-FETCH_WAIT_S = 5.0
 REPLY_HEADER = "factor-reply-to"
 CLOSED_AT_HEADER = "factor-closed-at"
 """Of a bar that the engine made: the place in the journal of the message that ended its day."""
@@ -405,12 +405,11 @@ async def _batches(
         max_ack_pending=4 * FETCH,
         filter_subject=subject,
     )
-    pull = await js.pull_subscribe(subject, durable, stream, config)
-    while not nc.is_closed:
-        try:
-            yield await pull.fetch(FETCH, FETCH_WAIT_S)
-        except TimeoutError:
-            continue
+    made = await js.pull_subscribe(subject, durable, stream, config)  # makes the consumer where there is none
+    await made.unsubscribe()
+    async with contextlib.aclosing(batches(nc, stream, durable, FETCH)) as found:
+        async for messages in found:
+            yield messages
 
 
 def identity_of(msg: Msg) -> str:
