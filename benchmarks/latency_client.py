@@ -41,7 +41,10 @@ class HttpConnection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes) -> bytes:
-        """Send a JSON body; give the answer's body."""
+        """Send a JSON body; give the answer's body. One that the other end closed while it was idle is opened anew."""
+        if self._streams is not None and self._streams[0].at_eof():
+            self._streams[1].close()
+            self._streams = None
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams

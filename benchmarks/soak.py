@@ -46,10 +46,12 @@ GROWN = 6
 """So many of the processes that grew most are named."""
 TIMEOUT_S = 10.0
 MINUTE_S = 60.0
+ATTRIBUTION = "/portfolio-attribution/calculate"
+ATTRIBUTED_DAYS = 360
 QUESTIONS = (
     ("/factor-exposures/calculate", "risk.factor_request.factor_exposures", True, 6),
     ("/portfolio-risk/calculate", "risk.factor_request.portfolio_risk", True, 2),
-    ("/portfolio-attribution/calculate", "portfolio.factor_exposure.attribution", True, 1),
+    (ATTRIBUTION, "portfolio.factor_exposure.attribution", True, 1),
     ("/individual-factors/size", "strategy.factor_analysis.size", False, 1),
 )
 """Route, subject, whether it takes a portfolio, and its share of the load."""
@@ -138,6 +140,9 @@ class Soak:
     async def _ask(self, http: Connections, nc: Any, due: float) -> None:
         route, subject, takes_portfolio, _ = random.choices(QUESTIONS, [share for *_, share in QUESTIONS])[0]
         body = random.choice(self._bodies) if takes_portfolio else b"{}"
+        if route == ATTRIBUTION:  # of a period as long in the last minute as in the first
+            start = self._last["date"][0] + dt.timedelta(days=self.bars - ATTRIBUTED_DAYS)
+            body = body[:-1] + b',"start_date":"%s"}' % str(start).encode()
         over = random.choice(("HTTP", "NATS"))
         try:
             if over == "HTTP":
