@@ -46,8 +46,8 @@ WAITING = {"factor-state": "waiting"}
 """The headers of such a message, without a body, where there was no value yet; else it is the newest one again."""
 RETRY_S = (0.05, 0.1, 0.2, 0.5)
 IDLE_S = 2.0
-"""Where the actor has no line to this machine: while watches are held and no market data comes, a call without any so
-often. A watch put meanwhile begins, and an actor that began anew is noticed; a line tells of both by itself."""
+"""Where the actor has no line to this machine: while no market data comes, a call without any so often. A watch put
+meanwhile begins, the first one too, and an actor that began anew is noticed; a line tells of both by itself."""
 HOLD_MOST_S = 0.25
 """How long market data waits that gives no values yet: so far behind are the counts of a running day, no value is."""
 
@@ -148,8 +148,7 @@ class Market:
         again_in_s, hold_until = known.again_in_s, 0.0
         try:
             while not nc.is_closed:
-                if not await self._wait(again_in_s):
-                    continue
+                await self._wait(again_in_s)
                 await self._hold(hold_until)
                 began = time.perf_counter()
                 answer = await self._ask(self.journal.batch(stream))
@@ -178,18 +177,17 @@ class Market:
             self._line.close()
         self._line = None
 
-    async def _wait(self, again_in_s: float | None) -> bool:
-        """Wait for market data, until values are due, or a while; False when there is nothing to call for."""
+    async def _wait(self, again_in_s: float | None) -> None:
+        """Wait for market data, until values are due, or, where the actor cannot call for a call, a while."""
         news = self.journal.news
         if news.is_set():
-            return True
+            return
         try:
             idle_s = IDLE_S if self._line is None else None
             async with asyncio.timeout(idle_s if again_in_s is None else again_in_s):
                 await news.wait()
         except TimeoutError:
-            return again_in_s is not None or bool(self._idle_s)
-        return True
+            pass
 
     async def _hold(self, until: float) -> None:
         """Let what comes wait for the first watch that may send again, unless it is much, or of the past."""
