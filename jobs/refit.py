@@ -60,6 +60,7 @@ class Recomputed(NamedTuple):
     calculation_id: str
     made: Calculation
     timings_ms: dict[str, float]
+    told: tuple[str, ...] = ()
 
     def line(self) -> dict[str, Any]:
         """Give what the job prints of it."""
@@ -69,6 +70,8 @@ class Recomputed(NamedTuple):
             "model_version": self.made.model_version,
             **{name: self.made.values[name] for name in told},
             "seconds": round(self.timings_ms["compute"] / 1e3, 3),
+            # Again: of what a task prints at its end Ray may bring nothing to a driver that ends soon after.
+            "told": list(self.told),
         }
 
 
@@ -96,15 +99,22 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
     from actors.workloads.factor_model_creation import describe
 
     store = ModelStore(settings().store_path, settings().keep_versions)
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        say(line)
+
     began = time.monotonic()
     made = _known(store, model_id, request_id)
     if made is not None:
-        say(f"{model_id}: this job made version {made.manifest.version} before")
+        tell(f"{model_id}: this job made version {made.manifest.version} before")
     else:
-        made = _make(store, model_id, changes, request_id, say)
-        say(f"{model_id}: committed version {made.manifest.version}")
+        made = _make(store, model_id, changes, request_id, tell)
+        tell(f"{model_id}: committed version {made.manifest.version}")
     identity = hashlib.blake2b(f"{OPERATION}:{model_id}:{request_id}".encode(), digest_size=16).hexdigest()
-    return Recomputed(model_id, identity, describe(made), {"compute": (time.monotonic() - began) * 1e3})
+    took = {"compute": (time.monotonic() - began) * 1e3}
+    return Recomputed(model_id, identity, describe(made), took, tuple(told))
 
 
 def _in_task(model_id: str, changes: dict[str, Any], request_id: str, say: Say) -> Recomputed:
