@@ -87,7 +87,7 @@ bench: $(VENV)/.test ## print ratios against peers or bare Ray, NATS and HTTP; B
 	@$(BIN)/python benchmarks/$(BENCH).py
 
 device-check: $(VENV)/.test ## parity, compute plan, timings and crossover of the devices that are here, as a report to paste; says what it skipped
-	@$(BIN)/python benchmarks/devices.py --report
+	@$(BIN)/python benchmarks/device_kernels.py --report
 
 soak: $(VENV)/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2, TICKS=10000 a second beside
 	@$(BIN)/python -m factors.warm

@@ -77,3 +77,10 @@ def test_every_room_has_its_arrows():
 def test_an_import_inside_a_function_counts(tmp_path):
     tree = ast.parse("def f():\n    from router import client\n    importlib.import_module('bus.face')\n")
     assert imported(tree) == [("router", 2), ("bus", 3)]
+
+
+def test_no_benchmark_hides_a_room():
+    """A script's own folder comes first where Python looks for modules."""
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert "latency" in scripts
+    assert scripts & set(ALLOWED) == set()

@@ -1,6 +1,6 @@
 """Kernel, bucket, device: time, error, the choice, and what another choice would cost. Real devices only.
 
-    python benchmarks/devices.py [--report]
+    python benchmarks/device_kernels.py [--report]
 
 On a machine with a CPU alone there is nothing to choose, and the table says so. The last part is scenario
 revaluation of 10,000 scenarios, 100 books and 3,000 names beside plain numpy, in turns. `--report` adds
