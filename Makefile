@@ -29,22 +29,27 @@ ORACLE_PIP := .venv-oracles/bin/python -m pip --disable-pip-version-check --no-i
 # py-alpha-lib needs Python 3.12: the first of these that runs makes the oracles; without one they do without it.
 FROM_312 = import ensurepip, sys, venv; (3, 12) <= sys.version_info[:2] <= (3, 13) and print("$(1)")
 ORACLES_PYTHON ?= $(firstword $(foreach p,$(PYTHON) python3.12 python3.13,$(shell $(p) -c '$(call FROM_312,$(p))' 2>/dev/null)) $(PYTHON))
+# Hundreds of processes start here and in the tests: where this is set, each of them would compile all our sources again.
+export PYTHONDONTWRITEBYTECODE :=
 # Three processes on two cores, as tests of the running engine wait more than they compute. tests/conftest.py says what
 # stays together.
 WORKERS ?= 3
 
-# All tests, in several processes. Where nothing is left out, the share of our lines that they ran is printed too.
+# All tests, in several processes. Unless a part was asked for, the share of our lines that they ran is printed too.
 ALL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15
-WHOLE = $(if $(T)$(ONLY),,yes)
+# Below Python 3.12 to look at each line takes a third of what the tests take, so there it is for who asks: COVERAGE=yes.
+COVERAGE ?= $(shell $(BIN)/python -c 'import sys; sys.version_info >= (3, 12) and print("yes")')
+WHOLE = $(if $(T),,$(COVERAGE))
 BY_ROOM = NR > 2 && $$2 ~ /^[0-9]+$$/ { split($$1, at, "[/.]"); room = $$1 == "TOTAL" ? "all" : at[1]; lines[room] += $$2; left[room] += $$3 } \
 	END { print "lines that the tests ran in their own processes:"; \
-	for (room in lines) printf "%-12s %6d lines %6.1f %%\n", room, lines[room], 100 * (1 - left[room] / lines[room]) | "sort" }
+	for (room in lines) printf "%-12s %6d lines %6.1f %%\n", room, lines[room], 100 * (1 - left[room] / lines[room]) | "sort"; \
+	if (!("all" in lines)) exit 1 }
 
 ITS_VERSION = import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run recompute test test-pythons lifecycle lint bench soak oracles validate pictures clean setup device-check
+.PHONY: help run recompute test test-pythons lifecycle lint bench soak oracles validate pictures notebooks docs clean setup device-check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -67,7 +72,8 @@ test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/fact
 lifecycle: $(VENV)/.test ## interrupt 30 starts, fail 10 at random moments, kill every process of the live path, start from the wheel
 	@$(BIN)/python -m factors.warm
 	@FACTOR_ENGINE_TEST_INTERRUPTS=30 FACTOR_ENGINE_TEST_FAILURES=10 FACTOR_ENGINE_TEST_LIFECYCLE=1 \
-		$(BIN)/python -m pytest tests/launch tests/bus/test_live_kills.py tests/deploy/test_wheel.py
+		$(BIN)/python -m pytest tests/launch tests/bus/test_live_kills.py tests/deploy/test_wheel.py \
+		tests/factors/library/kernels/test_found.py
 
 # pyenv's commands ask PYENV_VERSION which Python they stand for; to others it says nothing.
 test-pythons: $(BIN)/python ## check types and run what needs no Ray on each other promised Python that is there, in .venv-3.x
@@ -76,17 +82,22 @@ test-pythons: $(BIN)/python ## check types and run what needs no Ray on each oth
 	if [ -z "$$version" ]; then echo "$$python is skipped: it is not here"; \
 	elif [ "$$version" = "$$own" ]; then echo "$$python is skipped: make test runs on Python $$own"; \
 	else echo "Python $$version"; \
-	PYENV_VERSION=$${python#python} $(MAKE) lint test VENV=.venv-$$version PYTHON=$$python ONLY='not ray'; fi; done
+	here="VENV=.venv-$$version PYTHON=$$python"; export PYENV_VERSION=$${python#python}; \
+	$(MAKE) lint $$here; \
+	$(MAKE) test $$here ONLY='not ray' || { \
+	echo "Python $$version: what failed runs once more, alone, and has to pass"; \
+	$(MAKE) test $$here ONLY='not ray' T=--last-failed; }; unset PYENV_VERSION; fi; done
 
 lint: $(VENV)/.test ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|live|peers|fair|model|optimize|day|library|start|faults
+bench: $(VENV)/.test ## print ratios against peers or bare Ray, NATS and HTTP; BENCH=latency|page|live|peers|fair|model|optimize|day|library|start|faults
 	@$(BIN)/python benchmarks/$(BENCH).py
 
 device-check: $(VENV)/.test ## parity, compute plan, timings and crossover of the devices that are here, as a report to paste; says what it skipped
+	@$(BIN)/python -m pytest -m apple -rs tests/devices
 	@$(BIN)/python benchmarks/device_kernels.py --report
 
 soak: $(VENV)/.test ## ten minutes of 200 requests a second and a bar every two: no error, flat memory and latency; MINUTES=2, TICKS=10000 a second beside
@@ -101,6 +112,14 @@ validate: $(VENV)/.test ## write the risk model's validation report; DATA=file.p
 
 pictures: $(VENV)/.test ## write a picture of each view of a running engine's page to docs/pictures; URL=http://127.0.0.1:8300/
 	@$(BIN)/python tests/web/page/pictures.py '$(URL)' docs/pictures
+
+docs: $(VENV)/.test ## write the site of docs/ to build/site; every link and anchor is checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+	@echo "build/site/index.html"
+
+notebooks: $(VENV)/.test ## run the examples, two of them beside an engine, and write docs/notebooks.md with their pictures
+	@$(BIN)/python -m factors.warm
+	@PYTHONPATH=. $(BIN)/python tests/notebooks.py
 
 clean: ## remove what was installed and cached; the run directory .run (models, logs) stays
 	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

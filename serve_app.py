@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from ray import serve
 
+from contracts import logs, tracing
 from contracts.errors import first_line
 from contracts.settings import settings
 from engine import haproxy
@@ -70,6 +71,8 @@ async def _connect_and_watch(services: Services, held: contextlib.AsyncExitStack
 def build() -> Any:
     """Make the replica's application; called in the replica's own process."""
     keep_replica_on_loopback()
+    logs.begin("http", settings())
+    tracing.begin("http", settings())
     services = Services(settings())
     replica = serve.get_replica_context().replica_id.unique_id
     services.host = Conditions(settings(), replica, ray_socket()).look

@@ -5,7 +5,9 @@ subscriber, and a FastAPI application on the same Serve proxy, each passing the 
 actor that returns them. Clients run in a process of their own (latency_client.py), take turns between engine and echo
 with the same bodies, and check every answer.
 
-    python benchmarks/latency.py [--calls 1500] [--rounds 7] [--ticks 1000] [--json FILE]
+    python benchmarks/latency.py [--calls 1500] [--rounds 7] [--ticks 1000] [--pages 10] [--json FILE]
+
+With `--pages` it first says what so many open pages of the engine change: the same calls without and with, in turns.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ START_S = 600.0
 CLIENT_S = 900.0
 ECHO_SUBJECT = "echo.factor_request.factor_exposures"
 ECHO_ROUTE = "/echo"
+PAIRS = 2
 TARGETS = {
     "nats p50 ratio": ("at most", 0.9),
     "http p50 ratio": ("at most", 1.0),
@@ -61,36 +64,26 @@ def live(url: str, model: str) -> bool:
     return any(held.get(model, {}).get("state") == "live" for held in states)
 
 
-@contextlib.contextmanager
-def ticking(engine: dict[str, Any], per_s: float) -> Iterator[None]:
-    """Play ticks to the engine, and have a watch on what they move; without ticks nothing is done.
+LOAD = {
+    "model_id": MODEL,
+    "formulas": {f"move_{n}": f"rank(delta(close, {n}))" for n in range(1, 21)},
+    "rate_ms": 250,
+    "encoding": "arrow",
+}
+"""The watch that ticks move: 20 z-scored formulas of all names four times a second."""
 
-    The watch has 20 z-scored formulas of all names four times a second, which somebody reads.
-    """
+
+@contextlib.contextmanager
+def ticking(engine: dict[str, Any], per_s: float, wish: Mapping[str, Any] = LOAD) -> Iterator[None]:
+    """Play ticks to the engine, with a watch `load` on what they move, which somebody reads; nothing without ticks."""
     if not per_s:
         yield
         return
-    import asyncio
-
-    import nats
-    import orjson
-
-    from contracts.access import read_access
-
     run_dir = engine["run_dir"]
-
-    async def put() -> None:
-        access = read_access(run_dir)
-        assert access is not None
-        nc = await nats.connect(**access.options())
-        formulas = {f"move_{n}": f"rank(delta(close, {n}))" for n in range(1, 21)}
-        watch = {"watch_id": "load", "model_id": MODEL, "formulas": formulas, "rate_ms": 250, "encoding": "arrow"}
-        reply = await nc.request("ml.factor_features.put_watch", orjson.dumps(watch), timeout=60)
-        await nc.close()
-        if not orjson.loads(reply.data).get("success"):
-            raise SystemExit(f"the watch was refused: {reply.data[:500]!r}")
-
-    asyncio.run(put())
+    body, kind = json.dumps(wish).encode(), {"content-type": "application/json"}
+    request = urllib.request.Request(f"{engine['http']}/watches/load", body, kind, method="PUT")
+    with urllib.request.urlopen(request, timeout=60.0) as response:
+        json.load(response)
     environment = {**os.environ, "FACTOR_ENGINE_RUN_DIR": str(run_dir), "PYTHONPATH": str(ROOT)}
     player = [sys.executable, "-m", "jobs.replay", MODEL, "--rate", str(per_s), "--again"]
     reader = [sys.executable, "-m", "clients.watch", "load", "--run", str(run_dir)]
@@ -103,6 +96,49 @@ def ticking(engine: dict[str, Any], per_s: float) -> Iterator[None]:
         for process in beside:
             process.terminate()
             process.wait(30)
+
+
+@contextlib.contextmanager
+def pages_open(engine: dict[str, Any], n: int) -> Iterator[Callable[[], float]]:
+    """Have so many of the engine's pages open in a browser; gives a function of the CPU seconds that they took."""
+    command = [sys.executable, str(Path(__file__).with_name("page.py")), "--hold", str(n), "--url", engine["http"]]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def used_s() -> float:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return float(json.loads(process.stdout.readline())["renderers_s"])
+
+    try:
+        if process.stdout.readline() != "open\n":
+            raise SystemExit("the pages did not open")
+        yield used_s
+    finally:
+        process.stdin.close()
+        process.wait(60)
+
+
+def beside_pages(engine: dict[str, Any], portfolios: list[dict[str, float]], options: argparse.Namespace) -> None:
+    """Measure in turns without pages and with them, and print what they change."""
+    pairs, browser_s, seconds = [], 0.0, 0.0
+    for _ in range(PAIRS):
+        without = run_client(engine, portfolios, options.calls, options.rounds)
+        with pages_open(engine, options.pages) as used_s:
+            before, began = used_s(), time.monotonic()
+            pairs.append((without, run_client(engine, portfolios, options.calls, options.rounds)))
+            browser_s, seconds = browser_s + used_s() - before, seconds + time.monotonic() - began
+    print(f"with {options.pages} pages open over without, {PAIRS} pairs in turns")
+    print(f"the browser's pages took {browser_s / seconds:.2f} of a core beside")
+    for name in ("engine, NATS", "echo, NATS", "engine, HTTP", "echo, HTTP"):
+        p50 = [beside["one"][name]["p50"] / alone["one"][name]["p50"] for alone, beside in pairs]
+        many = [
+            statistics.median(beside["many"][name]) / statistics.median(alone["many"][name]) for alone, beside in pairs
+        ]
+        one, rates = (" ".join(f"{x:.2f}" for x in ratios) for ratios in (p50, many))
+        print(f"{name:28}p50 {one} x   64 in flight {rates} x")
+    print()
 
 
 def make_market(folder: Path, more: Sequence[str] = ()) -> tuple[Path, list[dict[str, float]]]:
@@ -328,6 +364,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=1500, help="calls one at a time, of each kind")
     parser.add_argument("--rounds", type=int, default=7, help="rounds with 64 in flight, of each kind")
     parser.add_argument("--ticks", type=float, default=0.0, help="ticks a second that flow beside")
+    parser.add_argument("--pages", type=int, default=0, help="pages of the engine that are open in a browser beside")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     machine = f"{platform.platform()}, {os.cpu_count()} CPUs"
@@ -342,6 +379,8 @@ def main() -> int:
             )
             print(f"memory of the whole tree: {memory_mib(engine['process'].pid):.0f} MiB (PSS)\n")
             kept = start_echo(engine)  # actors end with their handles
+            if options.pages:
+                beside_pages(engine, portfolios, options)
             with ticking(engine, options.ticks):
                 measured = run_client(engine, portfolios, options.calls, options.rounds)
             kept.clear()

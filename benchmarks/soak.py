@@ -99,7 +99,10 @@ class Connections:
 class Soak:
     """The load and what became of it."""
 
-    def __init__(self, engine: dict[str, Any], market: Path, portfolios: list[dict[str, float]]) -> None:
+    def __init__(
+        self, engine: dict[str, Any], market: Path, portfolios: list[dict[str, float]], bar_every_s: float = BAR_EVERY_S
+    ) -> None:
+        self._bar_every_s = bar_every_s
         self._engine = engine
         self._url = engine["http"]
         frame = pl.read_parquet(market)
@@ -107,7 +110,7 @@ class Soak:
         self._bodies = [orjson.dumps({"portfolio_weights": portfolio}) for portfolio in portfolios]
         self.errors: Counter[str] = Counter()
         self.took: list[tuple[float, str, float]] = []
-        """When it was due (seconds from the beginning), over what, and how long it took."""
+        """When it was due (seconds from the beginning), its route, and how long it took."""
         self.memory: list[tuple[float, dict[str, Memory]]] = []
         self.late_s: list[float] = []
         """By how much this process itself was late to send."""
@@ -154,7 +157,7 @@ class Soak:
                 self.errors[f"{over} {route}: {answer.get('code', 'no success')}"] += 1
         except (OSError, EOFError, RuntimeError, nats.errors.Error, ValueError) as error:
             self.errors[f"{over} {route}: {type(error).__name__}"] += 1
-        self.took.append((due - self.began, over, time.monotonic() - due))
+        self.took.append((due - self.began, route, time.monotonic() - due))
 
     async def _send_bars(self, nc: Any) -> None:
         """Send a bar every two seconds, each a day after the one before it."""
@@ -162,7 +165,7 @@ class Soak:
         rng = np.random.default_rng(2)
         js = nc.jetstream()
         while True:
-            await asyncio.sleep(max(0.0, self.began + (self.bars + 1) * BAR_EVERY_S - time.monotonic()))
+            await asyncio.sleep(max(0.0, self.began + (self.bars + 1) * self._bar_every_s - time.monotonic()))
             day += dt.timedelta(days=1)
             moved = pl.Series(rng.standard_normal(self._last.height) * 0.01)
             bar = self._last.with_columns(date=pl.lit(str(day)), asset_returns=moved)
@@ -197,11 +200,13 @@ def memory_of(pid: int) -> dict[str, Memory]:
     return found
 
 
-def minute(soak: Soak, number: int) -> list[float]:
-    """Give the times of one minute's requests, in ms; -1: the last one."""
+def minute(soak: Soak, number: int, route: str | None = None) -> list[float]:
+    """Give the times of one minute's requests, or of those of one route, in ms; -1: the last one."""
     end = max((due for due, _, _ in soak.took), default=0.0)
     begin = end - MINUTE_S if number < 0 else number * MINUTE_S
-    return sorted(took * 1e3 for due, _, took in soak.took if begin <= due <= begin + MINUTE_S)
+    return sorted(
+        took * 1e3 for due, of, took in soak.took if begin <= due <= begin + MINUTE_S and (route is None or of == route)
+    )
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -212,7 +217,8 @@ def quantile(values: list[float], share: float) -> float:
 def judge(soak: Soak, lag: dict[str, Any]) -> bool:
     """Print what was met and missed."""
     whole_minutes = int(max((due for due, _, _ in soak.took), default=0.0) // MINUTE_S)
-    early = minute(soak, 2 if whole_minutes >= 4 else 0)
+    first = 2 if whole_minutes >= 4 else 0
+    early = minute(soak, first)
     last = minute(soak, -1)
     settled = [seen for at, seen in soak.memory if at >= min(SETTLED_S, soak.memory[-1][0] / 2)]
     rows = [("errors", f"{sum(soak.errors.values())} {dict(soak.errors) or ''}", not soak.errors)]
@@ -230,6 +236,10 @@ def judge(soak: Soak, lag: dict[str, Any]) -> bool:
     print(f"{len(soak.took)} requests in {whole_minutes} whole minutes")
     for name, text, met in rows:
         print(f"  {name:<14} {'met   ' if met else 'MISSED'}  {text}")
+    for route, *_ in QUESTIONS:
+        times = [minute(soak, number, route) for number in (first, -1)]
+        texts = [" / ".join(f"{quantile(values, share):.1f}" for share in (0.5, 0.99)) for values in times]
+        print(f"  {route:<32} p50 / p99 {texts[0]} to {texts[1]} ms")
     late = quantile(sorted(soak.late_s), 0.99)
     print(f"  this program was late to send by {late * 1e3:.1f} ms (p99): what it is late counts as the engine's")
     grown = {name: settled[-1][name].own - memory.own for name, memory in settled[0].items() if name in settled[-1]}
@@ -247,13 +257,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=200.0)
+    parser.add_argument("--bar-every", type=float, default=BAR_EVERY_S, help="seconds")
     parser.add_argument("--ticks", type=float, default=0.0, help="ticks a second that flow beside")
     options = parser.parse_args()
     random.seed(0)
     with tempfile.TemporaryDirectory(prefix="factor-engine-soak-") as folder:
         market, portfolios = make_market(Path(folder), ("close",) if options.ticks else ())
         with running_engine(Path(folder), market) as engine:
-            soak = Soak(engine, market, portfolios)
+            soak = Soak(engine, market, portfolios, options.bar_every)
             with ticking(engine, options.ticks):
                 uvloop.run(soak.run(options.minutes * MINUTE_S, options.rate))
             bus = json.loads(httpx.get(f"{engine['http']}/messagebus/status", trust_env=False).content)

@@ -10,6 +10,8 @@ from typing import Any
 from bus.bridge import Bridge
 from bus.face_process import settle
 from bus.outbox import Outbox
+from bus.outposts import BRIDGE, Outposts
+from contracts import logs, tracing
 from contracts.errors import Unavailable, first_line
 from contracts.settings import Settings, settings
 from contracts.work import State
@@ -18,7 +20,6 @@ from router.placement import service
 
 log = logging.getLogger(__name__)
 
-BRIDGE = "bridge"
 MAX_CALLS = 1000
 RETRY_S = 1.0
 
@@ -29,9 +30,14 @@ class BridgeActor:
     async def __init__(self, number: int = 1) -> None:  # type: ignore[misc]
         self._number = number
         self._settings = settings()
+        process = "bridge" if number == 1 else f"bridge {number}"
+        logs.begin(process, self._settings)
+        tracing.begin(process, self._settings)
         self._bridge: Bridge | None = None
         self._waiting_for = "the router"
         self._starting = asyncio.create_task(self._start())
+        self._outposts = Outposts(self._settings) if number == 1 else None
+        self._looking = asyncio.create_task(self._outposts.run()) if self._outposts is not None else None
 
     async def _start(self) -> None:
         client: RouterClient | None = None
@@ -55,7 +61,8 @@ class BridgeActor:
         """Say whether and where the bridge is connected, and what waits."""
         if self._bridge is None:
             return {"connected": False, "state": State.STARTING.value, "last_error": self._waiting_for}
-        return self._bridge.status()
+        status = self._bridge.status()
+        return {**status, "outposts": self._outposts.status()} if self._outposts is not None else status
 
     async def stats(self) -> dict[str, Any]:
         """Count what went through the bridge."""
@@ -87,9 +94,17 @@ class BridgeActor:
             return {"number": after, "headers": None, "body": None}
         return await self._bridge.watch_value(watch_id, after, timeout_s)
 
+    async def keep(self, packed: bytes) -> list[dict[str, Any] | None]:
+        """Put what an outpost sent into the outbox; see `bus.outbox_afar.kept`."""
+        if self._bridge is None:
+            raise Unavailable(f"the bridge waits: {self._waiting_for}", retry_after_s=1.0)
+        return await self._bridge.keep(packed)
+
     async def stop(self) -> None:
         """Finish what is in work and close the connection."""
         self._starting.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         if self._bridge is not None:
             await self._bridge.stop()
             self._bridge = None

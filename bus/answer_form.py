@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bus.answer_text import BLOCK, as_json, n_values, written
+from bus.answer_text import TooLong, as_json, written
 from contracts.answer_table import ArrowValues, columns_of, stream_of
 from contracts.errors import InternalError, NotAcceptable
 from contracts.frames import ARROW_STREAM
@@ -80,21 +80,20 @@ async def formed(operation: Operation, answer: Mapping[str, Any], arrow: bool) -
     if arrow and isinstance(calculation, dict):
         return await asyncio.to_thread(_as_table, operation, answer, calculation, values)
     if isinstance(values, ArrowValues):
-        _refuse_large(values.n_values, operation)
+        if values.n_values > JSON_VALUES_MOST:
+            raise _too_large(operation)
         assert isinstance(calculation, dict)
         values = await asyncio.to_thread(values.columns)
         answer = {**answer, "calculation_result": {**calculation, operation.values: values}}
-    elif n_values(answer) <= BLOCK:
-        return Formed(as_json(answer), JSON, {})
-    else:
-        _refuse_large(n_values(answer, JSON_VALUES_MOST), operation)
-    return Formed(await written(answer), JSON, {})
+    try:
+        return Formed(await written(answer, most_values=JSON_VALUES_MOST), JSON, {})
+    except TooLong:
+        raise _too_large(operation) from None
 
 
-def _refuse_large(count: int, operation: Operation) -> None:
-    if count > JSON_VALUES_MOST:
-        how = HOW if operation.table else "ask for less"
-        raise NotAcceptable(f"the answer has more than {JSON_VALUES_MOST:,} values, too many for JSON: {how}")
+def _too_large(operation: Operation) -> NotAcceptable:
+    how = HOW if operation.table else "ask for less"
+    return NotAcceptable(f"the answer has more than {JSON_VALUES_MOST:,} values, too many for JSON: {how}")
 
 
 def _as_table(operation: Operation, answer: Mapping[str, Any], calculation: dict[str, Any], values: Any) -> Formed:

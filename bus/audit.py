@@ -56,9 +56,10 @@ class Audit:
         self.lost = 0
 
     @staticmethod
-    def of(current: Settings) -> Audit:
-        """Give the run's log."""
-        return Audit(current.run_dir.resolve() / "audit" / "audit.jsonl")
+    def of(current: Settings, node: str | None = None) -> Audit:
+        """Give the run's log; a node beside the head has one of its own, as lines of two machines would mix."""
+        name = "audit.jsonl" if node is None else f"audit-{node}.jsonl"
+        return Audit(current.run_dir.resolve() / "audit" / name)
 
     async def noted(self, operation: Operation, request: Request, doing: Awaitable[WorkResult]) -> WorkResult:
         """Await a write, and note what came of it."""

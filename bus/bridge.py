@@ -22,6 +22,7 @@ from nats.errors import Error as NatsError
 from bus import streams
 from bus.audit import Audit
 from bus.condition import Condition
+from bus.connection import connect
 from bus.direct import Direct
 from bus.drain import Drainer
 from bus.face import Face, FaceClient
@@ -33,13 +34,14 @@ from bus.market import Market
 from bus.micro import Micro
 from bus.operator import Operator
 from bus.outbox import Outbox
+from bus.outbox_afar import kept
 from bus.probe import StreamProbe
 from bus.reader import Reader
 from bus.requests import RequestDesk
 from bus.retell import Retell
 from bus.spool import Spool
 from bus.subjects import HEALTH
-from contracts.access import nats_access, want_restart
+from contracts.access import want_restart
 from contracts.backoff import backoff_s
 from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import EngineError, first_line
@@ -50,12 +52,11 @@ from contracts.settings import Settings
 from contracts.version import VERSION
 from contracts.work import State
 from store import ModelStore
+from store.place import store_place
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 2
 BACKOFF_S = (0.1, 0.25, 0.5, 1.0)
-PING_INTERVAL_S = 5
 RETRY_S = 1.0
 REPORT_S = 1.0
 HEALTH_S = 1.0
@@ -118,7 +119,7 @@ class Bridge:
             engine_id(current.run_dir),
             current.nats_rate,
         )
-        store = ModelStore(current.store_path, current.keep_versions)
+        store = ModelStore(store_place(current), current.keep_versions)
         self._retell = Retell(store, self._outbox, self.face, lambda: self.lease.held)
         self._health = HealthTeller(
             self._seen_by_router,
@@ -164,8 +165,8 @@ class Bridge:
         ]
 
     async def stop(self) -> None:
-        """Finish the requests in work, close the connection, and let go of the outbox."""
-        await self.desk.finish(FINISH_S)
+        """Leave the requests to others, finish those in work, close the connection, and let go of the outbox."""
+        await self.desk.leave(FINISH_S)
         await end(self._tasks)
         self.reader.close()
         self._outbox.close()
@@ -213,36 +214,8 @@ class Bridge:
             follow.cancel()
 
     async def _connect(self) -> Client:
-        access = nats_access(self._current)
-        if access is None:
-            raise ConnectionError("no NATS server was started for this run directory yet")
         self._closed.clear()
-        nc = Client()
-        access.introduce(nc)
-        try:
-            await nc.connect(
-                **access.options(),
-                name=f"factor-engine bridge {os.getpid()}",
-                allow_reconnect=False,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                max_outstanding_pings=2,
-                pending_size=8 * 2**20,
-                error_cb=self._on_error,
-                disconnected_cb=self._on_end,
-                closed_cb=self._on_end,
-            )
-        except BaseException:
-            # nats-py leaves the socket of an attempt that failed.
-            with contextlib.suppress(Exception):
-                await nc.close()
-            raise
-        version = nc.connected_server_version
-        self._server = {
-            "url": access.public_url,
-            "version": f"{version.major}.{version.minor}.{version.patch}",
-            "max_payload": nc.max_payload,
-        }
+        nc, self._server = await connect(self._current, "bridge", self._on_error, self._on_end)
         return nc
 
     async def _serve(self, nc: Client) -> None:
@@ -315,7 +288,6 @@ class Bridge:
     async def _drain(self, nc: Client) -> None:
         js = nc.jetstream()
         together = await streams.takes_units(js)
-        self.direct.store_together(together)
         await self.drainer.run(nc, await streams.newest_ids(js), together=together)
 
     async def _take_requests(self, nc: Client) -> None:
@@ -453,6 +425,10 @@ class Bridge:
             "stages": self.face.meter.snapshot(),
             "outbox": self._own_outbox.counts()._asdict(),
         }
+
+    async def keep(self, packed: bytes) -> list[dict[str, Any] | None]:
+        """Put what an outpost sent into the outbox; see `bus.outbox_afar.kept`."""
+        return await kept(self._outbox, packed)
 
     async def feed(self, after: int | None, timeout_s: float) -> dict[str, Any]:
         """Give the events after a sequence number, for websockets; see `Feed.read`."""

@@ -23,6 +23,12 @@ def troubles(status: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("jetstream", f"no streams: {jetstream}"))
     if status.get("outbox_trouble"):
         rows.append(("outbox:bridge", f"events cannot be put into the outbox: {status['outbox_trouble']}"))
+    if status.get("mode") == "full":  # else they are not connected because they are not to be
+        rows += [
+            (f"outpost:{name}", f"it answers no requests: {row.get('last_error') or 'not connected'}")
+            for name, row in status.get("outposts", {}).items()
+            if not row.get("connected")
+        ]
     if status.get("shedding"):
         rows.append(("live", str(status["shedding"])))
     return rows

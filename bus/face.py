@@ -11,13 +11,16 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
-from bus.answer_text import as_json, written
+from bus.answer_text import TooLong, written
 from bus.audit import Audit
-from bus.outbox import Outbox, OutboxError, Trouble
+from bus.outbox import OutboxError, Trouble
 from bus.read_request import request_of
+from contracts import tracing
 from contracts.answer_table import ArrowValues
 from contracts.answers import Calculation, Page
 from contracts.bus_mode import BusMode, ModeFile
+from contracts.caller import asked
+from contracts.caller import request_id as id_asked
 from contracts.errors import DeadlineExceeded
 from contracts.events import Event, event, token
 from contracts.frames import ARROW_STREAM
@@ -38,6 +41,16 @@ _TIMES = frozenset(("timings_ms", "calculation_time_ms", "steps"))
 """What differs when the same is made again."""
 
 Publish = Callable[[list[Event]], Awaitable[None]]
+
+
+class EventKeeper(Protocol):
+    """What a face needs of an `Outbox`, this node's or the head's."""
+
+    async def put(self, events: Sequence[Event], wait_s: float | None = None) -> bool:
+        """Keep events; says whether they are durable now."""
+
+    def look(self) -> Trouble | None:
+        """Say why events cannot be kept, if they cannot."""
 
 
 class FaceClient(Protocol):
@@ -70,7 +83,7 @@ class Face:
     ----------
     client : RouterClient
         Where requests go.
-    outbox : Outbox or None
+    outbox : EventKeeper or None
         Where events go; None when the message bus is switched off.
     connected : callable, optional
         Tells whether NATS is connected; default: what the route table says. The bridge knows it first hand.
@@ -88,7 +101,7 @@ class Face:
     def __init__(
         self,
         client: FaceClient,
-        outbox: Outbox | None,
+        outbox: EventKeeper | None,
         connected: Callable[[], bool] | None = None,
         audit: Audit | None = None,
         mode: ModeFile | None = None,
@@ -175,9 +188,13 @@ class Face:
             priority = _PRIORITIES[request.messagebus_priority]
         request_id = request_id or request.request_id
         ignored = request.ignored_fields
+        whose = asked.get()
         if operation.writes:
             # The actor commits under this id, so that the router may send the write again after a crash.
-            request_id = request_id or new_id()
+            request_id = request_id or id_asked() or new_id()
+        if whose is not None and request_id:
+            whose.id = request_id
+        if operation.writes:
             request = request.model_copy(update={"request_id": request_id})
         doing = self._client.call(
             operation.name,
@@ -256,8 +273,10 @@ class Face:
         if not connected:
             calculation["messagebus_queued"] = True
         try:
-            text = await written(_event_data(request, calculation))
-            durable = await self._outbox.put(events_of(operation, request, calculation, priority, tables, text), wait_s)
+            text = await event_text(request, calculation)
+            made = events_of(operation, request, calculation, priority, text, tables)
+            with tracing.span("outbox put"):
+                durable = await self._outbox.put(made, wait_s)
             if not durable:
                 calculation |= {"messagebus_published": False, "messagebus_queued": True}
         except OutboxError:
@@ -277,7 +296,8 @@ class Face:
         began = time.perf_counter()
         calculation["messagebus_published"] = True
         same = {name: value for name, value in calculation.items() if name not in _TIMES}
-        await publish(events_of(operation, request, same, priority, tables))
+        text = await event_text(request, same)
+        await publish(events_of(operation, request, same, priority, text, tables))
         calculation["timings_ms"]["publish"] = (time.perf_counter() - began) * 1e3
 
     @property
@@ -305,18 +325,14 @@ def events_of(
     request: Request,
     calculation: Mapping[str, Any],
     priority: Priority,
+    text: bytes,
     tables: Sequence[bytes] = (),
-    text: bytes | None = None,
 ) -> list[Event]:
     """Make the events of a result, one for each event subject of the operation; the same result gives the same ids.
 
     Tables of values, Arrow IPC streams, go out on the same subject before the event that announces them: who has the
-    event has them all. `text` is the events' data as JSON, where the caller has written it already.
+    event has them all. `text` is the events' data, of `event_text`.
     """
-    body = as_json(_event_data(request, calculation)) if text is None else text
-    if len(body) > EVENT_LIMIT_BYTES:
-        slim = {name: item for name, item in _event_data(request, calculation).items() if name not in _VALUES}
-        body = as_json(slim | {"values_omitted": True})
     out = []
     for template in operation.events:
         subject = _filled(template, _tokens(template, operation, request)) if "{" in template else template
@@ -332,8 +348,18 @@ def events_of(
             )
             for number, table in enumerate(tables)
         ]
-        out.append(event(subject, operation.message_type, body, priority=priority, event_id=identity))
+        out.append(event(subject, operation.message_type, text, priority=priority, event_id=identity))
     return out
+
+
+async def event_text(request: Request, calculation: Mapping[str, Any]) -> bytes:
+    """Write the data of a result's events as JSON; one that is too large for a message goes without its values."""
+    data = _event_data(request, calculation)
+    try:
+        return await written(data, most_bytes=EVENT_LIMIT_BYTES)
+    except TooLong:
+        slim = {name: item for name, item in data.items() if name not in _VALUES}
+        return await written(slim | {"values_omitted": True})
 
 
 def _event_data(request: Request, calculation: Mapping[str, Any]) -> dict[str, Any]:

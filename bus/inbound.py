@@ -39,9 +39,10 @@ from bus.requests import (
 from bus.spool import Spool
 from bus.streams import INBOUND, MARKET_DATA
 from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, may_reply, resolve
+from contracts import tracing
 from contracts.answers import Calculation
 from contracts.backoff import backoff_s
-from contracts.caller import caller
+from contracts.caller import Asked, asked, caller
 from contracts.errors import EngineError, UnknownOperation
 from contracts.events import Event, event, token
 from contracts.operations import OPERATIONS, Operation
@@ -149,10 +150,16 @@ class Inbound:
 
     async def _alone(self, msg: Msg, write: Write | None, work: Work) -> None:
         """Settle one message; what fails with it ends neither the others in work nor the taking of more."""
-        asked = msg.subject.removeprefix(INBOUND_PREFIX)
-        caller.set("feed" if asked == msg.subject else f"durable:{asked.partition('.')[0]}")
+        plain = msg.subject.removeprefix(INBOUND_PREFIX)
+        caller.set("feed" if plain == msg.subject else f"durable:{plain.partition('.')[0]}")
+        identity = identity_of(msg)
+        asked.set(Asked(identity))
+        parent = (msg.headers or {}).get(tracing.HEADER, "")
+        # Of a bar the last token is its model: the span's name has none.
+        name = plain if plain != msg.subject else BARS
         try:
-            await self._in_line(msg, write, work)
+            with tracing.span(name, tracing.SERVER, parent, request_id=identity, delivery=msg.metadata.num_delivered):
+                await self._in_line(msg, write, work)
         except Exception:
             log.exception("a message on %s could not be settled; it comes again", msg.subject)
             self._held.pop(msg.reply, None)

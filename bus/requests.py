@@ -22,7 +22,8 @@ from bus.reader import Reader
 from bus.shares import Shares, connection_of
 from bus.spool import HEADERS_BYTES, ID_HEADER, OFFSET_HEADER, PARTS_HEADER, Spool
 from bus.subjects import QUEUE_GROUP, groups, kept_subjects, resolve
-from contracts.caller import caller
+from contracts import logs, tracing
+from contracts.caller import Asked, asked, caller
 from contracts.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -34,7 +35,7 @@ from contracts.errors import (
 )
 from contracts.identity import ENGINE_HEADER
 from contracts.unexpected import unexpected
-from contracts.work import Priority
+from contracts.work import Priority, new_id
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ TIMEOUT_HEADER = "factor-timeout-ms"
 REQUEST_ID_HEADER = "factor-request-id"
 PENDING_LIMIT = 65_536
 MAX_REQUEST_ID = 128
+OK = 200
 PEER_SHARE = 2
 """One peer engine has at most this part of the places: a flood of its own leaves the others room."""
 
@@ -109,12 +111,19 @@ class RequestDesk:
         ]
 
     async def leave(self, timeout_s: float) -> None:
-        """Take no more, and answer what was taken, over the connection as it is."""
-        for subscription in self._subscriptions:
-            with contextlib.suppress(NatsError):
-                await subscription.unsubscribe()
-        self._subscriptions = []
-        await self.finish(timeout_s)
+        """Take no more, and answer what the server has sent here, over the connection as it is.
+
+        Not `unsubscribe`: what is on its way, or waits to be taken, would be dropped, and no other bridge has it.
+        """
+        end = time.monotonic() + timeout_s
+        subscriptions, self._subscriptions = self._subscriptions, []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                drained = await asyncio.gather(*map(_drained, subscriptions), return_exceptions=True)
+                for failed in drained:
+                    if isinstance(failed, Exception) and not isinstance(failed, NatsError):
+                        raise failed
+        await self.finish(end - time.monotonic())
 
     async def _take(self, msg: Msg) -> None:
         """Start the work and return: nats-py calls this for one message after another."""
@@ -145,29 +154,44 @@ class RequestDesk:
 
     def _begin(self, msg: Msg, came: float, connection: str) -> None:
         peer = msg.subject.partition(".")[0]
-        task = asyncio.create_task(self._serve(msg, came))
+        size: list[int] = []
+        task = asyncio.create_task(self._serve(msg, came, size))
         self._tasks.add(task)
 
         def ended(done: asyncio.Task[None]) -> None:
             self._tasks.discard(done)
             self._of_peer[peer] -= 1
-            self._shares.ended(connection)
+            self._shares.ended(connection, sum(size))
 
         task.add_done_callback(ended)
 
-    async def _serve(self, msg: Msg, came: float) -> None:
+    async def _serve(self, msg: Msg, came: float, size: list[int]) -> None:
+        """Answer a request, and note the size of the answer."""
         began = time.perf_counter_ns()
         headers: dict[str, str] | None = None
         problem: EngineError | None = None
+        given = msg.headers or {}
+        whose = Asked(given.get(REQUEST_ID_HEADER, "")[:MAX_REQUEST_ID] or new_id())
+        asked.set(whose)
+        trace = None
         try:
-            body, headers = await self._told(msg, came)
+            with tracing.span(msg.subject, tracing.SERVER, given.get(tracing.HEADER, ""), request_id=whose.id):
+                trace = tracing.trace_id()
+                body, headers = await self._told(msg, came)
         except EngineError as error:
             problem = error
         except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
             problem = unexpected(error, log)
         if problem is not None:
             body, headers = as_json(problem.to_problem()), problem_headers(problem)
-        self._count(msg.subject, time.perf_counter_ns() - began, problem)
+        took_ns = time.perf_counter_ns() - began
+        self._count(msg.subject, took_ns, problem)
+        ours = problem is not None and problem.status >= tracing.OURS
+        if logs.wanted(ours=ours):
+            code, status = (problem.code, problem.status) if problem is not None else (None, OK)
+            about = {"request_id": whose.id, "trace_id": trace, "code": code, "nats_ms": round(took_ns / 1e6, 3)}
+            logs.told(msg.subject, status, ours=ours, **about)
+        size.append(len(body))
         await self._reply(msg, body, headers)
 
     async def _told(self, msg: Msg, came: float) -> tuple[bytes, dict[str, str] | None]:
@@ -234,6 +258,10 @@ class RequestDesk:
             await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         for task in self._tasks:
             task.cancel()
+
+
+async def _drained(subscription: Subscription) -> None:
+    await subscription.drain()  # type: ignore[no-untyped-call]
 
 
 def _left(due: float | None) -> float | None:

@@ -66,7 +66,7 @@ def definitions(room_bytes: int | None = None) -> tuple[StreamConfig, ...]:
             discard=DiscardPolicy.OLD,
             max_age=DAY_S,
             max_bytes=sized(2 * GIB),
-            # Events of one subject that gathered are stored whole or not at all (nats-server 2.12 and later).
+            # Many events of one subject that gathered are stored whole or not at all (nats-server 2.12 and later).
             allow_atomic=True,
         ),
         stream(

@@ -9,13 +9,13 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from clients.answers import ModelAnswer
 from clients.methods import Surface
 from clients.surface import ANSWER_HEADER, ANYHOW, How, TableAnswer, as_object, wait_s
 from contracts.errors import DeadlineExceeded, EngineError, InternalError, Unavailable, WrongEngine
 from contracts.frames import ARROW_STREAM
 from contracts.identity import ENGINE_HEADER
-from contracts.operations import Operation
-from contracts.results import ModelAnswer
+from contracts.operations import OPERATIONS, Operation
 
 TIMEOUT_HEADER = "x-request-timeout-seconds"
 REQUEST_ID_HEADER = "idempotency-key"
@@ -126,7 +126,7 @@ class HttpEngine(Surface):
             headers={"content-type": content_type},
             params=params,
         )
-        return ModelAnswer.model_validate(answer)
+        return ModelAnswer.model_validate(answer).of(OPERATIONS["put_data"])
 
     async def health(self) -> dict[str, Any]:
         """Give the page ``/health``."""

@@ -7,6 +7,28 @@ Written by `python -m clients.generate` from the operation table; a test compare
 
 from __future__ import annotations
 
+from clients.answers import (
+    CalculationAnswer,
+    CalibrationPage,
+    DefinitionList,
+    EstimatorList,
+    FactorDefinitionPage,
+    JobList,
+    JobLog,
+    JobPage,
+    LanguageTable,
+    LivePage,
+    ModelAnswer,
+    ModelList,
+    ModelQuality,
+    ModelStatus,
+    PortfolioList,
+    PortfolioPage,
+    RoutingPage,
+    VersionList,
+    WatchList,
+    WatchPage,
+)
 from clients.surface import ANYHOW, Connection, How
 from contracts.device_requests import (
     CalibrateDevices,
@@ -20,12 +42,6 @@ from contracts.job_requests import (
     Recompute,
     RestoreVersion,
 )
-from contracts.job_results import (
-    JobList,
-    JobLog,
-    JobPage,
-    VersionList,
-)
 from contracts.learning_requests import (
     Dataset,
     DeleteEstimator,
@@ -33,6 +49,11 @@ from contracts.learning_requests import (
     ListEstimators,
     Predict,
     PutEstimator,
+)
+from contracts.library_requests import (
+    FactorDefinition,
+    FactorNeighbours,
+    FormulaLanguage,
 )
 from contracts.live_requests import (
     DeleteWatch,
@@ -93,22 +114,6 @@ from contracts.requests import (
     StyleFactors,
     UpdateFactors,
     ValueFactor,
-)
-from contracts.results import (
-    CalculationAnswer,
-    CalibrationPage,
-    DefinitionList,
-    EstimatorList,
-    LivePage,
-    ModelAnswer,
-    ModelList,
-    ModelQuality,
-    ModelStatus,
-    PortfolioList,
-    PortfolioPage,
-    RoutingPage,
-    WatchList,
-    WatchPage,
 )
 
 
@@ -236,7 +241,7 @@ class Surface(Connection):
         return await self.ask(OPERATIONS["risk_history"], request, CalculationAnswer, how)
 
     async def margin(self, request: Margin, how: How = ANYHOW) -> CalculationAnswer:
-        """Value at risk and expected shortfall of a book by method and horizon."""
+        """Value at risk and expected shortfall by method and horizon; beside a benchmark, of the difference from it."""
         return await self.ask(OPERATIONS["margin"], request, CalculationAnswer, how)
 
     async def stress(self, request: Stress, how: How = ANYHOW) -> CalculationAnswer:
@@ -287,6 +292,10 @@ class Surface(Connection):
         """The factor library's definitions."""
         return await self.ask(OPERATIONS["definitions"], request or Definitions(), DefinitionList, how)
 
+    async def factor_definition(self, request: FactorDefinition, how: How = ANYHOW) -> FactorDefinitionPage:
+        """The definition of one factor: formula, source, conventions, and whether a model's data can compute it."""
+        return await self.ask(OPERATIONS["factor_definition"], request, FactorDefinitionPage, how)
+
     async def factor_category(self, request: FactorCategory, how: How = ANYHOW) -> DefinitionList:
         """The definitions of one category; with a symbol also their values of a date, in every form."""
         return await self.ask(OPERATIONS["factor_category"], request, DefinitionList, how)
@@ -311,6 +320,14 @@ class Surface(Connection):
         """Rank correlations between library factors on a model's data."""
         return await self.ask(OPERATIONS["factor_correlations"], request, CalculationAnswer, how)
 
+    async def factor_neighbours(self, request: FactorNeighbours, how: How = ANYHOW) -> CalculationAnswer:
+        """The factors that rank the names most like one factor does, or most against it, among all of the library."""
+        return await self.ask(OPERATIONS["factor_neighbours"], request, CalculationAnswer, how)
+
+    async def formula_language(self, request: FormulaLanguage | None = None, how: How = ANYHOW) -> LanguageTable:
+        """The table of the formula language: operators with their parameters, and the names that a formula may use."""
+        return await self.ask(OPERATIONS["formula_language"], request or FormulaLanguage(), LanguageTable, how)
+
     async def evaluate_formula(self, request: EvaluateFormula, how: How = ANYHOW) -> CalculationAnswer:
         """Evaluate a formula of the caller's own on a model's data, or on a posted table of bars of any length."""
         return await self.ask(OPERATIONS["evaluate_formula"], request, CalculationAnswer, how)
@@ -328,7 +345,7 @@ class Surface(Connection):
         return await self.ask(OPERATIONS["dataset"], request or Dataset(), CalculationAnswer, how)
 
     async def put_estimator(self, request: PutEstimator, how: How = ANYHOW) -> CalculationAnswer:
-        """Register a scikit-learn estimator that was saved with skops, so that it can be asked for predictions."""
+        """Register an estimator of scikit-learn, or a network of dense layers as ONNX, so that it can be asked."""
         return await self.ask(OPERATIONS["put_estimator"], request, CalculationAnswer, how)
 
     async def list_estimators(self, request: ListEstimators | None = None, how: How = ANYHOW) -> EstimatorList:

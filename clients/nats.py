@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import orjson
 from nats.aio.client import Client
@@ -19,6 +19,7 @@ from nats.errors import NoRespondersError
 from nats.js.errors import NoStreamResponseError
 
 from clients.methods import Surface
+from clients.shown import plot_frame, watched_frame
 from clients.surface import ANSWER_HEADER, ANYHOW, How, TableAnswer, body_of, wait_s
 from contracts.access import NatsAccess, read_access
 from contracts.errors import (
@@ -29,14 +30,21 @@ from contracts.errors import (
     Unavailable,
     UnknownOperation,
 )
-from contracts.frames import ARROW_STREAM
+from contracts.frames import ARROW_STREAM, encode
 from contracts.identity import ENGINE_HEADER, engine_id
 from contracts.live_requests import PutWatch
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.work import new_id
 
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
+    from factors.notebook.style import Picture
+
 ERROR_HEADER = "Nats-Service-Error-Code"
+TICKS = "market_data.ticks"
 DURABLE_PREFIX = "factor.in."
 PARTS_HEADER, ID_HEADER, OFFSET_HEADER = "factor-parts", "factor-answer-id", "factor-answer-offset"
 BYTES_HEADER, SHA256_HEADER = "factor-answer-bytes", "factor-answer-sha256"
@@ -85,6 +93,35 @@ class Watched(NamedTuple):
     replay: bool
     data: Any
     withheld: str | None = None
+
+    def to_polars(self, part: str | None = None) -> pl.DataFrame:
+        """Give `values` by name, `factor_returns` or `portfolios`; by default the first of them that is there.
+
+        Raises
+        ------
+        FactorError
+            The message has no such part.
+        """
+        return watched_frame(self.data, part)
+
+    def plot(self, axes: Axes | None = None, part: str | None = None, column: str = "") -> Picture:
+        """Draw a column of such a part as bars, by default the first.
+
+        Raises
+        ------
+        FactorError
+            No such part, or nothing to draw in it; without matplotlib, which the extra `report` brings.
+        """
+        return plot_frame(self.to_polars(part), self._line(), axes, column=column)
+
+    def _repr_html_(self) -> str:
+        from factors.notebook.table import of_frame
+
+        return of_frame(self.to_polars(), self._line())
+
+    def _line(self) -> str:
+        kind = "provisional" if self.provisional else "final"
+        return f"{self.watch_id} at {(self.market_time or self.date)[:16]}, {self.seen:.0%} seen, {kind}"
 
 
 class NatsEngine(Surface):
@@ -248,6 +285,25 @@ class NatsEngine(Surface):
         except (NatsError, TimeoutError) as error:
             raise Unavailable(f"the request was not taken: {error}", retry_after_s=1.0) from None
         return identity
+
+    async def send_ticks(self, frame: pl.DataFrame) -> None:
+        """Send rows of the day that runs, one a name, to every model that follows their market; docs/live.md.
+
+        Parameters
+        ----------
+        frame
+            `symbol`, `time`, and what is known of the name: `price` and `size`, or fields of the day.
+
+        Raises
+        ------
+        Unavailable
+            The journal did not take it.
+        """
+        headers = {"Content-Type": ARROW_STREAM}
+        try:
+            await self.connection.jetstream().publish(TICKS, encode(frame), headers=headers)
+        except (NatsError, TimeoutError) as error:
+            raise Unavailable(f"the ticks were not taken: {error}", retry_after_s=1.0) from None
 
     @asynccontextmanager
     async def events(self, subject: str = "factor.>") -> AsyncIterator[AsyncIterator[Received]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+from clients.shown import Answer, plot_frame
 from contracts.backoff import backoff_s
 from contracts.errors import DeadlineExceeded, EngineError
 from contracts.frames import decode
@@ -13,6 +14,12 @@ from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.results import Result
 from contracts.work import new_id
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
+    from factors.notebook.style import Picture
 
 R = TypeVar("R", bound=Result)
 
@@ -53,6 +60,25 @@ class TableAnswer(NamedTuple):
 
     stream: bytes
     answer: dict[str, Any]
+
+    def to_polars(self) -> pl.DataFrame:
+        """Give the table."""
+        return decode(self.stream)
+
+    def plot(self, axes: Axes | None = None, column: str = "") -> Picture:
+        """Draw it: lines over dates, a heat map of a matrix, and bars of a column by name.
+
+        Raises
+        ------
+        FactorError
+            Nothing to draw in it; without matplotlib, which the extra `report` brings.
+        """
+        return plot_frame(self.to_polars(), str(self.answer.get("message") or "table"), axes, column=column)
+
+    def _repr_html_(self) -> str:
+        from factors.notebook.table import of_frame
+
+        return of_frame(self.to_polars(), str(self.answer.get("message") or ""))
 
 
 ANYHOW = How()
@@ -102,14 +128,19 @@ class Connection(abc.ABC):
             how = how._replace(request_id=new_id())
         for attempt in range(how.attempts - 1):
             try:
-                return kind.model_validate(await self.send(operation, body, how))
+                return _typed(kind, await self.send(operation, body, how), operation)
             except DeadlineExceeded:
                 raise
             except EngineError as error:
                 if not error.retryable:
                     raise
                 await asyncio.sleep(min(error.retry_after_s or backoff_s(PAUSES_S, attempt), PAUSES_S[-1]))
-        return kind.model_validate(await self.send(operation, body, how))
+        return _typed(kind, await self.send(operation, body, how), operation)
+
+
+def _typed(kind: type[R], body: dict[str, Any], operation: Operation) -> R:
+    answer = kind.model_validate(body)
+    return answer.of(operation) if isinstance(answer, Answer) else answer
 
 
 def body_of(request: Request) -> dict[str, Any]:

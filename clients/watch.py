@@ -6,11 +6,15 @@ import argparse
 import asyncio
 import contextlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from clients.nats import NatsEngine, Watched
 from contracts.errors import EngineError
+from contracts.frames import decode
 
 SHOWN = 4
 """Numbers of each kind in a line."""
@@ -38,11 +42,17 @@ def _numbers(values: dict[str, Any]) -> list[str]:
     return [f"{name} {value:+.4%}" for name, value in list(values.items())[:SHOWN] if value is not None]
 
 
-async def follow(run_dir: Path, watch_id: str) -> None:
+def as_json(value: Watched) -> str:
+    """Write a message as a line of JSON; a table of Arrow as its columns."""
+    data = decode(value.data).to_dict(as_series=False) if isinstance(value.data, bytes) else value.data
+    return orjson.dumps({**value._asdict(), "data": data}, default=str).decode()
+
+
+async def follow(run_dir: Path, watch_id: str, written: Callable[[Watched], str] = line) -> None:
     """Print until interrupted."""
     async with NatsEngine.of_run(run_dir) as engine:
         async for value in engine.watch(watch_id):
-            print(line(value), flush=True)  # noqa: T201
+            print(written(value), flush=True)  # noqa: T201
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,10 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("watch")
     parser.add_argument("--run", type=Path, default=Path(".run"), help="the run directory of the engine")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each message")
     options = parser.parse_args(arguments)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(follow(options.run, options.watch))
+            asyncio.run(follow(options.run, options.watch, as_json if options.json else line))
     except EngineError as error:
         print(error.detail, file=sys.stderr)  # noqa: T201
         return 1

@@ -119,9 +119,19 @@ def _history(calculation: Mapping[str, Any], key: str) -> Columns:
 
 
 def _series(values: Mapping[str, Any], key: str) -> Columns:
-    """Lists by date beside figures of the whole, which stay with the answer."""
+    """Lists by date, also by name below one, beside figures of the whole, which stay with the answer."""
     dates = values["dates"]
-    lists = {name: column for name, column in values.items() if isinstance(column, list) and len(column) == len(dates)}
+    below = {
+        f"{name}.{key}": column
+        for name, held in values.items()
+        if isinstance(held, Mapping)
+        for key, column in held.items()
+    }
+    lists = {
+        name: column
+        for name, column in {**values, **below}.items()
+        if isinstance(column, list) and len(column) == len(dates)
+    }
     return {key: dates} | {name: column for name, column in lists.items() if name != "dates"}
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
-from contracts.frames import Frame
+from contracts.frames import Frame, TableSettings
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -21,6 +21,7 @@ class BarsTable(BaseModel):
     )
     time_col: ColumnName = Field("date", description="Of `frame_data`.")
     symbol_col: ColumnName = Field("symbol", description="Of `frame_data`.")
+    intake: TableSettings = None
     bar_s: FiniteFloat | None = Field(
         None, gt=0.0, le=86_400.0, description="Length of a bar; default: the shortest time between two rows."
     )

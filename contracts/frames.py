@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from contracts.csv_text import fault_of_csv
 from contracts.errors import EngineError, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia, first_line
 from contracts.pandas_json import of_pandas
 from contracts.settings import settings
@@ -201,11 +202,17 @@ def _read_csv(source: io.BytesIO | Path) -> pl.DataFrame:
     import polars as pl
 
     content = source.getvalue() if isinstance(source, io.BytesIO) else source.read_bytes()
+    fault = fault_of_csv(content)
+    if fault is not None:
+        raise ValueError(fault)
     head, last = content[: content.find(b"\n") + 1], content.rstrip(b"\r\n").rpartition(b"\n")[2]
     # A line with fewer values than the head would be filled with nulls: at the end, it is one that was cut off.
     if b'"' not in head + last and last.count(b",") != head.count(b","):
         raise ValueError("its last line does not have the columns of its first")
-    return pl.read_csv(io.BytesIO(content), infer_schema=False)
+    frame = pl.read_csv(io.BytesIO(content), infer_schema=False)
+    if frame.columns[:1] == [""] and frame[""].str.contains(r"^\d+$").all():  # row numbers, as pandas writes them
+        frame = frame.drop("")
+    return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width else frame  # without blank lines
 
 
 def _tail(source: bytes | Path, size: int) -> bytes:
@@ -295,3 +302,10 @@ FRAME_SCHEMA: dict[str, Any] = {
 
 Frame = Annotated[bytes, BeforeValidator(_to_payload), WithJsonSchema(FRAME_SCHEMA)]
 """A table field of a request: JSON forms come in, an Arrow IPC stream goes on."""
+TableSettings = Annotated[
+    dict[str, Any] | None,
+    Field(
+        description="How the request's tables are read: settings of docs/model.md, such as "
+        '{"date_format": "%d/%m/%Y", "na_values": ["NA"]}. They go before those that a model keeps.'
+    ),
+]

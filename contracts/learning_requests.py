@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -71,12 +71,16 @@ class Dataset(Request):
 
 
 class PutEstimator(Request):
-    """Register a scikit-learn estimator that was saved with skops, so that it can be asked for predictions."""
+    """Register an estimator of scikit-learn, or a network of dense layers as ONNX, so that it can be asked."""
 
     estimator_id: EstimatorId
     estimator: str = Field(
-        min_length=1, max_length=_BASE64, description="The file that skops.io.dump writes, in base64.", repr=False
+        min_length=1,
+        max_length=_BASE64,
+        description="The file that skops.io.dump writes, or one of ONNX, in base64.",
+        repr=False,
     )
+    format: Literal["skops", "onnx"] = Field("skops", description="What the file is.")
     features: FeatureNames = Field(description=f"What its columns are, in their order. {WHICH}")
     trusted: list[Annotated[str, Field(max_length=200)]] = Field(
         default_factory=list,

@@ -90,7 +90,7 @@ class RiskHistory(BookRequest):
 
 
 class Margin(DatedBook):
-    """Value at risk and expected shortfall of a book by method and horizon."""
+    """Value at risk and expected shortfall by method and horizon; beside a benchmark, of the difference from it."""
 
     methods: tuple[
         Literal["normal", "student_t", "student_t_fitted", "historical", "filtered_historical", "monte_carlo"], ...
@@ -214,7 +214,7 @@ class Rebalance(ConstructBook):
     """The least trades, in weights and in shares, that bring a book to exposures or within limits."""
 
     book_value: Amount = Field(gt=0, description="Value of the book in money.")
-    lot: FiniteFloat = Field(1.0, gt=0, le=1e6, description="Shares that are traded together.")
+    lot: FiniteFloat = Field(1.0, ge=1e-9, le=1e6, description="Shares that are traded together.")
 
     @model_validator(mode="after")
     def _from_something(self) -> Rebalance:

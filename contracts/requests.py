@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from contracts.bars_table import BarsTable
-from contracts.frames import Frame
+from contracts.frames import Frame, TableSettings
 from contracts.weights import HeldWeights, SomeWeights, Symbol, sane
 from contracts.work import Priority
 
@@ -30,13 +30,6 @@ def _priority(value: Any) -> Any:
 PriorityName = Annotated[Literal["low", "normal", "high", "urgent", "critical"], BeforeValidator(_priority)]
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="Letters, digits, . _ -")]
 Fraction = Annotated[FiniteFloat, Field(ge=0, lt=0.5)]
-TableSettings = Annotated[
-    dict[str, Any] | None,
-    Field(
-        description="How the request's tables are read: settings of docs/model.md, such as "
-        '{"date_format": "%d/%m/%Y", "na_values": ["NA"]}. They go before those that a model keeps.'
-    ),
-]
 
 
 class Request(BaseModel):
@@ -283,7 +276,10 @@ class PortfolioAttribution(BookRequest):
 
 
 class PortfolioRisk(DatedBook):
-    """Predicted risk of a portfolio, its contributions, VaR and expected shortfall."""
+    """Predicted risk of a portfolio, its contributions, VaR and expected shortfall.
+
+    With a benchmark, `active` has those of the difference from it.
+    """
 
     confidence: FiniteFloat = Field(0.99, gt=0.5, lt=1)
     horizon_days: int = Field(1, ge=1, le=252)
@@ -479,7 +475,7 @@ class EvaluateFormula(Request, BarsTable):
     register_as: FormulaId | None = Field(None, description="Keep it under this id.")
     conventions: dict[str, Any] | str = Field(
         "paper",
-        description="A preset (paper, alpha101v, kunquant, qlib), or a table {base, key: value} of "
+        description="A preset (paper, alpha101v, brain, kunquant, qlib), or a table {base, key: value} of "
         'docs/formula-language.md: {"min_periods": "one"} lets a window speak before it is full.',
     )
 

@@ -222,7 +222,12 @@ class EstimatorSummary(Result):
     n_bytes: int
     created_at: str
     description: str
-    saved_by: str = Field(description="The release of scikit-learn that saved it; another one may predict otherwise.")
+    saved_by: str = Field(
+        description="The release of scikit-learn that saved it, another one of which may predict otherwise; or what "
+        "made the file of ONNX."
+    )
+    format: str = Field(description="`skops` or `onnx`.")
+    network: bool = Field(description="Whether it is a network of dense layers, which devices can compute.")
 
 
 class EstimatorList(Result):
@@ -239,6 +244,36 @@ class DefinitionList(Result):
     computable: int
     missing: dict[str, str]
     definitions: list[dict[str, Any]]
+
+
+class FactorDefinitionPage(Result):
+    """One factor of the library, or one registered formula."""
+
+    id: str
+    other_names: list[str]
+    name: str | None = Field(None, description="Its title; of a registered formula there is none, nor what follows it.")
+    category: str
+    formula: str
+    source: str | None = None
+    citation: str | None = None
+    erratum: str | None = Field(None, description="Where the formula differs from the printed one, and why.")
+    delay: int | None = Field(None, description="Days from the data to the day that it is of.")
+    neutralisation: str | None = None
+    conventions: dict[str, Any] | None = None
+    version: int | None = None
+    inputs: list[str]
+    warmup: int = Field(description="Dates before the first value.")
+    recursive: bool = Field(description="Whether it carries a state that all earlier dates are in.")
+    computable: bool
+    missing: str | None = Field(None, description="What the model's data lack for it.")
+    proxies: dict[str, str] = Field(description="Of its inputs, those that are made of others in this model.")
+
+
+class LanguageTable(Result):
+    """What a formula may be written with: operators, and names of fields, groups, derived and shared values."""
+
+    operators: list[dict[str, Any]]
+    names: list[dict[str, Any]]
 
 
 class PlainAnswer(Result):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -43,7 +45,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FACTOR_ENGINE_", extra="ignore", frozen=True, populate_by_name=True)
 
     run_dir: Path = Field(Path(".run"), description="Where a run keeps its store, outbox, NATS data, secrets and logs.")
-    store_dir: Path | None = Field(None, description="Where models are kept; default `run_dir`/store.")
+    store: str | None = Field(
+        None, description="Where models are kept: a folder, or `s3://bucket/prefix`; default `store_dir`."
+    )
+    store_dir: Path | None = Field(None, description="The same as a folder; default `run_dir`/store.")
+    store_cache: Path | None = Field(
+        None, description="This node's copy of an object store; default `run_dir`/store-cache."
+    )
+    store_cache_mb: int = Field(
+        20_000, ge=1, description="What that copy may take, MB; what came longest ago goes first."
+    )
+    store_poll_s: float = Field(
+        2.0, ge=0.05, description="How often a node asks an object store what other nodes changed, seconds."
+    )
     http_host: str = Field("127.0.0.1", description="Address of the HTTP face.")
     http_port: int = Field(8300, ge=1, le=65535, description="Port of the HTTP face.")
     allowed_hosts: Words = Field(
@@ -104,6 +118,12 @@ class Settings(BaseSettings):
     bridges: int = Field(
         1, ge=1, le=16, description="Processes that answer NATS requests; one of them publishes, takes bars and so on."
     )
+    node_bridges: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="The same on each further node; needs `nats_url`, reached from there. They publish nothing.",
+    )
     bridge_limit: int = Field(4096, ge=1, description="NATS requests in work at once before 429.")
     nats_rate: float = Field(10_000.0, gt=0, description="Requests per second of one NATS connection before 429.")
     batch_limit: int = Field(64, ge=1, description="Requests in one dispatch.")
@@ -123,6 +143,12 @@ class Settings(BaseSettings):
         description="A silent actor is replaced so many seconds after its longest deadline; a stopped one after these.",
     )
     keep_versions: int = Field(16, ge=1, description="Versions of a model kept beside the newest.")
+    checkpoint_days: int = Field(
+        63, ge=0, description="Days of a model's history between checkpoints, which corrections go on from; 0: none."
+    )
+    checkpoints: int = Field(
+        32, ge=0, description="Most checkpoints of a model; a longer history has them twice, four times as far apart."
+    )
     library_threads: int = Field(1, ge=1, description="Threads of the factor library's kernels.")
     library_models: int = Field(2, ge=1, description="Models whose factor library is kept current in memory.")
     live_watches: int = Field(64, ge=0, description="Watches of running days that are kept; one more is refused.")
@@ -136,6 +162,15 @@ class Settings(BaseSettings):
     )
     live_replay_hours: float = Field(
         24.0, ge=0, description="How far back the market's journal is read at most, to take up a running day."
+    )
+    traces: str | None = Field(
+        None,
+        pattern=r"^https?://[^/@\s]+(/\S*)?$",
+        description="Send traces to this OTLP collector (HTTP), as `http://127.0.0.1:4318`; the extra `tracing`.",
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people, or one JSON object a line.")
+    log_requests: Literal["none", "problems", "all"] = Field(
+        "problems", description="Requests that get a line in the log: those that failed on our side, or all."
     )
     job_places: Words = Field(
         (), description="Folders, and beginnings of URIs, that jobs asked for over HTTP or NATS may read and write."
@@ -156,6 +191,15 @@ class Settings(BaseSettings):
 
         return Priority.parse(value).name
 
+    @field_validator("store")
+    @classmethod
+    def _known_store(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if "://" not in value or value.startswith("file://"):
+            return str(Path(value.removeprefix("file://")).resolve())
+        return checked_store(value)
+
     @property
     def http_url(self) -> str:
         """The HTTP face's URL, as this machine reaches it."""
@@ -164,8 +208,17 @@ class Settings(BaseSettings):
 
     @property
     def store_path(self) -> Path:
-        """The store's folder, absolute."""
-        return (self.store_dir or self.run_dir / "store").resolve()
+        """The folder that this node reads, absolute: the store itself, or its copy of an object store."""
+        uri = self.store_uri
+        if uri is None:
+            return Path(self.store or self.store_dir or self.run_dir / "store").resolve()
+        name = re.sub(r"[^A-Za-z0-9]+", "-", uri) + "-" + hashlib.blake2b(uri.encode(), digest_size=4).hexdigest()
+        return ((self.store_cache or self.run_dir / "store-cache") / name).resolve()
+
+    @property
+    def store_uri(self) -> str | None:
+        """The address of the object store that models are kept in; None where it is a folder."""
+        return self.store if self.store is not None and "://" in self.store else None
 
     @property
     def outbox_path(self) -> Path:
@@ -203,6 +256,26 @@ def environment_of(current: Settings) -> dict[str, str]:
     if current.nats_url is not None:
         out["FACTOR_ENGINE_NATS_URL"] = without_login(current.nats_url)
     return out
+
+
+STORES = ("s3", "gs", "az")
+"""Kinds of object stores that a store may lie in."""
+
+
+def checked_store(uri: str) -> str:
+    """Give the address of an object store in its one form.
+
+    Raises
+    ------
+    ValueError
+        It is none, or has something in it that belongs into the environment.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in STORES or not parts.netloc:
+        raise ValueError(f"a store is a folder, or {', '.join(f'{kind}://bucket/prefix' for kind in STORES)}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("credentials belong into the environment, not into a store's address")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
 def without_login(url: str) -> str:

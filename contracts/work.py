@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from contracts.caller import request_id as id_asked
+from contracts.caller import traceparent
 from contracts.errors import EngineError, InvalidInput
 
 if TYPE_CHECKING:
@@ -48,6 +50,12 @@ class Device(enum.StrEnum):
     CPU = "cpu"
     METAL_GPU = "metal_gpu"
     NEURAL_ENGINE = "neural_engine"
+
+
+ROUNDING = {Device.CPU: 2.0**-53, Device.METAL_GPU: 2.0**-24, Device.NEURAL_ENGINE: 2.0**-11}
+"""Largest relative error of one rounding of a device's numbers: float64, float32, float16."""
+PREFERRED = (Device.NEURAL_ENGINE, Device.METAL_GPU)
+"""Between nodes that offer an actor equally many devices, the one with the first of these is taken."""
 
 
 class State(enum.StrEnum):
@@ -94,7 +102,8 @@ class WorkItem(NamedTuple):
     """One request on its way to an actor.
 
     `request` is the validated request model, on both sides; its frames are Arrow IPC stream bytes.
-    `deadline` is wall-clock seconds since the epoch, `sent_at` likewise.
+    `deadline` is wall-clock seconds since the epoch, `sent_at` likewise. `trace` is the span that it belongs to, a W3C
+    `traceparent`; empty where there is none.
     """
 
     request_id: str
@@ -103,6 +112,7 @@ class WorkItem(NamedTuple):
     priority: int
     deadline: float
     sent_at: float
+    trace: str = ""
 
     @property
     def key(self) -> Key:
@@ -152,4 +162,5 @@ def work_item(
 ) -> WorkItem:
     """Make an item that is sent now and must be answered within `timeout_s` seconds."""
     now = time.time()
-    return WorkItem(request_id or new_id(), operation, request, int(priority), now + timeout_s, now)
+    known = request_id or id_asked() or new_id()
+    return WorkItem(known, operation, request, int(priority), now + timeout_s, now, traceparent.get())

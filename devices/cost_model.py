@@ -3,7 +3,8 @@
 A time is ``fixed + per_work * work + per_byte * bytes`` for each kernel and device. What was seen in a bucket of sizes
 itself counts more than that line, as in StarPU's history models (Augonnet, Thibault and Namyst 2010), from which the
 rules of samples are taken: the first is dropped, and one beyond 50 % of the mean is set aside. Unlike there, three set
-aside in a row on one side replace the mean: then it is the device that changed. Old samples are forgotten.
+aside in a row on one side replace the mean: then it is the device that changed. Old samples are forgotten. And when
+the last dozen calls of a device, of several sizes, were all apart from what was predicted, its other sizes follow.
 
 The model knows times only. Which devices may be asked at all (accuracy, faults) is for `devices.standing`.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +34,14 @@ EXPLORE_EVERY = 50
 VOTES = 3
 """Buckets that must have seen a device change, one after the other, until the others are taken to have changed too."""
 CHANGED = 1.4
+TOGETHER = 12
+"""Last calls of a device, whatever they computed: when `ALIKE` of them took longer than predicted, or shorter, the
+device changed. So it is noticed soon, for sizes too that are asked for seldom."""
+ALIKE = 10
+APART = math.log(1.12)
+LEAST_CHANGE = math.log(1.25)
+BUCKETS = 4
+"""Buckets that those calls are of at least: that one size changed says nothing of the device."""
 SAFE = 4.0
 """A call is explored only where the deadline is so many times its predicted time away."""
 ROWS_KEPT = 4096
@@ -90,6 +100,7 @@ class CostModel:
         self._lanes = lanes or {}
         self._backlog: dict[Device, float] = dict.fromkeys(Device, 0.0)
         self._votes: dict[Device, list[tuple[Row, float]]] = {}
+        self._lately: dict[Device, deque[tuple[Row, float]]] = {d: deque(maxlen=TOGETHER) for d in Device}
         self._learned = 0
         self.calls = 0
         self.explored = 0
@@ -225,6 +236,8 @@ class CostModel:
         estimate = row.estimates[device]
         before, known = estimate.mean, estimate.n
         predicted = estimate.predict(scale)
+        if known >= ENOUGH and not seldom and seconds > 0.0:
+            self._look_at_all(device, row, math.log(seconds / predicted))
         if not estimate.learn(seconds, scale, first_counts=first_counts, seldom=seldom):
             return
         self._learned += 1
@@ -248,11 +261,38 @@ class CostModel:
         if len(votes) < VOTES:
             return
         factor = math.exp(sorted(change for _, change in votes)[VOTES // 2])
-        for other in self._rows.values():
-            found = other.estimates.get(device)
-            if found is not None and not any(voter is other for voter, _ in votes):
+        self._follow(device, factor, [voter for voter, _ in votes])
+
+    def _look_at_all(self, device: Device, row: Row, change: float) -> None:
+        """Take in how a call's time was apart from what was predicted; when the last ones say the same, all follow."""
+        lately = self._lately[device]
+        lately.append((row, change))
+        if len(lately) < TOGETHER or abs(change) < APART:
+            return
+        side = 1.0 if change > 0.0 else -1.0
+        if sum([side * each > APART for _, each in lately]) < ALIKE or len({id(r) for r, _ in lately}) < BUCKETS:
+            return
+        middle = sorted([each for _, each in lately])[TOGETHER // 2]
+        if side * middle > LEAST_CHANGE:
+            apart = [(r, side * each > APART) for r, each in lately]
+            changed = {id(r) for r, is_apart in apart if is_apart}
+            last = {id(r): (r, is_apart) for r, is_apart in apart}
+            # One that was apart and is so no longer has followed by itself.
+            known = [r for r, is_apart in last.values() if not is_apart and id(r) in changed]
+            self._follow(device, math.exp(middle), known)
+
+    def _follow(self, device: Device, factor: float, known: Sequence[Row]) -> None:
+        """Let what is known of a device in all buckets but those that have seen it change by a factor."""
+        for row in self._rows.values():
+            found = row.estimates.get(device)
+            if found is not None and not any(row is one for one in known):
                 found.mean, found.fixed, found.n = found.mean * factor, found.fixed * factor, min(found.n, ENOUGH)
-        votes.clear()
+                found.aside, found.aside_sum = 0, 0.0
+        for key in self._lines:
+            if key[1] is device:
+                self._lines[key] = self._lines[key] * factor
+        self._votes[device] = []
+        self._lately[device].clear()
 
     # What is known -------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from factors.learning.dense import dense_layers
 from factors.numeric.blas import one_blas_thread
 from factors.portfolio.risk import portfolio_exposures
 
@@ -37,31 +38,28 @@ def exposures(weights: Array, X: Array) -> Array:
     return portfolio_exposures(weights, X)
 
 
-def book_risk(weights: Array, X: Array, root: Array, variance: Array) -> tuple[Array, Array, Array]:
-    r"""Variances of many books, and their gradients by weight; the asset covariance is never formed.
+def book_risk(weights: Array, X: Array, F: Array) -> tuple[Array, Array]:
+    """Exposures of many books, and half the gradients of their factor variances; no asset covariance is formed.
 
-    With ``F = R R'``, the variance is :math:`|w'XR|^2 + \sum_i w_i^2 v_i`. Marginal risk is the gradient over the
-    square root of the whole variance.
+    The variances follow from the exposures by products of the size of the factors, and the specific part is a sum over
+    the names: both are cheap, and are finished by the CPU.
 
     Parameters
     ----------
     weights : float64 [n_books, n_assets]
     X : float64 [n_assets, n_factors]
         Finite wherever a weight is not zero.
-    root : float64 [n_factors, n_factors]
-        ``R`` of the factor covariance; see `devices.kernels.covariance_root`.
-    variance : float64 [n_assets]
-        Specific variances, finite wherever a weight is not zero.
+    F : float64 [n_factors, n_factors]
+        Factor covariance.
 
     Returns
     -------
-    float64 [n_books], float64 [n_books], float64 [n_books, n_assets]
-        Factor variance, specific variance, and ``X F X' w + v w``. The gradient is NaN for assets without exposures.
+    float64 [n_books, n_factors], float64 [n_books, n_assets]
+        ``W X``, and ``W X F X'``; the latter is NaN for assets without exposures.
     """
-    rooted = portfolio_exposures(weights, X) @ root
-    weighted = np.where(weights == 0.0, 0.0, weights * variance)
-    gradient = (rooted @ root.T) @ X.T + weighted
-    return (rooted * rooted).sum(axis=1), (weights * weighted).sum(axis=1), gradient
+    exposed = portfolio_exposures(weights, X)
+    gradient: Array = (exposed @ F) @ X.T
+    return exposed, gradient
 
 
 def revalue(book_exposures: Array, shocks: Array) -> Array:
@@ -150,13 +148,15 @@ def standardize(values: Array, known: Known, bound: float) -> Array:
     return np.where(known, np.clip(scores, -bound, bound), np.nan)
 
 
-def network(inputs: Array, *layers: Array) -> Array:
-    """Answer of a network of dense layers with ``max(0, x)`` between them.
+def network(inputs: Array, activations: str, *layers: Array) -> Array:
+    """Answer of a network of dense layers.
 
     Parameters
     ----------
     inputs : float64 [n_rows, n_inputs]
         Finite.
+    activations : str
+        A letter of `factors.learning.dense.ACTIVATIONS` for each layer.
     layers : float64 arrays
         Weights [n_in, n_out] and offsets [n_out] of each layer in turn.
 
@@ -164,9 +164,4 @@ def network(inputs: Array, *layers: Array) -> Array:
     -------
     float64 [n_rows, n_outputs]
     """
-    now = inputs
-    for i in range(0, len(layers), 2):
-        now = now @ layers[i] + layers[i + 1]
-        if i + 2 < len(layers):
-            now = np.maximum(now, 0.0)
-    return now
+    return dense_layers(inputs, activations, *layers)

@@ -74,6 +74,8 @@ class Dispatcher:
         tolerance: float,
         arguments: Callable[[], tuple[Any, ...]],
         on_cpu: Callable[[], Any] | None = None,
+        of: str = "",
+        taken: Callable[[Any], Any] | None = None,
     ) -> tuple[Any, Device]:
         """Run a kernel where it is fastest.
 
@@ -87,7 +89,12 @@ class Dispatcher:
             Makes the arguments; called where a device, or the CPU without `on_cpu`, needs them.
         on_cpu
             Computes the same on the CPU, where there is a quicker way than by these arguments. Its result must be that
-            of the kernel.
+            of the kernel, or what `taken` makes of it.
+        of
+            What the errors of a device depend on beside the kernel, such as the weights of a network: each is compared
+            with the CPU by itself.
+        taken
+            Brings what a device gave into the form of `on_cpu`: an array, or a tuple of arrays.
 
         Returns
         -------
@@ -103,12 +110,13 @@ class Dispatcher:
         work, moved = kernel.work(*sizes), kernel.moved(*sizes)
         limit = deadline.current() if self.lanes else None
         remaining_s = limit.at - time.time() if limit is not None else math.inf
-        decision = self.model.decide(name, sizes, work, moved, self.candidates(name, tolerance), remaining_s)
+        allowed = self.candidates(f"{name} {of}" if of else name, tolerance)
+        decision = self.model.decide(name, sizes, work, moved, allowed, remaining_s)
         self.model.begin(decision)
         if decision.device is Device.CPU:
             result, ran = self._on_cpu(decision, name, arguments, on_cpu), Device.CPU
         else:
-            result, ran = self._on_device(decision, kernel, sizes, tolerance, arguments, on_cpu, remaining_s)
+            result, ran = self._on_device(decision, kernel, sizes, tolerance, arguments, on_cpu, remaining_s, of, taken)
         with self._lock:
             self.answered[ran.value] += 1
         return result, ran
@@ -151,9 +159,12 @@ class Dispatcher:
         arguments: Callable[[], tuple[Any, ...]],
         on_cpu: Callable[[], Any] | None,
         remaining_s: float,
+        of: str,
+        taken: Callable[[Any], Any] | None,
     ) -> tuple[Any, Device]:
         """Ask the device; the CPU answers when it fails, may be wrong, or was never compared in this kernel."""
         device, name = decision.device, kernel.name
+        judged = f"{name} {of}" if of else name
         given = arguments()
 
         def from_cpu() -> Any:
@@ -180,7 +191,8 @@ class Dispatcher:
             with self._lock:
                 self.fallbacks[device.value] += 1
             return from_cpu(), Device.CPU
-        proven = self.standing.proven(device, name)
+        result = result if taken is None else taken(result)
+        proven = self.standing.proven(device, judged)
         finite = all(np.isfinite(part).all() for part in (result if isinstance(result, tuple) else (result,)))
         if proven and finite and not self._to_check(took, cpu_s):
             return result, device
@@ -188,9 +200,9 @@ class Dispatcher:
         error = relative_error(result, expected)
         self.checks += 1
         if error == math.inf:
-            self.standing.failed(device, name, "its result has numbers that are none, or lacks some")
+            self.standing.failed(device, judged, "its result has numbers that are none, or lacks some")
         else:
-            self.standing.measured(device, name, error)
+            self.standing.measured(device, judged, error)
         if proven and error <= tolerance:
             return result, device
         return expected, Device.CPU
@@ -258,12 +270,7 @@ class Dispatcher:
             "checks": self.checks,
             "fallbacks": dict(self.fallbacks),
             "restarts": {device.value: lane.restarts for device, lane in self.lanes.items()},
-            "errors": {
-                device.value: {
-                    name: error for name in KERNELS if (error := self.standing.error(device, name)) is not None
-                }
-                for device in self.lanes
-            },
+            "errors": {device.value: self.standing.errors(device) for device in self.lanes},
         }
 
     def close(self) -> None:

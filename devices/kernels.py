@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.work import Device
+from contracts.work import ROUNDING, Device
 from devices import cpu
 from devices.prepare import BLOCK
 
 Array = NDArray[np.float64]
 Result = Array | tuple[Array, ...]
-
-ROUNDING = {Device.CPU: 2.0**-53, Device.METAL_GPU: 2.0**-24, Device.NEURAL_ENGINE: 2.0**-11}
-"""Largest relative error of one rounding: float64, float32, float16."""
 
 
 def gamma(n: float, rounding: float) -> float:
@@ -69,13 +66,6 @@ class Kernel:
     magnitude: Callable[..., tuple[float, ...]]
 
 
-def covariance_root(covariance: Array) -> Array:
-    """Give ``R`` with ``R R' = F`` of a positive semidefinite matrix; negative eigenvalues of rounding count as 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    root: Array = vectors * np.sqrt(np.maximum(values, 0.0))
-    return root
-
-
 def relative_error(result: Result, expected: Result) -> float:
     """Give the largest error of a result, relative to the largest magnitude expected; infinite for one NaN more.
 
@@ -111,8 +101,7 @@ def _book(sizes: Sequence[int], rng: np.random.Generator) -> tuple[Array, Array]
 def _sample_risk(sizes: Sequence[int], rng: np.random.Generator) -> tuple[Array, ...]:
     weights, X = _book(sizes, rng)
     returns = rng.standard_normal((4 * sizes[2], sizes[2])) * 0.01
-    variance = rng.uniform(1e-4, 1e-3, sizes[1])
-    return weights, X, covariance_root(returns.T @ returns / len(returns)), variance
+    return weights, X, returns.T @ returns / len(returns)
 
 
 def _sample_grams(sizes: Sequence[int], rng: np.random.Generator) -> tuple[Array, ...]:
@@ -124,46 +113,47 @@ def _sample_grams(sizes: Sequence[int], rng: np.random.Generator) -> tuple[Array
     )
 
 
-def _sample_network(sizes: Sequence[int], rng: np.random.Generator) -> tuple[Array, ...]:
+def _sample_network(sizes: Sequence[int], rng: np.random.Generator) -> tuple[Any, ...]:
     rows, inputs, hidden, layers = sizes
     wide = [inputs, *[hidden] * (layers - 1), 1]
     parts: list[Array] = []
     for n_in, n_out in itertools.pairwise(wide):
         parts += [rng.standard_normal((n_in, n_out)) / np.sqrt(n_in), rng.standard_normal(n_out) * 0.1]
-    return (rng.standard_normal((rows, inputs)), *parts)
+    return (rng.standard_normal((rows, inputs)), "r" * (layers - 1) + "i", *parts)
 
 
-def _magnitude_risk(weights: Array, X: Array, root: Array, variance: Array) -> tuple[float, ...]:
+def _magnitude_risk(weights: Array, X: Array, F: Array) -> tuple[float, ...]:
     """Of sums of magnitudes: what cancels in the result has been added all the same."""
-    held, exposed, half = np.abs(weights), np.abs(np.nan_to_num(X)), np.abs(root)
-    rooted = held @ exposed @ half
-    specific = held * np.nan_to_num(variance)
-    gradient = (rooted @ half.T) @ exposed.T + specific
-    return _largest((rooted * rooted).sum(axis=1), (held * specific).sum(axis=1), gradient)
+    held, exposed = np.abs(weights), np.abs(np.nan_to_num(X))
+    total = held @ exposed
+    return _largest(total, (total @ np.abs(F)) @ exposed.T)
 
 
 def _bound_risk(device: Device, sizes: Sequence[int]) -> tuple[float, ...]:
     _, assets, factors = sizes
-    once = (1.0 + sum_bound(device, assets)) * (1.0 + sum_bound(device, factors)) - 1.0
-    squared = (1.0 + once) ** 2 * (1.0 + sum_bound(device, factors)) - 1.0
-    back = (1.0 + once) * (1.0 + sum_bound(device, factors)) ** 2 - 1.0
-    return squared, sum_bound(Device.CPU, assets), back
+    once = sum_bound(device, assets)
+    return once, (1.0 + once) * (1.0 + sum_bound(device, factors)) ** 2 - 1.0
 
 
-def _absolute_network(inputs: Array, *layers: Array) -> tuple[float, ...]:
-    """Without ``max(0, x)``, which makes no difference of two numbers larger."""
+def _absolute_network(inputs: Array, activations: str, *layers: Array) -> tuple[float, ...]:
+    """Of sums of magnitudes; no activation makes a difference of two numbers larger.
+
+    ``max(0, x)`` and tanh are no larger than what they are of. A sigmoid is at most ``1/2 + |x| / 4``, and a difference
+    of two of them a quarter of that of their arguments.
+    """
     now = np.abs(inputs)
-    for i in range(0, len(layers), 2):
-        now = now @ np.abs(layers[i]) + np.abs(layers[i + 1])
+    for i, letter in enumerate(activations):
+        now = now @ np.abs(layers[2 * i]) + np.abs(layers[2 * i + 1])
+        now = 0.5 + 0.25 * now if letter == "s" else now
     return _largest(now)
 
 
 def _bound_network(device: Device, sizes: Sequence[int]) -> tuple[float, ...]:
-    """A layer is one sum, not cut into blocks: the next needs it whole."""
+    """A layer is one sum, not cut into blocks: the next needs it whole. An activation counts as four roundings."""
     _, inputs, hidden, layers = sizes
-    grown = 1.0 + gamma(inputs + 4, ROUNDING[device])
+    grown = 1.0 + gamma(inputs + 8, ROUNDING[device])
     for _ in range(layers - 1):
-        grown *= 1.0 + gamma(hidden + 4, ROUNDING[device])
+        grown *= 1.0 + gamma(hidden + 8, ROUNDING[device])
     return (grown - 1.0,)
 
 
@@ -190,9 +180,9 @@ KERNELS: dict[str, Kernel] = {
         Kernel(
             "book_risk",
             ("books", "assets", "factors"),
-            lambda weights, X, root, variance: (*weights.shape, X.shape[1]),
-            lambda p, n, k: 4.0 * p * n * k + 4.0 * p * k * k + 4.0 * p * n,
-            lambda p, n, k: 8.0 * (2 * p * n + n * k + k * k + n),
+            lambda weights, X, F: (*weights.shape, X.shape[1]),
+            lambda p, n, k: 4.0 * p * n * k + 2.0 * p * k * k,
+            lambda p, n, k: 8.0 * (2 * p * n + n * k + k * k + p * k),
             _sample_risk,
             _bound_risk,
             _magnitude_risk,
@@ -243,10 +233,10 @@ KERNELS: dict[str, Kernel] = {
         Kernel(
             "network",
             ("rows", "inputs", "hidden", "layers"),
-            lambda inputs, *layers: (
+            lambda inputs, activations, *layers: (
                 *inputs.shape,
                 max((w.shape[1] for w in layers[:-2:2]), default=1),
-                len(layers) // 2,
+                len(activations),
             ),
             lambda r, i, h, n: 2.0 * r * (i * h + (n - 2) * h * h + h) if n > 1 else 2.0 * r * i,
             lambda r, i, h, n: 8.0 * (r * i + r * h * max(n - 1, 1) + i * h + max(n - 2, 0) * h * h),

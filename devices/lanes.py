@@ -226,9 +226,12 @@ class ProcessLane:
         got = b""
         while not got.endswith(b"\n"):
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
-                raise StalledError(f"no answer within {timeout_s:.2g} s")
-            part = os.read(process.stdout.fileno(), LINE_BYTES)
+            try:
+                if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
+                    raise StalledError(f"no answer within {timeout_s:.2g} s")
+                part = os.read(process.stdout.fileno(), LINE_BYTES)
+            except ValueError:  # the stream was closed by who ended the process
+                raise DiedError("its process was ended") from None
             if not part:
                 code = process.wait(LAST_WORDS_S)
                 raise DiedError(f"its process ended with {code}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.prepare import known_exposures
+from factors.portfolio.risk import known_exposures
 
 Array = NDArray[np.float64]
 Known = NDArray[np.bool_]
@@ -24,15 +24,13 @@ def exposures(weights: Array, X: Array) -> Array:
     return _back(_in(weights) @ _in(known_exposures(weights, X)))
 
 
-def book_risk(weights: Array, X: Array, root: Array, variance: Array) -> tuple[Array, Array, Array]:
-    """Variances of many books and their gradients; see `devices.cpu.book_risk`."""
-    held, exposed, half = _in(weights), _in(known_exposures(weights, X)), _in(root)
-    rooted = held @ exposed @ half
-    gradient = (rooted @ half.T) @ exposed.T
-    factor, gradients = _back((rooted * rooted).sum(axis=1)), _back(gradient)
-    weighted = np.where(weights == 0.0, 0.0, weights * variance)  # exact, and as quick here as there
-    gradients[:, np.isnan(X).any(axis=1)] = np.nan
-    return factor, (weights * weighted).sum(axis=1), gradients + weighted
+def book_risk(weights: Array, X: Array, F: Array) -> tuple[Array, Array]:
+    """Exposures of many books and gradients of their factor variances; see `devices.cpu.book_risk`."""
+    known = _in(known_exposures(weights, X))
+    exposed = _in(weights) @ known
+    gradient = _back((exposed @ _in(F)) @ known.T)
+    gradient[:, np.isnan(X).any(axis=1)] = np.nan
+    return _back(exposed), gradient
 
 
 def revalue(book_exposures: Array, shocks: Array) -> Array:
@@ -70,15 +68,14 @@ def standardize(values: Array, known: Known, bound: float) -> Array:
     return np.where(known, _back(mx.clip(scores, -bound, bound)), np.nan)
 
 
-def network(inputs: Array, *layers: Array) -> Array:
+def network(inputs: Array, activations: str, *layers: Array) -> Array:
     """Answer of a network of dense layers; see `devices.cpu.network`."""
     import mlx.core as mx
 
+    behind: dict[str, Any] = {"r": lambda x: mx.maximum(x, 0.0), "t": mx.tanh, "s": mx.sigmoid, "i": lambda x: x}
     now = _in(inputs)
-    for i in range(0, len(layers), 2):
-        now = now @ _in(layers[i]) + _in(layers[i + 1])
-        if i + 2 < len(layers):
-            now = mx.maximum(now, 0.0)
+    for i, letter in enumerate(activations):
+        now = behind[letter](now @ _in(layers[2 * i]) + _in(layers[2 * i + 1]))
     return _back(now)
 
 

@@ -15,13 +15,14 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.prepare import BLOCK, in_blocks, known_exposures, padded, unit, unit_rows, up_to_bucket
+from devices.prepare import BLOCK, in_blocks, padded, unit, unit_rows, up_to_bucket
+from factors.portfolio.risk import known_exposures
 
 Array = NDArray[np.float64]
 Known = NDArray[np.bool_]
@@ -46,14 +47,13 @@ def exposures(weights: Array, X: Array) -> Array:
     return _product(weights, known_exposures(weights, X))
 
 
-def book_risk(weights: Array, X: Array, root: Array, variance: Array) -> tuple[Array, Array, Array]:
-    """Variances of many books and their gradients; see `devices.cpu.book_risk`."""
+def book_risk(weights: Array, X: Array, F: Array) -> tuple[Array, Array]:
+    """Exposures of many books and gradients of their factor variances; see `devices.cpu.book_risk`."""
     known = known_exposures(weights, X)
-    rooted = _product(weights, known) @ root  # K x K: small, and in float64 it costs no digits
-    gradient = _product(rooted @ root.T, known.T)
+    exposed = _product(weights, known)
+    gradient = _product(exposed @ F, known.T)  # with F, K x K, in float64: it is small, and costs no digits
     gradient[:, np.isnan(X).any(axis=1)] = np.nan
-    weighted = np.where(weights == 0.0, 0.0, weights * variance)
-    return (rooted * rooted).sum(axis=1), (weights * weighted).sum(axis=1), gradient + weighted
+    return exposed, gradient
 
 
 def revalue(book_exposures: Array, shocks: Array) -> Array:
@@ -91,7 +91,7 @@ def standardize(values: Array, known: Known, bound: float) -> Array:
     return np.where(known, np.clip(scores, -bound, bound), np.nan)
 
 
-def network(inputs: Array, *layers: Array) -> Array:
+def network(inputs: Array, activations: str, *layers: Array) -> Array:
     """Answer of a network of dense layers; see `devices.cpu.network`.
 
     Raises
@@ -100,11 +100,14 @@ def network(inputs: Array, *layers: Array) -> Array:
         When the sizes of inputs and weights allow an intermediate result beyond float16.
     """
     largest = float(np.abs(inputs).max(initial=0.0))
-    for i in range(0, len(layers), 2):
-        largest = largest * float(np.abs(layers[i]).sum(axis=0).max()) + float(np.abs(layers[i + 1]).max())
+    for i, letter in enumerate(activations):
+        weights, offsets = layers[2 * i], layers[2 * i + 1]
+        largest = largest * float(np.abs(weights).sum(axis=0).max()) + float(np.abs(offsets).max())
         if not largest <= LARGEST:
-            raise OutOfRangeError(f"layer {i // 2 + 1} may reach {largest:.0f}")
-    (made,) = _run("network", padded(inputs, 0, up_to_bucket(len(inputs))), constants=layers)
+            raise OutOfRangeError(f"layer {i + 1} may reach {largest:.0f}")
+        if letter in "ts":
+            largest = 1.0
+    (made,) = _run(f"network {activations}", padded(inputs, 0, up_to_bucket(len(inputs))), constants=layers)
     return made[: len(inputs)]
 
 
@@ -139,20 +142,21 @@ def _build_standardize(mb: Any, inside: Any, inverse_count: Any, bound: Any) -> 
     return mb.maximum(x=mb.minimum(x=scores, y=bound), y=mb.mul(x=bound, y=np.float16(-1.0)))
 
 
-def _build_network(mb: Any, inputs: Any, *layers: Any) -> Any:
+def _build_network(activations: str, mb: Any, inputs: Any, *layers: Any) -> Any:
+    behind = {"r": mb.relu, "t": mb.tanh, "s": mb.sigmoid, "i": mb.identity}
     now = inputs
-    for i in range(0, len(layers), 2):
-        now = mb.add(x=mb.matmul(x=now, y=layers[i]), y=layers[i + 1])
-        if i + 2 < len(layers):
-            now = mb.relu(x=now)
+    for i, letter in enumerate(activations):
+        now = behind[letter](x=mb.add(x=mb.matmul(x=now, y=layers[2 * i]), y=layers[2 * i + 1]))
     return now
 
 
-BODIES: dict[str, Callable[..., Any]] = {
-    "product": _build_product,
-    "standardize": _build_standardize,
-    "network": _build_network,
-}
+def builder(body: str) -> Callable[..., Any]:
+    """Give what builds a body: `product`, `standardize`, or `network` with the letters of its activations behind."""
+    name, _, activations = body.partition(" ")
+    return partial(_build_network, activations) if name == "network" else BODIES[name]
+
+
+BODIES: dict[str, Callable[..., Any]] = {"product": _build_product, "standardize": _build_standardize}
 
 
 def coremltools() -> Any:
@@ -170,8 +174,9 @@ def evaluate(body: str, *arrays: Array, constants: tuple[Array, ...] = ()) -> tu
     from coremltools.converters.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import Function
 
-    with Function({}):
-        result = BODIES[body](mb, *(mb.const(val=array.astype(np.float16)) for array in (*arrays, *constants)))
+    # A sigmoid of -12 takes float16's exp beyond its range, and is 0 as it should be.
+    with Function({}), np.errstate(over="ignore"):
+        result = builder(body)(mb, *(mb.const(val=array.astype(np.float16)) for array in (*arrays, *constants)))
     return (np.asarray(result.val, dtype=np.float64),)
 
 
@@ -196,7 +201,7 @@ def program(body: str, shapes: Shapes, constants: _Constants | None = None) -> A
     from coremltools.converters.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import types
 
-    build = BODIES[body]
+    build = builder(body)
     held = constants.arrays if constants is not None else ()
     specs = [mb.TensorSpec(shape=shape, dtype=types.fp16) for shape in shapes]
     made: Any

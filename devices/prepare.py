@@ -1,38 +1,14 @@
-"""What arrays go through on the CPU before a device with short numbers gets them: checks, scaling, blocks."""
+"""What arrays go through on the CPU before a device with short numbers gets them: scaling, blocks."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.errors import NonFiniteError
-
 Array = NDArray[np.float64]
 BLOCK = 128
 """Terms that are summed in float16; blocks are added in float64. The Neural Engine's own sums are exact to 2,048 only,
 and a block of 128 numbers of at most 1 stays far from 32,000, where its products overflow."""
-
-
-def known_exposures(weights: Array, X: Array) -> Array:
-    """Give `X` with the exposures of assets that nobody holds set to 0 where they are unknown.
-
-    Raises
-    ------
-    NonFiniteError
-        For a weight on an asset without exposures: 0 would be a wrong exposure, not a missing one.
-    """
-    unknown: NDArray[np.bool_] = np.asarray(np.isnan(X).any(axis=1))
-    if not unknown.any():
-        return X
-    held = unknown & (weights != 0.0).any(axis=0)
-    if held.any():
-        raise NonFiniteError(
-            f"exposures are missing for {int(held.sum())} assets that have weight, the first at "
-            f"{np.flatnonzero(held)[0]}",
-            field="exposures",
-            n_rows=int(held.sum()),
-        )
-    return np.where(unknown[:, None], 0.0, X)
 
 
 def unit(array: Array, axes: int | tuple[int, ...] | None = None) -> tuple[Array, Array]:

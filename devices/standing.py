@@ -10,13 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts.backoff import backoff_s
 from contracts.work import Device
 
-FIRST_BACK_S = 30.0
-LONGEST_BACK_S = 1800.0
-"""How long a device is left alone after it failed: twice as long each time, until it succeeds again."""
+BACK_S = (30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1800.0)
+"""How long a device is left alone after it failed, longer each time, until it succeeds again."""
 ERRORS_KEPT = 8
 """Measured errors that are remembered of a kernel on a device; the greatest of them counts."""
+
+
+MEASURED_KEPT = 512
+"""Kernels, and networks, whose errors are remembered; one that is forgotten is compared again."""
 
 
 @dataclass
@@ -34,8 +38,16 @@ class _Measured:
     errors: deque[float] = field(default_factory=lambda: deque(maxlen=ERRORS_KEPT))
 
 
+def _against(device: Device, kernel: str) -> tuple[tuple[Device, str | None], ...]:
+    """Name what may stand against a device in a kernel: the device whole, the kernel, the kernel of these weights."""
+    return (device, None), (device, kernel.partition(" ")[0]), (device, kernel)
+
+
 class Standing:
     """Keeps what speaks against each device; for use by several threads.
+
+    A kernel is named with what its errors depend on behind a blank, where that is more than the kernel: the network
+    that it computes.
 
     Parameters
     ----------
@@ -68,10 +80,8 @@ class Standing:
             )
 
     def _held(self, device: Device, kernel: str, now: float) -> bool:
-        return any(
-            found is not None and now < found.until
-            for found in (self.quarantined.get((device, None)), self.quarantined.get((device, kernel)))
-        )
+        found = [self.quarantined.get(key) for key in _against(device, kernel)]
+        return any(one is not None and now < one.until for one in found)
 
     def _accurate(self, device: Device, kernel: str, tolerance: float) -> bool:
         found = self._measured.get((device, kernel))
@@ -82,7 +92,7 @@ class Standing:
         if device is Device.CPU:
             return True
         found = self._measured.get((device, kernel))
-        held = (device, None) in self.quarantined or (device, kernel) in self.quarantined
+        held = any(key in self.quarantined for key in _against(device, kernel))
         return found is not None and bool(found.errors) and not held
 
     def error(self, device: Device, kernel: str) -> float | None:
@@ -94,8 +104,17 @@ class Standing:
         """Take in a comparison with the CPU's result; a finite one ends a quarantine that has run out."""
         with self._lock:
             self._measured.setdefault((device, kernel), _Measured()).errors.append(error if error >= 0.0 else math.inf)
-            for key in ((device, None), (device, kernel)):
+            while len(self._measured) > MEASURED_KEPT:
+                self._measured.pop(next(iter(self._measured)))
+            for key in _against(device, kernel):
                 self.quarantined.pop(key, None)
+
+    def errors(self, device: Device) -> dict[str, float]:
+        """Give the errors of a device that were measured, by kernel."""
+        with self._lock:
+            return {
+                kernel: max(m.errors) for (which, kernel), m in self._measured.items() if which is device and m.errors
+            }
 
     def forget_errors(self) -> None:
         """Measure every device's error anew at its next call."""
@@ -109,9 +128,10 @@ class Standing:
             self.failures += 1
             before = self.quarantined.get((device, kernel))
             count = before.failures + 1 if before is not None else 1
-            wait = min(FIRST_BACK_S * 2 ** (count - 1), LONGEST_BACK_S)
-            made = Quarantine(reason, before.since if before else now, now + wait, count)
+            made = Quarantine(reason, before.since if before else now, now + backoff_s(BACK_S, count - 1), count)
             self.quarantined[device, kernel] = made
+            while len(self.quarantined) > MEASURED_KEPT:
+                self.quarantined.pop(next(iter(self.quarantined)))
             return made
 
     def told(self) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from contracts.settings import Settings
 from engine.disk_view import low, room
 from engine.proxy_view import ProxyView
+from store.poll import behind
 
 
 class Conditions:
@@ -25,6 +26,7 @@ class Conditions:
 
     def __init__(self, current: Settings, replica: str | None = None, ray_socket: Path | None = None) -> None:
         self._ray_socket = ray_socket
+        self._store = (current.store_path, current.store_poll_s) if current.store_uri is not None else None
         self._low_mb = current.disk_low_mb
         self._places: dict[str, Path] = {"run_directory": current.run_dir.resolve(), "store": current.store_path}
         if current.nats_url is None and current.messagebus_enabled:
@@ -42,6 +44,8 @@ class Conditions:
         degraded = low(self._places, self._low_mb)
         if self._proxy is not None:
             degraded |= self._proxy.look()
+        if self._store is not None and (why := behind(*self._store)) is not None:
+            degraded["store"] = why
         if self._ray_socket is not None and not self._ray_socket.exists():
             degraded["ray_sockets"] = (
                 f"somebody removed {self._ray_socket}: what runs goes on, but Ray can start no process; start again"

@@ -17,6 +17,7 @@ from bus.actor import bridge_names, outbox_for_face, start_bridge
 from bus.audit import Audit
 from bus.face import Face
 from bus.outbox import Outbox
+from bus.outposts import outposts
 from contracts.access import keep_external
 from contracts.bus_mode import ModeFile
 from contracts.caller import caller
@@ -110,7 +111,7 @@ def stop_engine(current: Settings, timeout_s: float = STOP_S) -> None:
     import ray
 
     deadline = time.monotonic() + timeout_s
-    for name in (*bridge_names(current), ROUTER):
+    for name in (*outposts(), *bridge_names(current), ROUTER):
         with contextlib.suppress(ValueError):
             handle = ray.get_actor(name, namespace=NAMESPACE)
             with contextlib.suppress(ray.exceptions.RayError):

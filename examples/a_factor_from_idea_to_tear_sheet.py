@@ -22,7 +22,7 @@ from factors.library.definitions.fields import library_fields
 panel = Panel.from_frame(sys.argv[1]) if len(sys.argv) > 1 else sample_market(n_assets=80, n_days=400, seed=3).panel
 
 # %% [markdown]
-# ## Three ideas
+# ## Three ideas, and how their values lie
 
 # %%
 ideas = {
@@ -31,8 +31,11 @@ ideas = {
     "momentum": "delay(close, 21) / delay(close, 252) - 1",
 }
 library = compile_library(ideas)
+print(library.to_polars())
 fields = library_fields(panel)
-found = library.run(fields.fields, dates=panel.dates, groups=fields.groups)
+found = library.run(fields.fields, dates=panel.dates, groups=fields.groups).named(panel.symbols)
+print(found.to_polars().drop_nulls().tail(3))
+found.plot(factor="momentum")
 
 # %% [markdown]
 # ## What each was worth, with three tried
@@ -44,6 +47,10 @@ for name, scores in found.items():
     sheets[name] = tear_sheet(scores, panel.fields["returns"], panel.dates, settings, name)
     day = sheets[name].figures["horizons"][0]["ic"]
     print(f"{name:16} rank IC {day['mean']:+.4f}, t {day['t_statistic']:+.2f}")
+sheets["reversal"].plot()
+
+# %%
+sheets["reversal"].plot(what="decay")
 
 # %%
 page = Path(tempfile.mkdtemp()) / "reversal.html"

@@ -7,8 +7,7 @@
 # # Coming from toraniko
 #
 # toraniko's functions are here under their own names and take the same frames. The model does the same workflow in
-# one object,
-# and adds covariance, specific risk and days that are added at the cost of a day.
+# one object, and adds covariance, specific risk and days that are added at the cost of a day.
 
 # %%
 import sys
@@ -36,3 +35,4 @@ print(size.drop_nulls().tail(2))
 # %%
 model = FactorModel().fit(panel)
 print(model.factor_returns_frame().tail(2).select("date", "market"))
+model.plot(factors=["market", "momentum", "size", "value"])

@@ -7,8 +7,7 @@
 # # Risk and attribution of a book
 #
 # For a portfolio manager: where the risk of a book comes from, and where its return came from. Give a Parquet or CSV
-# file as
-# the first argument, or a sample market is used.
+# file as the first argument, or a sample market is used.
 
 # %%
 import sys
@@ -28,20 +27,20 @@ latest = model.latest()
 
 # %%
 held = np.flatnonzero(latest.covered)[:20]
-weights = np.zeros(len(latest.symbols))
-weights[held] = 1.0 / len(held)
+weights = np.full(20, 1.0 / 20)
 risk = portfolio_risk(
-    weights[held],
+    weights,
     latest.exposures[held],
     latest.factor_covariance,
     latest.specific_variance[held],
     linked=latest.linked.among(held),
-)
+).named(portfolios=["book"], factors=latest.factor_names, assets=[latest.symbols[n] for n in held])
 print(f"volatility {risk.total[0] * 252**0.5:.1%} a year: factors {risk.factor[0] * 252**0.5:.1%}, "
       f"specific {risk.specific[0] * 252**0.5:.1%}")  # fmt: skip
-shares = dict(zip(latest.factor_names, risk.percent_factor[0], strict=True))
-for name in sorted(shares, key=lambda name: -abs(shares[name]))[:5]:
-    print(f"{name:24} {shares[name]:7.1%} of the variance")
+risk.plot()
+
+# %%
+print(risk.to_polars(by="asset").sort("share", descending=True).head(5))
 
 # %% [markdown]
 # ## Where the return of the last 60 days came from
@@ -51,11 +50,15 @@ for name in sorted(shares, key=lambda name: -abs(shares[name]))[:5]:
 # %%
 days = range(len(model.dates_) - 60, len(model.dates_))
 result = attribute(
-    weights[held],
+    weights,
     [model.exposures(model.dates_[t - 1])[held] for t in days],
     model.factor_returns_[days.start :],
     asset_returns=panel.fields["returns"][days.start :, held],
-)
+).named(factors=latest.factor_names, dates=model.dates_[days.start :])
 total = result.total()
 print(f"return {total.portfolio_return:.2%}: factors {total.factor.sum():.2%}, specific {total.specific:.2%}")
 assert np.isclose(total.factor.sum() + total.specific + total.unexplained, total.active_return)
+total.plot()
+
+# %%
+result.plot()

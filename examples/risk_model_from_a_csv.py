@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from factors import FactorModel, Panel, sample_market
 
 if len(sys.argv) > 1:
@@ -33,19 +35,27 @@ print("\n".join(panel.quality().lines[:5]))
 
 # %% [markdown]
 # ## The model: styles, factor returns, covariance, specific risk
+#
+# In a notebook every result shows itself as a table; `.plot()` draws it, and `.to_polars()` gives a frame.
 
 # %%
 model = FactorModel().fit(panel)
+print(model.factors_frame().sort("volatility_annual", descending=True).head(5))
+model.plot()
+
+# %%
 latest = model.latest()
-volatility = (latest.factor_covariance.diagonal() * 252) ** 0.5
-for name, risk in sorted(zip(latest.factor_names, volatility, strict=True), key=lambda row: -row[1])[:5]:
-    print(f"{name:24} {risk:7.2%} a year")
+print(latest.to_polars().select("symbol", "market", "beta", "momentum", "specific_volatility").head(3))
+latest.plot()
+
+# %%
+latest.plot(what="correlation")
 
 # %% [markdown]
 # ## A day more, at the cost of a day
 
 # %%
 last = panel.last(1)
-again = Panel(last.dates + 1, last.symbols, last.fields, last.categories)
+again = Panel(last.dates + np.timedelta64(1, "D"), last.symbols, last.fields, last.categories)
 model.update(again)
 print("the model now ends on", model.dates_[-1])

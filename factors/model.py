@@ -17,7 +17,8 @@ from factors.errors import EmptyFrameError, FactorError
 from factors.math import winsorize
 from factors.numeric.threads import count_threads, spread
 from factors.returns.dates import Fits, Observations, Rule, regress_dates
-from factors.returns.kernels import SOLVED
+from factors.returns.kernels import DEFICIENT, SOLVED
+from factors.returns.second_stage import Grams, style_returns
 
 Array = NDArray[np.float64]
 KEYS = ("date", "symbol")
@@ -66,6 +67,7 @@ def estimate_factor_returns(
     style_df: pl.DataFrame,
     winsor_factor: float | None = 0.05,
     residualize_styles: bool = True,
+    grams: Grams | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Estimate factor and residual returns on every date.
 
@@ -79,6 +81,9 @@ def estimate_factor_returns(
         Symmetric percentile at which each date's returns are clipped.
     residualize_styles : bool
         Whether styles explain the residual of market and sectors instead of the returns.
+    grams : callable, optional
+        Computes the styles' Gram matrices of many dates at once, with as many digits as it has; see
+        `factors.returns.second_stage`.
 
     Returns
     -------
@@ -118,7 +123,7 @@ def estimate_factor_returns(
             "`returns_df` must have columns 'date', 'symbol' and 'asset_returns'; "
             "`mkt_cap_df` must have 'date', 'symbol' and 'market_cap' columns"
         ) from error
-    f, residuals = _regress(wide, len(sectors), winsor_factor, residualize_styles)
+    f, residuals = _regress(wide, len(sectors), winsor_factor, residualize_styles, grams)
     rows = np.flatnonzero(wide.present.any(axis=1))
     dates = wide.dates.gather(rows)
     factor_frame = pl.DataFrame(f[rows], schema=["market", *sectors, *styles], orient="row")
@@ -252,7 +257,9 @@ def _same_keys(a: pl.DataFrame, b: pl.DataFrame) -> bool:
     return a["date"].equals(b["date"]) and a["symbol"].equals(b["symbol"])
 
 
-def _regress(wide: _Wide, n_sectors: int, winsor_factor: float | None, residualize: bool) -> tuple[Array, Array]:
+def _regress(
+    wide: _Wide, n_sectors: int, winsor_factor: float | None, residualize: bool, grams: Grams | None
+) -> tuple[Array, Array]:
     y, caps = wide.arrays[0][:, 0], wide.arrays[1][:, 0]
     sectors, styles = wide.arrays[2], wide.arrays[3]
     n_dates = len(y)
@@ -267,9 +274,7 @@ def _regress(wide: _Wide, n_sectors: int, winsor_factor: float | None, residuali
         shown, np.sqrt(np.maximum(caps, 0.0)), caps, codes, styles, wide.present & simple[:, None], n_sectors
     )
     rule = Rule(-1.0 if winsor_factor is None else float(winsor_factor), stages=2, residualize=bool(residualize))
-    fits = Fits.empty(days)
-    spread(lambda begin, end: regress_dates(days, rule, begin, end, fits), n_dates, count_threads(None), 8)
-    f, residuals, status = fits.factor_returns, fits.residuals, fits.status
+    f, residuals, status = _fitted(days, rule) if grams is None else _fitted_apart(days, rule, grams)
     for t in range(n_dates):
         at = np.flatnonzero(wide.present[t])
         if not len(at):
@@ -288,6 +293,36 @@ def _regress(wide: _Wide, n_sectors: int, winsor_factor: float | None, residuali
             f[t] = np.nan
             residuals[t, at] = np.nan
     return f, residuals
+
+
+def _fitted(days: Observations, rule: Rule) -> tuple[Array, Array, NDArray[np.int8]]:
+    """Fit all dates: factor returns, residuals of the returns as they are, and which dates are solved."""
+    fits = Fits.empty(days)
+    spread(lambda begin, end: regress_dates(days, rule, begin, end, fits), len(days.returns), count_threads(None), 8)
+    return fits.factor_returns, fits.residuals, fits.status
+
+
+def _fitted_apart(days: Observations, rule: Rule, grams: Grams) -> tuple[Array, Array, NDArray[np.int8]]:
+    """Fit market and sectors here, which are sparse, and the styles of all solved dates by their Gram matrices."""
+    styles = days.styles
+    f, residuals, status = _fitted(days._replace(styles=styles[:, :0]), rule)
+    known = days.mask & (status == SOLVED)[:, None]
+    fitted = np.where(known, days.returns - residuals, 0.0)
+    target = np.where(known, days.returns, 0.0)
+    if rule.winsor >= 0.0:
+        for row, at in zip(target, known, strict=True):
+            if at.any():
+                row[at] = winsorize(row[at], rule.winsor)
+    if rule.residualize:
+        target = np.where(known, target - fitted, 0.0)
+    at = np.flatnonzero(status == SOLVED)
+    x = np.where(known[at, None, :], styles[at], 0.0)
+    found, solved = style_returns(x, np.where(known[at], days.weights[at], 0.0), target[at], grams)
+    f = np.hstack([f, np.zeros((len(f), styles.shape[1]))])
+    f[at, f.shape[1] - styles.shape[1] :] = found
+    residuals[at] -= np.einsum("tk,tkn->tn", found, x)
+    status[at[~solved]] = DEFICIENT
+    return f, residuals, status
 
 
 def _codes(sectors: Array, present: NDArray[np.bool_]) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:

@@ -2,7 +2,8 @@
 
 numba keeps what it compiled beside the sources (or below NUMBA_CACHE_DIR), so the processes that come after load it in
 a second or two. A marker file named after a hash of the sources says that it was done; ``--time`` goes through the
-stages all the same and prints how long each takes and how much of it was compiled rather than loaded.
+stages all the same and prints how long each takes and how much of it was compiled rather than loaded. Without it they
+run in a process each, as many at once as there are processors.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).parent
+STAGES = {"model": "_model", "posted frames": "_frames", "factor library": "_library"}
+APART = (("model", "posted frames"), ("factor library",))
+"""What has no kernel in common, and may be compiled at the same time."""
 
 
 def marker() -> Path:
@@ -61,29 +69,63 @@ def seed() -> int:
     return copied
 
 
-def warm(say: Callable[[str], None], *, again: bool = False) -> None:
-    """Compile what is not compiled yet; `say` gets a line per stage. `again` goes through them though all is done."""
+def warm(say: Callable[[str], None], *, again: bool = False, processes: bool = False) -> None:
+    """Compile what is not compiled yet; `say` gets a line per stage.
+
+    `again` goes through the stages though all is done, `processes` runs them beside each other.
+    """
     done = marker()
     if done.exists() and not again:
         return
-    from numba.core import event
-
     copied = seed()
     if copied:
         say(f"{copied} files of kernels are taken from beside the sources")
     say("loading" if done.exists() else "compiling (some minutes, once per version)")
-    total = 0.0
-    for name, stage in (("model", _model), ("posted frames", _frames), ("factor library", _library)):
-        began = time.perf_counter()
-        with event.install_recorder("numba:compile") as compiled:
-            stage()
-        took = time.perf_counter() - began
-        total += took
-        # each compilation is recorded when it begins and when it ends
-        say(f"  kernels of the {name}: {took:.1f} s, {len(compiled.buffer) // 2} functions compiled")
-    say(f"  all kernels: {total:.1f} s")
+    began = time.perf_counter()
+    for line in _beside_each_other() if processes else map(_stage, STAGES):
+        say(f"  kernels of the {line}")
+    say(f"  all kernels: {time.perf_counter() - began:.1f} s")
     done.parent.mkdir(parents=True, exist_ok=True)
     done.touch()
+
+
+def _stage(name: str) -> str:
+    """Run a stage here; gives the line that tells of it."""
+    from numba.core import event
+
+    began = time.perf_counter()
+    with event.install_recorder("numba:compile") as compiled:
+        globals()[STAGES[name]]()
+    # each compilation is recorded when it begins and when it ends
+    return f"{name}: {time.perf_counter() - began:.1f} s, {len(compiled.buffer) // 2} functions compiled"
+
+
+def _beside_each_other() -> Iterator[str]:
+    """Run the stages in processes of their own: the compiler keeps one processor busy, however many there are."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for made in as_completed([pool.submit(_in_a_process, names) for names in APART]):
+            yield from made.result()
+
+
+def _in_a_process(names: Sequence[str]) -> list[str]:
+    words = [sys.executable, "-m", "factors.warm", "--stages", *names]
+    with tempfile.TemporaryFile("w+") as said:
+        # The child reads the end of its input when this process ends, in whatever way.
+        with subprocess.Popen(
+            words, cwd=ROOT.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
+        ) as child:
+            assert child.stdout is not None
+            told = child.stdout.read().splitlines()
+        if child.returncode:
+            said.seek(0)
+            reason = said.read().strip()
+            raise RuntimeError(f"the kernels of the {' and the '.join(names)} cannot be compiled: {reason}")
+    return told
+
+
+def _end_with_the_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
 
 
 def _model() -> None:
@@ -93,10 +135,12 @@ def _model() -> None:
     from factors.factor_model.model import FactorModel
     from factors.factor_model.settings import ModelSettings
     from factors.live import LiveDay, LiveRow
+    from factors.panel.statements import Statements, counted
     from factors.portfolio.risk import portfolio_risk
     from factors.sample.market import sample_market
 
     panel = sample_market(n_assets=40, n_days=80).panel
+    counted(panel.with_fields(available_day=np.full(panel.shape, np.nan)), Statements(), None)
     # One half-life, and then several.
     FactorModel(ModelSettings.use4()).fit(panel)
     model = FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))
@@ -158,8 +202,12 @@ def main(arguments: Sequence[str]) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201
 
-    if can_keep():
-        warm(say, again="--time" in arguments)
+    if "--stages" in arguments:
+        threading.Thread(target=_end_with_the_parent, daemon=True).start()
+        for name in arguments[arguments.index("--stages") + 1 :]:
+            print(_stage(name), flush=True)  # noqa: T201
+    elif can_keep():
+        warm(say, again="--time" in arguments, processes="--time" not in arguments)
     else:
         say("the sources' folder cannot be written: a run keeps its kernels in its own directory")
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from actors.portfolio.past import PastBooks, spread
+from actors.portfolio.book_path import book_path
+from actors.portfolio.past import PastBooks
 from actors.portfolio.reader import BookReader
 from actors.reading.slices import Slice, Slices
 from contracts.errors import EngineError, InvalidInput
@@ -255,11 +256,11 @@ class _Books(PastBooks):
         version, days = self._source.version, slice(row, row + 1)
         request = PortfolioAttribution(model_id=self._model_id, portfolio_id=book)
         try:
-            path = self._path(self._found, None, book, request, days, "portfolio_id")
+            path = book_path(self.books, self._found, None, book, days, "portfolio_id", request.between)
         except EngineError as error:
             raise InvalidInput(f"the book {book!r} on {version.date(row)}: {error.detail}", field="what") from None
         made = attribute(
-            spread(path, path.columns),
+            path.weights,
             [exposures[path.columns]],
             factor_returns,
             asset_returns=version.day_asset("fields/returns", days, path.columns),

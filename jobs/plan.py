@@ -25,6 +25,7 @@ from jobs.parts import Slot
 from jobs.source import BLOCK_DAYS, Place, Source, digest_of
 from jobs.work import Work
 from store import PortfolioStore
+from store.place import store_place
 
 ROOT = Path(__file__).parent.parent
 MODEL = "model"
@@ -159,7 +160,7 @@ def library_groups(work: Work, source: Source, current: Settings) -> tuple[list[
 def formulas_of(current: Settings) -> Formulas:
     """Read the catalogue, and the formulas that callers registered."""
     catalogue = Catalogue.load()
-    return Formulas(catalogue, read_registered(current.store_path / "formulas.json", catalogue))
+    return Formulas(catalogue, read_registered(store_place(current), catalogue))
 
 
 @lru_cache(maxsize=1)
@@ -203,7 +204,7 @@ def _rows(work: Work, source: Source) -> tuple[int, int]:
 
 
 def _books(current: Settings) -> tuple[tuple[str, int], ...]:
-    store = PortfolioStore(current.store_path, current.keep_versions)
+    store = PortfolioStore(store_place(current), current.keep_versions)
     return (("market", 0), *((name, store.get(name).version) for name in store.ids()))
 
 

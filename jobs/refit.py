@@ -33,19 +33,15 @@ from contracts.work import Priority, new_id
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
+from factors.factor_model.stepwise import fit_through
+from factors.panel.intake import let_in
 from router.client import RouterClient
-from store import ModelStore, Version
+from store import Checkpoint, ModelStore, Version
+from store.place import store_place
 
 OPERATION = "recompute"
 ATTEMPTS = 5
 """How often a model is recomputed when others commit meanwhile, before the job gives up on it."""
-
-STAGES: tuple[tuple[str, Callable[[FactorModel], Any]], ...] = (
-    ("style scores", FactorModel.estimate_style_scores),
-    ("factor returns", FactorModel.estimate_factor_returns),
-    ("factor covariance", FactorModel.estimate_covariance),
-    ("specific risk", FactorModel.estimate_specific_risk),
-)
 
 CONNECT_S = 10.0
 """How long the job looks for the router before it takes NATS for not connected."""
@@ -87,7 +83,7 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
     request_id
         Repeating it makes no second version.
     say
-        Told what is done: one line per stage.
+        Told what is done: a line for each stretch of days.
 
     Raises
     ------
@@ -98,7 +94,7 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
     """
     from actors.workloads.factor_model_creation import describe
 
-    store = ModelStore(settings().store_path, settings().keep_versions)
+    store = ModelStore(store_place(settings()), settings().keep_versions)
     told: list[str] = []
 
     def tell(line: str) -> None:
@@ -142,28 +138,41 @@ def _make(store: ModelStore, model_id: str, changes: dict[str, Any], request_id:
         version = store.head(model_id)
         base = version.manifest.version
         say(f"{model_id}: version {base}, {version.manifest.n_dates} dates, {version.manifest.n_assets} assets")
-        fitted = _fit(model_of(version), changes, model_id, say)
+        fitted, checkpoints = _fit(store, model_of(version), changes, model_id, say)
         try:
-            return store.commit(model_id, state_of(fitted), base=base, request_id=request_id, operation=OPERATION)
+            return store.commit(
+                model_id,
+                state_of(fitted),
+                base=base,
+                request_id=request_id,
+                operation=OPERATION,
+                checkpoints=checkpoints,
+            )
         except VersionConflict as conflict:
             say(f"{model_id}: {conflict.detail}; starting again")
             told = conflict
     raise told
 
 
-def _fit(model: FactorModel, changes: dict[str, Any], model_id: str, say: Say) -> FactorModel:
-    """Fit the model's panel under its recipe and its settings, changed as asked for."""
-    kept = ModelSettings.to_dict(model.settings)
-    fresh = FactorModel(ModelSettings.from_dict(_merged(kept, changes))).set_panel(model.panel_)
-    recipe = model.recipe_
-    fresh.clean_features(recipe.to_winsorize, recipe.to_fill, recipe.to_smooth)
-    if recipe.top_n is not None:
-        fresh.reduce_universe_by_market_cap(recipe.top_n)
-    for number, (name, estimate) in enumerate(STAGES, start=1):
-        began = time.monotonic()
-        estimate(fresh)
-        say(f"{model_id}: {number} of {len(STAGES)}, {name}, {time.monotonic() - began:.1f} s")
-    return fresh
+def _fit(
+    store: ModelStore, model: FactorModel, changes: dict[str, Any], model_id: str, say: Say
+) -> tuple[FactorModel, list[Checkpoint]]:
+    """Fit what came into the model under its recipe and its settings, changed as asked for; keep what it carries."""
+    settings = ModelSettings.from_dict(_merged(ModelSettings.to_dict(model.settings), changes))
+    panel, kept = model.door_.as_it_came(model.panel_), list[Checkpoint]()
+    began = time.monotonic()
+
+    def tell(n_dates: int) -> None:
+        say(f"{model_id}: {n_dates} of {panel.n_dates} days, {time.monotonic() - began:.1f} s")
+
+    def stopped(n_dates: int, carried: dict[str, Any]) -> None:
+        kept.append(store.keep(model_id, n_dates, panel.n_assets, carried))
+        tell(n_dates)
+
+    stops, policy = store.stops(panel.n_dates), let_in(settings.read_as.policy)
+    fitted = fit_through(settings, panel, model.recipe_, stops, stopped, policy)
+    tell(panel.n_dates)
+    return fitted, kept
 
 
 def _merged(kept: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from contracts.events import token
 from contracts.settings import Settings, settings
 from factors.sample.ticks import trades
 from store import ModelStore
+from store.place import store_place
 
 SOURCE = "replay"
 OPENS, SESSION_S = dt.time(14, 30), 6.5 * 3600
@@ -153,7 +154,7 @@ async def run(options: argparse.Namespace, current: Settings) -> None:
             else:
                 n = int(options.rate * SESSION_S / options.speed)
                 model_id = options.model or default_model(current)
-                day = made_day(ModelStore(current.store_path), model_id, n, options.market, options.seed)
+                day = made_day(ModelStore(store_place(current)), model_id, n, options.market, options.seed)
             sent = await play(nc, day, options.speed, options.seconds)
             print(f"replay: {sent} ticks at {options.speed:g} times the day's speed", flush=True)
             if not options.again:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
+import psutil
 
 from actors.runtime.base import WorkloadActor
 from contracts import job_requests as jr
@@ -20,6 +21,7 @@ from contracts.settings import environment_of
 from jobs.told import FOLDER
 from jobs.work import KIND, Work
 from store import ModelStore
+from store.place import store_place
 
 LIST_MOST = 200
 STATES = {
@@ -79,7 +81,7 @@ class Jobs(WorkloadActor):
 
     def prepare(self) -> None:
         """Open the store."""
-        self.store = ModelStore(self.settings.store_path, self.settings.keep_versions)
+        self.store = ModelStore(store_place(self.settings), self.settings.keep_versions)
         self._client: RayJobs | None = None
 
     def recompute(self, request: jr.Recompute) -> Calculation:
@@ -253,10 +255,9 @@ def _row(info: Any, told: dict[str, Any] | None) -> dict[str, Any]:
 def _lives(told: dict[str, Any]) -> bool:
     """Say whether the process that told this is there; on another machine it cannot be seen, and is taken for gone."""
     try:
-        words = Path(f"/proc/{told['pid']}/cmdline").read_bytes()
-    except OSError:
+        return "jobs.recompute" in psutil.Process(told["pid"]).cmdline()
+    except psutil.Error:
         return False
-    return b"jobs.recompute" in words
 
 
 def _told(row: dict[str, Any], message: str, *, event: bool = True) -> Calculation:

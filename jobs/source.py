@@ -17,9 +17,12 @@ from factors.errors import FactorError
 from factors.factor_model.frames import features_panel
 from factors.factor_model.recipe import Recipe
 from factors.factor_model.settings import ModelSettings
+from factors.panel.dates import parse_dates
+from factors.panel.meaning import ID
 from factors.panel.panel import Categories, Panel
 from jobs.work import Work
 from store import ModelStore, Version
+from store.place import store_place
 
 BLOCK_DAYS = 64
 """Days of a block: small enough that all factors of many names fit into memory, and the warm-up before it is little."""
@@ -58,7 +61,7 @@ def open_source(place: Place, current: Settings) -> Source:
     InvalidInput
         The table cannot be read; names the argument.
     """
-    store = ModelStore(current.store_path, current.keep_versions)
+    store = ModelStore(store_place(current), current.keep_versions)
     work = place.work
     head = store.head(work.model_id)
     version = (
@@ -118,13 +121,17 @@ class TableSource:
         for column in (intake.date_col, intake.symbol_col, intake.returns_col, intake.mkt_cap_col):
             if column not in names:
                 raise InvalidInput(f"{uri} has no column {column!r}; it has {', '.join(names[:30])}", field="data")
-        self._day = pl.col(intake.date_col)
-        if self._scan.collect_schema()[intake.date_col] == pl.String:
-            self._day = self._day.str.to_date(intake.date_format or "%Y-%m-%d")
-        self._day = self._day.cast(pl.Date)
-        # What is known later than the day that it is about cannot be read by days.
-        self._whole = self._read(slice(None)) if intake.available_at_col in names else None
-        days = self._collected(self._scan.select(self._day.alias("d")).unique()).get_column("d").drop_nulls().sort()
+        self._day = pl.col(intake.date_col).map_batches(
+            lambda column: parse_dates(column.alias("date"), intake.date_format), return_dtype=pl.Date
+        )
+        # What is known later than the day that it is about, and what a name is called last, cannot be read by days.
+        of_all = {intake.available_at_col, *(column for column, name in intake.names.items() if name == ID), ID}
+        self._whole = None if of_all.isdisjoint(names) else self._read(slice(None))
+        written = self._collected(self._scan.select(pl.col(intake.date_col)).unique()).get_column(intake.date_col)
+        try:
+            days = parse_dates(written.alias("date"), intake.date_format).unique().drop_nulls().sort()
+        except FactorError as error:
+            raise InvalidInput(f"{uri}: {error}", field="data") from None
         if not len(days):
             raise InvalidInput(f"{uri} has no rows", field="data")
         self.dates = days.to_numpy().astype("datetime64[D]")
@@ -203,7 +210,8 @@ def scan(uri: str) -> pl.LazyFrame:
         if (path / "metadata").is_dir() and any((path / "metadata").glob("*.metadata.json")):
             return pl.scan_iceberg(str(max((path / "metadata").glob("*.metadata.json"))))
         if uri.endswith((".csv", ".csv.gz")):
-            return pl.scan_csv(uri, try_parse_dates=True)
+            # As text: what reads the table makes dates and numbers of it, as of any other CSV, and guesses none.
+            return pl.scan_csv(uri, infer_schema=False)
         if not remote and path.is_dir():
             return pl.scan_parquet(path / "**/*.parquet", hive_partitioning=True)
         return pl.scan_parquet(uri if remote else path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from contracts.errors import EngineError
 from contracts.settings import settings
 from contracts.tokens import PER_SECOND, Scope, add_token, known_tokens, on_loopback, remove_token, token_file
+from launch.command.call import Where, tell
 from launch.console import make_console, tokens
 
 
@@ -27,7 +29,12 @@ def main(arguments: Sequence[str]) -> int:
             if not left:
                 console.print(f"none is left, so nobody is let in until one is added{_how_open(path)}", markup=False)
         else:
-            console.print(tokens(known_tokens(settings()) or ()))
+            known = known_tokens(settings()) or ()
+            if asked.json or asked.arrow is not None:
+                rows = [{"name": t.name, "scope": t.scope.name.lower(), "per_second": t.per_second} for t in known]
+                tell({"tokens": rows}, Where("", as_json=asked.json, arrow=asked.arrow))
+            else:
+                console.print(tokens(known))
     except EngineError as error:
         console.print(error.detail, style="red", markup=False, soft_wrap=True)
         return 1
@@ -45,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("name", help="how audit lines and lists call its holder")
     add.add_argument("--scope", choices=("read", "write", "admin"), default="read", help="default: read")
     add.add_argument("--rate", type=float, default=PER_SECOND, help=f"requests per second; default: {PER_SECOND:g}")
-    commands.add_parser("list", help="show the names, scopes and rates")
+    every = commands.add_parser("list", help="show the names, scopes and rates")
+    every.add_argument("--json", action="store_true", help="print them as JSON")
+    every.add_argument("--arrow", type=Path, help="write them into an Arrow file")
     remove = commands.add_parser("remove", help="let a token in no more")
     remove.add_argument("name")
     return parser

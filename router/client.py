@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from contracts import tracing
 from contracts.backoff import backoff_s
 from contracts.errors import CallerGone, DeadlineExceeded, QueueFull, Unavailable, UnknownOperation, first_line
-from contracts.operations import OPERATIONS, Workload
+from contracts.operations import OPERATIONS, Operation, Workload
 from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.unexpected import unexpected
@@ -145,8 +146,21 @@ class RouterClient:
         row = OPERATIONS.get(operation)
         if row is None:
             raise UnknownOperation(f"there is no operation {operation!r}")
+        with tracing.span(f"call {operation}", tracing.CLIENT, workload=row.workload.value):
+            return await self._call(row, request, priority, timeout_s, request_id, turn, presence)
+
+    async def _call(
+        self,
+        row: Operation,
+        request: Request,
+        priority: Priority,
+        timeout_s: float | None,
+        request_id: str | None,
+        turn: Turn | None,
+        presence: Presence | None,
+    ) -> WorkResult:
         limit = row.timeout_s if timeout_s is None else timeout_s
-        item = work_item(operation, request, priority=priority, timeout_s=limit, request_id=request_id)
+        item = work_item(row.name, request, priority=priority, timeout_s=limit, request_id=request_id)
         now = item.sent_at
         if not row.writes:
             route = self.table.routes.get(row.workload.value)
@@ -225,7 +239,9 @@ class RouterClient:
         try:
             while True:
                 try:
-                    result: WorkResult = await self._from_router("dispatch", item, timeout_s=item.remaining_s())
+                    result: WorkResult = await self._from_router(
+                        "dispatch", pack_items([item]), timeout_s=item.remaining_s()
+                    )
                 except RayTaskError as error:
                     # The router stands and has a defect, which asking again would only meet again.
                     raise unexpected(error.cause, _log) from None

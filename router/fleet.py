@@ -21,7 +21,7 @@ import ray
 
 from contracts.backoff import backoff_s
 from contracts.errors import first_line
-from contracts.operations import OPERATIONS, PLACEMENTS, Placement, Workload
+from contracts.operations import OPERATIONS, PLACEMENTS, Placement, Workload, devices_of
 from contracts.settings import FROZEN_AFTER_S, Settings
 from contracts.work import Device, State
 from router import placement
@@ -190,7 +190,7 @@ class Fleet:
         self._extra = dict(extra)
         self._changed = changed
         self._placements: dict[Workload, Placement] = {w: p for w, p in PLACEMENTS.items() if w.value in self._paths}
-        self.members = {w: Member(w, p.devices) for w, p in self._placements.items()}
+        self.members = {w: Member(w, devices_of(w)) for w in self._placements}
         self._nodes: list[Node] = []
         self._nodes_since = time.monotonic()
         self._started = time.monotonic()

@@ -40,6 +40,7 @@ def describe(member: Member, stats: dict[str, Any] | None) -> dict[str, Any]:
         },
         "device": max(used, key=lambda name: used[name]) if used else None,
         "devices_used": used,
+        "device_shares": {name: count / sum(used.values()) for name, count in used.items() if count},
         "state": member.state.value,
         "reason": member.reason,
         "pid": ping.get("pid"),

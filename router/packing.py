@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import logging
 import pickle
+import platform
+import time
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from ray import cloudpickle
@@ -33,20 +36,49 @@ def pack_items(items: Sequence[WorkItem]) -> bytes:
     A request of the row's own model is known by its operation, another kind names itself.
     """
     flat = [
-        (request_id, operation, _own_kind(operation, type(request)), request.__dict__, priority, deadline, sent_at)
-        for request_id, operation, request, priority, deadline, sent_at in items
+        (
+            request_id,
+            operation,
+            _own_kind(operation, type(request)),
+            request.__dict__,
+            priority,
+            deadline,
+            sent_at,
+            trace,
+        )
+        for request_id, operation, request, priority, deadline, sent_at, trace in items
     ]
-    return pickle.dumps(flat, PROTOCOL)
+    return pickle.dumps((own_clock(), time.time(), flat), PROTOCOL)
 
 
 def unpack_items(packed: bytes) -> list[WorkItem]:
-    """Unpack what `pack_items` packed."""
+    """Unpack what `pack_items` packed, with deadlines by this machine's clock.
+
+    What comes from another machine has as much time left as it had when it left: its clock may be seconds apart.
+    """
+    clock, left_at, flat = pickle.loads(packed)  # noqa: S301  (ours)
+    apart = 0.0 if clock == own_clock() else time.time() - left_at
     return [
         WorkItem(
-            request_id, operation, (kind or OPERATIONS[operation].request).arrived(fields), priority, deadline, sent_at
+            request_id,
+            operation,
+            (kind or OPERATIONS[operation].request).arrived(fields),
+            priority,
+            deadline + apart,
+            sent_at,
+            trace,
         )
-        for request_id, operation, kind, fields, priority, deadline, sent_at in pickle.loads(packed)  # noqa: S301  (ours)
+        for request_id, operation, kind, fields, priority, deadline, sent_at, trace in flat
     ]
+
+
+@lru_cache(maxsize=1)
+def own_clock() -> str:
+    """Name the clock that this process reads: the kernel's, which the containers of a machine share."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()
 
 
 @lru_cache(maxsize=1024)

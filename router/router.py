@@ -14,8 +14,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from contracts import logs, tracing
 from contracts.backoff import backoff_s
 from contracts.bus_mode import BusMode, ModeFile
+from contracts.caller import traceparent
 from contracts.errors import CallerGone, DeadlineExceeded, EngineError, Unavailable, UnknownOperation
 from contracts.files import replacing
 from contracts.identity import engine_id
@@ -26,7 +28,7 @@ from router import health as report
 from router.client import ROUTER
 from router.fleet import Fleet
 from router.link import ActorGone, ActorLink, Links
-from router.packing import pack_table
+from router.packing import pack_table, unpack_items
 from router.placement import CLASS_PATHS, service
 from router.table import ActorRoute, Bus, Published, RouteTable
 
@@ -65,6 +67,8 @@ class Router:
 
     def __init__(self, paths: Mapping[str, str], extra: Mapping[str, str], hold_rest: bool = False) -> None:
         self._settings = settings()
+        logs.begin("router", self._settings)
+        tracing.begin("router", self._settings)
         self._epoch = new_id()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._change: asyncio.Event | None = None
@@ -130,19 +134,21 @@ class Router:
         except TimeoutError:
             return
 
-    async def dispatch(self, item: WorkItem) -> WorkResult:
-        """Run one item whatever happens to its actor, within its deadline.
+    async def dispatch(self, packed: bytes) -> WorkResult:
+        """Run one packed item whatever happens to its actor, within its deadline.
 
         An item whose actor died is sent again: a read changes nothing, and a write carries its request id, by which the
         store knows it. The order of writes is kept where they come in; see `router.order`.
         """
         self._here()
+        (item,) = unpack_items(packed)
         row = OPERATIONS.get(item.operation)
         if row is None:
             return _refusal(item, UnknownOperation(f"there is no operation {item.operation!r}"))
         work = self._working[item.key] = _Work()
         try:
-            return await self._insist(row, item, work)
+            with tracing.span(f"dispatch {row.name}", parent=item.trace):
+                return await self._insist(row, item._replace(trace=traceparent.get() or item.trace), work)
         except EngineError as error:
             return _refusal(item, error)
         finally:

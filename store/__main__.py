@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from contracts.errors import EngineError
 from contracts.settings import settings
 from store.copy import copy
 from store.damage import check
+from store.files import Files, ObjectFiles, opened
+from store.probe import probe
 from store.repair import repair
 
 
@@ -19,24 +20,27 @@ def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     try:
         if asked.command == "copy":
-            done = copy(asked.source, asked.target, lambda name: print(name, file=sys.stderr))
+            done = copy(opened(asked.source), opened(asked.target), lambda name: print(name, file=sys.stderr))
             print(
                 f"{done.values} values, {done.versions} versions: {done.files} files written, "
                 f"{done.size / 1e6:.1f} MB; {done.kept} were there"
             )
             return 0
-        root = asked.store or settings().store_path
-        if not root.is_dir():
-            print(f"there is no store at {root}", file=sys.stderr)
+        files = opened(asked.store or settings().store_uri or settings().store_path)
+        if isinstance(files, ObjectFiles):
+            probe(files.bucket)
+            print(f"{files.name} holds the conditions that commits need")
+        if not files.exists():
+            print(f"there is no store at {files.name}", file=sys.stderr)
             return 2
-        return _check(root) if asked.command == "check" else _repair(root, dry=asked.dry_run)
+        return _check(files) if asked.command == "check" else _repair(files, dry=asked.dry_run)
     except (EngineError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _check(root: Path) -> int:
-    found = list(check(root))
+def _check(files: Files) -> int:
+    found = list(check(files))
     for one in found:
         print(f"{one.kind}: {one.file} of {one.value} version {one.version or 'newest'}: {one.detail}")
     print(
@@ -45,8 +49,8 @@ def _check(root: Path) -> int:
     return int(bool(found))
 
 
-def _repair(root: Path, *, dry: bool) -> int:
-    found = repair(root, dry=dry)
+def _repair(files: Files, *, dry: bool) -> int:
+    found = repair(files, dry=dry)
     would = "would be" if dry else "is"
     for one in found:
         if one.version is None:
@@ -66,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     mending = commands.add_parser("repair", help="give damaged models a new version: the newest whole one")
     mending.add_argument("--dry-run", action="store_true", help="say what would be done")
     for one in (looking, mending):
-        one.add_argument("store", type=Path, nargs="?", help="the store's folder; default: the settings'")
+        one.add_argument("store", nargs="?", help="a folder, or s3://bucket/prefix; default: the settings'")
     copying = commands.add_parser("copy", help="back up, restore or move, also beside a running engine")
-    copying.add_argument("source", type=Path)
-    copying.add_argument("target", type=Path)
+    copying.add_argument("source", help="a folder, or s3://bucket/prefix")
+    copying.add_argument("target", help="the same")
     return parser
 
 

@@ -1,22 +1,21 @@
-"""A store copied while it is used: backup, restore and move are the same."""
+"""A store copied while it is used: backup, restore and move are the same, between folders and object stores."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from contracts.errors import InvalidInput
-from contracts.files import replacing
-from store.damage import HEAD, folders
-from store.lock import locked
+from store.damage import HEAD, kept, numbers
+from store.files import Files, opened
 from store.manifest import Manifest
-from store.parts import sync_folder
+from store.poll import is_head
 
 ATTEMPTS = 3
+SMALL = ("portfolios", "watches", "markets", "estimators", "formulas.json")
+"""What is copied beside the models."""
 
 
 class Copied(NamedTuple):
@@ -34,7 +33,7 @@ class _Count:
         self.values = self.versions = self.files = self.kept = self.size = 0
 
 
-def copy(source: Path, target: Path, say: Callable[[str], None] = lambda _: None) -> Copied:
+def copy(source: Files | Path, target: Files | Path, say: Callable[[str], None] = lambda _: None) -> Copied:
     """Copy every kept version of every value; what the target has already is not written again.
 
     Parts never change, so a copy may be made beside a running engine, and again: it is then as new as the moment at
@@ -45,34 +44,49 @@ def copy(source: Path, target: Path, say: Callable[[str], None] = lambda _: None
     ------
     InvalidInput
         There is no store at `source`, or both are one.
+    VersionConflict
+        Somebody else changed the target meanwhile.
     """
-    if not (source / "models").is_dir() and not (source / "portfolios").is_dir():
-        raise InvalidInput(f"there is no store at {source}", field="source")
-    if target.resolve() == source.resolve():
-        raise InvalidInput("source and target are one folder", field="target")
+    source, target = opened(source), opened(target)
+    if not source.exists():
+        raise InvalidInput(f"there is no store at {source.name}", field="source")
+    if target.name == source.name:
+        raise InvalidInput("source and target are one store", field="target")
     count = _Count()
-    for folder in folders(source / "models"):
-        _follow(folder, target / "models" / folder.name, count)
-        say(folder.name)
-    for room in ("portfolios", "watches"):
-        for path in sorted((source / room).rglob("*.json"), key=lambda path: (path.name == "head.json", path)):
-            _file(path, target / room / path.relative_to(source / room), count, always=True)
-        count.values += len(list(folders(source / room)))
+    for model in source.values("models"):
+        _follow(f"models/{model}", source, target, count)
+        say(model)
+    for room in SMALL:
+        for name in sorted(source.sizes(room), key=lambda name: (is_head(name), name)):
+            with contextlib.suppress(FileNotFoundError):
+                _small(name, source, target, count)
+        count.values += len(source.values(room))
     return Copied(count.values, count.versions, count.files, count.kept, count.size)
 
 
-def _follow(source: Path, target: Path, count: _Count) -> None:
+def _small(name: str, source: Files, target: Files, count: _Count) -> None:
+    content = source.read(name)
+    with contextlib.suppress(FileNotFoundError):
+        if target.read(name) == content:
+            count.kept += 1
+            return
+    target.write(name, content)
+    count.files += 1
+    count.size += len(content)
+
+
+def _follow(folder: str, source: Files, target: Files, count: _Count) -> None:
     """Copy a model whose newest version may be retired by others meanwhile: again, and at last while they wait."""
     count.values += 1
     for _ in range(ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):
-            _model(source, target, count)
+            _model(folder, source, target, count)
             return
-    with locked(source):
-        _model(source, target, count)
+    with source.alone(folder):
+        _model(folder, source, target, count)
 
 
-def _model(source: Path, target: Path, count: _Count) -> None:
+def _model(folder: str, source: Files, target: Files, count: _Count) -> None:
     """Copy a model; older versions that are retired while it goes on, or lack a part, are left out.
 
     Raises
@@ -80,43 +94,35 @@ def _model(source: Path, target: Path, count: _Count) -> None:
     FileNotFoundError
         The newest version lacks a part: it was retired, or is damaged.
     """
-    head = (source / HEAD).read_bytes()
+    head = source.read(f"{folder}/{HEAD}")
     newest = Manifest.from_bytes(head).version
-    (target / "parts").mkdir(parents=True, exist_ok=True, mode=0o700)
-    (target / "versions").mkdir(exist_ok=True, mode=0o700)
-    for path in sorted((source / "versions").glob("[0-9]*.json")):
-        if int(path.stem) > newest:
+    there = target.sizes(f"{folder}/parts")
+    sizes = source.sizes(f"{folder}/parts")
+    for number in sorted({*numbers(source, folder), newest}):
+        if number > newest:
             continue  # of a commit that came meanwhile, or was cut off
         try:
-            content = path.read_bytes()
+            content = head if number == newest else source.read(kept(folder, number))
             for name in sorted(Manifest.from_bytes(content).files):
-                _file(source / "parts" / name, target / "parts" / name, count)
+                _part(f"{folder}/parts/{name}", source, target, sizes, there, count)
         except FileNotFoundError:
-            if int(path.stem) == newest:
+            if number == newest:
                 raise
             continue
-        sync_folder(target / "parts")
-        _put(target / "versions" / path.name, content)
+        target.write(kept(folder, number), content)
         count.versions += 1
-    sync_folder(target / "versions")
-    _put(target / HEAD, head)
-    sync_folder(target)
+    with contextlib.suppress(FileNotFoundError):
+        target.read(f"{folder}/{HEAD}")
+    target.write(f"{folder}/{HEAD}", head)
 
 
-def _file(source: Path, target: Path, count: _Count, *, always: bool = False) -> None:
-    """Copy a file whole, or not at all."""
-    size = source.stat().st_size
-    if not always and target.exists() and target.stat().st_size == size:
+def _part(name: str, source: Files, target: Files, sizes: dict[str, int], there: dict[str, int], count: _Count) -> None:
+    """Copy a part whole, or not at all."""
+    if name not in sizes:
+        raise FileNotFoundError(2, "No such file or directory", name)
+    if there.get(name) == sizes[name]:
         count.kept += 1
         return
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with source.open("rb") as read, replacing(target, durable=True) as out:
-        shutil.copyfileobj(read, out, 1 << 20)
-        os.fchmod(out.fileno(), 0o600)
+    there[name] = target.put(name, source)
     count.files += 1
-    count.size += size
-
-
-def _put(path: Path, content: bytes) -> None:
-    with replacing(path, durable=True) as out:
-        out.write(content)
+    count.size += there[name]

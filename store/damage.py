@@ -12,11 +12,17 @@ import orjson
 
 from contracts.errors import InvalidInput
 from contracts.events import untoken
+from store import checkpoints
+from store.checkpoints import Checkpoint
+from store.files import Files, opened
 from store.manifest import Manifest
 from store.parts import Part
+from store.poll import is_head
 
 Kind = Literal["missing", "torn", "unreadable", "strange"]
 HEAD = "manifest.json"
+Days = tuple[str, str, int]
+"""First and last date of a part's days, and how many they are."""
 
 
 class Damage(NamedTuple):
@@ -43,91 +49,133 @@ class Damage(NamedTuple):
     detail: str
 
 
-def check(root: Path) -> Iterator[Damage]:
-    """Look at every kept version of every model, and at every portfolio.
+def check(place: Files | Path) -> Iterator[Damage]:
+    """Look at every kept version of every model, at every portfolio, and at what else is a document.
 
     Files are held against their manifest's sizes, and each block's dates against what the manifest says of them.
-    Contents have no checksum: a bit that turned in the middle of an array is not found.
+    Contents have no checksum, but for checkpoints: a bit that turned in the middle of an array is not found. Raises
+    `Unavailable` where an object store cannot be reached.
     """
-    for folder in folders(root / "models"):
-        yield from of_model(root, folder)
-    for folder in folders(root / "portfolios"):
-        for path in (folder / "head.json", *sorted((folder / "versions").glob("*.json"))):
-            yield from _of_document(root, path)
+    files = opened(place)
+    for model in files.values("models"):
+        yield from of_model(files, f"models/{model}")
+    for book in files.values("portfolios"):
+        for name in (f"portfolios/{book}/head.json", *sorted(files.sizes(f"portfolios/{book}/versions"))):
+            yield from _of_document(files, name, named(book))
+    for room in ("watches", "markets", "estimators"):
+        for name in files.sizes(room):
+            if is_head(name):
+                yield from _of_document(files, name, named(Path(name).stem))
 
 
-def folders(room: Path) -> Iterator[Path]:
-    """Give the folders of a kind of values, in order."""
-    if room.is_dir():
-        yield from sorted(path for path in room.iterdir() if path.is_dir())
-
-
-def named(folder: Path) -> str:
+def named(folder: str) -> str:
     """Give the name of the value that a folder holds."""
     try:
-        return untoken(folder.name)
+        return untoken(folder)
     except InvalidInput:
-        return folder.name
+        return folder
 
 
-def of_model(root: Path, folder: Path) -> Iterator[Damage]:
+def numbers(files: Files, folder: str) -> list[int]:
+    """Numbers of a value's kept versions, by the names of their files."""
+    names = [Path(name).name for name in files.sizes(f"{folder}/versions")]
+    return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
+
+
+def kept(folder: str, number: int) -> str:
+    """Name the file of an older version."""
+    return f"{folder}/versions/{number:08d}.json"
+
+
+def of_model(files: Files, folder: str) -> Iterator[Damage]:
     """Look at one model's folder."""
     seen: dict[str, list[tuple[Kind, str]]] = {}
-    for path in (folder / HEAD, *sorted((folder / "versions").glob("[0-9]*.json"))):
+    sizes = files.sizes(f"{folder}/parts")
+    found: dict[int, Manifest] = {}
+    for name, number in [(f"{folder}/{HEAD}", 0), *((kept(folder, each), each) for each in numbers(files, folder))]:
         try:
-            manifest = Manifest.from_bytes(path.read_bytes())
+            manifest = Manifest.from_bytes(files.read(name))
         except (OSError, ValueError) as error:
-            number = int(path.stem) if path.stem.isdigit() else 0
-            yield Damage("unreadable", named(folder), number, str(path.relative_to(root)), str(error))
+            yield Damage("unreadable", named(Path(folder).name), number, name, _why(error))
             continue
-        if path.name != HEAD:
-            yield from of_version(root, folder, manifest, seen)
+        found[manifest.version] = manifest
+    for manifest in found.values():
+        yield from of_version(files, folder, manifest, sizes, seen)
+        yield from _of_checkpoints(files, folder, manifest, seen)
 
 
 def of_version(
-    root: Path, folder: Path, manifest: Manifest, seen: dict[str, list[tuple[Kind, str]]] | None = None
+    files: Files,
+    folder: str,
+    manifest: Manifest,
+    sizes: dict[str, int] | None = None,
+    seen: dict[str, list[tuple[Kind, str]]] | None = None,
 ) -> Iterator[Damage]:
     """Look at the parts of one version; `seen` keeps what was found of parts that versions share."""
+    sizes = files.sizes(f"{folder}/parts") if sizes is None else sizes
     seen = {} if seen is None else seen
     parts = [(block.part, (block.first_date, block.last_date, block.n_dates)) for block in manifest.blocks]
     for part, days in [*parts, *([(manifest.latest, None)] if manifest.latest else [])]:
-        if part.file not in seen:
-            seen[part.file] = list(_of_part(folder / "parts", part, days))
-        for kind, detail in seen[part.file]:
-            where = str((folder / "parts" / part.file).relative_to(root))
-            yield Damage(kind, manifest.model_id, manifest.version, where, detail)
+        name = f"{folder}/parts/{part.file}"
+        key = part.file if days is None else f"{part.file}:{days[2]}"
+        if key not in seen:
+            seen[key] = list(_of_part(files, name, sizes.get(name), part, days))
+        for kind, detail in seen[key]:
+            yield Damage(kind, manifest.model_id, manifest.version, name, detail)
 
 
-def _of_part(folder: Path, part: Part, days: tuple[str, str, int] | None) -> Iterator[tuple[Kind, str]]:
-    path = folder / part.file
+def _of_checkpoints(
+    files: Files, folder: str, manifest: Manifest, seen: dict[str, list[tuple[Kind, str]]]
+) -> Iterator[Damage]:
+    for one in manifest.checkpoints:
+        if one.file not in seen:
+            seen[one.file] = list(of_checkpoint(files, folder, one))
+        for kind, detail in seen[one.file]:
+            yield Damage(kind, manifest.model_id, manifest.version, f"{folder}/parts/{one.file}", detail)
+
+
+def of_checkpoint(files: Files, folder: str, checkpoint: Checkpoint) -> Iterator[tuple[Kind, str]]:
+    """Look at a checkpoint of a model's folder, whose arrays have checksums."""
     try:
-        size = path.stat().st_size
+        checkpoints.decoded(files.read(f"{folder}/parts/{checkpoint.file}"), checkpoint)
     except OSError as error:
         yield "missing", error.strerror or str(error)
+    except ValueError as error:
+        yield "torn", str(error)
+
+
+def _of_part(files: Files, name: str, size: int | None, part: Part, days: Days | None) -> Iterator[tuple[Kind, str]]:
+    if size is None:
+        yield "missing", "No such file or directory"
         return
     if size != part.size:
         yield "torn", f"{size} bytes of {part.size}"
         return
-    for name, ref in part.arrays.items():
+    for array, ref in part.arrays.items():
         end = ref.offset + np.dtype(ref.dtype).itemsize * math.prod(ref.shape)
         if end > size:
-            yield "strange", f"{name} ends at {end} of {size} bytes"
+            yield "strange", f"{array} ends at {end} of {size} bytes"
             return
     if days is not None:
         ref = part.arrays["dates"]
+        dtype = np.dtype(ref.dtype)
         # Not the maps of this process, which may be of an earlier file of that name.
-        dates = np.fromfile(path, np.dtype(ref.dtype), math.prod(ref.shape), offset=ref.offset)
+        n_days = min(days[2], math.prod(ref.shape))  # behind them may be days that were replaced
+        dates = np.frombuffer(files.read(name, ref.offset, dtype.itemsize * n_days), dtype)
         found = (str(dates[0]), str(dates[-1]), len(dates)) if len(dates) else ("", "", 0)
         if found != days or (dates[1:] <= dates[:-1]).any():
             yield "strange", f"days {found[0]} to {found[1]} ({found[2]}), where the manifest has {days}"
 
 
-def _of_document(root: Path, path: Path) -> Iterator[Damage]:
+def _of_document(files: Files, name: str, value: str) -> Iterator[Damage]:
     try:
-        value = orjson.loads(path.read_bytes())
-        if not isinstance(value, dict) or "format" not in value:
+        content = orjson.loads(files.read(name))
+        if not isinstance(content, dict) or "format" not in content:
             raise ValueError("it is no document of this store")
     except (OSError, ValueError) as error:
-        folder = path.parent if path.name == "head.json" else path.parent.parent
-        number = int(path.stem) if path.stem.isdigit() else 0
-        yield Damage("unreadable", named(folder), number, str(path.relative_to(root)), str(error))
+        number = Path(name).stem
+        yield Damage("unreadable", value, int(number) if number.isdigit() else 0, name, _why(error))
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -13,8 +13,7 @@ import orjson
 from contracts.errors import InvalidInput, Unavailable, UnknownEstimator
 from contracts.events import token
 from contracts.files import replacing
-from store.lock import locked
-from store.parts import sync_folder
+from store.commit import Commit, FolderCommit, Step, attempt
 
 FORMAT = 1
 ESTIMATORS_MOST = 100
@@ -36,7 +35,11 @@ class Estimator:
     allows_missing
         Whether it predicts where a feature is missing.
     saved_by
-        The release of scikit-learn that saved it.
+        The release of scikit-learn that saved it, or what made the file of ONNX.
+    form
+        Of the file: "skops" or "onnx".
+    network
+        Hash of the network of dense layers that was read off it; "" where it is none.
     requests
         The last requests and the versions that they made, so that a repeated one is recognised.
     """
@@ -52,14 +55,17 @@ class Estimator:
     sha256: str = ""
     n_bytes: int = 0
     created_at: str = ""
+    form: str = "skops"
+    network: str = ""
     requests: dict[str, int] = field(default_factory=dict)
 
 
 class EstimatorStore:
-    """Keeps estimators below `root`, which models share; one writer at a time."""
+    """Keeps estimators below `root`, or in the place that models share; one writer at a time."""
 
-    def __init__(self, root: Path) -> None:
-        self._folder = root / "estimators"
+    def __init__(self, root: Path | Commit) -> None:
+        self._place = FolderCommit(root) if isinstance(root, Path) else root
+        self._folder = self._place.root / "estimators"
 
     def get(self, estimator_id: str) -> Estimator:
         """Read one. Raises `UnknownEstimator`, or `Unavailable` where its document cannot be read."""
@@ -86,62 +92,82 @@ class EstimatorStore:
 
     def content(self, kept: Estimator) -> bytes:
         """Read the file. Raises `Unavailable` where it is not what was registered."""
-        path = self._file(kept)
+        return self._read(kept, self._file(kept), kept.sha256)
+
+    def network(self, kept: Estimator) -> bytes:
+        """Read the network that was read off the file. Raises `Unavailable` where it is not what was kept."""
+        return self._read(kept, self._network(kept), kept.network)
+
+    def _read(self, kept: Estimator, path: Path, sha256: str) -> bytes:
         try:
+            if not path.exists():
+                self._place.fetch(path)
             content = path.read_bytes()
         except OSError as error:
             raise Unavailable(f"the file of {kept.estimator_id!r} cannot be read: {error.strerror}") from None
-        if hashlib.sha256(content).hexdigest() != kept.sha256:
+        if hashlib.sha256(content).hexdigest() != sha256:
             raise Unavailable(f"the file of the estimator {kept.estimator_id!r} was changed since it was registered")
         return content
 
-    def put(self, made: Estimator, content: bytes, request_id: str) -> Estimator:
+    def put(self, made: Estimator, content: bytes, request_id: str, network: bytes = b"") -> Estimator:
         """Keep an estimator as the newest version of its name; a repeated request gives what it made.
+
+        `network` is what was read off a network of dense layers.
 
         Raises
         ------
         InvalidInput
-            `ESTIMATORS_MOST` are there.
+            `ESTIMATORS_MOST` are there, or another file was registered under this id.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with locked(self._folder):
-            before = self._before(made.estimator_id)
-            if before is not None and request_id in before.requests:
-                return before
-            if before is None and sum(1 for _ in self._folder.glob("*.json")) >= ESTIMATORS_MOST:
+        return attempt(
+            self._place, self._path(made.estimator_id), lambda: self._put(made, content, request_id, network)
+        )
+
+    def _put(self, made: Estimator, content: bytes, request_id: str, network: bytes) -> Estimator:
+        before = self._before(made.estimator_id)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if before is not None and request_id in before.requests:
+            if before.requests[request_id] == before.version and before.sha256 != sha256:
                 raise InvalidInput(
-                    f"{ESTIMATORS_MOST} estimators are registered, and no more are", field="estimator_id"
+                    f"the id is that of another request, which registered version {before.version} of "
+                    f"{made.estimator_id!r}: an id is for repeating the same, a new request has a new one",
+                    field="request_id",
                 )
-            number = before.version + 1 if before is not None else 1
-            requests = {**(before.requests if before is not None else {}), request_id: number}
-            kept = replace(
-                made,
-                version=number,
-                sha256=hashlib.sha256(content).hexdigest(),
-                n_bytes=len(content),
-                created_at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                requests=dict([*requests.items()][-REQUESTS_REMEMBERED:]),
-            )
-            # The file is there before the document that names it.
-            for path, written in (
-                (self._file(kept), content),
-                (self._path(kept.estimator_id), orjson.dumps({"format": FORMAT, **asdict(kept)})),
-            ):
-                with replacing(path, durable=True, private=True) as out:
-                    out.write(written)
-            sync_folder(self._folder)
-            if before is not None and before.sha256 != kept.sha256:
-                self._file(before).unlink(missing_ok=True)
-            return kept
+            return before
+        if before is None and sum(1 for _ in self._folder.glob("*.json")) >= ESTIMATORS_MOST:
+            raise InvalidInput(f"{ESTIMATORS_MOST} estimators are registered, and no more are", field="estimator_id")
+        number = before.version + 1 if before is not None else 1
+        requests = {**(before.requests if before is not None else {}), request_id: number}
+        kept = replace(
+            made,
+            version=number,
+            sha256=sha256,
+            network=hashlib.sha256(network).hexdigest() if network else "",
+            n_bytes=len(content),
+            created_at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            requests=dict([*requests.items()][-REQUESTS_REMEMBERED:]),
+        )
+        added = [*self._files(kept)]
+        for path, written in zip(added, (content, network), strict=False):
+            with replacing(path, private=True) as out:
+                out.write(written)
+        document = orjson.dumps({"format": FORMAT, **asdict(kept)})
+        self._place.publish(Step(self._path(kept.estimator_id), document, added=added, private=True))
+        left = [] if before is None else [path for path in self._files(before) if path not in added]
+        if left:
+            self._place.drop(left)
+        return kept
 
     def delete(self, estimator_id: str) -> None:
         """Remove one, its document first. Raises `UnknownEstimator`."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with locked(self._folder):
+
+        def gone() -> None:
             kept = self.get(estimator_id)
-            self._path(estimator_id).unlink()
-            self._file(kept).unlink(missing_ok=True)
-            sync_folder(self._folder)
+            self._place.remove(self._path(estimator_id), [*self._files(kept)])
+
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        attempt(self._place, self._path(estimator_id), gone)
 
     def _before(self, estimator_id: str) -> Estimator | None:
         try:
@@ -153,4 +179,10 @@ class EstimatorStore:
         return self._folder / f"{token(estimator_id)}.json"
 
     def _file(self, kept: Estimator) -> Path:
-        return self._folder / f"{token(kept.estimator_id)}.{kept.sha256[:16]}.skops"
+        return self._folder / f"{token(kept.estimator_id)}.{kept.sha256[:16]}.{kept.form}"
+
+    def _network(self, kept: Estimator) -> Path:
+        return self._folder / f"{token(kept.estimator_id)}.{kept.network[:16]}.network"
+
+    def _files(self, kept: Estimator) -> tuple[Path, ...]:
+        return (self._file(kept), *((self._network(kept),) if kept.network else ()))

@@ -16,21 +16,22 @@ _FIRST_POLL_S, _LONGEST_POLL_S = 0.001, 0.1
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait_s: float | None = None) -> Iterator[None]:
     """Hold the lock of a folder.
 
     Raises
     ------
     Unavailable
-        Another process held it for all of `LOCK_S`.
+        Another process held it for all of `wait_s`, by default `LOCK_S`.
     """
+    wait_s = LOCK_S if wait_s is None else wait_s
     path = folder / "lock"
     with path.open("a") as lock:
-        deadline = time.monotonic() + LOCK_S
+        deadline = time.monotonic() + wait_s
         pause = _FIRST_POLL_S
         while not _taken(lock.fileno()):
             if time.monotonic() >= deadline:
-                raise Unavailable(f"another process has held {path} for {LOCK_S:g} s", retry_after_s=LOCK_S)
+                raise Unavailable(f"another process has held {path} for {wait_s:g} s", retry_after_s=wait_s)
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL_S)
         yield

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from store.checkpoints import Checkpoint
 from store.parts import Layouts, Part
 
 FORMAT = 2
@@ -17,7 +18,10 @@ REQUESTS_REMEMBERED = 256
 
 @dataclass(frozen=True)
 class Block:
-    """A run of days over the names that were known by its end."""
+    """A run of days over the names that were known by its end.
+
+    The part may have more days behind them: those that a correction replaced.
+    """
 
     first_date: str
     last_date: str
@@ -40,12 +44,16 @@ class Manifest:
         The version that last replaced the history: versions from it on differ by days added at the end only.
     requests
         The last requests and the versions they made, so that a repeated request is recognised.
+    fingerprints
+        What those of them said that told it, so that another request under the same id is not taken for a repeat.
     blocks
         The days, oldest first. Each block's symbols begin with those of the block before it.
     latest
         The arrays that each version replaces: covariance, specific variance, the last exposures.
     meta
         JSON-able: settings, recipe, factor names, category names, operation's summary.
+    checkpoints
+        What the model carried after some of its days, ascending.
     """
 
     model_id: str
@@ -59,6 +67,8 @@ class Manifest:
     requests: Mapping[str, int] = field(default_factory=dict)
     deleted: bool = False
     since: int = 0
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = ()
 
     @cached_property
     def n_dates(self) -> int:
@@ -73,15 +83,19 @@ class Manifest:
     @property
     def files(self) -> set[str]:
         """Every part file that this version needs."""
-        out = {block.part.file for block in self.blocks}
+        out = {block.part.file for block in self.blocks} | {one.file for one in self.checkpoints}
         return out | {self.latest.file} if self.latest else out
 
-    def remembering(self, previous: Manifest | None) -> Manifest:
-        """Add this version's request to those that the previous version remembers."""
+    def remembering(self, previous: Manifest | None, fingerprint: str = "") -> Manifest:
+        """Add this version's request, and what it said, to those that the previous version remembers."""
         requests = dict(previous.requests) if previous else {}
         requests[self.request_id] = self.version
         kept = dict(list(requests.items())[-REQUESTS_REMEMBERED:])
-        return replace(self, requests=kept)
+        said = {
+            **(previous.fingerprints if previous else {}),
+            **({self.request_id: fingerprint} if fingerprint else {}),
+        }
+        return replace(self, requests=kept, fingerprints={name: said[name] for name in kept if name in said})
 
     def to_bytes(self) -> bytes:
         """Give the file's content."""
@@ -96,6 +110,7 @@ class Manifest:
             "deleted": self.deleted,
             "since": self.since,
             "requests": dict(self.requests),
+            "fingerprints": dict(self.fingerprints),
             "meta": dict(self.meta),
             "latest": layouts.put(self.latest) if self.latest else None,
             "blocks": [
@@ -108,6 +123,7 @@ class Manifest:
                 }
                 for b in self.blocks
             ],
+            "checkpoints": [list(one) for one in self.checkpoints],
         }
         value["layouts"] = layouts.to_json()
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
@@ -136,9 +152,10 @@ class Manifest:
     @staticmethod
     def _of(value: dict[str, Any], before: Manifest | None) -> Manifest:
         layouts = Layouts(value["layouts"])
-        known = {block.part.file: block for block in before.blocks} if before else {}
+        # A correction may have left fewer days of a part.
+        known = {(block.part.file, block.n_dates): block for block in before.blocks} if before else {}
         blocks = tuple(
-            known.get(b["part"]["file"])
+            known.get((b["part"]["file"], b["n_dates"]))
             or Block(b["first_date"], b["last_date"], b["n_dates"], b["n_assets"], layouts.take(b["part"]))
             for b in value["blocks"]
         )
@@ -154,4 +171,6 @@ class Manifest:
             value["requests"],
             value["deleted"],
             value["since"],
+            value.get("fingerprints", {}),
+            tuple(Checkpoint(*one) for one in value.get("checkpoints", [])),
         )

@@ -1,8 +1,9 @@
 """The store of models: versions as manifests over immutable parts, committed by compare-and-swap.
 
 A model's folder holds `manifest.json` (the newest version), `versions/` (that one and the kept older ones), `parts/`
-and `lock`. The commit is the `os.replace` of `manifest.json`, done under an advisory lock that the kernel frees when
-its holder dies; everything before it is invisible, everything after it is clean-up that any later commit repeats.
+and `lock`. The commit is that `manifest.json` is replaced (`store.commit`), under an advisory lock that the kernel
+frees when its holder dies; everything before it is invisible, everything after it is clean-up that any later commit
+repeats.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,10 +21,13 @@ import numpy as np
 
 from contracts.errors import InvalidInput, ModelUnreadable, UnknownModel, VersionConflict
 from contracts.events import token, untoken
-from contracts.files import replacing
+from contracts.tracing import spanned
+from store import checkpoints as marks
+from store.checkpoints import Checkpoint
+from store.commit import Commit, FolderCommit, Step, attempt
 from store.lock import locked
 from store.manifest import Block, Manifest
-from store.parts import sync_folder, write_part
+from store.parts import write_part
 from store.version import DAY, DAY_ASSET, MANIFEST, StoredState, Version, unreadable
 
 MERGE_DAYS = 32
@@ -52,6 +57,13 @@ class StateLike(Protocol):
     def meta(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
+class Ground(NamedTuple):
+    """What a correction goes on from: the first days of a kept version."""
+
+    version: int
+    n_dates: int
+
+
 class _Seen(NamedTuple):
     """A model's newest version as it was found last, and what tells whether its manifest is still the same file."""
 
@@ -66,18 +78,30 @@ class ModelStore:
     Parameters
     ----------
     root
-        The store's folder; made when missing.
+        The store's folder; made when missing. Or the place that the settings name (`store.place`).
     keep_versions
         Older versions kept beside the newest; the rest and their parts are swept at commits.
+    checkpoint_days, checkpoints
+        What a model carries is kept every so many days of its history, so often at most: of a longer one the days
+        between are doubled. 0 of either: never.
     """
 
-    def __init__(self, root: Path, keep_versions: int = 16) -> None:
-        self.root = root / "models"
+    def __init__(
+        self, root: Path | Commit, keep_versions: int = 16, checkpoint_days: int = 63, checkpoints: int = 32
+    ) -> None:  # fmt: skip
+        self._place = FolderCommit(root) if isinstance(root, Path) else root
+        self._fetch = None if isinstance(self._place, FolderCommit) else self._place.fetch
+        self.root = self._place.root / "models"
         self.keep_versions = keep_versions
+        self._apart = checkpoint_days, checkpoints
         self.counters = {"commits": 0, "conflicts": 0, "repeats": 0, "versions_retired": 0, "parts_swept": 0}
         self._seen: dict[str, _Seen] = {}
         self._files: dict[Path, set[str]] = {}
         self.root.mkdir(parents=True, exist_ok=True)
+
+    def counts(self) -> dict[str, int]:
+        """Count what was done here, and what the place did for it."""
+        return {**self.counters, **self._place.counts()}
 
     # -- reading
 
@@ -98,22 +122,22 @@ class ModelStore:
             raise UnknownModel(f"the model {model_id!r} was deleted", field="model_id")
         return found
 
-    def _current(self, model_id: str) -> Version | None:
-        """Open the newest version, a deletion too, or None."""
+    def _current(self, model_id: str, *, ask: bool = True) -> Version | None:
+        """Open the newest version, a deletion too, or None; `ask` whether another node made it a moment ago."""
         seen = self._seen.get(model_id)
         # Every answer comes by here: to put the path together again would cost more than to look at the file.
         path = seen.path if seen else self._folder(model_id) / MANIFEST
         try:
             status = path.stat()
         except FileNotFoundError:
-            return None
+            return self._current(model_id, ask=ask) if ask and self._place.missed(path) else None
         except OSError as error:
             raise unreadable(model_id, path, error) from None
         signature = (status.st_ino, status.st_mtime_ns)
         if seen is None or seen.signature != signature:
             before = seen.version if seen else None
             manifest = self._read(path, model_id, before.manifest if before else None)
-            seen = _Seen(path, signature, Version(self._folder(model_id) / "parts", manifest, before))
+            seen = _Seen(path, signature, Version(self._folder(model_id) / "parts", manifest, before, self._fetch))
             self._seen[model_id] = seen
         return seen.version
 
@@ -123,19 +147,30 @@ class ModelStore:
         newest = self._newest(folder, model_id)
         if newest is None or version > newest.version:  # a file beyond it is of a commit that was cut off
             raise UnknownModel(f"model {model_id!r} has no version {version}", field="model_version")
+        if version == newest.version:
+            return Version(folder / "parts", newest, None, self._fetch)
+        path = _kept(folder, version)
         try:
-            manifest = self._read(folder / "versions" / f"{version:08d}.json", model_id)
+            if not path.exists():
+                self._place.fetch(path)
+            manifest = self._read(path, model_id)
         except FileNotFoundError:
             raise UnknownModel(f"model {model_id!r} has no kept version {version}", field="model_version") from None
-        return Version(folder / "parts", manifest)
+        return Version(folder / "parts", manifest, None, self._fetch)
 
     def kept(self, model_id: str) -> list[Manifest]:
         """Give the manifests of the kept versions, oldest first, without those that cannot be read."""
         found = []
-        for path in sorted((self._folder(model_id) / "versions").glob("[0-9]*.json")):
+        newest = self._newest(self._folder(model_id), model_id)
+        for number in sorted({*self._numbers(model_id), *([newest.version] if newest is not None else [])}):
             with contextlib.suppress(UnknownModel, ModelUnreadable):
-                found.append(self.version(model_id, int(path.stem)).manifest)
+                found.append(self.version(model_id, number).manifest)
         return found
+
+    def _numbers(self, model_id: str) -> list[int]:
+        """Numbers of the kept versions, by the names of their files."""
+        names = [Path(name) for name in self._place.names(self._folder(model_id) / "versions")]
+        return [int(name.stem) for name in names if name.suffix == ".json" and name.stem.isdigit()]
 
     def ids(self) -> list[str]:
         """List the models that are not deleted, by name; those whose manifest cannot be read too, as they exist."""
@@ -151,7 +186,7 @@ class ModelStore:
 
     def _exists(self, model_id: str) -> bool:
         try:
-            found = self._current(model_id)
+            found = self._current(model_id, ask=False)
         except ModelUnreadable:
             return True
         return found is not None and not found.manifest.deleted
@@ -160,7 +195,7 @@ class ModelStore:
         """Give the newest manifest of each model, of deleted ones too; those that cannot be read are left out."""
         for model_id in sorted(self._named()):
             with contextlib.suppress(ModelUnreadable):
-                found = self._current(model_id)
+                found = self._current(model_id, ask=False)
                 if found is not None:
                     yield model_id, found.manifest
 
@@ -172,11 +207,25 @@ class ModelStore:
             return None
         return found.manifest.requests.get(request_id) if found else None
 
+    def fingerprint_of(self, model_id: str, request_id: str) -> str | None:
+        """Give what a remembered request said, None where that is not known."""
+        found = self._current(model_id)
+        return found.manifest.fingerprints.get(request_id) if found else None
+
     # -- writing
 
+    def stops(self, n_dates: int, first: int = 0) -> list[int]:
+        """Give after how many days a history of so many has a checkpoint, of those after its first ones."""
+        return marks.stops(n_dates, *self._apart, first)
+
+    def keep(self, model_id: str, n_dates: int, n_assets: int, carried: Mapping[str, np.ndarray]) -> Checkpoint:
+        """Write a checkpoint for a `commit` that will name it; without one it is swept."""
+        return marks.write(self._folder(model_id) / "parts", n_dates, n_assets, carried)
+
+    @spanned("store commit")
     def commit(
         self, model_id: str, state: StateLike, *, base: int, request_id: str, operation: str, append: bool = False,
-        onto: int | None = None,
+        onto: Ground | None = None, fingerprint: str = "", checkpoints: Iterable[Checkpoint] = (),
     ) -> Version:  # fmt: skip
         """Make a new version durable and newest.
 
@@ -189,8 +238,12 @@ class ModelStore:
         append
             `state` holds only new days, to be put behind those of `base`; `latest` and `meta` replace.
         onto
-            With `append`, a kept version whose days are gone on from, instead of those of `base`: the later ones are
-            replaced.
+            With `append`, the first days of a kept version, which are gone on from instead of those of `base`: the
+            later ones are replaced.
+        fingerprint
+            What the request said, for `fingerprint_of`.
+        checkpoints
+            What `keep` wrote on the way; those of the days that are gone on from are kept.
 
         Raises
         ------
@@ -203,7 +256,8 @@ class ModelStore:
         (folder / "versions").mkdir(parents=True, exist_ok=True)
         block = self._write_block(folder, state)
         latest = write_part(folder / "parts", "latest", state.latest)
-        with locked(folder):
+
+        def change() -> Version | None:
             current = self._newest(folder, model_id)
             if current and request_id in current.requests:
                 self.counters["repeats"] += 1
@@ -213,14 +267,25 @@ class ModelStore:
                 self.counters["conflicts"] += 1
                 raise VersionConflict(f"model {model_id!r} is at version {at}, the change was made from {base}")
             number = (current.version if current else 0) + 1
-            kept = current if onto is None else self.version(model_id, onto).manifest
-            grows = append and kept is not None
-            blocks = (*kept.blocks, block) if grows and kept else (block,)
+            ground, found, since = tuple[Block, ...](), list(checkpoints), number
+            if append and current is not None:
+                kept = current if onto is None else self.version(model_id, onto.version).manifest
+                had = kept.n_dates if onto is None else onto.n_dates
+                ground, since = self._first_days(folder, kept, had), kept.since if onto is None else number
+                found += [one for one in kept.checkpoints if one.n_dates <= had]
             manifest = Manifest(
-                model_id, number, request_id, operation, _now(), self._merged(folder, blocks), latest,
-                dict(state.meta), since=kept.since if grows and kept and onto is None else number,
+                model_id, number, request_id, operation, _now(), self._merged(folder, (*ground, block)), latest,
+                dict(state.meta), since=since,
             )  # fmt: skip
-            self._publish(folder, manifest.remembering(current))
+            if marks.due(found, manifest.n_dates, *self._apart):
+                found.append(self.keep(model_id, manifest.n_dates, manifest.n_assets, state.latest))
+            manifest = replace(manifest, checkpoints=marks.kept(found, manifest.n_dates, *self._apart))
+            self._publish(folder, manifest.remembering(current, fingerprint), current)
+            return None
+
+        repeated = attempt(self._place, folder / MANIFEST, change)
+        if repeated is not None:
+            return repeated
         self._retire(folder, model_id)
         return self.head(model_id)
 
@@ -230,19 +295,24 @@ class ModelStore:
         A model whose manifest cannot be read can be deleted too: the files of its versions tell the last number.
         """
         folder = self._folder(model_id)
-        with locked(folder) if folder.exists() else contextlib.nullcontext():
+
+        def change() -> tuple[int, bool]:
             try:
                 current = self._newest(folder, model_id)
             except ModelUnreadable:
-                current = Manifest(model_id, _last_number(folder), "", "", "")
+                current = Manifest(model_id, max(self._numbers(model_id), default=0), "", "", "")
             if current and request_id in current.requests:
-                return current.requests[request_id]
+                return current.requests[request_id], False
             if current is None or current.deleted:
                 raise UnknownModel(f"no model has the id {model_id!r}", field="model_id")
             manifest = Manifest(model_id, current.version + 1, request_id, "delete_model", _now(), deleted=True)
-            self._publish(folder, manifest.remembering(current))
-        self._retire(folder, model_id, keep=0)
-        return manifest.version
+            self._publish(folder, manifest.remembering(current), current)
+            return manifest.version, True
+
+        number, made = attempt(self._place, folder / MANIFEST, change)
+        if made:
+            self._retire(folder, model_id, keep=0)
+        return number
 
     # -- inside
 
@@ -255,6 +325,7 @@ class ModelStore:
         except FileNotFoundError:
             return None
 
+    @spanned("store read")
     def _read(self, path: Path, model_id: str, before: Manifest | None = None) -> Manifest:
         """Read a manifest; `FileNotFoundError` where there is none. Raises `ModelUnreadable`."""
         try:
@@ -266,12 +337,10 @@ class ModelStore:
 
     def _repeat(self, model_id: str, folder: Path, current: Manifest, request_id: str) -> Version:
         made = current.requests[request_id]
-        if made == current.version:
-            return Version(folder / "parts", current)
-        try:
+        with contextlib.suppress(UnknownModel):
             return self.version(model_id, made)
-        except UnknownModel:  # retired since; the newest still tells that the request was done
-            return Version(folder / "parts", current)
+        # Retired since; the newest still tells that the request was done.
+        return Version(folder / "parts", current, None, self._fetch)
 
     @staticmethod
     def _write_block(folder: Path, state: StateLike) -> Block:
@@ -282,6 +351,23 @@ class ModelStore:
         part = write_part(folder / "parts", "days", arrays)
         return Block(str(dates[0]), str(dates[-1]), len(dates), len(state.symbols), part)
 
+    def _first_days(self, folder: Path, kept: Manifest, n_dates: int) -> tuple[Block, ...]:
+        """Give the blocks of a version's first days; a part most of whose days are replaced now is written anew."""
+        blocks, left = [], n_dates
+        for block in kept.blocks:
+            if not left:
+                break
+            if block.n_dates > left:
+                short = replace(block, n_dates=left)
+                alone = Manifest("", 0, "", "", "", (short,))
+                state = Version(folder / "parts", alone, None, self._fetch).state()
+                short = replace(short, last_date=str(state.dates[-1]))
+                most_gone = 2 * left < block.part.arrays["dates"].shape[0]
+                block = self._write_block(folder, state) if most_gone else short  # noqa: PLW2901
+            blocks.append(block)
+            left -= block.n_dates
+        return tuple(blocks)
+
     def _merged(self, folder: Path, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         """Join the short blocks at the end once they hold `MERGE_DAYS` days; so a day is rewritten once at most."""
         first = len(blocks)
@@ -290,25 +376,27 @@ class ModelStore:
         short = blocks[first:]
         if sum(block.n_dates for block in short) < MERGE_DAYS:
             return blocks
-        state = Version(folder / "parts", Manifest("", 0, "", "", "", short)).state()
+        state = Version(folder / "parts", Manifest("", 0, "", "", "", short), None, self._fetch).state()
         return (*blocks[:first], self._write_block(folder, state))
 
-    def _publish(self, folder: Path, manifest: Manifest) -> None:
-        content = manifest.to_bytes()
-        if (folder / "parts").exists():
-            sync_folder(folder / "parts")
-        kept = folder / "versions" / f"{manifest.version:08d}.json"
-        kept.parent.mkdir(exist_ok=True)
-        for path in (kept, folder / MANIFEST):
-            with replacing(path, durable=True) as out:
-                out.write(content)
-        sync_folder(folder / "versions")
-        sync_folder(folder)
+    def _publish(self, folder: Path, manifest: Manifest, before: Manifest | None) -> None:
+        """Make a version durable and newest: what it adds to the one before, and then its name."""
+        added = manifest.files - (before.files if before else set())
+        self._place.publish(
+            Step(
+                folder / MANIFEST,
+                manifest.to_bytes(),
+                _kept(folder, manifest.version),
+                _kept(folder, before.version) if before else None,
+                [folder / "parts" / name for name in sorted(added)],
+            )
+        )
         self.counters["commits"] += 1
 
     def _retire(self, folder: Path, model_id: str, keep: int | None = None) -> None:
         """Drop versions beyond the retention rule, then parts that no kept manifest names."""
         keep = self.keep_versions if keep is None else keep
+        self._place.retire(folder, keep)
         with locked(folder):
             manifests = sorted((folder / "versions").glob("*.json"))
             n_retired = max(len(manifests) - keep - 1, 0)
@@ -339,9 +427,9 @@ class ModelStore:
         return found
 
 
-def _last_number(folder: Path) -> int:
-    """Give the number of the last version from the files' names."""
-    return max((int(path.stem) for path in (folder / "versions").glob("[0-9]*.json")), default=0)
+def _kept(folder: Path, version: int) -> Path:
+    """Give the file of an older version."""
+    return folder / "versions" / f"{version:08d}.json"
 
 
 def _now() -> str:

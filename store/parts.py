@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from contracts.work import new_id
 from store.lru import LRU
 
 ALIGNMENT = 64
+SYNCS_AT_ONCE = 6
 
 
 class ArrayRef(NamedTuple):
@@ -67,7 +69,7 @@ class Layouts:
 
 
 def write_part(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> Part:
-    """Write arrays one behind the other into a new file and make it durable.
+    """Write arrays one behind the other into a new file; durable it is after `sync_all`.
 
     One file, because each file costs an fsync (several ms on ordinary disks). The name is unique, so that a reader can
     never meet half a file under a name that a manifest gives.
@@ -81,8 +83,6 @@ def write_part(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> Par
             out.write(b"\0" * (-out.tell() % ALIGNMENT))
             refs[key] = ArrayRef(out.tell(), data.dtype.str, data.shape)
             out.write(data.view(np.uint8).data if data.dtype.kind == "M" else data.data if data.size else b"")
-        out.flush()
-        os.fsync(out.fileno())
         size = out.tell()
     return Part(name, size, refs)
 
@@ -125,8 +125,36 @@ MAPS = Maps()
 
 def sync_folder(folder: Path) -> None:
     """Make a folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    _sync(folder)
+
+
+def sync_all(what: Iterable[Path | int]) -> None:
+    """Make files, folders' entries and open files durable, at once: a journal writes what waits together in one go.
+
+    Raises
+    ------
+    OSError
+        One of them could not be made durable; the others have been tried.
+    """
+    first, *others = what
+    asked = [_SYNCS.submit(_sync, each) for each in others]
+    try:
+        _sync(first)
+    finally:
+        wait(asked)
+    for each in asked:
+        each.result()
+
+
+def _sync(what: Path | int) -> None:
+    if isinstance(what, int):
+        os.fsync(what)
+        return
+    descriptor = os.open(what, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_SYNCS = ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="sync")

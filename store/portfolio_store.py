@@ -1,7 +1,7 @@
 """The store of portfolios: named, versioned values like models, but small, so a version is one JSON document.
 
-A portfolio's folder holds `versions/` and `head.json`, the newest. The commit is the `os.replace` of `head.json` under
-a lock; a version file that it does not reach is of a commit that was cut off.
+A portfolio's folder holds `versions/` and `head.json`, the newest. The commit is that `head.json` is replaced
+(`store.commit`) under a lock; a version file that it does not reach is of a commit that was cut off.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import orjson
 
 from contracts.errors import InvalidInput, Unavailable, UnknownPortfolio, VersionConflict
 from contracts.events import token, untoken
-from contracts.files import replacing
-from store.lock import locked
-from store.parts import sync_folder
+from contracts.tracing import spanned
+from store.commit import Commit, FolderCommit, Step, attempt
 
 FORMAT = 1
 REQUESTS_REMEMBERED = 64
@@ -78,13 +77,14 @@ class PortfolioStore:
     Parameters
     ----------
     root
-        The store's folder, which models share.
+        The store's folder, or its place, which models share.
     keep_versions
         Older versions kept beside the newest.
     """
 
-    def __init__(self, root: Path, keep_versions: int = 16) -> None:
-        self.root = root / "portfolios"
+    def __init__(self, root: Path | Commit, keep_versions: int = 16) -> None:
+        self._place = FolderCommit(root) if isinstance(root, Path) else root
+        self.root = self._place.root / "portfolios"
         self.keep_versions = keep_versions
         self._seen: dict[str, tuple[tuple[int, int], Portfolio]] = {}
 
@@ -96,10 +96,9 @@ class PortfolioStore:
             raise UnknownPortfolio(f"the portfolio {portfolio_id!r} {state}", field="portfolio_id")
         if version is None or version == newest.version:
             return newest
-        path = self._folder(portfolio_id) / "versions" / f"{version:08d}.json"
         with contextlib.suppress(FileNotFoundError):
             if version < newest.version:
-                return _read(path)
+                return self._kept(portfolio_id, version)
         raise UnknownPortfolio(
             f"portfolio {portfolio_id!r} has no kept version {version}; the newest is {newest.version}",
             field="portfolio_version",
@@ -112,7 +111,7 @@ class PortfolioStore:
             for folder in self.root.iterdir():
                 # One damaged portfolio, or something else that lies here, is not the others' fault.
                 with contextlib.suppress(ValueError, OSError, InvalidInput, Unavailable):
-                    newest = self._newest(untoken(folder.name))
+                    newest = self._newest(untoken(folder.name), ask=False)
                     if newest is not None and not newest.deleted:
                         out.append(newest.portfolio_id)
         return sorted(out)
@@ -124,8 +123,14 @@ class PortfolioStore:
         ------
         VersionConflict
             `base` is given and not the newest version (0 for none).
+        InvalidInput
+            Another change was made under this id.
         """
-        return self._commit(made.portfolio_id, request_id, lambda _: made, base)
+
+        def same(kept: Portfolio) -> bool:
+            return not kept.deleted and (kept.kind, kept.holdings) == (made.kind, made.holdings)
+
+        return self._commit(made.portfolio_id, request_id, lambda _: made, same, base)
 
     def append(self, portfolio_id: str, holdings: tuple[Holdings, ...], *, request_id: str) -> Portfolio:
         """Add holdings of later dates as a new version.
@@ -151,7 +156,10 @@ class PortfolioStore:
                 )
             return replace(before, holdings=(*before.holdings, *holdings))
 
-        return self._commit(portfolio_id, request_id, longer)
+        def same(kept: Portfolio) -> bool:
+            return kept.holdings[-len(holdings) :] == holdings
+
+        return self._commit(portfolio_id, request_id, longer, same)
 
     def delete(self, portfolio_id: str, *, request_id: str) -> int:
         """Put a tombstone as the newest version, and give its number."""
@@ -161,44 +169,43 @@ class PortfolioStore:
                 raise UnknownPortfolio(f"the portfolio {portfolio_id!r} does not exist", field="portfolio_id")
             return replace(before, holdings=(), deleted=True)
 
-        return self._commit(portfolio_id, request_id, gone).version
+        return self._commit(portfolio_id, request_id, gone, lambda kept: kept.deleted).version
 
     # -- inside
 
     def _folder(self, portfolio_id: str) -> Path:
         return self.root / token(portfolio_id)
 
-    def _newest(self, portfolio_id: str) -> Portfolio | None:
+    def _newest(self, portfolio_id: str, *, ask: bool = True) -> Portfolio | None:
         path = self._folder(portfolio_id) / "head.json"
         try:
             status = path.stat()
         except FileNotFoundError:
-            return None
+            return self._newest(portfolio_id, ask=ask) if ask and self._place.missed(path) else None
         signature = (status.st_ino, status.st_mtime_ns)
         seen = self._seen.get(portfolio_id)
         if seen is None or seen[0] != signature:
             seen = self._seen[portfolio_id] = (signature, _read(path))
         return seen[1]
 
+    @spanned("store commit")
     def _commit(
         self,
         portfolio_id: str,
         request_id: str,
         change: Callable[[Portfolio | None], Portfolio],
+        same: Callable[[Portfolio], bool],
         base: int | None = None,
     ) -> Portfolio:
+        """Make a version by `change`, or give the one that the id made, which `same` knows for what is asked."""
         folder = self._folder(portfolio_id)
         (folder / "versions").mkdir(parents=True, exist_ok=True, mode=0o700)
-        with locked(folder):
+
+        def made() -> Portfolio:
             before = self._newest(portfolio_id)
             requests = dict(before.requests) if before else {}
             if before is not None and request_id in requests:
-                # A repeat; what it made may be retired since, and then the newest still says that it was done.
-                return (
-                    before
-                    if requests[request_id] == before.version
-                    else self._kept(folder, requests[request_id], before)
-                )
+                return self._repeated(portfolio_id, before, requests[request_id], same)
             at = before.version if before is not None and not before.deleted else 0
             if base is not None and base != at:
                 raise VersionConflict(f"portfolio {portfolio_id!r} is at version {at}, not {base}")
@@ -213,18 +220,42 @@ class PortfolioStore:
                 requests=dict([*requests.items()][-REQUESTS_REMEMBERED:]),
             )
             content = orjson.dumps({"format": FORMAT, **asdict(made)}, option=orjson.OPT_INDENT_2)
-            for path in (folder / "versions" / f"{number:08d}.json", folder / "head.json"):
-                _write(path, content)
+            kept_before = _version(folder, before.version) if before else None
+            self._place.publish(Step(folder / "head.json", content, _version(folder, number), kept_before))
             for old in sorted((folder / "versions").glob("*.json"))[: -self.keep_versions - 1]:
                 old.unlink(missing_ok=True)
             return made
 
-    @staticmethod
-    def _kept(folder: Path, version: int, newest: Portfolio) -> Portfolio:
-        try:
-            return _read(folder / "versions" / f"{version:08d}.json")
-        except FileNotFoundError:
-            return newest
+        done = attempt(self._place, folder / "head.json", made)
+        self._place.retire(folder, self.keep_versions)
+        return done
+
+    def _repeated(
+        self, portfolio_id: str, newest: Portfolio, number: int, same: Callable[[Portfolio], bool]
+    ) -> Portfolio:
+        """Give what an id made. It may be retired since, and then the newest still says that it was done."""
+        kept = newest
+        if number != newest.version:
+            with contextlib.suppress(FileNotFoundError):
+                kept = self._kept(portfolio_id, number)
+        if kept.version == number and not same(kept):
+            raise InvalidInput(
+                f"the id is that of another request, which made version {number} of {portfolio_id!r}: "
+                "an id is for repeating the same, a new request has a new one",
+                field="request_id",
+            )
+        return kept
+
+    def _kept(self, portfolio_id: str, version: int) -> Portfolio:
+        """Read an older version. Raises `FileNotFoundError`."""
+        path = _version(self._folder(portfolio_id), version)
+        if not path.exists():
+            self._place.fetch(path)
+        return _read(path)
+
+
+def _version(folder: Path, version: int) -> Path:
+    return folder / "versions" / f"{version:08d}.json"
 
 
 def _read(path: Path) -> Portfolio:
@@ -238,10 +269,3 @@ def _read(path: Path) -> Portfolio:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         file = f"portfolios/{path.parent.name}/{path.name}"
         raise Unavailable(f"a portfolio cannot be read: {file}: {type(error).__name__} {error}") from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in place whole and durably; its name too."""
-    with replacing(path, durable=True) as out:
-        out.write(content)
-    sync_folder(path.parent)

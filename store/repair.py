@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.files import replacing
 from contracts.work import new_id
-from store.damage import HEAD, folders, named, of_model, of_version
-from store.lock import locked
+from store.damage import HEAD, kept, named, numbers, of_checkpoint, of_model, of_version
+from store.files import Files, opened
 from store.manifest import Manifest
-from store.parts import sync_folder
 
 ASIDE = "damaged"
 """Manifests that cannot be read go there; nobody reads them."""
@@ -39,60 +37,65 @@ class Repaired(NamedTuple):
     days_lost: int | None
 
 
-def repair(root: Path, *, dry: bool = False) -> list[Repaired]:
+def repair(place: Files | Path, *, dry: bool = False) -> list[Repaired]:
     """Give every model whose newest version is damaged a new version: the content of its newest whole one.
 
     The number goes on, so that nothing that was published under a damaged version's number means something else.
     Manifests that cannot be read are put into `damaged/` of the model's folder. Portfolios and watches are documents of
     their own: `check` names those that cannot be read, and a copy brings them back.
+
+    Raises
+    ------
+    VersionConflict
+        Somebody else gave a model of an object store a new version meanwhile.
     """
-    found = []
-    for folder in folders(root / "models"):
-        if any(damage.file.endswith(HEAD) or damage.version == _newest(folder) for damage in of_model(root, folder)):
-            with locked(folder):
-                found.append(_mend(root, folder, dry=dry))
+    files, found = opened(place), []
+    for model in files.values("models"):
+        folder = f"models/{model}"
+        newest = _newest(files, folder)
+        if any(one.file.endswith(f"/{HEAD}") or one.version == newest for one in of_model(files, folder)):
+            with files.alone(folder):
+                found.append(_mend(files, folder, dry=dry))
     return found
 
 
-def _newest(folder: Path) -> int:
+def _newest(files: Files, folder: str) -> int:
     """Give the number of the newest version: what the head says, or the files' names."""
     try:
-        return Manifest.from_bytes((folder / HEAD).read_bytes()).version
+        return Manifest.from_bytes(files.read(f"{folder}/{HEAD}")).version
     except (OSError, ValueError):
-        return max((int(path.stem) for path in (folder / "versions").glob("[0-9]*.json")), default=0)
+        return max(numbers(files, folder), default=0)
 
 
-def _mend(root: Path, folder: Path, *, dry: bool) -> Repaired:
-    paths = sorted((folder / "versions").glob("[0-9]*.json"), reverse=True)
+def _mend(files: Files, folder: str, *, dry: bool) -> Repaired:
     lost: Manifest | None = None
-    for path in paths:
+    last = max([_newest(files, folder), *numbers(files, folder)])
+    for name in [f"{folder}/{HEAD}", *(kept(folder, number) for number in reversed(numbers(files, folder)))]:
         try:
-            manifest = Manifest.from_bytes(path.read_bytes())
+            content = files.read(name)
+            manifest = Manifest.from_bytes(content)
+        except FileNotFoundError:
+            continue
         except (OSError, ValueError):
-            if not dry:
-                _aside(folder, path)
+            if not dry and not name.endswith(f"/{HEAD}"):
+                files.write(f"{folder}/{ASIDE}/{Path(name).stem}-{new_id()}.json", files.read(name))
+                files.remove(name)
             continue
         lost = lost or manifest
-        if not any(of_version(root, folder, manifest)):
-            number = max(_newest(folder), int(paths[0].stem)) + 1
+        if not any(of_version(files, folder, manifest)):
             if not dry:
-                _publish(folder, manifest, number)
-            return Repaired(manifest.model_id, number, manifest.version, lost.n_dates - manifest.n_dates)
-    return Repaired(named(folder), None, None, None)
+                _publish(files, folder, manifest, last + 1)
+            return Repaired(manifest.model_id, last + 1, manifest.version, lost.n_dates - manifest.n_dates)
+    return Repaired(named(Path(folder).name), None, None, None)
 
 
-def _aside(folder: Path, path: Path) -> None:
-    (folder / ASIDE).mkdir(exist_ok=True, mode=0o700)
-    path.rename(folder / ASIDE / f"{path.stem}-{new_id()}.json")
-
-
-def _publish(folder: Path, whole: Manifest, number: int) -> None:
+def _publish(files: Files, folder: str, good: Manifest, number: int) -> None:
+    """Make a version of a good one's content; checkpoints that are damaged are left out, corrections do without."""
     now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    checkpoints = tuple(one for one in good.checkpoints if not any(of_checkpoint(files, folder, one)))
     made = replace(
-        whole, version=number, request_id=new_id(), operation="repair", created_at=now, since=number
-    ).remembering(whole)
-    for path in (folder / "versions" / f"{number:08d}.json", folder / HEAD):
-        with replacing(path, durable=True) as out:
-            out.write(made.to_bytes())
-    sync_folder(folder / "versions")
-    sync_folder(folder)
+        good, version=number, request_id=new_id(), operation="repair", created_at=now, since=number,
+        checkpoints=checkpoints,
+    ).remembering(good)  # fmt: skip
+    for name in (kept(folder, number), f"{folder}/{HEAD}"):
+        files.write(name, made.to_bytes())

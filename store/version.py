@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -13,12 +13,16 @@ from typing import Any, Literal
 import numpy as np
 
 from contracts.errors import ModelUnreadable, UnknownModel
+from store import checkpoints
+from store.checkpoints import Checkpoint
 from store.manifest import Block, Manifest
 from store.parts import MAPS, Part
 
 Names = tuple[np.ndarray, tuple[str, ...], dict[str, int], np.ndarray]
+Fetch = Callable[[Path], None]
 MANIFEST = "manifest.json"
 DAY_ASSET, DAY = "day_asset/", "day/"
+SYMBOLS = "symbols"
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,16 @@ class Version:
         The version's manifest.
     before
         A version of the same model: the names are shared with it where they did not change.
+    fetch
+        Brings a part that is not in the folder, where the folder is a copy of an object store.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, before: Version | None = None) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, before: Version | None = None, fetch: Fetch | None = None
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._fetch = fetch
         self._known: Names | None = None if before is None else vars(before).get("_names")
 
     @cached_property
@@ -77,7 +86,7 @@ class Version:
         """The stored names, as a tuple, their positions, and as an array of the same strings."""
         if not self.manifest.blocks:
             return np.empty(0, np.str_), (), {}, np.empty(0, np.object_)
-        stored = np.asarray(self._read(self.manifest.blocks[-1], "symbols"))
+        stored = np.asarray(self._read(self.manifest.blocks[-1], SYMBOLS))
         if self._known is not None and np.array_equal(stored, self._known[0]):
             return self._known
         symbols = tuple(stored.tolist())
@@ -138,6 +147,36 @@ class Version:
             self.manifest.meta,
         )
 
+    def state_at(self, checkpoint: Checkpoint, last: int) -> StoredState:
+        """Read what the model was after the days of a checkpoint; of what is kept by day the last days.
+
+        Raises
+        ------
+        ModelUnreadable
+            The checkpoint is damaged, or was retired since.
+        """
+        try:
+            path = self.folder / checkpoint.file
+            if self._fetch is not None and not path.exists():
+                self._fetch(path)
+            carried = checkpoints.decoded(path.read_bytes(), checkpoint)
+        except (OSError, ValueError) as error:
+            raise unreadable(self.manifest.model_id, self.folder / checkpoint.file, error) from None
+        arrays, n = self.manifest.blocks[0].part.arrays, checkpoint.n_assets
+        rows = slice(max(checkpoint.n_dates - last, 0), checkpoint.n_dates)
+        return StoredState(
+            self.dates_of(rows),
+            self.symbols[:n],
+            {
+                name.removeprefix(DAY_ASSET): self._days(name, rows, True)[..., :n]
+                for name in arrays
+                if name.startswith(DAY_ASSET)
+            },
+            {name.removeprefix(DAY): self._days(name, rows, False) for name in arrays if name.startswith(DAY)},
+            carried,
+            self.manifest.meta,
+        )
+
     @cached_property
     def _firsts(self) -> list[int]:
         """Row of each block's first day."""
@@ -149,7 +188,10 @@ class Version:
 
     @cached_property
     def damage(self) -> ModelUnreadable | None:
-        """Name the first part that is not there in its whole length; looked for once."""
+        """Name the first part that is not there in its whole length; looked for once.
+
+        In a copy of an object store a part that is not there is brought when it is read.
+        """
         manifest = self.manifest
         parts = [block.part for block in manifest.blocks] + ([manifest.latest] if manifest.latest else [])
         for part in parts:
@@ -157,6 +199,8 @@ class Version:
             try:
                 size = path.stat().st_size
             except OSError as error:
+                if self._fetch is not None and isinstance(error, FileNotFoundError):
+                    continue
                 return unreadable(manifest.model_id, path, error)
             if size != part.size:
                 wrong = ValueError(f"it has {size} bytes instead of {part.size}")
@@ -164,7 +208,9 @@ class Version:
         return None
 
     def _read(self, block: Block, name: str) -> np.ndarray:
-        return self._map(block.part, name)
+        """Map an array of a block: what was replaced behind its days is left out."""
+        array = self._map(block.part, name)
+        return array if name == SYMBOLS or len(array) == block.n_dates else array[: block.n_dates]
 
     def _map(self, part: Part, name: str) -> np.ndarray:
         """Map an array of a part; `KeyError` when the part has none of that name.
@@ -177,7 +223,13 @@ class Version:
             The part is damaged, or gone though the newest version needs it.
         """
         try:
-            return MAPS.read(self.folder, part, name)
+            try:
+                return MAPS.read(self.folder, part, name)
+            except FileNotFoundError:
+                if self._fetch is None:
+                    raise
+                self._fetch(self.folder / part.file)
+                return MAPS.read(self.folder, part, name)
         except (OSError, ValueError) as error:
             number, model_id = self.manifest.version, self.manifest.model_id
             if isinstance(error, FileNotFoundError) and self._is_retired():

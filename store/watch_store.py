@@ -12,9 +12,8 @@ import orjson
 
 from contracts.errors import InvalidInput, Unavailable, UnknownWatch
 from contracts.events import token
-from contracts.files import replacing
 from contracts.live_requests import DEFAULT_MARKET, LATE_S, LEAST_SEEN
-from store.parts import sync_folder
+from store.commit import Commit, FolderCommit, Step, attempt
 
 FORMAT = 1
 REQUESTS_REMEMBERED = 16
@@ -61,20 +60,27 @@ class DayRules:
     late_s: float = LATE_S
 
 
+def _said(watch: Watch) -> bytes:
+    """What a watch says of itself, however it was read."""
+    said = {name: value for name, value in asdict(watch).items() if name not in ("number", "created_at", "requests")}
+    return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+
+
 class WatchStore:
     """Keeps watches, and how the days of models run.
 
     Parameters
     ----------
     root : Path
-        The store's folder, which models share.
+        The store's folder, or its place, which models share.
     limit : int
         Watches kept; one more is refused.
     """
 
-    def __init__(self, root: Path, limit: int) -> None:
-        self._watches = root / "watches"
-        self._markets = root / "markets"
+    def __init__(self, root: Path | Commit, limit: int) -> None:
+        self._place = FolderCommit(root) if isinstance(root, Path) else root
+        self._watches = self._place.root / "watches"
+        self._markets = self._place.root / "markets"
         self._limit = limit
 
     def all(self) -> list[Watch]:
@@ -98,30 +104,39 @@ class WatchStore:
         Raises
         ------
         InvalidInput
-            There are as many as may be.
+            There are as many as may be, or another watch was put under this id.
         """
+        self._watches.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return attempt(self._place, self._path(made.watch_id), lambda: self._put(made, request_id))
+
+    def _put(self, made: Watch, request_id: str) -> Watch:
         before = None
         with contextlib.suppress(UnknownWatch, Unavailable):  # a damaged one is written anew
             before = self.get(made.watch_id)
         if before is None and len(self.all()) >= self._limit:
             raise InvalidInput(f"{self._limit} watches are kept; end one first", field="watch_id")
         if before is not None and request_id in before.requests:
+            if before.requests[request_id] == before.number and _said(before) != _said(made):
+                raise InvalidInput(
+                    f"the id is that of another request, which made the watch {made.watch_id!r} as it is: "
+                    "an id is for repeating the same, a new request has a new one",
+                    field="request_id",
+                )
             return before
         number = before.number + 1 if before is not None else 1
         requests = {**(before.requests if before is not None else {}), request_id: number}
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         kept = dict([*requests.items()][-REQUESTS_REMEMBERED:])
         made = replace(made, number=number, created_at=now, requests=kept)
-        _write(self._path(made.watch_id), {"format": FORMAT, **asdict(made)})
+        self._place.publish(Step(self._path(made.watch_id), _written(asdict(made))))
         return made
 
     def delete(self, watch_id: str) -> None:
         """End a watch, durably. Raises `UnknownWatch`."""
         try:
-            self._path(watch_id).unlink()
+            attempt(self._place, self._path(watch_id), lambda: self._place.remove(self._path(watch_id)))
         except FileNotFoundError:
             raise UnknownWatch(f"there is no watch {watch_id!r}", field="watch_id") from None
-        sync_folder(self._watches)
 
     def rules_of(self, model_id: str) -> DayRules:
         """Give how a model's days run; the defaults where it was never said."""
@@ -134,7 +149,9 @@ class WatchStore:
 
     def set_rules(self, model_id: str, rules: DayRules) -> None:
         """Say how a model's days run, durably."""
-        _write(self._markets / f"{token(model_id)}.json", {"format": FORMAT, **asdict(rules)})
+        self._markets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._markets / f"{token(model_id)}.json"
+        attempt(self._place, path, lambda: self._place.publish(Step(path, _written(asdict(rules)))))
 
     def _path(self, watch_id: str) -> Path:
         return self._watches / f"{token(watch_id)}.json"
@@ -161,8 +178,5 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with replacing(path, durable=True) as out:
-        out.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    sync_folder(path.parent)
+def _written(content: dict[str, Any]) -> bytes:
+    return orjson.dumps({"format": FORMAT, **content}, option=orjson.OPT_INDENT_2)

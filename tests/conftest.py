@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 HERE = Path(__file__).parent
@@ -20,14 +21,29 @@ sys.path.append(str(HERE / "actors"))  # the workloads that tests run inside Ray
 
 from left_behind import MARK, end_all, processes_of  # noqa: E402
 
-pytest_plugins = ["fixtures_ray", "fixtures_nats", "fixtures_library", "fixtures_store", "fixtures_toraniko"]
+pytest_plugins = [
+    "fixtures_engine", "fixtures_library", "fixtures_nats", "fixtures_objects", "fixtures_ray", "fixtures_store",
+    "fixtures_toraniko",
+]  # fmt: skip
+
+# Examples are judged by what they show, not by the clock: a machine with more to do draws and runs them slowly.
+hypothesis.settings.register_profile(
+    "unhurried",
+    hypothesis.settings.default,  # in CI that draws the same examples each time
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("unhurried")
 
 GROUPS = {
-    "tests/test_serve_app.py": "engine",
-    "tests/launch": "engine",
+    "tests/test_serve_app.py": "shared_run",
+    "tests/launch": "shared_run",
+    "tests/examples/test_engine_examples.py": "shared_run",
+    "tests/jobs/test_running.py": "shared_run",
     "tests/factors/library/definitions/test_count.py": "sample_census",
     "tests/factors/library/definitions/test_distinct.py": "sample_census",
     "tests/bus/test_actor.py": "ray_cluster",
+    "tests/router/test_tracing.py": "ray_cluster",
     "tests/router/test_client.py": "ray_cluster",
     "tests/router/test_leaving.py": "ray_cluster",
     "tests/web": "http",
@@ -36,7 +52,8 @@ GROUPS = {
 """Files and folders that run in the same process, named after the session fixture that costs them seconds; else each
 file is a group of its own. Those that are named here take longest and start first.
 """
-RAY = {"ray_cluster", "echo_router"}
+ENDS_THE_SHARED_RUN = "tests/test_serve_app.py"
+RAY = {"ray_cluster", "echo_router", "shared_run"}
 """Fixtures that start Ray: their tests get the mark `ray`."""
 END_S = 15.0
 """How long what tests started may take to end after the last of them."""
@@ -93,7 +110,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if RAY & set(getattr(item, "fixturenames", ())):
             item.add_marker("ray")
     rank = {name: number for number, name in enumerate(groups)}
-    items.sort(key=lambda item: rank.get(group_of(item.nodeid), len(rank)))
+
+    def order(item: pytest.Item) -> tuple[int, bool, bool]:
+        # While tests start engines of their own, the shared one takes no memory yet.
+        asks = "shared_run" in getattr(item, "fixturenames", ())
+        return rank.get(group_of(item.nodeid), len(rank)), asks, item.nodeid.startswith(ENDS_THE_SHARED_RUN)
+
+    items.sort(key=order)
 
 
 @pytest.hookimpl(optionalhook=True)

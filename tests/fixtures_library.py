@@ -134,9 +134,9 @@ def slow(small_market):
 
 @pytest.fixture(scope="session")
 def catalogue():
-    from factors.library.definitions.catalogue import Catalogue
+    from whole_catalogue import whole_catalogue
 
-    return Catalogue.load()
+    return whole_catalogue()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 
 import psutil
 
@@ -25,13 +26,50 @@ def processes_of(mark: str, name: str = MARK) -> list[psutil.Process]:
     return found
 
 
+def words_of(process: psutil.Process) -> list[str]:
+    """Give the command line; nothing for one that ended, which it may do between being listed and being asked."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
+def named(processes: Iterable[psutil.Process], *names: str) -> list[psutil.Process]:
+    """Keep those with one of these names; one that ended meanwhile has none."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name() in names:
+                found.append(process)
+    return found
+
+
+def sockets_of(process: psutil.Process) -> list[tuple[str, int]]:
+    """Give address and port of each TCP socket on which it listens; nothing for one that ended meanwhile."""
+    try:
+        connections = process.net_connections("tcp")
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+    return [(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN]
+
+
+def alive_of(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Keep those that have not ended; one that does so while it is asked has."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
 def end_all(processes: list[psutil.Process], grace_s: float) -> list[str]:
     """Wait so long for them to end by themselves, then kill them; gives the command lines of those that had not."""
     _, alive = psutil.wait_procs(processes, timeout=grace_s)
     told = []
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
-            told.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
+            told.append(f"{process.pid} {' '.join(words_of(process))[:200]}")
             process.kill()
     psutil.wait_procs(alive, timeout=KILL_S)
     return told

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, compile_library, parse
+from factors.library import compile_library, parse
 from factors.library.definitions.agreement import oracles
 from factors.library.language.conventions import conventions
 
@@ -154,7 +155,7 @@ def our_values(oracle, fields):
     -------
     dict of factor to (values [n_dates, n_assets], warm-up rows)
     """
-    catalogue = Catalogue.load()
+    catalogue = whole_catalogue()
     groups = {}
     for row in oracles()[oracle].agreements:
         groups.setdefault(conventions(row.conventions), []).append(row)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+from docs_blocks import NO_CODE, NOT_RUN, PAGES, ROOT, RUN_BY, blocks
 
 from contracts.operations import OPERATIONS
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 FOR_ITSELF = {"README.md", "CHANGELOG.md"}
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
@@ -54,7 +55,28 @@ def test_readme_is_short_and_its_example_is_a_request_of_its_operation():
     row.request.model_validate(json.loads(words[words.index("-d") + 1]))
 
 
-def test_python_examples_are_python():
-    for page in PAGES:
-        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-            compile(block, page.name, "exec")
+@pytest.mark.parametrize("one", blocks(), ids=lambda one: f"{one.page}:{one.line}")
+def test_every_block_says_what_it_is_and_is_run_by_a_test_that_is_there(one):
+    assert one.kind, "a block without a language"
+    if one.kind in NO_CODE:
+        return
+    if one.kind == "python":
+        compile(one.text, one.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if any(page == one.page and one.text.startswith(beginning) for page, beginning in NOT_RUN):
+        return
+    run_by = {test for (page, beginning), test in RUN_BY.items() if page == one.page and one.text.startswith(beginning)}
+    assert len(run_by) == 1, run_by
+    assert one.page in (ROOT / run_by.pop()).read_text()
+
+
+def test_no_test_is_named_for_a_block_that_is_gone():
+    there = blocks()
+    for page, beginning in [*RUN_BY, *NOT_RUN]:
+        assert [one for one in there if one.page == page and one.text.startswith(beginning)], (page, beginning)
+
+
+@pytest.mark.parametrize("one", [one for one in blocks() if one.kind == "sh"], ids=lambda one: f"{one.page}:{one.line}")
+def test_shell_blocks_are_of_the_shells_language(one):
+    plain = re.sub(r"<port>", "1", one.text)
+    done = subprocess.run(["bash", "-n"], input=plain, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ BELOW_ENGINE = {"bus", "router", *BELOW_ROUTER}
 ALLOWED = {
     "contracts": set(),
     "factors": set(),
-    "clients": {"contracts"},
+    "clients": {"factors", "contracts"},  # of factors only what a notebook shows: tests/clients/test_shown.py
     "devices": {"factors", "contracts"},
     "store": {"factors", "contracts"},
     "actors": BELOW_ROUTER - {"actors"},

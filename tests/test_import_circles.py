@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# A panel offers its own quality report, which is built of panels; the import waits until somebody asks for one.
+# A panel offers its quality report, and statements as released, both built of panels: the import waits until asked.
 OFFERED = {("factors.panel.panel", "factors.panel.door")}
 
 

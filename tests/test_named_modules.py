@@ -85,7 +85,8 @@ def texts(call: str) -> list[tuple[str, str]]:
     """List the modules that code names as text in calls of a function, with the file that does."""
     out = []
     for source in sources():
-        for node in ast.walk(ast.parse(source.read_text())):
+        text = source.read_text()
+        for node in ast.walk(ast.parse(text)) if call in text else ():
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(call) and node.args:
                 first = node.args[0]
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):

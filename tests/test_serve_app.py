@@ -1,6 +1,7 @@
 """`make run` as a user has it: real Ray, Serve, HAProxy, nats-server and actors, in a process tree of its own.
 
-One run serves all tests of this file in their order; the last ones end it, the hard way first.
+One run serves all tests of this file in their order, and other files before it; the last ones end it, the hard way
+first.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ import orjson
 import polars as pl
 import psutil
 import pytest
-from left_behind import processes_of
-from running_engine import ROOT, START_S, STOP_S, Run, running, small_market, until
+from left_behind import alive_of, named, processes_of, sockets_of, words_of
+from running_engine import ROOT, START_S, STOP_S, Run, until
 
 from engine.ports import free_port, is_free
 from engine.run_dir import RunDir
 
-DEAD = "http://127.0.0.1:9"
 READY_S = 120.0
 """The table is shown after so long even when an actor is not READY yet, which it says."""
 
@@ -47,19 +47,14 @@ def finished(*arguments: str, run_dir: Path, port: int) -> subprocess.CompletedP
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.fixture(scope="module")
-def market(tmp_path_factory) -> Path:
-    return small_market(tmp_path_factory.mktemp("market"))
+@pytest.fixture
+def market(shared_market) -> Path:
+    return shared_market
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, market):
-    # As odd as any: a proxy that is not there, no home, a clock a day ahead, letters of another alphabet.
-    odd = {"HTTP_PROXY": DEAD, "http_proxy": DEAD, "HTTPS_PROXY": DEAD, "HOME": "/nonexistent"}
-    odd |= {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8"}
-    with running(tmp_path_factory.mktemp("engine") / "run", market, **odd) as started:
-        started.until_ready()
-        yield started
+@pytest.fixture
+def run(shared_run) -> Run:
+    return shared_run
 
 
 def exposures(run: Run) -> dict:
@@ -99,7 +94,9 @@ def test_every_actor_is_ready_on_the_cpu_and_says_what_it_wanted(run):
     assert len(health["actors"]) == 12
     assert {tuple(actor["placement"]["device"]) for actor in health["actors"]} == {("cpu",)}
     wanted = {actor["workload"]: actor["wanted_device"] for actor in health["actors"]}
-    assert wanted["factor_exposure_analysis"] == ["neural_engine"]
+    assert wanted["factor_exposure_analysis"] == ["metal_gpu"]
+    assert wanted["risk_model_construction"] == ["neural_engine", "metal_gpu"]
+    assert wanted["factor_model_creation"] == wanted["factor_library"] == ["cpu"]
     assert health["default_model"] == "main"
     assert health["huge_improvements"]["factor_models_active"] == 1
 
@@ -255,18 +252,13 @@ def documented() -> dict[str, str]:
 
 def title(process: psutil.Process) -> str:
     """Name a process as Ray does, uncut, or as the kernel does."""
-    first = process.cmdline()[0]
+    first = "".join(words_of(process)[:1])
     return first if first.startswith("ray::") else process.name()
 
 
 def test_all_that_listens_is_in_the_documents_table_and_on_loopback(run):
     table = documented()
-    listening = {
-        (title(process), connection.laddr.ip)
-        for process in run.tree()
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = {(title(process), address) for process in run.tree() for address, _ in sockets_of(process)}
     assert {"nats-server", "haproxy", "gcs_server", "raylet"} <= {name for name, _ in listening}
     for name, address in listening:
         kind = next((kind for kind in table if name.startswith(kind)), None)
@@ -322,7 +314,7 @@ def test_ctrl_c_during_the_start_ends_it_within_ten_seconds_and_leaves_nothing(t
     assert started.process.poll() == 0, started.log
     # Helpers of Ray's dashboard see by themselves that it is gone, a moment after everything else.
     _, left = psutil.wait_procs(list(seen.values()), timeout=max(0.0, began + STOP_S - time.monotonic()))
-    assert [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+    assert alive_of(left) == []
     assert is_free("127.0.0.1", started.port)
 
 
@@ -379,13 +371,13 @@ def test_the_job_in_the_table_recomputes_history_into_a_new_version(run):
     line = next(line.strip() for line in run.log.splitlines() if " job submit " in line)
     before = run.ask("GET", "/factor-models/main/status").json()["model_version"]
     done = submitted(line)
-    assert "4 of 4, specific risk" in done.stdout, done.stdout + done.stderr
+    assert "321 of 321 days" in done.stdout, done.stdout + done.stderr
     after = run.ask("GET", "/factor-models/main/status").json()
     assert (after["model_version"], after["operation"]) == (before + 1, "recompute")
 
 
 def test_with_nats_server_gone_http_goes_on_and_health_says_degraded(run):
-    server = next(process for process in run.tree() if process.name() == "nats-server")
+    (server,) = named(run.tree(), "nats-server")
     server.suspend()
     try:
         until(lambda: run.health()["status"] == "degraded", "health says degraded", 60.0)
@@ -422,14 +414,13 @@ def test_after_kill_9_of_everything_a_new_run_has_every_model_and_ends_what_was_
 
 def test_sigterm_ends_everything_within_ten_seconds_and_leaves_no_process_and_no_port(run):
     processes = run.tree()
-    listening = {c.laddr.port for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    listening = {port for process in processes for _, port in sockets_of(process)}
     assert run.port in listening
     began = time.monotonic()
     run.process.terminate()
     assert run.process.wait(timeout=STOP_S + 5.0) == 0, run.log
     assert time.monotonic() - began < STOP_S
-    left = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert left == []
+    assert alive_of(processes) == []
     assert processes_of(str(run.run_dir), "FACTOR_ENGINE_RUN_DIR") == []
     # So nobody listens on its ports. Their numbers may be taken at once by other tests, or wait a minute in the kernel
     # (Serve's replicas listen without SO_REUSEADDR, and choose another number); the one that a user chose must be free.

@@ -6,11 +6,18 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FILE_LINES, FUNCTION_LINES = 500, 70
 SKIPPED = {"build", "oracles"}
-FILES = [
-    path.relative_to(ROOT)
-    for path in sorted(ROOT.rglob("*.py"))
-    if not any(part.startswith(".") or part in SKIPPED for part in path.relative_to(ROOT).parts)
-]
+
+
+def below(folder):
+    """List the modules below a folder, without looking into the environments that lie there."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.name not in SKIPPED:
+            yield from below(path)
+        elif path.suffix == ".py":
+            yield path.relative_to(ROOT)
+
+
+FILES = list(below(ROOT))
 
 
 def code_lines(function):

@@ -7,21 +7,26 @@ made short enough to read: long tables keep their largest entries, and the answe
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Asgi
 
 from bus.answer_text import as_json
+from contracts import tracing
+from contracts.caller import Asked, asked
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownOperation
 from contracts.operations import OPERATIONS, Operation
 from contracts.tokens import Scope
 from contracts.version import VERSION
+from contracts.work import new_id
 from web.callers import require
 from web.problems import internal, problem_response
 from web.services import Services
@@ -32,6 +37,13 @@ if TYPE_CHECKING:
 
 PATH = "/mcp"
 SEARCH = "search_factors"
+ROUTING = "explain_routing"
+SUMMARIES = {
+    SEARCH: "Find factors of the library by words: id, name, category, source and formula.",
+    ROUTING: "Where each workload's actor runs, on which device, in which state, and why there.",
+}
+"""What the tools do that are no operations."""
+ROUTING_S = 5.0
 MOST = 30
 """Entries of a table, and rows of a list, that an answer keeps."""
 FOUND = 20
@@ -65,6 +77,7 @@ def tools() -> dict[str, dict[str, Any]]:
         "required": ["words"],
         "additionalProperties": False,
     }
+    found[ROUTING] = {"type": "object", "properties": {}, "additionalProperties": False}
     return found
 
 
@@ -130,8 +143,7 @@ class Agents:
         import mcp.types as t
 
         reads = t.ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
-        about = {name: row.summary for name, row in OPERATIONS.items()}
-        about[SEARCH] = "Find factors of the library by words: id, name, category, source and formula."
+        about = {name: row.summary for name, row in OPERATIONS.items()} | SUMMARIES
         return t.ListToolsResult(
             tools=[
                 t.Tool(name=name, description=about[name], input_schema=schema, annotations=reads)
@@ -165,6 +177,11 @@ class Agents:
         if name == SEARCH:
             page = orjson.loads(as_json(await face.answer(OPERATIONS["definitions"], {})))
             return search(page, str(given.get("words", "")), given.get("category"))
+        if name == ROUTING:
+            assert self._services.client is not None, "a face has a client"
+            async with asyncio.timeout(ROUTING_S):
+                table = await self._services.client.routing()
+            return short(orjson.loads(as_json(table)), "GET /routing")
         row = OPERATIONS[name]
         # Through JSON, as values of many names are arrays inside the engine.
         answer = orjson.loads(as_json(await face.answer(row, face.read(row, given))))
@@ -228,8 +245,11 @@ class _Door:
 
     async def __call__(self, scope: Asgi, receive: Receive, send: Send) -> None:
         """Answer a request of the protocol."""
+        asked.set(Asked(new_id()))
+        parent = Headers(scope=scope).get(tracing.HEADER, "") if tracing.on() else ""
         try:
-            require(scope, Scope.READ)
-            await self._agents.answer(scope, receive, send)
+            with tracing.span("mcp", tracing.SERVER, parent):
+                require(scope, Scope.READ)
+                await self._agents.answer(scope, receive, send)
         except EngineError as error:
             await problem_response(error, PATH)(scope, receive, send)

@@ -11,12 +11,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bus.answer_text import as_json
+from contracts.errors import EngineError
 from contracts.operations import OPERATIONS
 from contracts.tokens import Scope
 from contracts.version import VERSION
-from web.agents import PATH, SEARCH, available, tools
+from web.agents import PATH, SUMMARIES, available, tools
 from web.problems import guarded
-from web.services import Services
+from web.services import Face, Services
 
 MARKDOWN = "text/markdown; charset=utf-8"
 PLAIN = "text/plain; charset=utf-8"
@@ -49,9 +50,7 @@ def llms_text() -> str:
     ]
     if available():
         lines += ["", f"## Tools, over the Model Context Protocol at {PATH}", ""]
-        lines += [
-            f"- {name}: {OPERATIONS[name].summary if name != SEARCH else 'Find factors by words.'}" for name in tools()
-        ]
+        lines += [f"- {name}: {SUMMARIES[name] if name in SUMMARIES else OPERATIONS[name].summary}" for name in tools()]
     lines += ["", "## Reads over HTTP", ""]
     lines += [
         f"- {row.routes[0].method} {row.routes[0].path}: {row.summary}"
@@ -86,15 +85,44 @@ async def model_text(services: Services) -> str:
         "",
         *_findings(quality),
         "",
+        "## How good its forecasts were",
+        "",
+        *await _validation(face, model_id),
+        "",
         "## Its settings",
         "",
         "```json",
         orjson.dumps(status.get("settings", {}), option=orjson.OPT_INDENT_2).decode(),
         "```",
         "",
-        "How good its forecasts are: docs/validation.md of the project, and `make validate` for this data.",
+        "More tests of its forecasts: docs/validation.md of the project, and `make validate` for this data.",
     ]
     return "\n".join(parts) + "\n"
+
+
+async def _validation(face: Face, model_id: str) -> list[str]:
+    """Say what the model's risk of its own market was worth, day by day over the last year."""
+    asked = {"model_id": model_id, "portfolio_id": "market"}
+    try:
+        told = orjson.loads(as_json(await face.answer(OPERATIONS["risk_history"], asked)))
+    except EngineError as error:
+        return [f"It cannot be said: {error.detail}"]
+    found = told["calculation_result"]
+    values = found["factor_values"]
+    days = values["dates"]
+    lines = [
+        f"The market as a book, {len(days)} days from {days[0]} to {days[-1]}: the risk that was predicted at each",
+        "close, beside the return of the next day.",
+        "",
+    ]
+    if values["bias"] is not None:
+        lines.append(
+            f"* Bias {values['bias']:.3f}: realised by predicted volatility. 1 is right, more was understated."
+        )
+    if values["value_at_risk_exceeded_share"] is not None:
+        share, wanted = values["value_at_risk_exceeded_share"], 1.0 - found["confidence"]
+        lines.append(f"* The loss was beyond the value at risk on {share:.1%} of the days; {wanted:.1%} is right.")
+    return lines
 
 
 def _findings(quality: dict[str, Any]) -> list[str]:

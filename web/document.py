@@ -171,7 +171,8 @@ def _websocket() -> str:
 `content_type`, `data`; bytes that are no JSON come in base64 with `encoding`), `?subject=factor.risk_model` those whose
 subject begins so. It needs the scope `read`; a page in a browser, which can set no header here, offers the protocols
 `factor-engine, bearer.<token>`. `?watch={watch_id}` sends that watch's values instead ([live.md](live.md)): JSON as text, a
-table as bytes behind a text with its headers; a slow reader gets the newest. A reader of events that is too slow skips events and gets `{"missed": n}`; while the bridge is away it gets
+table as bytes behind a text with its headers; a slow reader gets the newest. With `?pace_ms=500` at most the newest 100 events
+come twice a second, for whoever only looks on: others are not made to wait for it. A reader of events that is too slow skips events and gets `{"missed": n}`; while the bridge is away it gets
 `{"state": "DEGRADED", "reason": ...}`.
 """
 

@@ -19,14 +19,19 @@ WAIT_S = 10.0
 AWAY_S = 1.0
 MAX_SUBSCRIBERS = 64
 MAX_PER_TOKEN = 16
+MAX_PACE_MS = 10_000
+PACED_MOST = 100
+"""Events that a subscriber with a pace is sent each time: the newest."""
 TRY_AGAIN_LATER = 1013
 
 
 class FactorFeed:
     """Serves websockets. A subscriber that reads slowly skips events and is told how many it missed.
 
-    The query parameter ``subject`` limits the events to subjects that begin with it. With ``watch`` come the values of
-    that watch instead, the newest first of all; a slow subscriber gets the newest when it is ready for one.
+    The query parameter ``subject`` limits the events to subjects that begin with it. With ``pace_ms`` a subscriber is
+    sent the newest `PACED_MOST` at most so often, and told how many it missed: who only looks on does not cost the
+    bridge a call for each event. With ``watch`` come the values of that watch instead, the newest first of all; a slow
+    subscriber gets the newest when it is ready for one.
     """
 
     def __init__(self, services: Services) -> None:
@@ -64,7 +69,7 @@ class FactorFeed:
         if watch_id is not None:
             await self._values(socket, watch_id)
             return
-        prefix = socket.query_params.get("subject", "")
+        prefix, pace_s = socket.query_params.get("subject", ""), _pace_s(socket.query_params.get("pace_ms", ""))
         after: int | None = None
         told: str | None = None
         while True:
@@ -79,12 +84,15 @@ class FactorFeed:
                 continue
             told = None
             after = answer["last"]
-            if answer["missed"]:
-                self._counts["missed"] += answer["missed"]
-                await _text(socket, {"missed": answer["missed"]})
-            for row in answer["events"]:
-                if row["subject"].startswith(prefix):
-                    await _text(socket, _plain(row))
+            rows = [row for row in answer["events"] if row["subject"].startswith(prefix)]
+            shown = rows[-PACED_MOST:] if pace_s else rows
+            if missed := answer["missed"] + len(rows) - len(shown):
+                self._counts["missed"] += missed
+                await _text(socket, {"missed": missed})
+            for row in shown:
+                await _text(socket, _plain(row))
+            if pace_s:
+                await asyncio.sleep(pace_s)
 
     async def _values(self, socket: WebSocket, watch_id: str) -> None:
         """Send the values of a watch: JSON as text, a table as bytes behind a text with what is said of it."""
@@ -110,6 +118,11 @@ class FactorFeed:
             else:
                 await _text(socket, answer["headers"])
                 await socket.send_bytes(answer["body"])
+
+
+def _pace_s(text: str) -> float:
+    """Read a pace; what is no number of milliseconds is none."""
+    return min(int(text), MAX_PACE_MS) / 1000.0 if text.isascii() and text.isdigit() else 0.0
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

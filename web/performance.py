@@ -167,7 +167,7 @@ class _Snapshot(Collector):
 def _latency(prefix: str, *labels: str) -> tuple[HistogramMetricFamily, GaugeMetricFamily]:
     return (
         HistogramMetricFamily(f"{prefix}_seconds", "Time taken.", labels=list(labels)),
-        GaugeMetricFamily(f"{prefix}_quantile_seconds", "Quantiles of recent times.", labels=[*labels, "quantile"]),
+        GaugeMetricFamily(f"{prefix}_quantile_seconds", "Quantiles of recent times.", labels=[*labels, "q"]),
     )
 
 

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -15,11 +16,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from bus.answer_text import as_json
+from contracts import logs, tracing
+from contracts.caller import Asked, asked
 from contracts.errors import CallerGone, EngineError, InternalError
 from contracts.tokens import Scope
 from contracts.unexpected import unexpected
-from contracts.work import Device
-from web.callers import require
+from contracts.work import Device, new_id
+from web.callers import CALLER, NOBODY, require
 from web.services import Services
 
 PROBLEM_JSON = "application/problem+json"
@@ -27,6 +30,9 @@ CLIENT_CLOSED = 499
 """Nobody reads it: the caller went away. The number is what proxies log for that."""
 
 UNAUTHENTICATED = 401
+ID_HEADER = "factor-request-id"
+"""On every answer: what logs and spans name the request by."""
+MOST_OF_AN_ID = 128
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -80,15 +86,23 @@ def guarded(handler: Handler, services: Services, name: str, needs: Scope) -> Ha
     async def answer(request: Request) -> Response:
         started = time.perf_counter()
         code: str | None = None
+        status, trace = CLIENT_CLOSED, None
+        whose = Asked(request.headers.get("idempotency-key", "")[:MOST_OF_AN_ID] or new_id())
+        asked.set(whose)
         try:
-            require(request.scope, needs)
-            return await handler(request)
+            with tracing.span(name, tracing.SERVER, _parent(request), request_id=whose.id) as span:
+                trace = tracing.trace_id()
+                require(request.scope, needs)
+                response = await handler(request)
+                status = response.status_code
+                if span is not None:
+                    span.set_attributes({"http.request.method": request.method, "http.response.status_code": status})
         except EngineError as error:
-            code = error.code
-            return problem_response(error, request.url.path)
+            code, status = error.code, error.status
+            response = problem_response(error, request.url.path)
         except ClientDisconnect:
             code = "client_closed"
-            return Response(status_code=CLIENT_CLOSED)
+            response = Response(status_code=CLIENT_CLOSED)
         except asyncio.CancelledError:
             # Serve cancels the request when its client has gone.
             code = CallerGone.code
@@ -96,16 +110,46 @@ def guarded(handler: Handler, services: Services, name: str, needs: Scope) -> Ha
         except HTTPException:
             raise
         except Exception as error:  # noqa: BLE001  # the border: no traceback reaches a caller
-            code = "internal"
-            return problem_response(internal(error), request.url.path)
+            code, status = InternalError.code, InternalError.status
+            response = problem_response(internal(error), request.url.path)
         finally:
             elapsed = time.perf_counter() - started
             if code is None:
                 services.meter.answered(name, Device.CPU.value, http=elapsed)
             else:
                 services.meter.failed(name, code, http=elapsed)
+            _tell(request, name, status, code, whose, trace, elapsed)
+        response.headers[ID_HEADER] = _plain(whose.id)
+        return response
 
     return answer
+
+
+def _plain(identity: str) -> str:
+    """Write an id so that it can stand in a header; a body may have said any."""
+    return identity if identity.isascii() and identity.isprintable() else quote(identity)
+
+
+def _parent(request: Request) -> str:
+    """Give the span of the caller's that a request belongs to."""
+    return request.headers.get(tracing.HEADER, "") if tracing.on() else ""
+
+
+def _tell(
+    request: Request, name: str, status: int, code: str | None, whose: Asked, trace: str | None, took_s: float
+) -> None:
+    """Write the log line of a request, where it is wanted."""
+    ours = code is not None and status >= tracing.OURS
+    if logs.wanted(ours=ours):
+        who = request.scope.get(CALLER, NOBODY).name
+        about = {
+            "request_id": whose.id,
+            "trace_id": trace,
+            "code": code,
+            "caller": who,
+            "http_ms": round(took_s * 1e3, 3),
+        }
+        logs.told(f"{request.method} {name}", status, ours=ours, **about)
 
 
 def json_response(body: Any) -> Response:

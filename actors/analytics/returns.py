@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.reading.confidence import confidence_score
+from actors.reading.confidence import confidence_score, share
 from actors.reading.slices import Slices, by_name, rows_between
 from contracts import portfolio_requests as pq
 from contracts.answers import Calculation
@@ -51,7 +51,7 @@ class FactorFigures:
             "correlation": {name: by_name(names, row) for name, row in zip(names, correlation, strict=True)},
         }
         message = f"performance of {len(names)} factors over {len(dates)} days"
-        known = float(np.isfinite(returns).mean())
+        known = share(np.isfinite(returns))
         score = confidence_score(known, len(dates), len(names))
         return Calculation(values, message, score, version.manifest.version, details=details)
 
@@ -81,7 +81,7 @@ class FactorFigures:
             "quantile": request.quantile,
         }
         message = f"trend of {len(names)} factors over {request.window_days} days"
-        score = confidence_score(float(np.isfinite(momentum).mean()), len(returns), len(names))
+        score = confidence_score(share(np.isfinite(momentum)), len(returns), len(names))
         return Calculation(values, message, score, version.manifest.version, details=details)
 
     @staticmethod

@@ -45,8 +45,9 @@ class ScoreFigures:
         chosen = TearSheetSettings(
             horizons=tuple(request.horizons), n_quantiles=request.n_quantiles, trials=request.trials
         )
+        others = _styles(version, days, request.style)
         try:
-            sheet = tear_sheet(scores, returns, version.dates_of(days), chosen, name)
+            sheet = tear_sheet(scores, returns, version.dates_of(days), chosen, name, others)
         except FactorError as error:
             raise InvalidInput(str(error), field=error.field) from None
         values = dict(sheet.figures)
@@ -77,7 +78,7 @@ class ScoreFigures:
             return "posted scores", _posted(request.scores, version, days)
         threads = self.settings.library_threads
         if request.factor is not None:
-            ids = self.formulas.resolve([request.factor])
+            ids = self.formulas.resolve([request.factor], "factor")
             self._refuse_uncomputable(request.model_id, ids)
             formulas = self.formulas.under(request.min_periods)
             values, _ = window_values(formulas, ids, version, days.stop - 1, days.stop - days.start, threads)
@@ -97,6 +98,12 @@ class ScoreFigures:
         def _compiled(
             self, formula: str, model_id: str | None, min_periods: Literal["strict", "one"], base: Conventions = PAPER
         ) -> Library: ...
+
+
+def _styles(version: Version, days: slice, but: str | None) -> dict[str, np.ndarray]:
+    """Give the scores of the model's styles but one, which every score is compared with."""
+    scores = np.asarray(version.day_asset("scores", days))
+    return {name: scores[:, i] for i, name in enumerate(version.manifest.meta["style_names"]) if name != but}
 
 
 def _translation(request: pq.FactorAnalytics) -> Translation | None:
@@ -126,7 +133,7 @@ def _posted(scores: Mapping[str, Mapping[str, float]], version: Version, days: s
                 if symbol in version.column:
                     out[dates[date], version.column[symbol]] = score
     if strange:
-        raise unknown_symbols(sorted(strange), {}, version.manifest.model_id, "scores")
+        raise unknown_symbols(sorted(strange), version, "scores")
     if not used:
         raise InvalidInput("none of the scores' dates is a date of the model in the period", field="scores")
     return out

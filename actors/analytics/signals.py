@@ -9,7 +9,7 @@ import numpy as np
 from actors.library.formulas import Formulas
 from actors.library.values import library_window, window_values
 from actors.reading.columns import Named
-from actors.reading.confidence import confidence_score
+from actors.reading.confidence import confidence_score, share
 from actors.reading.slices import Slices, row_of, unknown_symbols
 from contracts import portfolio_requests as pq
 from contracts.answers import Calculation
@@ -40,7 +40,7 @@ class Signals:
                 field="window_days",
             )
         if request.symbols is not None and (wrong := [name for name in request.symbols if name not in version.column]):
-            raise unknown_symbols(wrong, version.column, model_id, "symbols")
+            raise unknown_symbols(wrong, version, "symbols")
         days = slice(row - request.window_days, row + 1)
         names, scores = self._of(request, version, days)
         following = forward_returns(np.asarray(version.day_asset("fields/returns", days)))
@@ -55,7 +55,7 @@ class Signals:
                 "ic_t": _defined(summary.t_statistic),
                 "hit_rate": _defined(summary.share_positive),
                 "n_days": summary.n_dates,
-                "covered": float(np.isfinite(of_names).mean()),
+                "covered": share(np.isfinite(of_names)),
                 "zscores": Named(symbols, of_names[columns]),
             }
             for name, summary, of_names in zip(names, summaries, z, strict=True)
@@ -63,7 +63,7 @@ class Signals:
         return Calculation(
             values={"factors": factors, "composite": Named(symbols, composite[columns])},
             message=f"signals of {len(names)} factors over {request.window_days} days and of {len(columns)} names",
-            confidence_score=confidence_score(float(np.isfinite(composite).mean()), request.window_days, 2),
+            confidence_score=confidence_score(share(np.isfinite(composite)), request.window_days, 2),
             model_version=version.manifest.version,
             details={
                 "date": str(version.date(row)),

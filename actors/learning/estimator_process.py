@@ -27,6 +27,8 @@ UNPACKED_BYTES = 1024 * 2**20
 PACKAGES = ("sklearn.", "numpy.", "scipy.")
 """Types of others are never loaded, whoever trusts them: a caller copies the names from the refusal."""
 PARENT_S = 0.5
+PARITY = 1e-9
+"""How far a network that was read off an estimator may be from it, of the largest prediction; both in float64."""
 
 
 class Refused(Exception):
@@ -37,8 +39,47 @@ class Refused(Exception):
         self.field = field
 
 
-def load(content: bytes, trusted: list[str], features: list[str]) -> tuple[Any, dict[str, Any]]:
-    """Load an estimator and try it out; gives it, and what it is."""
+def load(content: bytes, trusted: list[str], features: list[str], form: str) -> tuple[Any, dict[str, Any], bytes]:
+    """Load an estimator and try it out; gives it, what it is, and its network where it is one of dense layers."""
+    if form == "onnx":
+        return _of_onnx(content, features)
+    estimator, told = _of_skops(content, trusted, features)
+    return estimator, told, _network_of(estimator)
+
+
+def _of_onnx(content: bytes, features: list[str]) -> tuple[Any, dict[str, Any], bytes]:
+    from actors.learning.onnx_network import NotDenseError, read_network
+
+    try:
+        network, made_by = read_network(content)
+    except NotDenseError as error:
+        raise Refused(str(error)) from None
+    if network.n_inputs != len(features):
+        raise Refused(f"it takes {network.n_inputs} columns, and {len(features)} features are named", "features")
+    told = {"kind": "onnx.ModelProto", "allows_missing": False, "saved_by": made_by}
+    return network, told, network.to_bytes()
+
+
+def _network_of(estimator: Any) -> bytes:
+    """Give a network of dense layers as any device can compute it; nothing of others, or where it differs."""
+    import numpy as np
+
+    from actors.learning.sklearn_network import network_of
+    from factors.errors import FactorError
+
+    try:
+        network = network_of(estimator)
+        if network is None:
+            return b""
+        rows = network.drawn()
+        right, own = predicted(estimator, rows), network.predict(rows)[:, 0]
+    except (FactorError, Refused):  # its numbers are none: scikit-learn says what it says
+        return b""
+    scale = float(np.abs(right).max(initial=0.0)) or 1.0
+    return network.to_bytes() if float(np.abs(own - right).max(initial=0.0)) <= PARITY * scale else b""
+
+
+def _of_skops(content: bytes, trusted: list[str], features: list[str]) -> tuple[Any, dict[str, Any]]:
     import skops.io as sio
 
     try:
@@ -126,7 +167,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         body = b""
         try:
             if task["do"] == "load":
-                estimator, told = load(content, task["trusted"], task["features"])
+                estimator, told, body = load(content, task["trusted"], task["features"], task["form"])
             else:
                 matrix = np.frombuffer(content, "<f8").reshape(task["shape"])
                 told, body = {}, predicted(estimator, matrix).astype("<f8").tobytes()

@@ -14,20 +14,27 @@ from actors.learning.keeper import Keeper
 from actors.reading.columns import Named
 from actors.reading.confidence import confidence_score
 from actors.reading.slices import Slices, row_of, unknown_symbols
+from actors.runtime.device_user import DeviceUser
 from contracts import learning_requests as lr
 from contracts.answers import Calculation, Page
 from contracts.errors import InvalidInput
 from contracts.frames import decode
+from contracts.operations import OPERATIONS
 from contracts.settings import Settings
-from contracts.work import new_id
+from contracts.work import Device, new_id
+from devices.kernels import KERNELS
+from factors.learning.dense import DenseNetwork
 from store import LRU, Version
 from store.estimator_store import Estimator, EstimatorStore
+from store.place import store_place
 
 REMOVED_REMEMBERED = 256
 NAMED_MOST = 20
+NETWORKS_KEPT = 8
+_PREDICT = OPERATIONS["predict"]
 
 
-class Estimators:
+class Estimators(DeviceUser):
     """The methods of the factor library's actor that keep estimators and ask them."""
 
     slices: Slices
@@ -35,23 +42,25 @@ class Estimators:
 
     def open_estimators(self) -> None:
         """Open the store; a process is started when a prediction is first asked for."""
-        self.estimators = EstimatorStore(self.settings.store_path)
+        self.estimators = EstimatorStore(store_place(self.settings))
         self.keeper = Keeper()
         self._deleted: LRU[str, str] = LRU(REMOVED_REMEMBERED)
+        self._networks: LRU[str, DenseNetwork] = LRU(NETWORKS_KEPT)
 
     def put_estimator(self, request: lr.PutEstimator) -> Calculation:
         """Load a file in a process of its own, try it out, and keep it."""
         content = _content(request.estimator)
-        found = self.keeper.try_out(content, request.trusted, request.features)
+        found, network = self.keeper.try_out(content, request.trusted, request.features, request.format)
         assert request.request_id is not None
         made = Estimator(
             request.estimator_id,
             features=tuple(request.features),
             trusted=tuple(request.trusted),
             description=request.description,
+            form=request.format,
             **found,
         )
-        kept = self.estimators.put(made, content, request.request_id)
+        kept = self.estimators.put(made, content, request.request_id, network)
         self.keeper.forget(kept.estimator_id)
         return Calculation(_summary(kept), f"the estimator {kept.estimator_id} is at version {kept.version}", 1.0)
 
@@ -80,12 +89,9 @@ class Estimators:
             names, matrix, date = self._of_model(request, version, kept)
         whole = np.ones(len(matrix), bool) if kept.allows_missing else np.isfinite(matrix).all(axis=1)
         values = np.full(len(matrix), np.nan)
+        device = Device.CPU
         if whole.any():
-            values[whole] = self.keeper.predict(
-                kept.estimator_id,
-                lambda: (self.estimators.content(kept), kept.trusted, kept.features),
-                matrix[whole],
-            )
+            values[whole], device = self._ask(kept, matrix[whole])
         n_made = int(np.isfinite(values).sum())
         details = {
             "estimator_id": kept.estimator_id,
@@ -100,7 +106,27 @@ class Estimators:
             confidence_score=confidence_score(n_made / max(len(names), 1), n_made, 1),
             model_version=None if version is None else version.manifest.version,
             details=details if date is None else {"date": date, **details},
+            device=device,
         )
+
+    def _ask(self, kept: Estimator, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], Device]:
+        """Predict for whole rows, and say on what: a network of dense layers on the device that is fastest for it."""
+        if not kept.network:
+            made = self.keeper.predict(
+                f"{kept.estimator_id} {kept.version}",  # a job may have registered another since
+                lambda: (self.estimators.content(kept), kept.trusted, kept.features),
+                matrix,
+            )
+            return made, Device.CPU
+        network = self._networks.get(kept.network)
+        if network is None:
+            network = DenseNetwork.from_bytes(self.estimators.network(kept))
+            self._networks.put(kept.network, network)
+        given = (network.scaled(matrix), network.activations, *network.layers)
+        sizes = KERNELS["network"].sizes(*given)
+        # Each network is compared with the CPU by itself: how far short numbers err depends on the weights.
+        values, device = self.devices.run("network", sizes, _PREDICT.tolerance, lambda: given, of=kept.network[:16])
+        return values[:, 0], device
 
     def _of_model(
         self, request: lr.Predict, version: Version, kept: Estimator
@@ -116,7 +142,7 @@ class Estimators:
         if request.symbols is None:
             columns = np.flatnonzero(known_names(version, day)[0])
         elif any(symbol not in version.column for symbol in request.symbols):
-            raise unknown_symbols(request.symbols, version.column, model_id, "symbols")
+            raise unknown_symbols(request.symbols, version, "symbols")
         else:
             columns = np.array([version.column[symbol] for symbol in request.symbols], dtype=np.intp)
         matrix = feature_values(version, names, day, self._window(version))[:, 0, columns].T
@@ -171,4 +197,6 @@ def _summary(kept: Estimator) -> dict[str, object]:
         "created_at": kept.created_at,
         "description": kept.description,
         "saved_by": kept.saved_by,
+        "format": kept.form,
+        "network": kept.network != "",
     }

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from actors.learning.estimator_process import HEAD
 from contracts.errors import EngineError, InternalError, InvalidInput
+from factors.errors import FactorError
+from factors.learning.dense import DenseNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY_MB = 2000
@@ -39,8 +41,16 @@ class Keeper:
         self._kept: OrderedDict[str, EstimatorProcess] = OrderedDict()
         self.started = 0
 
-    def try_out(self, content: bytes, trusted: Sequence[str], features: Sequence[str]) -> dict[str, Any]:
-        """Load a file that nobody knows yet, and give what it holds: `kind`, `allows_missing`, `saved_by`.
+    def try_out(
+        self, content: bytes, trusted: Sequence[str], features: Sequence[str], form: str = "skops"
+    ) -> tuple[dict[str, Any], bytes]:
+        """Load a file that nobody knows yet.
+
+        Returns
+        -------
+        dict, bytes
+            What it holds: `kind`, `allows_missing`, `saved_by`. Its network (`DenseNetwork.to_bytes`) where it is one
+            of dense layers, else nothing.
 
         Raises
         ------
@@ -50,7 +60,7 @@ class Keeper:
         self.started += 1
         process = EstimatorProcess()
         try:
-            return process.load(content, trusted, features)
+            return process.load(content, trusted, features, form)
         finally:
             process.end()
 
@@ -58,6 +68,8 @@ class Keeper:
         self, key: str, load: Callable[[], tuple[bytes, Sequence[str], Sequence[str]]], matrix: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Predict, float64 [n_rows], for features [n_rows, n_features]; `load` gives file, trusted types and features.
+
+        `key` is the estimator's id, a blank, and its version.
 
         Raises
         ------
@@ -83,17 +95,19 @@ class Keeper:
                 self._kept.popitem(last=False)[1].end()
             return values
 
-    def forget(self, key: str) -> None:
-        """End the process of an estimator, if it has one."""
-        with self._lock:
-            process = self._kept.pop(key, None)
-        if process is not None:
-            process.end()
+    def forget(self, estimator_id: str) -> None:
+        """End the processes of an estimator's versions."""
+        self._end(lambda key: key.partition(" ")[0] == estimator_id)
 
     def close(self) -> None:
         """End them all."""
-        for key in list(self._kept):
-            self.forget(key)
+        self._end(lambda _: True)
+
+    def _end(self, which: Callable[[str], bool]) -> None:
+        with self._lock:
+            ended = [self._kept.pop(key) for key in list(self._kept) if which(key)]
+        for process in ended:
+            process.end()
 
 
 class EstimatorProcess:
@@ -113,15 +127,23 @@ class EstimatorProcess:
         """Whether it can be asked."""
         return self._child.poll() is None
 
-    def load(self, content: bytes, trusted: Sequence[str], features: Sequence[str]) -> dict[str, Any]:
+    def load(
+        self, content: bytes, trusted: Sequence[str], features: Sequence[str], form: str = "skops"
+    ) -> tuple[dict[str, Any], bytes]:
         """Load a file; see `Keeper.try_out`."""
-        task = {"do": "load", "trusted": list(trusted), "features": list(features)}
-        told, _ = self._ask(task, content, LOAD_S)
-        return {
+        task = {"do": "load", "trusted": list(trusted), "features": list(features), "form": form}
+        told, network = self._ask(task, content, LOAD_S)
+        about = {
             "kind": str(told.get("kind"))[:200],
             "allows_missing": told.get("allows_missing") is True,
             "saved_by": str(told.get("saved_by"))[:50],
         }
+        if network:
+            try:
+                DenseNetwork.from_bytes(network)  # the process is not trusted with what it says
+            except FactorError as error:
+                raise InvalidInput(str(error), field="estimator") from None
+        return about, network
 
     def predict(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Predict; see `Keeper.predict`."""

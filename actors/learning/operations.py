@@ -19,7 +19,7 @@ from actors.learning.dataset import (
 from actors.learning.features import Window, feature_values, known_names, split_names
 from actors.library.formulas import Formulas
 from actors.library.values import window_values
-from actors.reading.confidence import confidence_score
+from actors.reading.confidence import confidence_score, share
 from actors.reading.slices import Slices, by_name, row_of, rows_between, unknown_symbols
 from contracts import learning_requests as lr
 from contracts.answer_table import ArrowValues
@@ -54,7 +54,7 @@ class Learning:
             columns = np.flatnonzero(known)
         values = feature_values(version, names, day, self._window(version))[:, 0, columns].T
         day_text = str(version.date(row))
-        score = confidence_score(float(known[columns].mean()) if len(columns) else 0.0, int(known.sum()), len(names))
+        score = confidence_score(share(known[columns]), int(known.sum()), len(names))
         return Calculation(
             values={version.symbols[i]: by_name(names, x) for i, x in zip(columns, values, strict=True)},
             message=f"{len(columns)} symbols by {len(names)} factors on {day_text}",
@@ -77,7 +77,7 @@ class Learning:
         return Calculation(
             values=ArrowValues.of(frame),
             message=f"{frame.height} rows by {len(names)} factors from {dates[0]} to {dates[-1]}",
-            confidence_score=confidence_score(float(np.isfinite(features[:, rows]).mean()), n_known, len(names)),
+            confidence_score=confidence_score(share(np.isfinite(features[:, rows])), n_known, len(names)),
             model_version=version.manifest.version,
             details={"start_date": str(dates[0]), "end_date": str(dates[-1]), "columns": frame.columns},
         )
@@ -111,7 +111,7 @@ class Learning:
             message=f"{frame.height} rows by {len(names)} features, {len(request.horizons)} labels, "
             f"{len(folds.marks)} splits from {dates[0]} to {dates[-1]}",
             confidence_score=confidence_score(
-                float(np.isfinite(features[:, rows]).mean()), int(rows.sum(axis=1).max(initial=0)), len(names)
+                share(np.isfinite(features[:, rows])), int(rows.sum(axis=1).max(initial=0)), len(names)
             ),
             model_version=version.manifest.version,
             details={"manifest": manifest, "columns": frame.columns},
@@ -143,7 +143,7 @@ def _columns(version: Version, symbols: list[str] | None) -> NDArray[np.intp]:
     if symbols is None:
         return np.arange(len(version.symbols))
     if any(symbol not in version.column for symbol in symbols):
-        raise unknown_symbols(symbols, version.column, version.manifest.model_id, "symbols")
+        raise unknown_symbols(symbols, version, "symbols")
     return np.array([version.column[symbol] for symbol in symbols], dtype=np.intp)
 
 

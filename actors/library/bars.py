@@ -8,15 +8,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from contracts.errors import InvalidInput
+from actors.reading.features import in_table, intake_of
+from contracts.errors import InvalidInput, first_line
 from contracts.frames import decode
 from contracts.grid import POSTED_LAYERS, check_grid
 from contracts.requests import EvaluateFormula
 from contracts.settings import settings
+from factors.errors import FactorError
 from factors.library import Expression, Library, Translation, evaluate
 from factors.library.language.errors import FieldsError
+from factors.panel.intake import DEFAULT, Intake
+from factors.panel.tables import typed
+from factors.panel.values import numbers_of
 
 FIELD = "frame_data"
+OF_BARS = ("columns", "date_format", "na_values", "returns_col", "mkt_cap_col")
+"""Settings of an intake that say how bars are read; all others are of days."""
+DATE_FORMAT = "intake.date_format"
 CELLS_MOST = 1_000_000
 """Values of the bars that an answer shows, times by symbols."""
 
@@ -36,11 +44,13 @@ def on_bars(request: EvaluateFormula, library: Library, threads: int) -> tuple[d
         Its times and symbols span too large a grid.
     """
     assert request.frame_data is not None
+    intake = _intake(request)
     frame = decode(request.frame_data)
     for name in (request.time_col, request.symbol_col):
         if name not in frame.columns:
             raise InvalidInput(f"{FIELD} has no column {name!r}", field=f"{FIELD}.{name}")
-    frame = frame.with_columns(_times(frame.get_column(request.time_col)))
+    frame = frame.with_columns(_times(frame.get_column(request.time_col), intake.date_format))
+    frame = _numbers(frame, library, intake)
     n_times, n_symbols = (frame.get_column(name).n_unique() for name in (request.time_col, request.symbol_col))
     check_grid(
         n_times, n_symbols, len(library.fields) + len(library.groups), layers=POSTED_LAYERS,
@@ -76,10 +86,53 @@ def on_bars(request: EvaluateFormula, library: Library, threads: int) -> tuple[d
     return values, about, n_symbols
 
 
-def _times(times: pl.Series) -> pl.Series:
-    """Read times that came as text, ISO 8601; with an offset the time of day counts as it is written."""
+def _intake(request: EvaluateFormula) -> Intake:
+    """Give how the table is read. Raises `InvalidInput` for a setting that means nothing for bars."""
+    given = request.intake or {}
+    idle = [name for name in given if name in Intake.__dataclass_fields__ and name not in OF_BARS]
+    if idle:
+        raise InvalidInput(
+            f"intake.{idle[0]} does nothing for {FIELD}, which is computed as it is",
+            field=f"intake.{idle[0]}",
+            rows=idle,
+        )
+    intake = intake_of(request, DEFAULT)
+    return intake.called(date_col=request.time_col, symbol_col=request.symbol_col)
+
+
+def _numbers(frame: pl.DataFrame, library: Library, intake: Intake) -> pl.DataFrame:
+    """Make numbers of the columns that the formula reads, under the names of its fields."""
+    names = {column: name for column, name in intake.names.items() if name not in ("date", "symbol")}
+    given = {column: name for column, name in names.items() if column in frame.columns and name not in frame.columns}
+    frame = typed(frame, intake).rename(given)
+    keys = frame.select(pl.col(intake.date_col).alias("date"), pl.col(intake.symbol_col).alias("symbol"))
+    own = {name: column for column, name in names.items()}
+    made = []
+    for name in library.fields:
+        if name in frame.columns and frame.schema[name] == pl.String:
+            try:
+                made.append(pl.Series(name, numbers_of(frame.get_column(name), keys, own.get(name, name))))
+            except FactorError as error:
+                raise in_table(FIELD, error, intake) from None
+    return frame.with_columns(made)
+
+
+def _times(times: pl.Series, date_format: str | None = None) -> pl.Series:
+    """Read times that came as text, ISO 8601 or of a format; with an offset the time of day counts as it is written."""
     if times.dtype != pl.String:
         return times
+    if date_format is not None:
+        try:
+            found = times.str.strip_chars().str.to_datetime(date_format, strict=False, time_unit="us")
+        except pl.exceptions.PolarsError as error:
+            raise InvalidInput(
+                f"date_format {date_format!r} cannot be read: {first_line(error)}", field=DATE_FORMAT
+            ) from None
+        wrong = (found.is_null() & times.is_not_null()).arg_true().to_list()
+        if wrong:
+            message = f"{FIELD}: {times[wrong[0]]!r} is not written as date_format {date_format!r}"
+            raise InvalidInput(message, field=f"{FIELD}.{times.name}", rows=wrong)
+        return found
     read: dict[str, dt.datetime] = {}
     for row, text in enumerate(times):
         if text is None or text in read:

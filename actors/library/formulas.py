@@ -6,13 +6,13 @@ import hashlib
 import logging
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from contracts.errors import UnknownFactor
-from contracts.files import replacing
+from contracts.errors import InvalidInput, Unavailable, UnknownFactor
+from contracts.requests import EvaluateFormula
+from factors.errors import SettingsError
 from factors.library import (
     PAPER,
     Catalogue,
@@ -24,10 +24,14 @@ from factors.library import (
     conventions,
     parse,
 )
+from factors.library.language.names import nearest
 from factors.warm import marker
 from store import LRU
+from store.commit import Commit, Step, attempt
 
 COMPILED_KEPT = 8
+REGISTERED = "formulas.json"
+"""The store's file of registered formulas."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,17 +92,18 @@ class Formulas:
         found = {name: aliases[name].alias_of for name in names or () if name in aliases}
         return {"aliases": found} if found else {}
 
-    def resolve(self, names: list[str]) -> tuple[str, ...]:
-        """Turn ids and aliases into ids, each once. Raises `UnknownFactor` naming those that are neither."""
+    def resolve(self, names: list[str], field: str = "factors") -> tuple[str, ...]:
+        """Turn ids and aliases into ids, each once. Raises `UnknownFactor` of the request's field, naming the wrong."""
         aliases = self.catalogue.aliases
         ids = [aliases[name].alias_of if name in aliases else name for name in names]
         wrong = [name for name in ids if name not in self.all]
         if wrong:
-            raise UnknownFactor(f"no factor {', '.join(wrong[:10])}", field="factors", rows=wrong)
+            near = f"; did you mean {', '.join(nearest(wrong[0], [*self.all, *aliases]))}?" if len(wrong) == 1 else ""
+            raise UnknownFactor(f"no factor {', '.join(wrong[:10])}{near}", field=field, rows=wrong)
         return tuple(dict.fromkeys(ids))
 
 
-def read_registered(path: Path, catalogue: Catalogue) -> dict[str, Expression]:
+def read_registered(place: Commit, catalogue: Catalogue) -> dict[str, Expression]:
     """Read the registered formulas; one that this version cannot read is left out, and logged.
 
     Raises
@@ -106,6 +111,11 @@ def read_registered(path: Path, catalogue: Catalogue) -> dict[str, Expression]:
     ValueError
         The file is not what `write_registered` writes.
     """
+    path = place.root / REGISTERED
+    try:
+        place.look(path)
+    except Unavailable as error:
+        _log.warning("the registered formulas that this node knows are used: %s", error)
     if not path.exists():
         return {}
     texts: dict[str, str | list[str]] = orjson.loads(path.read_bytes())
@@ -123,14 +133,32 @@ def read_registered(path: Path, catalogue: Catalogue) -> dict[str, Expression]:
     return found
 
 
-def write_registered(path: Path, registered: dict[str, Expression]) -> None:
+def write_registered(place: Commit, registered: dict[str, Expression]) -> None:
     """Make the registered formulas durable in one step."""
+    path = place.root / REGISTERED
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, durable=True) as out:
-        out.write(orjson.dumps({name: _written(expression) for name, expression in registered.items()}))
+    content = orjson.dumps({name: _written(expression) for name, expression in registered.items()})
+    attempt(place, path, lambda: place.publish(Step(path, content)))
 
 
 def _written(expression: Expression) -> str | list[str]:
     """Give the text, with the preset of its conventions where that is not the paper's."""
     preset = expression.conventions.name
     return expression.text if preset == PAPER.name else [expression.text, preset]
+
+
+def conventions_of(request: EvaluateFormula) -> Conventions:
+    """Read the conventions of a request.
+
+    Raises
+    ------
+    InvalidInput
+        Names the setting by its path; or other conventions than the paper's, under which no formula is registered.
+    """
+    try:
+        chosen = conventions(request.conventions)
+    except SettingsError as error:
+        raise InvalidInput(str(error), field=error.field) from None
+    if chosen != PAPER and request.register_as is not None:
+        raise InvalidInput("a formula is registered under the conventions of the paper alone", field="conventions")
+    return chosen

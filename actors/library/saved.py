@@ -79,7 +79,11 @@ class SavedLibraries:
             now = time.monotonic()
             for model_id in [name for name, (due, _) in self._due.items() if due <= now]:
                 _, live = self._due.pop(model_id)
-                self._submit(partial(self._write, model_id, live))
+                try:
+                    self._submit(partial(self._write, model_id, live))
+                except RuntimeError:  # the process ends; the state on disk is an older one, and is a cache
+                    self._due.clear()
+                    return
             self._wind()
 
     def _write(self, model_id: str, live: LiveLibrary) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from actors.live.messages import Block, DayEnd
 from actors.reading.features import features_panel
 from actors.reading.panels import whole_panel
+from actors.reading.quality import door_of
 from actors.reading.slices import settings_of
 from contracts.errors import EngineError, first_line
 from contracts.events import token
@@ -28,7 +29,6 @@ from contracts.live_call import Told
 from contracts.requests import AppendDay
 from factors.errors import FactorError
 from factors.live import ClosedRow
-from factors.panel.corrections import as_given
 from factors.panel.intake import Intake
 from factors.panel.panel import Panel
 from store import Version
@@ -140,7 +140,7 @@ class Closing:
             if self.day is not None and _day_of(version) <= self.day:
                 self._check_at = now + 1.0  # the commit is under way
             return None
-        last = as_given(whole_panel(version, min(2, version.manifest.n_dates)))
+        last = door_of(version).as_it_came(whole_panel(version, min(2, version.manifest.n_dates)))
         if self._row is None:
             self._row = ClosedRow(version.symbols, self._as_closed(version), _row_of(last, 0))
         self._absorb(self._row)

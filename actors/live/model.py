@@ -19,6 +19,7 @@ from actors.live.messages import Block, DayEnd, Item, RunningBar
 from actors.live.watching import Moment, Watching
 from actors.reading.features import features_panel
 from actors.reading.panels import whole_panel
+from actors.reading.quality import door_of
 from actors.reading.slices import settings_of
 from actors.reading.states import growing_model_of
 from contracts.errors import EngineError
@@ -28,6 +29,8 @@ from contracts.requests import AppendDay
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.live import LiveDay, LiveFactors, LiveRow
+from factors.panel.identity import named_as
+from factors.panel.meaning import ID
 from store import Version
 from store.watch_store import DayRules
 
@@ -240,6 +243,8 @@ class LiveModel:
             self._wait(bar)
         else:
             row = self._begun(np.datetime64(day, "D"))
+            if ID in panel.categories:
+                panel = named_as(panel, self.version.symbols, door_of(self.version).ids)
             row.take(panel.symbols, {name: values[0] for name, values in panel.fields.items()})
 
     # -- the end of the day
@@ -303,7 +308,7 @@ class LiveModel:
         """Give the running day's row, begun if there is none."""
         if self._row is None:
             assert self._model is not None
-            self._row = LiveRow.after(self._model.panel_.last(1), date)
+            self._row = LiveRow.after(self._model.door_.unsplit(self._model.panel_.last(1)), date)
             self._day = LiveDay(self._model, date)
             self._fresh_plan = True
         return self._row
@@ -431,6 +436,7 @@ def time_of_day_us(text: str) -> int:
 def catch_up(plan: LiveFactors, version: Version) -> None:
     """Let a plan take the committed days that it has not."""
     new = int((np.asarray(version.dates, "datetime64[D]") > np.datetime64(plan.date, "D")).sum())
+    plan.call(version.symbols[: len(plan.symbols)])
     if len(version.symbols) > len(plan.symbols):
         plan.grow(version.symbols)
     if not new:

@@ -20,6 +20,7 @@ from contracts.settings import Settings
 from factors.library import FormulaError, compile_library
 from factors.library.definitions.fields import computable, library_fields
 from store import LRU, PortfolioStore, Version
+from store.place import store_place
 from store.watch_store import DayRules, Watch, WatchStore
 
 WATCH_FIELDS = (
@@ -60,8 +61,8 @@ class LiveOperations:
         self._one_call = threading.Lock()
         self.desk = LiveDesk(
             self.slices,
-            WatchStore(current.store_path, current.live_watches),
-            PortfolioStore(current.store_path),
+            WatchStore(store_place(current), current.live_watches),
+            PortfolioStore(store_place(current)),
             lambda: self.formulas,
             current.library_threads,
             continues,
@@ -119,7 +120,7 @@ class LiveOperations:
             raise UnknownFactor(f"the model has no style {wrong[0]}; it has {', '.join(names)}", field="styles")
         unknown = [symbol for symbol in request.symbols or () if symbol not in version.column]
         if unknown:
-            raise unknown_symbols(unknown, version.column, version.manifest.model_id, "symbols")
+            raise unknown_symbols(unknown, version, "symbols")
         for name in request.portfolios:
             self.desk.book(version.manifest.model_id, name)
         n_rows = (len(able) if every else len(ids)) + len(request.formulas) + len(request.styles)

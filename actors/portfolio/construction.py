@@ -10,6 +10,8 @@ import numpy as np
 
 from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
+from actors.reading.confidence import share
+from actors.reading.share_prices import of_a_share_of
 from actors.reading.slices import Slice, by_name
 from contracts import portfolio_requests as pq
 from contracts.answers import Calculation
@@ -134,7 +136,7 @@ class Construction:
         allowed = found.chosen(request.symbols)
         held = [one.columns for one in (book, benchmark) if one is not None]
         columns = np.unique(np.concatenate([allowed, *held])).astype(np.intp)
-        start = _on(columns, book)
+        start = book.on(columns) if book is not None else np.zeros(len(columns))
         least, most = _positions(request, np.isin(columns, allowed), start)
         alphas = np.zeros(len(columns))
         if alpha is not None:
@@ -152,7 +154,7 @@ class Construction:
             specific_variance=estimates.specific[columns],
             alpha=alphas,
             start=start,
-            benchmark=_on(columns, benchmark) if benchmark is not None else None,
+            benchmark=benchmark.on(columns) if benchmark is not None else None,
             cost=request.cost_bps / 1e4,
             linked=books.risk.linked(found).among(columns),
         )
@@ -183,19 +185,15 @@ def _positions(request: pq.ConstructBook, allowed: np.ndarray, start: np.ndarray
     return np.where(allowed, least, 0.0), np.where(allowed, most, 0.0)
 
 
-def _on(columns: np.ndarray, book: Book | None) -> np.ndarray:
-    out = np.zeros(len(columns))
-    if book is not None:
-        np.add.at(out, np.searchsorted(columns, book.columns), book.weights)
-    return out
-
-
 def _prices(found: Slice, columns: np.ndarray) -> np.ndarray:
     version = found.version
     if "close" not in version.manifest.meta["fields"]:
         raise InvalidInput("trades in shares need the model's field close", field="book_value")
-    prices: np.ndarray = np.asarray(version.day_asset("fields/close", slice(found.row, found.row + 1))[0])[columns]
-    return prices
+    # What a share costs is the raw price; an adjusted one is of the shares of the first day.
+    raw = "raw_close" in version.manifest.meta["fields"]
+    day = slice(found.row, found.row + 1)
+    prices: np.ndarray = version.day_asset(f"fields/{'raw_close' if raw else 'close'}", day, columns)[0]
+    return prices if raw else prices * of_a_share_of(version, found.row, columns)
 
 
 def _solved(work: Any) -> Any:
@@ -224,7 +222,7 @@ def _told(case: _Case, made: Optimum) -> dict[str, Any]:
 
 def _answer(case: _Case, values: dict[str, Any], message: str) -> Calculation:
     found = case.found
-    covered = float(found.known[case.columns].mean()) if len(case.columns) else 0.0
+    covered = share(found.known[case.columns])
     return Calculation(
         values=values,
         message=f"{message} on {found.date_text}",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from actors.portfolio.book_path import BookPath, book_path
 from actors.portfolio.period import DailyBook, Period, period
 from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
@@ -15,24 +16,15 @@ from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
-from factors.errors import FactorError
+from factors.panel.memberships import SHARES, joined_codes
+from factors.panel.sectors import UNKNOWN
 from factors.portfolio.attribution import Attribution, attribute
 from factors.portfolio.history import risk_history
-from factors.portfolio.holdings import Held, daily_weights
 from factors.portfolio.linking import carino_scale
+from store import Version
 
 LONGEST_DAYS = 1260
 YEAR = 252
-
-
-class _Path(NamedTuple):
-    """A book through a period: names, weights at the start of each day, returns, and who was not there."""
-
-    columns: np.ndarray
-    held: Held
-    returns: np.ndarray
-    books: list[Book]
-    field: str
 
 
 class PastBooks:
@@ -48,9 +40,9 @@ class PastBooks:
         lag = int(version.manifest.meta["settings"]["regression"]["exposure_lag"])
         days = _days(found, request, lag, LONGEST_DAYS)
         own, other = self._through(found, request, days), self._benchmark(found, request, days)
-        columns = np.unique(np.concatenate([own.columns, other.columns])) if other else own.columns
-        weights = spread(own, columns)
-        against = spread(other, columns) if other else None
+        columns = _columns(own, other)
+        weights = own.on(columns, own.weights)
+        against = other.on(columns, other.weights) if other else None
         rows = slice(days.start - lag, days.stop - lag)
         covered = _covered(found, request, rows, columns, (own, weights), (other, against))
         returns = version.day_asset("fields/returns", days, columns)
@@ -64,20 +56,23 @@ class PastBooks:
             benchmark=against,
             factor_return_covariance=np.nan_to_num(errors),
         )
+        for book, made in ((own, result.portfolio_returns), (other, result.benchmark_returns)):
+            _refuse_ruined(version, days, book, made)
         values = _attribution_values(found, result)
         scale, _, _ = carino_scale(result.portfolio_returns, result.benchmark_returns)
         active = weights if against is None else weights - against
-        by_symbol = (scale[:, None] * active * np.nan_to_num(returns)).sum(axis=0)
+        of_names = scale[:, None] * active * np.nan_to_num(returns)
         held = np.flatnonzero(active.any(axis=0))
-        sectors = _sectors(found, columns)
+        by_symbol = of_names.sum(axis=0)
         values["by_symbol"] = {found.symbols[columns[i]]: float(by_symbol[i]) for i in held}
-        values["by_sector"] = _summed({int(i): sectors[i] for i in held}, by_symbol)
+        values["by_sector"] = _by_sector(found, rows, days, columns, of_names)
         gross = float(np.abs(active).sum())
-        coverage = 1.0 - float(result.missing_weight.sum()) / gross if gross else 0.0
+        coverage = 1.0 - float(result.missing_weight.sum()) / gross if gross else 1.0
         coverage = min(coverage, 1.0 - covered.shares[0])
         message = f"attribution of {len(held)} names over {days.stop - days.start} days"
         details = {"linking": "carino", "between": request.between, **_beside(found, covered, other)}
-        return _answer(found, days, values, message, coverage, own, details)
+        rule = "the others of its side carry its weight"
+        return _answer(found, days, values, message, coverage, own, details, rule)
 
     def risk_history(self, request: pq.RiskHistory) -> Calculation:
         """Predicted risk day by day beside the return of the next day, and whether it was right."""
@@ -85,16 +80,16 @@ class PastBooks:
         version = found.version
         days = _days(found, request, 1, YEAR)
         own, other = self._through(found, request, days), self._benchmark(found, request, days)
-        columns = np.unique(np.concatenate([own.columns, other.columns])) if other else own.columns
-        # Weights at the start of a day are those at the close before, which is when its risk was predicted.
-        held, against = (None if path is None else _at_close(spread(path, columns)) for path in (own, other))
-        assert held is not None
+        columns = _columns(own, other)
+        # What was held at a close is what its risk was predicted of, and what the next day made of it.
+        held = own.on(columns, own.closes)
+        against = other.on(columns, other.closes) if other else None
         before = slice(days.start - 1, days.stop)
         covariances, specific = self.paths.of(version, before)
         covered = _covered(found, request, before, columns, (own, held), (other, against), specific)
         assert covered.specific is not None
         returns = version.day_asset("fields/returns", before, columns)
-        linked = self.books.risk.linked(found).among(columns)
+        linked = self.books.risk.linked_over(version, before, columns)
         history = risk_history(
             held if against is None else held - against,
             covered.exposures,
@@ -112,6 +107,9 @@ class PastBooks:
             "specific_risk": _or_none(history.specific),
             "realised_next_day": _or_none(history.realised),
             "uncovered_share": history.uncovered_share.tolist(),
+            "exposures": {
+                name: _or_none(column) for name, column in zip(found.factor_names, history.exposures.T, strict=True)
+            },
             "bias": None if np.isnan(history.bias) else history.bias,
             "value_at_risk_exceedances": int(history.breaches.sum()),
             "value_at_risk_exceeded_share": None if np.isnan(history.breach_share) else history.breach_share,
@@ -125,35 +123,19 @@ class PastBooks:
         }
         coverage = 1.0 - covered.shares[0]
         message = f"predicted and realised risk of {len(own.columns)} names over {len(dates)} days"
-        return _answer(found, days, values, message, coverage, own, details)
+        return _answer(found, days, values, message, coverage, own, details, "it earns nothing")
 
-    def _through(self, found: Slice, request: Any, days: slice) -> _Path:
+    def _through(self, found: Slice, request: Any, days: slice) -> BookPath:
         given, name = request.portfolio_weights, request.portfolio_id
         field = "portfolio_weights" if given is not None else "portfolio_id"
-        return self._path(found, given, name, request, days, field)
+        return book_path(self.books, found, given, name, days, field, request.between)
 
-    def _benchmark(self, found: Slice, request: Any, days: slice) -> _Path | None:
-        if request.benchmark_weights is None and request.benchmark is None:
+    def _benchmark(self, found: Slice, request: Any, days: slice) -> BookPath | None:
+        given, name = request.benchmark_weights, request.benchmark
+        if given is None and name is None:
             return None
-        field = "benchmark_weights" if request.benchmark_weights is not None else "benchmark"
-        return self._path(found, request.benchmark_weights, request.benchmark, request, days, field)
-
-    def _path(
-        self, found: Slice, given: dict[str, float] | None, name: str | None, request: Any, days: slice, field: str
-    ) -> _Path:
-        """Put a book, with its holdings by date, on every day of a period."""
-        version = found.version
-        set_on, books = self.books.dated(found, given, name, days, field, request.between)
-        columns = np.unique(np.concatenate([book.columns for book in books])).astype(np.intp)
-        weights = np.zeros((len(books), len(columns)))
-        for row, book in zip(weights, books, strict=True):
-            np.add.at(row, np.searchsorted(columns, book.columns), book.weights)
-        returns = version.day_asset("fields/returns", days, columns)
-        try:
-            held = daily_weights(version.dates_of(days), set_on, weights, returns, request.between)
-        except FactorError as error:
-            raise InvalidInput(str(error), field=field) from None
-        return _Path(columns, held, returns, books, field)
+        field = "benchmark_weights" if given is not None else "benchmark"
+        return book_path(self.books, found, given, name, days, field, request.between)
 
 
 def _days(found: Slice, request: Any, lag: int, default: int) -> slice:
@@ -169,16 +151,17 @@ def _days(found: Slice, request: Any, lag: int, default: int) -> slice:
     return days
 
 
-def spread(path: _Path, columns: np.ndarray) -> np.ndarray:
-    """Give a path's weights [n_days, n_columns] on other columns, which hold its own; ascending."""
-    out = np.zeros((len(path.held.weights), len(columns)))
-    out[:, np.searchsorted(columns, path.columns)] = path.held.weights
-    return out
+def _refuse_ruined(version: Version, days: slice, book: BookPath | None, earned: np.ndarray) -> None:
+    """Raise for a book that loses all that it has on a day: contributions of what comes after mean nothing."""
+    ruined = np.flatnonzero(earned <= -1.0)
+    if book is not None and ruined.size:
+        day = version.date(days.start + int(ruined[0]))
+        raise InvalidInput(f"the book's value falls to nothing on {day}", field=book.field)
 
 
-def _at_close(weights: np.ndarray) -> np.ndarray:
-    """Give the weights at each close of those at the starts of the days after; the last ones stay."""
-    return np.vstack([weights, weights[-1:]])
+def _columns(own: BookPath, other: BookPath | None) -> np.ndarray:
+    """Give the names that either book holds on some day, ascending."""
+    return np.unique(np.concatenate([own.columns, other.columns])) if other else own.columns
 
 
 def _covered(
@@ -186,15 +169,15 @@ def _covered(
     request: Any,
     rows: slice,
     columns: np.ndarray,
-    own: tuple[_Path, np.ndarray],
-    other: tuple[_Path | None, np.ndarray | None],
+    own: tuple[BookPath, np.ndarray],
+    other: tuple[BookPath | None, np.ndarray | None],
     specific: np.ndarray | None = None,
 ) -> Period:
     books = [DailyBook(path.field, w) for path, w in (own, other) if path is not None and w is not None]
     return period(found.version, rows, columns, books, request.uncovered, specific)
 
 
-def _told(path: _Path) -> Book:
+def _told(path: BookPath) -> Book:
     """Give the last of a path's books, with what looks like a slip in any of them."""
     return path.books[-1]._replace(warnings=tuple(dict.fromkeys(w for book in path.books for w in book.warnings)))
 
@@ -203,12 +186,12 @@ def _or_none(values: np.ndarray) -> list[float | None]:
     return [None if np.isnan(x) else float(x) for x in values]
 
 
-def _absent(found: Slice, path: _Path) -> dict[str, int]:
-    gone = path.held.absent.sum(axis=0)
+def _absent(found: Slice, path: BookPath) -> dict[str, int]:
+    gone = path.absent.sum(axis=0)
     return {found.symbols[path.columns[i]]: int(gone[i]) for i in np.flatnonzero(gone)}
 
 
-def _beside(found: Slice, covered: Period, other: _Path | None) -> dict[str, Any]:
+def _beside(found: Slice, covered: Period, other: BookPath | None) -> dict[str, Any]:
     """Give what an answer says of names that the model did not cover, and of the benchmark."""
     out: dict[str, Any] = {}
     if covered.uncovered_days:
@@ -222,15 +205,42 @@ def _beside(found: Slice, covered: Period, other: _Path | None) -> dict[str, Any
     return out
 
 
-def _sectors(found: Slice, columns: np.ndarray) -> list[str]:
-    names = list(found.version.manifest.meta["category_names"].get("sector", ()))
-    return [names[code] if code >= 0 else "Unknown" for code in found.day.sectors[columns]]
+def _by_sector(
+    found: Slice, known: slice, days: slice, columns: np.ndarray, contributions: np.ndarray
+) -> dict[str, float]:
+    """Sum contributions [T, n] by the sectors that the names were of, as known before each day.
+
+    On its first day a name counts to the sector that it then has. Names in several count to each by their shares.
+    """
+    version, names = found.version, found.version.manifest.meta["category_names"]
+    sectors = list(names.get("sector", ()))
+    codes = np.full(contributions.shape, -1, np.int64)
+    shares = found.day.shares.reshape(-1, len(sectors))
+    if sectors:
+        before, then = (_codes(version, rows, columns, len(sectors)) for rows in (known, days))
+        codes = np.where(before >= 0, before, then)
+    sums = np.bincount((codes + 1).ravel(), contributions.ravel(), minlength=1 + len(sectors) + len(shares))
+    of_sector = sums[1 : 1 + len(sectors)] + sums[1 + len(sectors) :] @ shares
+    seen = np.bincount((codes + 1).ravel(), (contributions != 0.0).ravel(), minlength=len(sums))
+    held = seen[1 : 1 + len(sectors)] + seen[1 + len(sectors) :] @ shares
+    out = {name: float(x) for name, x, n in zip(sectors, of_sector, held, strict=True) if n}
+    if seen[0]:
+        out[UNKNOWN] = out.get(UNKNOWN, 0.0) + float(sums[0])
+    return out
 
 
-def _summed(groups: dict[int, str], values: np.ndarray) -> dict[str, float]:
+def _codes(version: Version, rows: slice, columns: np.ndarray, n_sectors: int) -> np.ndarray:
+    """Give codes of sectors, and above them of memberships in several."""
+    codes = version.day_asset("category/sector", rows, columns)
+    if SHARES in version.manifest.meta["category_names"]:
+        codes = joined_codes(codes, version.day_asset(f"category/{SHARES}", rows, columns), n_sectors)
+    return np.asarray(codes, np.int64)
+
+
+def _summed(groups: list[str], values: np.ndarray) -> dict[str, float]:
     out: dict[str, float] = {}
-    for i, group in groups.items():
-        out[group] = out.get(group, 0.0) + float(values[i])
+    for group, value in zip(groups, values.tolist(), strict=True):
+        out[group] = out.get(group, 0.0) + value
     return out
 
 
@@ -247,13 +257,24 @@ def _attribution_values(found: Slice, result: Attribution) -> dict[str, Any]:
         "factor_errors": by_name(names, total.factor_errors),
         "specific_contribution": total.specific,
         "unexplained": total.unexplained,
-        "by_family": {**_summed(dict(enumerate(family)), total.factor), "specific": total.specific},
+        "by_family": {
+            **_summed(family, total.factor),
+            "specific": total.specific,
+            **({"unexplained": total.unexplained} if result.unexplained.any() else {}),
+        },
         "sum_of_parts": float(total.factor.sum() + total.specific + total.unexplained),
     }
 
 
 def _answer(
-    found: Slice, days: slice, values: dict[str, Any], message: str, coverage: float, own: _Path, more: dict[str, Any]
+    found: Slice,
+    days: slice,
+    values: dict[str, Any],
+    message: str,
+    coverage: float,
+    own: BookPath,
+    more: dict[str, Any],
+    absent_rule: str,
 ) -> Calculation:
     version, absent = found.version, _absent(found, own)
     return Calculation(
@@ -267,7 +288,7 @@ def _answer(
             "n_days": days.stop - days.start,
             "coverage": round(coverage, 6),
             **_told(own).told(),
-            **({"absent_days": absent, "absent_rule": "the others of its side carry its weight"} if absent else {}),
+            **({"absent_days": absent, "absent_rule": absent_rule} if absent else {}),
             **more,
         },
     )

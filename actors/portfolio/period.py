@@ -73,8 +73,9 @@ def period(
     exposures = exposures_over(version, rows, columns)
     own = None if specific is None else specific[:, columns]
     blank = np.isnan(exposures).any(axis=2)
-    if own is not None:
-        blank |= np.isnan(own)
+    if own is not None and specific is not None:
+        # Before a model has any specific risk no name is more uncovered than the others.
+        blank |= np.isnan(own) & np.isfinite(specific).any(axis=1)[:, None]
     held = np.array([book.weights != 0.0 for book in books])
     for book, holds in zip(books, held, strict=True):
         _refuse_where(version, columns, book.field, holds, blank, policy)
@@ -85,7 +86,8 @@ def period(
             variance = np.where(day.known, np.nan if specific is None else specific[t], np.nan)
             stand = stand_of(version, rows.start + t, columns[at], day, variance)
             exposures[t, at] = stand.exposures(columns[at])
-            if own is not None:
+            # On the first days of a model there is no specific risk yet that could stand for another's.
+            if own is not None and (variance > 0.0).any():
                 own[t, at] = stand.specific_variance(columns[at])
     counts = gone.sum(axis=0)
     told = {version.symbols[int(columns[i])]: int(counts[i]) for i in np.flatnonzero(counts)}

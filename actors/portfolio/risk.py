@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from actors.portfolio.reader import BookReader, Held
+from actors.reading.books import Book
 from actors.reading.slices import by_name, rows_between
+from actors.runtime.base import batched
 from actors.runtime.device_user import DeviceUser
+from actors.runtime.queue import Outcome
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
-from contracts.errors import Infeasible, InvalidInput, UnknownFactor
+from contracts.errors import EngineError, Infeasible, InvalidInput, UnknownFactor
 from contracts.operations import OPERATIONS
 from contracts.work import Device
 from factors.errors import FactorError
@@ -23,11 +27,12 @@ from factors.panel.frequency import rows_of_days
 from factors.portfolio.hedge import hedge
 from factors.portfolio.hedge_limits import HedgeLimits
 from factors.portfolio.limits import InfeasibleError
-from factors.portfolio.margin import MarginSettings, margin, mixture_tail, simulated_factor_returns
+from factors.portfolio.margin import MarginSettings, margin_of, mixture_tail, simulated_factor_returns
 from factors.portfolio.risk import PortfolioRisk, portfolio_exposures, portfolio_risk
 from factors.portfolio.scenarios import factor_shock, historical_shock
 
 TOLERANCE = OPERATIONS["stress"].tolerance
+RISK_TOLERANCE = OPERATIONS["portfolio_risk"].tolerance
 UNITS = "daily volatility, as a fraction of portfolio value"
 
 
@@ -36,11 +41,62 @@ class BookRisk(DeviceUser):
 
     books: BookReader
 
-    def portfolio_risk(self, request: rq.PortfolioRisk) -> Calculation:
-        """Predicted total, factor and specific risk of a book, contributions, value at risk."""
-        held = self.books.held(request)
-        risk = _risk(held)
-        tail = self._margin(held, MarginSettings(confidence=request.confidence, horizon_days=request.horizon_days))
+    @batched
+    def portfolio_risk(self, batch: Sequence[rq.PortfolioRisk]) -> list[Outcome]:
+        """Predicted total, factor and specific risk of books, contributions, value at risk."""
+        answers: dict[int, Outcome] = {}
+        groups: dict[tuple[int, int], list[tuple[int, Held]]] = {}
+        for i, request in enumerate(batch):
+            try:
+                held = self.books.held(request)
+            except EngineError as error:
+                answers[i] = error
+                continue
+            # What stands in for a name that is not covered is each book's own.
+            groups.setdefault((id(held.found), i if held.covered.uncovered else -1), []).append((i, held))
+        for members in groups.values():
+            risks, device = self._risks([held for _, held in members])
+            for (i, held), risk in zip(members, risks, strict=True):
+                try:
+                    answers[i] = replace(self._told(batch[i], held, risk), device=device)
+                except EngineError as error:
+                    answers[i] = error
+        return [answers[i] for i in range(len(batch))]
+
+    def _risks(self, books: list[Held]) -> tuple[list[PortfolioRisk], Device]:
+        """Give the risk of books of one slice: of each on its names on the CPU, as one product on another device."""
+        columns = [held.covered.columns for held in books]
+        covariance = books[0].estimates.covariance
+        every: list[np.ndarray] = []
+
+        def one_by_one() -> tuple[np.ndarray, ...]:
+            return tuple(itertools.chain.from_iterable(_products(held) for held in books))
+
+        def as_matrices() -> tuple[np.ndarray, ...]:
+            every[:] = [np.unique(np.concatenate(columns))]
+            weights = np.zeros((len(books), len(every[0])))
+            exposures = np.empty((len(every[0]), len(covariance)))
+            for row, held, own in zip(weights, books, columns, strict=True):
+                at = np.searchsorted(every[0], own)
+                row[at], exposures[at] = held.weights, np.nan_to_num(held.covered.exposures)
+            return weights, exposures, covariance
+
+        def of_each(made: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:
+            exposed, gradients = made
+            each = (
+                (exposed[i : i + 1], gradients[i : i + 1, np.searchsorted(every[0], own)])
+                for i, own in enumerate(columns)
+            )
+            return tuple(itertools.chain.from_iterable(each))
+
+        sizes = (len(books), max(sum(map(len, columns)) // len(books), 1), len(covariance))
+        made, device = self.devices.run("book_risk", sizes, RISK_TOLERANCE, as_matrices, one_by_one, taken=of_each)
+        pairs = zip(made[::2], made[1::2], strict=True)
+        return [_risk(held, pair) for held, pair in zip(books, pairs, strict=True)], device
+
+    def _told(self, request: rq.PortfolioRisk, held: Held, risk: PortfolioRisk) -> Calculation:
+        chosen = MarginSettings(confidence=request.confidence, horizon_days=request.horizon_days)
+        tail = self._margin(held, risk, chosen)
         names = held.found.factor_names
         assert risk.percent is not None
         values: dict[str, Any] = {
@@ -49,12 +105,13 @@ class BookRisk(DeviceUser):
             "percent_factor": by_name(names, risk.percent_factor[0]),
             "percent_specific": float(risk.percent_specific[0]),
             "percent_by_symbol": _by_symbol(held, risk.percent[0], held.weights),
-            "value_at_risk": float(tail[0]),
-            "expected_shortfall": float(tail[1]),
+            "value_at_risk": tail[0],
+            "expected_shortfall": tail[1],
         }
         if risk.active is not None:
             active = risk.active.risk
             assert active.percent is not None
+            active_tail = self._margin(held, active, chosen)
             values["active"] = {
                 "active_risk": float(active.total[0]),
                 "active_risk_annual": float(active.total[0] * held.root),
@@ -65,6 +122,8 @@ class BookRisk(DeviceUser):
                 "exposures": by_name(names, active.exposures[0]),
                 "percent_factor": by_name(names, active.percent_factor[0]),
                 "percent_specific": float(active.percent_specific[0]),
+                "value_at_risk": active_tail[0],
+                "expected_shortfall": active_tail[1],
             }
         details = {"units": UNITS, "margin_method": MarginSettings().method}
         return _answer(held, values, f"predicted risk of {_count(held)} names on {held.found.date_text}", details)
@@ -73,15 +132,16 @@ class BookRisk(DeviceUser):
         """Value at risk and expected shortfall by method and horizon, with the factors' contributions."""
         held = self.books.held(request)
         risk = _risk(held)
+        of = risk.active.risk if risk.active is not None else risk
         tails: dict[str, Any] = {}
         device = Device.CPU
         for method in request.methods:
             tails[method] = {}
             # One day's, which each horizon scales by the root of its days.
             if method == "monte_carlo":
-                daily, device = self._simulated(held, risk, request)
+                daily, device = self._simulated(held, of, request)
             else:
-                daily = self._margin(held, _margin_settings(method, request.confidence, 1), scaled=False)
+                daily = self._margin(held, of, _margin_settings(method, request.confidence, 1), scaled=False)
             for days in request.horizons:
                 root = self._root(held, days)
                 value, shortfall = daily[0] * root, daily[1] * root
@@ -89,14 +149,13 @@ class BookRisk(DeviceUser):
                 if request.book_value is not None:
                     row |= {f"{name}_money": x * request.book_value for name, x in list(row.items())}
                 tails[method][str(days)] = row
-        active = risk.active.risk if risk.active is not None else risk
         values = {
             "margin": tails,
-            "volatility": float(active.total[0]),
-            "volatility_annual": float(active.total[0] * held.root),
+            "volatility": float(of.total[0]),
+            "volatility_annual": float(of.total[0] * held.root),
             # Of the normal quantile, which is a multiple of volatility: Euler's shares are those of risk.
-            "percent_factor": by_name(held.found.factor_names, active.percent_factor[0]),
-            "percent_specific": float(active.percent_specific[0]),
+            "percent_factor": by_name(held.found.factor_names, of.percent_factor[0]),
+            "percent_specific": float(of.percent_specific[0]),
         }
         details = {"units": "loss as a fraction of portfolio value; horizons in days", "confidence": request.confidence}
         made = _answer(held, values, f"margin of {_count(held)} names on {held.found.date_text}", details)
@@ -108,11 +167,10 @@ class BookRisk(DeviceUser):
 
         Each scenario is smeared by the normal specific return of the holdings, as a past day is; none is drawn.
         """
-        active = risk.active.risk if risk.active is not None else risk
         shocks = simulated_factor_returns(held.estimates.covariance, request.n_scenarios)
         sizes, tolerance = (1, *shocks.shape), OPERATIONS["margin"].tolerance
-        returns, device = self.devices.run("revalue", sizes, tolerance, lambda: (active.exposures, shocks))
-        value, shortfall = mixture_tail(-returns, active.specific, request.confidence)
+        returns, device = self.devices.run("revalue", sizes, tolerance, lambda: (risk.exposures, shocks))
+        value, shortfall = mixture_tail(-returns, risk.specific, request.confidence)
         return (float(value[0]), float(shortfall[0])), device
 
     def stress(self, request: pq.Stress) -> Calculation:
@@ -181,7 +239,7 @@ class BookRisk(DeviceUser):
             "marginal": {symbol: marginal(symbol) for symbol in request.trades},
             "turnover": float(sum(abs(x) for x in request.trades.values())),
         }
-        details = {"units": UNITS, "active": after.benchmark is not None}
+        details = {"units": UNITS, "active": after.benchmark is not None, **_named(before.book)}
         return _answer(after, values, f"risk before and after {len(request.trades)} trades", details)
 
     def hedge(self, request: pq.HedgeBook) -> Calculation:
@@ -223,7 +281,9 @@ class BookRisk(DeviceUser):
             "exposures": by_name(found.factor_names, made.exposures),
             "binding": dict(made.binding),
         }
-        details = {"units": UNITS, "active": held.benchmark is not None}
+        details: dict[str, Any] = {"units": UNITS, "active": held.benchmark is not None}
+        if everything.uncovered:  # of the instruments too
+            details["uncovered_symbols"] = everything.uncovered
         return _answer(held, values, f"hedge with {len(request.instruments)} instruments", details)
 
     @staticmethod
@@ -231,17 +291,19 @@ class BookRisk(DeviceUser):
         """Scale of a horizon; it is in trading days, the estimates are of the model's rows."""
         return float(np.sqrt(rows_of_days(days, held.found.periods_per_year)))
 
-    def _margin(self, held: Held, chosen: MarginSettings, *, scaled: bool = True) -> tuple[float, float]:
-        weights = held.weights if held.against is None else held.weights - held.against
-        history = np.asarray(held.found.version.day("factor_returns", slice(0, held.found.row + 1)))
-        covered = held.covered
+    def _margin(
+        self, held: Held, risk: PortfolioRisk, chosen: MarginSettings, *, scaled: bool = True
+    ) -> tuple[float, float]:
         root = self._root(held, chosen.horizon_days) if scaled else 1.0
-        chosen = replace(chosen, horizon_days=1)
-        tail = margin(
-            weights[None, :], covered.exposures, held.estimates.covariance, covered.specific, history, chosen,
-            linked=covered.linked,
-        )  # fmt: skip
-        return float(tail.value_at_risk[0] * root), float(tail.expected_shortfall[0] * root)
+        history = None
+        if chosen.method != "normal":
+            history = np.asarray(held.found.version.day("factor_returns", slice(0, held.found.row + 1)))
+        try:
+            tail = margin_of(risk, held.estimates.covariance, history, replace(chosen, horizon_days=1))
+        except FactorError as error:  # of the days up to the date
+            raise InvalidInput(f"{held.found.date_text}: {error}", field="date_requested") from None
+        # A book without risk loses 0, not -0.
+        return float(tail.value_at_risk[0] * root) + 0.0, float(tail.expected_shortfall[0] * root) + 0.0
 
     @staticmethod
     def _scenarios(held: Held, request: pq.Stress) -> dict[str, np.ndarray]:
@@ -273,6 +335,11 @@ class BookRisk(DeviceUser):
         return out
 
 
+def _named(book: Book) -> dict[str, Any]:
+    """Give what says which stored book it was."""
+    return {name: x for name, x in book.told().items() if name in ("portfolio_version", "holdings_date")}
+
+
 def _limits_of(request: pq.HedgeBook, factor_names: Sequence[str]) -> HedgeLimits | None:
     """Give the limits on the instruments; None where the request has none."""
     strange = [name for name in request.positions if name not in request.instruments]
@@ -294,12 +361,19 @@ def _margin_settings(method: str, confidence: float, days: int) -> MarginSetting
     return MarginSettings(method=method, confidence=confidence, horizon_days=days)  # type: ignore[arg-type]
 
 
-def _risk(held: Held) -> PortfolioRisk:
+def _risk(held: Held, products: tuple[np.ndarray, np.ndarray] | None = None) -> PortfolioRisk:
     covered = held.covered
     return portfolio_risk(
         held.weights[None, :], covered.exposures, held.estimates.covariance, covered.specific, held.against,
-        linked=covered.linked,
+        linked=covered.linked, products=products,
     )  # fmt: skip
+
+
+def _products(held: Held) -> tuple[np.ndarray, np.ndarray]:
+    """Give a book's exposures [1, K], and half the gradient of its factor variance on the covered names, [1, n]."""
+    exposures = np.nan_to_num(held.covered.exposures)
+    exposed = held.weights[None, :] @ exposures
+    return exposed, (exposed @ held.estimates.covariance) @ exposures.T
 
 
 def _volatilities(risk: PortfolioRisk, root: float) -> dict[str, float]:

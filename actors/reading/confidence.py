@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def confidence_score(coverage: float, n_observations: float, n_parameters: int) -> float:
     """Say how far a result can be relied on, in [0, 1].
@@ -24,3 +27,8 @@ def confidence_score(coverage: float, n_observations: float, n_parameters: int) 
         return 0.0
     score = coverage * n_observations / (n_observations + n_parameters)
     return round(min(max(score, 0.0), 1.0), 6)
+
+
+def share(which: NDArray[np.bool_]) -> float:
+    """Give the share of cells that are marked; of none it is 0."""
+    return float(which.mean()) if which.size else 0.0

@@ -85,6 +85,13 @@ class RiskReader:
         key = (found.model_id, found.number, found.row)
         return self._linked.get_or_make(key, lambda: _linked(version, found.row))
 
+    @staticmethod
+    def linked_over(version: Version, days: slice, columns: np.ndarray) -> list[Linked]:
+        """Give the same for each close of a period, among some names, in their positions."""
+        if "issuer" not in version.manifest.meta["category_names"]:
+            return [Linked()] * (days.stop - days.start)
+        return [_linked(version, row, columns).among(columns) for row in range(days.start, days.stop)]
+
     def cover(self, found: Slice, books: Sequence[tuple[str, Book]], policy: Policy) -> Covered:
         """Put books on the names that any of them holds and deal with what the model does not cover.
 
@@ -105,9 +112,7 @@ class RiskReader:
             columns = np.zeros(1, np.intp)  # money alone: a name at weight 0 has its exposures and its risk
         if not columns.size:
             raise InvalidInput(f"{books[0][0]} holds no name of the model", field=books[0][0])
-        weights = np.zeros((len(books), len(columns)))
-        for row, (_, book) in zip(weights, books, strict=True):
-            np.add.at(row, np.searchsorted(columns, book.columns), book.weights)
+        weights = np.array([book.on(columns) for _, book in books])
         exposures = found.exposures_of(columns)
         specific = self.estimates(found).specific[columns]
         symbols = [found.symbols[i] for i in columns]
@@ -125,7 +130,7 @@ class RiskReader:
                         str(error), field=name, rows=_names(symbols, blank & (weights[p] != 0.0))
                     ) from None
                 size = np.abs(weights[p])
-                share[p] = size[blank].sum() / size.sum()
+                share[p] = size[blank].sum() / (size.sum() or 1.0)
                 weights[p] = got.weights[0]
                 if policy == "proxy":
                     exposures, specific = got.exposures, got.specific_variance
@@ -177,12 +182,22 @@ def _last_sectors(version: Version, row: int, columns: np.ndarray, day: Day) -> 
     return codes
 
 
-def _linked(version: Version, row: int) -> Linked:
+def _linked(version: Version, row: int, among: np.ndarray | None = None) -> Linked:
+    """Estimate the links at a close: all, or those of issuers that have two of some names."""
     codes = np.asarray(version.day_asset("category/issuer", slice(row, row + 1))[0]).astype(np.int64)
-    first = max(0, row + 1 - LINK_DAYS)
     groups = issuer_groups(codes)
-    residuals = np.asarray(version.day_asset("residuals", slice(first, row + 1)))
-    return link(groups, residuals)
+    if among is not None:
+        groups = tuple(group for group in groups if np.isin(group, among).sum() > 1)
+        if not groups:
+            return Linked()
+    days = slice(max(0, row + 1 - LINK_DAYS), row + 1)
+    if among is None:
+        return link(groups, np.asarray(version.day_asset("residuals", days)))
+    members = np.concatenate(groups)
+    ends = np.cumsum([len(group) for group in groups])
+    own = [np.arange(end - len(group), end) for group, end in zip(groups, ends, strict=True)]
+    made = link(own, version.day_asset("residuals", days, members))
+    return Linked(groups, made.correlations)
 
 
 def estimated(version: Version, days: slice, exposures: np.ndarray) -> Estimates:

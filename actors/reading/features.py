@@ -13,6 +13,7 @@ from factors.errors import FactorError
 from factors.panel.corrections import ROW
 from factors.panel.intake import Intake
 from factors.panel.panel import Panel
+from factors.panel.statements import as_rows_have_it
 
 if TYPE_CHECKING:
     import polars as pl
@@ -100,23 +101,19 @@ def rows_panel(request: CorrectDays, intake: Intake) -> Panel:
     Raises
     ------
     InvalidInput
-        Names the column and the rows; the table has no column besides date and symbol, or a day of release.
+        Names the column and the rows; the table has no column besides date and symbol.
     """
     import polars as pl
 
     frame = decode(request.feature_data)
-    if intake.available_at_col in frame.columns:
-        raise InvalidInput(
-            f"feature_data: a correction has values of days, and no column {intake.available_at_col!r}",
-            field=f"feature_data.{intake.available_at_col}",
-        )
     if set(frame.columns) <= {intake.date_col, intake.symbol_col}:
         raise InvalidInput("feature_data has no column to correct", field="feature_data")
     check_features(frame, intake, 0)
     try:
         # What looks wrong is judged where the rows stand among the others.
         reading = replace(intake, policy="warn")
-        return Panel.from_frame(frame.with_columns(pl.lit(1.0).alias(ROW)), required=(), intake=reading)
+        rows = Panel.from_frame(frame.with_columns(pl.lit(1.0).alias(ROW)), required=(), intake=reading)
+        return as_rows_have_it(rows)
     except FactorError as error:
         raise in_table("feature_data", error, intake) from None
 

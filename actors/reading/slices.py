@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import orjson
@@ -15,10 +14,12 @@ from actors.reading.confidence import confidence_score
 from contracts.errors import DateOutsideModel, InvalidInput, UnknownSymbol
 from contracts.settings import settings
 from factors.factor_model.settings import ModelSettings
+from factors.panel.axis import Former, now_called
 from factors.panel.frequency import periods_per_year
 from factors.panel.memberships import NO_SHARES, SHARES, joined_codes, sector_rows, shares_table
 from factors.portfolio.exposures import exposure_matrix
 from store import LRU, ModelStore, Version
+from store.place import store_place
 
 SLICES_KEPT = 64
 OFTEN = 8
@@ -94,7 +95,7 @@ class Slice:
             # One call for all names: half the time of a loop. Of one name it would not give a tuple.
             found = itemgetter(*portfolio)(column) if len(portfolio) > 1 else [column[name] for name in portfolio]
         except KeyError:
-            raise unknown_symbols(portfolio, column, self.model_id, field) from None
+            raise unknown_symbols(portfolio, self.version, field) from None
         n = len(portfolio)
         return np.fromiter(found, np.intp, n), np.fromiter(portfolio.values(), np.float64, n)
 
@@ -116,15 +117,30 @@ class Slice:
         try:
             return np.array([self.column[s] for s in symbols], dtype=np.intp)
         except KeyError:
-            raise unknown_symbols(symbols, self.column, self.model_id, "symbols") from None
+            raise unknown_symbols(symbols, self.version, "symbols") from None
 
 
-def unknown_symbols(asked: Iterable[str], known: Mapping[str, Any], model_id: str, field: str) -> UnknownSymbol:
-    """Make the error that names the symbols that are not in the model."""
+def unknown_symbols(asked: Iterable[str], version: Version, field: str) -> UnknownSymbol:
+    """Make the error that names the symbols that are not in the model, and what those of before are called now."""
+    return not_among(asked, version.column, f"model {version.manifest.model_id!r}", field, former_symbols(version))
+
+
+def not_among(
+    asked: Iterable[str], known: Container[str], where: str, field: str, former: Former = ()
+) -> UnknownSymbol:
+    """Make the error that names the symbols that something lacks."""
     wrong = [symbol for symbol in asked if symbol not in known]
-    return UnknownSymbol(
-        f"{len(wrong)} symbols are not in model {model_id!r}: {', '.join(wrong[:10])}", field=field, rows=wrong
-    )
+    are = "symbol is" if len(wrong) == 1 else "symbols are"
+    said = f"{len(wrong)} {are} not in {where}: {', '.join(wrong[:10])}{now_called(wrong[:10], former)}"
+    return UnknownSymbol(said, field=field, rows=wrong)
+
+
+def former_symbols(version: Version) -> tuple[tuple[str, str], ...]:
+    """Give the symbols that names of a model had before, each with what the name is called."""
+    if "door/had" not in version.latest_names():
+        return ()
+    had = orjson.loads(bytes(np.asarray(version.latest("door/had"))))
+    return tuple((before, version.symbols[place]) for before, places in had.items() for place in places)
 
 
 class Day:
@@ -210,7 +226,9 @@ class Slices:
 
     def __init__(self, store: ModelStore | None = None) -> None:
         current = settings()
-        self.store = store or ModelStore(current.store_path, current.keep_versions)
+        self.store = store or ModelStore(
+            store_place(current), current.keep_versions, current.checkpoint_days, current.checkpoints
+        )
         self._slices: LRU[tuple[str, int, int], Slice] = LRU(SLICES_KEPT)
 
     @property

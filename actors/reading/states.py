@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actors.reading.lineage import Before
 from factors.factor_model.model import FactorModel
 from factors.factor_model.settings import ModelSettings
 from factors.factor_model.state import ModelState
@@ -37,10 +38,15 @@ def model_of(version: Version) -> FactorModel:
 
 def growing_model_of(version: Version) -> FactorModel:
     """Rebuild what the next day needs of a version: reads the last rows, as many as its styles look back on."""
-    meta = version.manifest.meta
+    return growing_model_before(Before(version, version.manifest.n_dates))
+
+
+def growing_model_before(before: Before) -> FactorModel:
+    """Rebuild what the next day needs of an earlier state."""
+    meta = before.version.manifest.meta
     styles = ModelSettings.from_dict(meta["settings"]).style_factors
     lookback = StyleScores(styles, set(meta["fields"]), groups=set(meta["category_names"])).lookback
-    return _model_of(version.state(lookback)).forget()
+    return _model_of(before.state(lookback)).forget()
 
 
 def _model_of(stored: StoredState) -> FactorModel:

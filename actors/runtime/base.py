@@ -18,6 +18,8 @@ from actors.runtime.black_box import BlackBox
 from actors.runtime.memory import give_back, limit
 from actors.runtime.meter import Meter
 from actors.runtime.queue import LaneQueue, Outcome
+from contracts import logs, tracing
+from contracts.caller import Asked, asked
 from contracts.errors import (
     CallerGone,
     DateOutsideModel,
@@ -136,8 +138,11 @@ class WorkloadActor:
     def remember(self, name: str) -> None:
         """Prepare for the worst, in a process of the actor's own: hold it to its memory, and note what is computed.
 
-        So no request takes the memory of the others, or ends one process of this actor after another.
+        So no request takes the memory of the others, or ends one process of this actor after another. Log lines and
+        spans are this actor's from here on.
         """
+        logs.begin(name, self.settings)
+        tracing.begin(name, self.settings)
         run_dir = self.settings.run_dir.resolve()
         limit(self.settings.actor_memory_limit_mb)
         try:
@@ -264,6 +269,7 @@ class WorkloadActor:
         """Compute one item; what takes long in it looks at its deadline, since behind that nobody waits for it."""
         key = item.key
         self._computing[key] = limit = deadline.Deadline(item.deadline)
+        before = asked.set(Asked(item.request_id))
         try:
             if self._left and key in self._left:
                 return CallerGone("the caller went away before the computation began")
@@ -272,6 +278,7 @@ class WorkloadActor:
         except Exception as error:  # noqa: BLE001  (mapped, logged and answered)
             return engine_error(error)
         finally:
+            asked.reset(before)
             self._computing.pop(key, None)
 
     def _method(self, operation: str) -> Callable[[Any], Any] | None:

@@ -16,7 +16,9 @@ from typing import Any
 
 from actors.runtime.black_box import BlackBox
 from actors.runtime.meter import Meter
+from actors.runtime.traced import Traced
 from actors.runtime.waiting import Waiter, Waiting
+from contracts import logs, tracing
 from contracts.answers import Answer, Calculation
 from contracts.errors import CallerGone, DeadlineExceeded, EngineError, InternalError
 from contracts.work import Device, Key, WorkItem, WorkResult
@@ -24,6 +26,7 @@ from contracts.work import Device, Key, WorkItem, WorkResult
 Outcome = Answer | EngineError
 Compute = Callable[[str, list[WorkItem]], Sequence[Outcome]]
 CPU = Device.CPU.value
+OK = 200
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +135,9 @@ class LaneQueue:
             combiner = self._wait(ticket, ticket.wake, max(item.deadline for item in items))
         if combiner:
             self._combine(ticket)
-        return [result for result in ticket.results if result is not None]
+        results = [result for result in ticket.results if result is not None]
+        _tell(items, results)
+        return results
 
     def leave(self, keys: Collection[Key]) -> None:
         """Drop what waits for callers that went away; what is computed is not the queue's."""
@@ -224,7 +229,9 @@ class LaneQueue:
         try:
             if self.box is not None:
                 self.box.begin(items)
-            answers = self._compute(operation, items)
+            with Traced(operation, items) as traced:
+                answers = self._compute(operation, items)
+                traced.told(answers)
         except BaseException:  # noqa: BLE001  whatever ends the computation, everybody who waits gets an answer
             _log.exception("the computation of %s was broken off", operation)
         if self.box is not None:
@@ -272,3 +279,23 @@ class LaneQueue:
             ticket.left -= 1
             if not ticket.left and ticket.wake is not None:
                 ticket.wake.set()
+
+
+def _tell(items: Sequence[WorkItem], results: Sequence[WorkResult]) -> None:
+    """Write the log lines of what was computed, under the ids that the faces know."""
+    for item, result in zip(items, results, strict=True):
+        status = result.problem["status"] if result.problem else OK
+        ours = status >= tracing.OURS
+        if logs.wanted(ours=ours):
+            code = result.problem["code"] if result.problem else None
+            times = {f"{stage}_ms": round(took, 3) for stage, took in result.timings_ms.items()}
+            logs.told(
+                f"computed {item.operation}",
+                status,
+                ours=ours,
+                request_id=item.request_id,
+                trace_id=tracing.trace_of(item.trace),
+                code=code,
+                device=result.device,
+                **times,
+            )

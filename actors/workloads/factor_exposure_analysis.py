@@ -20,7 +20,7 @@ from contracts import device_requests as dr
 from contracts import job_requests as jr
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
-from contracts.errors import EngineError, ModelUnreadable, UnknownModel
+from contracts.errors import EngineError, ModelUnreadable, Unavailable, UnknownModel
 from contracts.operations import OPERATIONS
 from contracts.work import Device
 from devices import calibration
@@ -103,11 +103,8 @@ class FactorExposureAnalysis(DeviceUser):
 
         def as_matrices() -> tuple[np.ndarray, np.ndarray]:
             held = np.unique(np.concatenate([book.columns for book in books]))
-            matrix = np.zeros((len(books), len(held)))
-            for row, book in zip(matrix, books, strict=True):
-                row[np.searchsorted(held, book.columns)] = book.weights
-                if not found.known[book.columns].all():
-                    row[:] = np.nan
+            matrix = np.array([book.on(held) for book in books])
+            matrix[[not found.known[book.columns].all() for book in books]] = np.nan
             return matrix, np.nan_to_num(found.exposures_of(held))
 
         n_held = sum([len(book.columns) for book in books])
@@ -173,7 +170,7 @@ class FactorExposureAnalysis(DeviceUser):
                 models.append(self._status(model_id))
             except UnknownModel:  # deleted since the listing
                 continue
-            except ModelUnreadable as error:
+            except (ModelUnreadable, Unavailable) as error:
                 file = error.rows[0] if error.rows else None
                 unreadable.append({"model_id": model_id, "file": file, "reason": error.detail})
             except (KeyError, IndexError, TypeError, ValueError) as error:  # a manifest that says less than it should

@@ -15,15 +15,17 @@ from actors.learning.estimators import Estimators
 from actors.learning.operations import Learning
 from actors.library.bars import formula_details, on_bars
 from actors.library.day import FORMS, LibraryDay
-from actors.library.formulas import Formulas, read_registered, write_registered
+from actors.library.definitions import Definitions
+from actors.library.explorer import Explorer
+from actors.library.formulas import REGISTERED, Formulas, conventions_of, read_registered, write_registered
 from actors.library.live_models import LiveModels
 from actors.library.tables import ValueTables
 from actors.library.values import last_row, library_day, window_values
 from actors.live.operations import LiveOperations
-from actors.reading.confidence import confidence_score
+from actors.reading.confidence import confidence_score, share
 from actors.reading.panels import whole_panel
 from actors.reading.slices import Slices, by_name, row_of, unknown_symbols
-from actors.runtime.base import WorkloadActor
+from actors.runtime.device_user import DeviceUser
 from actors.runtime.niceness import step_back
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
@@ -38,13 +40,13 @@ from factors.library import (
     Library,
     Translation,
     compile_library,
-    conventions,
     parse,
     translate,
 )
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import cross_section, rank_correlations
 from store import LRU, Version
+from store.place import store_place
 
 REGISTERED_MOST = 500
 """Formulas of callers' own that are kept; one more is refused."""
@@ -56,13 +58,13 @@ WAIT_S = 90.0
 _log = logging.getLogger(__name__)
 
 
-class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations, WorkloadActor):
+class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Estimators, LiveOperations, DeviceUser):
     """Keeps the library of the models that were asked for current; one step per appended day."""
 
     def prepare(self) -> None:
         """Read the catalogue and the registered formulas, compile them, load the kernels, and take up saved states."""
         self.slices = Slices()
-        self._path = self.settings.store_path / "formulas.json"
+        self._place = store_place(self.settings)
         self._days: LRU[tuple[str, str, tuple[str, ...]], LibraryDay] = LRU(DAYS_KEPT)
         self._damage: str | None = None
         self._tables = ValueTables()
@@ -77,14 +79,16 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         self.live = LiveModels(self.slices.store, folder, current.library_threads, current.library_models)
         self.live.recover(self.formulas)
         self.open_desk(self.live.continues)
+        self.open_explorer()
+        self.find_devices("factor_library")
         self.open_estimators()
 
     def _registered(self, catalogue: Catalogue) -> dict[str, Expression]:
         """Read the registered formulas. Where their file is damaged the catalogue goes on without them."""
         try:
-            return read_registered(self._path, catalogue)
+            return read_registered(self._place, catalogue)
         except (OSError, ValueError) as error:
-            self._damage = f"the registered formulas cannot be read: {self._path.name}: {error}"
+            self._damage = f"the registered formulas cannot be read: {REGISTERED}: {error}"
             _log.warning("%s", self._damage)
             return {}
 
@@ -93,7 +97,7 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         if not hasattr(self, "live"):
             return {}
         catalogue = self.formulas.catalogue
-        degraded = [{"component": "registered_formulas", "reason": self._damage, "file": self._path.name}]
+        degraded = [{"component": "registered_formulas", "reason": self._damage, "file": REGISTERED}]
         return {
             "degraded": degraded if self._damage else [],
             "factor_definitions_loaded": len(catalogue.entries),
@@ -115,11 +119,7 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
                 if isinstance(request, rq.AppendDay):
                     self.live.foresee(request, self.formulas)
 
-    # -- definitions
-
-    def definitions(self, request: rq.Definitions) -> Page:
-        """All definitions, and which of them the model's data can compute."""
-        return Page(self._described(request.model_id, None))
+    # -- values
 
     def factor_category(self, request: rq.FactorCategory) -> Page:
         """The definitions of one category; with a symbol also its values as they were computed last."""
@@ -130,66 +130,6 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         ids = tuple(row["id"] for row in body["definitions"] if row["id"] in day.position)
         values, details = day.of_symbol(request, ids, day.column[request.symbol])
         return Page({**body, "calculation_result": {"factor_values": values, **details}})
-
-    def _described(self, model_id: str | None, category: str | None) -> dict[str, Any]:
-        categories = dict(self.formulas.catalogue.categories())
-        if self.formulas.registered:
-            categories["registered"] = tuple(self.formulas.registered)
-        if category is not None and category not in categories:
-            known = ", ".join(sorted(categories))
-            raise UnknownFactor(f"no category {category!r}; there are {known}", field="category")
-        chosen = categories[category] if category is not None else self.formulas.library.ids
-        ids, missing, proxies = self._computable(model_id)
-        able = set(ids)
-        return {
-            "loaded": len(chosen),
-            "computable": sum(name in able for name in chosen),
-            "missing": {name: reason for name, reason in missing.items() if name in set(chosen)},
-            "model_id": model_id,
-            "proxies": proxies,
-            "aliases": len(self.formulas.catalogue.aliases),
-            "categories": {name: len(members) for name, members in categories.items()},
-            "definitions": [self._describe(name) for name in chosen],
-        }
-
-    def _computable(self, model_id: str | None) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:
-        """What a model's data can compute; without a model nothing, and the reason says so."""
-        if model_id is None:
-            return (), dict.fromkeys(self.formulas.library.ids, "no model is loaded"), {}
-        fields = library_fields(whole_panel(self.slices.head(model_id), rows=1))
-        ids, missing = computable(self.formulas.library, fields.available)
-        return ids, missing, dict(fields.proxies)
-
-    def _describe(self, name: str) -> dict[str, Any]:
-        library = self.formulas.library
-        common = {
-            "id": name,
-            "warmup": library.warmup[name],
-            "inputs": list(library.inputs[name]),
-            "recursive": name in library.recursive,
-        }
-        entry = self.formulas.catalogue.entries.get(name)
-        if entry is None:
-            return {**common, "category": "registered", "formula": self.formulas.registered[name].text}
-        return {
-            **common,
-            "name": entry.name,
-            "category": entry.category,
-            "formula": entry.formula,
-            "source": entry.source,
-            "citation": entry.citation,
-            "erratum": entry.erratum,
-            "delay": entry.delay,
-            "neutralisation": entry.neutralisation,
-            "conventions": {
-                "name": entry.conventions.name,
-                "version": entry.conventions.version,
-                "digest": entry.conventions.digest,
-            },
-            "version": entry.version,
-        }
-
-    # -- values
 
     def update_factors(self, request: rq.UpdateFactors) -> Calculation:
         """Bring the library of a model up to its newest day."""
@@ -213,7 +153,7 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
             "tables": len(tables),
         }
         counts = dict(zip(day.ids, defined.tolist(), strict=True))
-        score = confidence_score(float((defined > 0).mean()), int(defined.max(initial=0)), 1)
+        score = confidence_score(share(defined > 0), int(defined.max(initial=0)), 1)
         message = f"{len(day.ids)} factors of {len(day.symbols)} names on {day.date}"
         self.desk.committed(model_id)
         return Calculation(counts, message, score, day.number, details=details, tables=tables)
@@ -222,7 +162,7 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         """Factors of a symbol: its value and its place in the cross-section."""
         version = self.slices.head(request.model_id)
         if request.symbol not in version.column:
-            raise unknown_symbols([request.symbol], version.column, version.manifest.model_id, "symbol")
+            raise unknown_symbols([request.symbol], version, "symbol")
         day, ids = self._asked(request, version)
         return self._of_symbol(request, day, ids)
 
@@ -279,7 +219,7 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         for day in ([live.day] if live is not None else []) + days:
             if (date is None or str(day.date) == str(date)) and (wanted is None or set(wanted) <= day.position.keys()):
                 if symbol not in day.column:
-                    raise unknown_symbols([symbol], day.column, model_id, "symbol")
+                    raise unknown_symbols([symbol], self.slices.head(model_id), "symbol")
                 return day
         when = "" if date is None else f" on {date}"
         raise UnknownFactor(
@@ -314,7 +254,7 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         shown = np.isfinite(day.values[np.ix_(rows, columns)])
         details = {"symbols": symbols, **day.note(request, rows, ids), **self.formulas.aliased(request.factors)}
         message = f"{len(ids)} factors of {len(symbols)} names on {day.date}"
-        score = confidence_score(float(shown.mean()), int(shown.sum(axis=1).max(initial=0)), 1)
+        score = confidence_score(share(shown), int(shown.sum(axis=1).max(initial=0)), 1)
         return Calculation(values, message, score, day.number, details=details)
 
     # -- between factors
@@ -342,14 +282,14 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         values = {"factors": list(ids), "correlation": [by_name(ids, row) for row in matrix]}
         details = {"window_days": n_days, "end_date": str(version.dates[end]), "form": request.form}
         message = f"mean daily rank correlations of {len(ids)} factors over {n_days} days"
-        score = confidence_score(float(np.isfinite(matrix).mean()), n_days, 1)
+        score = confidence_score(share(np.isfinite(matrix)), n_days, 1)
         return Calculation(values, message, score, version.manifest.version, details=details)
 
     # -- formulas of the caller's own
 
     def evaluate_formula(self, request: rq.EvaluateFormula) -> Calculation:
         """Values of a formula on a date, or on the last bar of a posted table, by symbol."""
-        expression, library, translation = self._parsed(request.formula, _conventions(request), request.dialect)
+        expression, library, translation = self._parsed(request.formula, conventions_of(request), request.dialect)
         about = formula_details(request, expression, library, translation)
         if request.frame_data is not None:
             values, shown, n = on_bars(request, library, self.settings.library_threads)
@@ -426,7 +366,7 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
         if len(registered) >= REGISTERED_MOST:
             raise InvalidInput(f"{REGISTERED_MOST} formulas are registered; no more are kept", field="register_as")
         grown = {**registered, name: expression}
-        write_registered(self._path, grown)
+        write_registered(self._place, grown)
         self.formulas = Formulas(catalogue, grown)
 
     def remove_formula(self, request: rq.RemoveFormula) -> Calculation:
@@ -445,7 +385,7 @@ class FactorLibrary(ScoreFigures, Signals, Learning, Estimators, LiveOperations,
             kind = "a factor of the catalogue, which stays" if name in catalogue.entries else "not registered"
             raise UnknownFactor(f"{name!r} is {kind}", field="formula_id")
         left = {other: expression for other, expression in registered.items() if other != name}
-        write_registered(self._path, left)
+        write_registered(self._place, left)
         self.formulas = Formulas(catalogue, left)
         # Another formula may take the id: nothing of this one may be found under it.
         self.live.forget(name)
@@ -471,7 +411,7 @@ def _columns(version: Version, symbols: list[str] | None) -> np.ndarray:
     if symbols is None:
         return np.arange(len(version.symbols))
     if any(symbol not in version.column for symbol in symbols):
-        raise unknown_symbols(symbols, version.column, version.manifest.model_id, "symbols")
+        raise unknown_symbols(symbols, version, "symbols")
     return np.array([version.column[symbol] for symbol in symbols], dtype=np.intp)
 
 
@@ -484,16 +424,6 @@ def _refuse_missing(ids: tuple[str, ...], missing: dict[str, str]) -> None:
 
 def _number(value: float) -> float | None:
     return value if value == value else None
-
-
-def _conventions(request: rq.EvaluateFormula) -> Conventions:
-    try:
-        chosen = conventions(request.conventions)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(str(error), field="conventions") from None
-    if chosen != PAPER and request.register_as is not None:
-        raise InvalidInput("a formula is registered under the conventions of the paper alone", field="conventions")
-    return chosen
 
 
 def _same(one: Expression, other: Expression) -> bool:

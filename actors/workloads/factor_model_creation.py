@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from actors.reading.confidence import confidence_score
 from actors.reading.features import features_panel, in_request, in_table, intake_of, intake_of_days, rows_panel
 from actors.reading.grid import check_model
-from actors.reading.lineage import CONTINUES, version_before
+from actors.reading.lineage import CONTINUES, Before, continued, state_before
 from actors.reading.panels import whole_panel
-from actors.reading.quality import door_of
+from actors.reading.quality import door_before, door_of
 from actors.reading.slices import Slices, by_name, settings_of
-from actors.reading.states import growing_model_of, model_of, state_of
+from actors.reading.states import growing_model_before, growing_model_of, model_of, state_of
 from actors.runtime.base import WorkloadActor
 from actors.runtime.memory import give_back
 from contracts import job_requests as jr
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import EngineError, InvalidInput
+from contracts.fingerprint import fingerprint
 from contracts.work import new_id
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
+from factors.factor_model.recipe import Recipe
 from factors.factor_model.settings import ModelSettings
+from factors.factor_model.stepwise import fit_through, update_through
 from factors.panel.admission import admitted
-from factors.panel.corrections import as_given, corrected
+from factors.panel.corrections import corrected
 from factors.panel.door import Door
-from factors.panel.intake import Policy
+from factors.panel.identity import named_as
+from factors.panel.intake import Policy, let_in
+from factors.panel.meaning import ID
 from factors.panel.panel import Panel
 from factors.sample.market import sample_market
-from store import LRU, Version
+from store import LRU, Checkpoint, Version
 
 M = TypeVar("M", bound=rq.ModelRef)
 MODELS_KEPT = 8
@@ -41,6 +47,13 @@ MODELS_KEPT = 8
 store, which reads as many rows."""
 LARGE_CELLS = 200_000
 """Dates times names above which a fit takes so much memory that giving it back is worth a tenth of a second."""
+
+
+class Asked(NamedTuple):
+    """The id of a write, and what tells it from another under the same id."""
+
+    request_id: str
+    fingerprint: str
 
 
 class FactorModelCreation(WorkloadActor):
@@ -56,7 +69,7 @@ class FactorModelCreation(WorkloadActor):
 
     def notes(self) -> dict[str, Any]:
         """Give the store's counters, and how many fitted models are kept in memory."""
-        return {**self.store.counters, "models_kept": len(self._models)} if hasattr(self, "_models") else {}
+        return {**self.store.counts(), "models_kept": len(self._models)} if hasattr(self, "_models") else {}
 
     # -- operations
 
@@ -100,22 +113,37 @@ class FactorModelCreation(WorkloadActor):
         """Delete models; their version numbers go on."""
         return self._once(request, self._delete)
 
-    def _fit(self, request: M, work: Callable[[M, str], Calculation]) -> Calculation:
+    def _fit(self, request: M, work: Callable[[M, Asked], Calculation]) -> Calculation:
         """Do a write that fits a whole model, and leave none of a large one's memory with this process."""
         answer = self._once(request, work)
         if answer.values.get("n_dates", 0) * answer.values.get("n_assets", 0) > LARGE_CELLS:
             give_back()
         return answer
 
-    def _once(self, request: M, work: Callable[[M, str], Calculation]) -> Calculation:
-        """Do a write; one that was done before gives the version that it made."""
-        request_id = request.request_id or new_id()
-        made = self.store.made_by(request.model_id, request_id)
-        return work(request, request_id) if made is None else self._again(request.model_id, made)
+    def _once(self, request: M, work: Callable[[M, Asked], Calculation]) -> Calculation:
+        """Do a write; one that was done before gives the version that it made.
+
+        Raises
+        ------
+        InvalidInput
+            Another write was done under its id.
+        """
+        asked = Asked(request.request_id or new_id(), fingerprint(work.__name__.strip("_"), request))
+        made = self.store.made_by(request.model_id, asked.request_id)
+        if made is None:
+            return work(request, asked)
+        said = self.store.fingerprint_of(request.model_id, asked.request_id)
+        if said and asked.fingerprint and said != asked.fingerprint:
+            raise InvalidInput(
+                f"the id is that of another request, which made version {made} of {request.model_id}: "
+                "an id is for repeating the same, a new request has a new one",
+                field="request_id",
+            )
+        return self._again(request.model_id, made)
 
     # -- the work
 
-    def _create(self, request: rq.CreateModel, request_id: str) -> Calculation:
+    def _create(self, request: rq.CreateModel, asked: Asked) -> Calculation:
         try:
             settings = ModelSettings.from_dict({"threads": self.settings.model_threads, **request.settings})
         except FactorError as error:
@@ -124,28 +152,30 @@ class FactorModelCreation(WorkloadActor):
         began = time.perf_counter()
         panel = features_panel(request, settings.read_as)
         decoded = time.perf_counter() - began
-        model = FactorModel(settings).fit(panel)
-        answer = self._commit(request.model_id, model, self._base(request.model_id), request_id, "create_model")
+        base = self._base(request.model_id)
+        recipe = FactorModel(settings).recipe_
+        model, checkpoints = self._fitted(request.model_id, settings, panel, recipe)
+        answer = self._commit(request.model_id, model, base, asked, "create_model", checkpoints)
         return answer.timed(decode=decoded)
 
-    def _clean(self, request: rq.CleanFeatures, request_id: str) -> Calculation:
+    def _clean(self, request: rq.CleanFeatures, asked: Asked) -> Calculation:
         number, model = self._whole(request.model_id)
-        model.clean_features(request.to_winsorize, request.to_fill, request.to_smooth).fit()
-        return self._commit(request.model_id, model, number, request_id, "clean_features")
+        recipe = model.clean_features(request.to_winsorize, request.to_fill, request.to_smooth).recipe_
+        return self._refit(request.model_id, number, model, model.settings, recipe, asked, "clean_features")
 
-    def _reduce(self, request: rq.ReduceUniverse, request_id: str) -> Calculation:
+    def _reduce(self, request: rq.ReduceUniverse, asked: Asked) -> Calculation:
         number, model = self._whole(request.model_id)
-        model.reduce_universe_by_market_cap(request.top_n).fit()
-        return self._commit(request.model_id, model, number, request_id, "reduce_universe")
+        recipe = model.reduce_universe_by_market_cap(request.top_n).recipe_
+        return self._refit(request.model_id, number, model, model.settings, recipe, asked, "reduce_universe")
 
-    def _restyle(self, request: rq.EstimateStyles, request_id: str) -> Calculation:
+    def _restyle(self, request: rq.EstimateStyles, asked: Asked) -> Calculation:
         number, model = self._whole(request.model_id)
         styles = model.settings.style_factors
         mom = replace(styles.mom, trailing_days=request.trailing_days, winsor_factor=request.winsor_factor)
         settings = replace(model.settings, style_factors=replace(styles, mom=mom))
-        return self._commit(request.model_id, _refitted(model, settings), number, request_id, "estimate_style_scores")
+        return self._refit(request.model_id, number, model, settings, model.recipe_, asked, "estimate_style_scores")
 
-    def _reregress(self, request: rq.EstimateReturns, request_id: str) -> Calculation:
+    def _reregress(self, request: rq.EstimateReturns, asked: Asked) -> Calculation:
         number, model = self._whole(request.model_id)
         regression = replace(
             model.settings.regression,
@@ -153,15 +183,25 @@ class FactorModelCreation(WorkloadActor):
             residualize_styles=request.residualize_styles,
         )
         settings = replace(model.settings, regression=regression)
-        return self._commit(request.model_id, _refitted(model, settings), number, request_id, "estimate_factor_returns")
+        return self._refit(request.model_id, number, model, settings, model.recipe_, asked, "estimate_factor_returns")
 
-    def _append(self, request: rq.AppendDay, request_id: str) -> Calculation:
+    def _refit(
+        self, model_id: str, number: int, model: FactorModel, settings: ModelSettings, recipe: Recipe, asked: Asked,
+        operation: str,
+    ) -> Calculation:  # fmt: skip
+        """Fit what came into a model anew: it goes through the door as it came, so that the same is found in it."""
+        panel, policy = model.door_.as_it_came(model.panel_), let_in(settings.read_as.policy)
+        fitted, checkpoints = self._fitted(model_id, settings, panel, recipe, policy)
+        return self._commit(model_id, fitted, number, asked, operation, checkpoints)
+
+    def _append(self, request: rq.AppendDay, asked: Asked) -> Calculation:
         number, model = self._open(request.model_id)
         began = time.perf_counter()
         intake = intake_of_days(request, model.settings.read_as)
         days = features_panel(request, intake, sectors=model.sector_names_)
         decoded = time.perf_counter() - began
         head = self.store.head(request.model_id)
+        _refuse_future(days.dates[-1], head.date(head.manifest.n_dates - 1))
         # A model grows by dates and, with each new name, over its whole history.
         new_names = len(set(days.symbols).difference(head.symbols))
         check_model(
@@ -171,20 +211,22 @@ class FactorModelCreation(WorkloadActor):
             model.update(days, intake.policy)
         except FactorError as error:
             raise in_table("feature_data", error, intake) from None
-        answer = self._commit(request.model_id, model, number, request_id, "append_day", new_days=days.n_dates)
+        answer = self._commit(request.model_id, model, number, asked, "append_day", new_days=days.n_dates)
         return answer.timed(decode=decoded)
 
-    def _correct(self, request: rq.CorrectDays, request_id: str) -> Calculation:
-        """Take a kept version that ends before the first corrected day and add the days since; else fit anew."""
+    def _correct(self, request: rq.CorrectDays, asked: Asked) -> Calculation:
+        """Take the newest state that is kept of before the first corrected day and add the days since, or fit anew."""
         head = self.store.head(request.model_id)
         number, n_dates = head.manifest.version, head.manifest.n_dates
         intake = intake_of_days(request, settings_of(head).read_as)
         rows = rows_panel(request, intake)
+        if ID in rows.categories:
+            rows = named_as(rows, head.symbols, door_of(head).ids)
         first = str(rows.dates[0])
-        kept = version_before(self.store, head, first)
-        had = kept.manifest.n_dates if kept else 0
+        kept = state_before(self.store, head, rows.dates[0])
+        had = kept.n_dates if kept else 0
         try:
-            panel, changed = corrected(as_given(whole_panel(head, n_dates - had)), rows)
+            panel, changed = corrected(door_of(head).as_it_came(whole_panel(head, n_dates - had)), rows)
         except FactorError as error:
             raise in_table("feature_data", error, intake) from None
         about = {"history_changed_from": first, "n_rows_changed": changed}
@@ -195,24 +237,23 @@ class FactorModelCreation(WorkloadActor):
             return replace(made, values={**made.values, **about, **untouched}, message=said, event=False)
         try:
             # An error of the days before is none of this correction: looked for in all, refused in those since.
-            policy = "warn" if intake.policy == "strict" else intake.policy
+            policy = let_in(intake.policy)
             if intake.policy == "strict":
                 _refuse_errors_since(first, panel, kept, settings_of(head))
-            if kept is None:
-                model = _refitted(model_of(head), settings_of(head), panel, policy)
-            else:
-                model = growing_model_of(kept).update(panel, policy)
+            recipe = Recipe.from_dict(head.manifest.meta["recipe"])
+            model, checkpoints = self._fitted(request.model_id, settings_of(head), panel, recipe, policy, kept)
         except FactorError as error:
             raise in_table("feature_data", error, intake) from None
         self._models.pop(request.model_id)
-        new_days, onto = (None, None) if kept is None else (n_dates - had, kept.manifest.version)
-        answer = self._commit(request.model_id, model, number, request_id, "correct_days", new_days, onto)
+        answer = self._commit(
+            request.model_id, model, number, asked, "correct_days", checkpoints, n_dates - had if kept else None, kept
+        )
         about |= {"refitted": kept is None, "n_days_computed": n_dates - had}
         if kept is None:
             answer = replace(answer, message=f"{answer.message}; {_fitted_whole(n_dates, first)}")
         return replace(answer, values={**answer.values, **about})
 
-    def _restore(self, request: jr.RestoreVersion, request_id: str) -> Calculation:
+    def _restore(self, request: jr.RestoreVersion, asked: Asked) -> Calculation:
         """Commit the state of a kept version again; readers take it as a history that was replaced."""
         base = self.store.head(request.model_id).manifest.version
         number = request.version
@@ -226,13 +267,19 @@ class FactorModelCreation(WorkloadActor):
             raise InvalidInput(f"version {number} of {request.model_id} is a deletion", field="version")
         self._models.pop(request.model_id)
         version = self.store.commit(
-            request.model_id, old.state(), base=base, request_id=request_id, operation="restore_version"
+            request.model_id,
+            old.state(),
+            base=base,
+            request_id=asked.request_id,
+            operation="restore_version",
+            fingerprint=asked.fingerprint,
+            checkpoints=old.manifest.checkpoints,
         )
         made = describe(version)
         return replace(made, message=f"{made.message}: as version {number}")
 
-    def _delete(self, request: rq.ModelRef, request_id: str) -> Calculation:
-        number = self.store.delete(request.model_id, request_id=request_id)
+    def _delete(self, request: rq.ModelRef, asked: Asked) -> Calculation:
+        number = self.store.delete(request.model_id, request_id=asked.request_id)
         self._models.pop(request.model_id)
         return deletion(request.model_id, number)
 
@@ -261,24 +308,44 @@ class FactorModelCreation(WorkloadActor):
             return kept
         return number, growing_model_of(version)
 
+    def _fitted(
+        self, model_id: str, settings: ModelSettings, panel: Panel, recipe: Recipe, policy: Policy | None = None,
+        before: Before | None = None,
+    ) -> tuple[FactorModel, list[Checkpoint]]:  # fmt: skip
+        """Fit a panel, or add it to an earlier state, and keep what is carried on the way."""
+        kept: list[Checkpoint] = []
+        had = before.n_dates if before else 0
+
+        def stopped(n_dates: int, carried: dict[str, np.ndarray]) -> None:
+            kept.append(self.store.keep(model_id, had + n_dates, panel.n_assets, carried))
+
+        stops = [stop - had for stop in self.store.stops(had + panel.n_dates, had)]
+        if before is None:
+            return fit_through(settings, panel, recipe, stops, stopped, policy), kept
+        return update_through(growing_model_before(before), panel, stops, stopped, policy), kept
+
     def _commit(
-        self, model_id: str, model: FactorModel, base: int, request_id: str, operation: str,
-        new_days: int | None = None, onto: int | None = None,
+        self, model_id: str, model: FactorModel, base: int, asked: Asked, operation: str,
+        checkpoints: Sequence[Checkpoint] = (), new_days: int | None = None, onto: Before | None = None,
     ) -> Calculation:  # fmt: skip
         """Make the version durable; the answer tells how long that took beside the computation."""
         state = state_of(model, new_days)
-        if new_days is not None:
-            before = onto if onto is not None else self.store.head(model_id).manifest.meta.get(CONTINUES)
+        if onto is not None:
+            state = replace(state, meta={**state.meta, **continued(onto)})
+        elif new_days is not None:
+            before = self.store.head(model_id).manifest.meta.get(CONTINUES)
             state = replace(state, meta={**state.meta, CONTINUES: before})
         began = time.perf_counter()
         version = self.store.commit(
             model_id,
             state,
             base=base,
-            request_id=request_id,
+            request_id=asked.request_id,
+            fingerprint=asked.fingerprint,
             operation=operation,
             append=new_days is not None,
-            onto=onto,
+            onto=onto.ground if onto else None,
+            checkpoints=checkpoints,
         )
         committed = time.perf_counter() - began
         self._models.put(model_id, (version.manifest.version, model.forget()))
@@ -293,31 +360,35 @@ class FactorModelCreation(WorkloadActor):
         return deletion(model_id, made) if version.manifest.deleted else describe(version)
 
 
+def _refuse_future(day: np.datetime64, last: np.datetime64) -> None:
+    """Refuse a day that is not yet, which a wrong clock sends: every right day after it would come too late.
+
+    A model whose last day is not yet either is no real one, and goes on as it likes.
+    """
+    # Somewhere it is tomorrow already.
+    latest = np.datetime64(dt.datetime.now(dt.UTC).date(), "D") + np.timedelta64(1, "D")
+    if day.astype("datetime64[D]") > latest >= last.astype("datetime64[D]"):
+        raise InvalidInput(
+            f"the rows are of {day.astype('datetime64[D]')}, which is after today by this machine's clock, "
+            f"{latest - np.timedelta64(1, 'D')}; the model ends on {last.astype('datetime64[D]')}",
+            field="feature_data.date",
+            rows=[str(day)],
+        )
+
+
 def _fitted_whole(n_dates: int, first: str) -> str:
     return (
-        f"all {n_dates} days were computed anew, since no kept version ends before {first}: "
-        "FACTOR_ENGINE_KEEP_VERSIONS keeps more"
+        f"all {n_dates} days were computed anew, since no checkpoint lies before {first}: "
+        "FACTOR_ENGINE_CHECKPOINT_DAYS says how far they are apart"
     )
 
 
-def _refuse_errors_since(first: str, panel: Panel, kept: Version | None, settings: ModelSettings) -> None:
+def _refuse_errors_since(first: str, panel: Panel, kept: Before | None, settings: ModelSettings) -> None:
     """Raise the first error of a panel's days from a date on; those before it come after a kept version or nothing."""
     if kept is None:
         Door(settings.read_as).refuse_errors_since(first, admitted(panel))
     else:
-        door_of(kept).refuse_errors_since(first, admitted(panel, kept.symbols).on_axis(kept.symbols))
-
-
-def _refitted(
-    model: FactorModel, settings: ModelSettings, panel: Panel | None = None, policy: Policy | None = None
-) -> FactorModel:
-    """Fit the same panel, or another, and the same recipe with other settings."""
-    other = FactorModel(settings).set_panel(panel or model.panel_, policy)
-    recipe = model.recipe_
-    other.clean_features(recipe.to_winsorize, recipe.to_fill, recipe.to_smooth)
-    if recipe.top_n is not None:
-        other.reduce_universe_by_market_cap(recipe.top_n)
-    return other.fit()
+        door_before(kept).refuse_errors_since(first, admitted(panel, kept.symbols).on_axis(kept.symbols))
 
 
 def describe(version: Version) -> Calculation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,25 +14,29 @@ from actors.reading.features import in_table, intake_of
 from actors.reading.grid import check_posted
 from actors.reading.posted import long_frame, warnings_of
 from actors.reading.slices import Slices, by_name, rows_between
-from actors.runtime.base import WorkloadActor
+from actors.runtime.device_user import DeviceUser
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
+from contracts.work import Device
 from factors.errors import FactorError
 from factors.panel.intake import DEFAULT
 from factors.panel.panel import Panel
 
 DEFAULT_DAYS = 252
+GRAMS_TOLERANCE = 1e-4
+"""Of a matrix: the returns that follow are refined in float64 and held to far less than the operation's tolerance."""
 FRAMES = ("returns_df", "market_cap_df", "sector_df", "style_df")
 REQUIRED = {"returns_df": ("returns",), "market_cap_df": ("market_cap",)}
 
 
-class FactorReturnsEstimation(FactorFigures, WorkloadActor):
+class FactorReturnsEstimation(FactorFigures, DeviceUser):
     """Reads the stored factor returns; posted frames go through the two-stage regression of `factors.model`."""
 
     def prepare(self) -> None:
         """Open the store; what posted frames need (Polars, the regression) is loaded when some are posted."""
         self.slices = Slices()
+        self.find_devices("factor_returns_estimation")
 
     def factor_returns(self, request: rq.FactorReturns) -> Calculation:
         """Factor returns by date, simple daily returns."""
@@ -87,6 +92,9 @@ class FactorReturnsEstimation(FactorFigures, WorkloadActor):
             except FactorError as error:
                 raise in_table(FRAMES[0], error, intake) from None
             warnings = warnings_of(panel, intake)
+        ran: list[Device] = []
+        # Without another device the styles are fitted with the sectors, in one pass over the names.
+        elsewhere = len(self.devices.candidates("grams", GRAMS_TOLERANCE)) > 1
         try:
             estimated, residuals = estimate_factor_returns(
                 returns,
@@ -95,6 +103,7 @@ class FactorReturnsEstimation(FactorFigures, WorkloadActor):
                 styles,
                 winsor_factor=request.winsor_factor,
                 residualize_styles=request.residualize_styles,
+                grams=partial(self._grams, ran) if elsewhere else None,
             )
         except FactorError:
             raise
@@ -115,7 +124,14 @@ class FactorReturnsEstimation(FactorFigures, WorkloadActor):
                 "history": _history(dates, names, values),
                 "warnings": warnings,
             },
+            device=max(ran, key=ran.count, default=Device.CPU),
         )
+
+    def _grams(self, ran: list[Device], *given: np.ndarray) -> Any:
+        """Compute Gram matrices where that is fastest, and note on what."""
+        made, device = self.devices.run("grams", given[0].shape, GRAMS_TOLERANCE, lambda: given)
+        ran.append(device)
+        return made
 
 
 def _history(dates: np.ndarray, names: list[str], returns: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from actors.reading.confidence import confidence_score
 from actors.reading.features import intake_of
 from actors.reading.panels import last_panel
 from actors.reading.posted import panel_of, warnings_of
-from actors.reading.slices import Slices, settings_of, unknown_symbols
+from actors.reading.slices import Slices, not_among, settings_of, unknown_symbols
 from actors.runtime.base import WorkloadActor
 from contracts import requests as rq
 from contracts.answers import Calculation
@@ -52,6 +52,7 @@ class IndividualFactor(WorkloadActor):
     def _answer(self, request: rq.IndividualFactor) -> Calculation:
         """Answer this style's operation."""
         number, model_id, about = None, request.model_id, {}
+        source: Version | str = self.frame
         posted = getattr(request, self.frame)
         if posted is not None:
             intake = intake_of(request, DEFAULT)
@@ -60,14 +61,14 @@ class IndividualFactor(WorkloadActor):
             row = style_scores(panel, self._named(StyleSettings(), request))[-1, 0]
             symbols, date, n_dates = panel.symbols, panel.dates[-1], panel.n_dates
         else:
-            version = self.slices.head(model_id)
+            source = version = self.slices.head(model_id)
             row, n_dates = self._of_model(version, self._named(settings_of(version).style_factors, request))
             symbols, date, number = (
                 version.symbols,
                 version.date(version.manifest.n_dates - 1),
                 version.manifest.version,
             )
-        columns = _chosen(symbols, request.symbols, model_id or self.frame)
+        columns = _chosen(symbols, request.symbols, source)
         defined = np.isfinite(row)
         there = columns[defined[columns]]
         names = [symbols[i] for i in there.tolist()]
@@ -161,12 +162,14 @@ class LiveStyle:
         return self._row
 
 
-def _chosen(known: tuple[str, ...], symbols: Sequence[str] | None, source: str) -> np.ndarray:
+def _chosen(known: tuple[str, ...], symbols: Sequence[str] | None, source: Version | str) -> np.ndarray:
     if symbols is None:
         return np.arange(len(known))
     column = {symbol: i for i, symbol in enumerate(known)}
     if any(symbol not in column for symbol in symbols):
-        raise unknown_symbols(symbols, column, source, "symbols")
+        if isinstance(source, str):
+            raise not_among(symbols, column, source, "symbols")
+        raise unknown_symbols(symbols, source, "symbols")
     return np.array([column[symbol] for symbol in symbols], dtype=np.intp)
 
 

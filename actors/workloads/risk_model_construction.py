@@ -87,7 +87,7 @@ def _universe(found: Slice, version: Version, row: int, request: rq.RiskModel) -
     if asked:
         wrong = [symbol for symbol in asked if symbol not in found.column]
         if wrong:
-            raise unknown_symbols(asked, found.column, found.model_id, "universe_symbols")
+            raise unknown_symbols(asked, found.version, "universe_symbols")
         columns = np.array(sorted({found.column[symbol] for symbol in asked}), dtype=np.intp)
         columns = columns[found.known[columns]]
     else:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from actors.reading.columns import Named, Table
-from actors.reading.confidence import confidence_score
+from actors.reading.confidence import confidence_score, share
 from actors.reading.features import intake_of
 from actors.reading.panels import whole_panel
 from actors.reading.posted import panel_of, warnings_of
@@ -60,7 +60,7 @@ class StyleFactorCalculation(WorkloadActor):
             scores = found.scores[:, columns]
         else:
             scores = _scored_again(found.version, replace(asked, names=names))[:, columns]
-        coverage = float(np.isfinite(scores).mean()) if scores.size else 0.0
+        coverage = share(np.isfinite(scores))
         return Calculation(
             values=Table(names, found.version.names_of(columns), scores),
             message=f"{len(names)} styles of {len(columns)} names on {found.date}",
@@ -118,7 +118,7 @@ class StyleFactorCalculation(WorkloadActor):
         return Calculation(
             values={"styles": styles, "composite": self._composite(found, np.nan_to_num(t_statistic), columns)},
             message=f"signals of {len(styles)} styles over {window} days and of {len(columns)} names",
-            confidence_score=confidence_score(float(found.known[columns].mean()), window, 2),
+            confidence_score=confidence_score(share(found.known[columns]), window, 2),
             model_version=found.number,
             details={
                 "date": str(found.date),

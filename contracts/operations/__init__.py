@@ -9,6 +9,7 @@ from __future__ import annotations
 from contracts.operations import calculations, jobs, learning, library, live, models, portfolios
 from contracts.operations.row import V1, Operation, Route
 from contracts.operations.workloads import PLACEMENTS, Placement, Workload
+from contracts.work import PREFERRED, ROUNDING, Device
 
 OPERATIONS: dict[str, Operation] = {
     row.name: row
@@ -29,4 +30,26 @@ def by_subject() -> dict[str, Operation]:
     return {subject: row for row in OPERATIONS.values() for subject in row.subjects}
 
 
-__all__ = ["OPERATIONS", "PLACEMENTS", "V1", "Operation", "Placement", "Route", "Workload", "by_subject"]
+def devices_of(workload: Workload) -> tuple[Device, ...]:
+    """Give the devices whose node a workload's actor wants: those that may compute something of it.
+
+    That is so where one of its operations has a kernel, and a tolerance that one rounding of the device's numbers does
+    not already exceed. Which of them then computes is measured (`devices.dispatch`).
+    """
+    if PLACEMENTS[workload].stays:
+        return ()
+    tolerances = [row.tolerance for row in OPERATIONS.values() if row.workload is workload and row.kernel]
+    return tuple(device for device in PREFERRED if any(ROUNDING[device] <= allowed for allowed in tolerances))
+
+
+__all__ = [
+    "OPERATIONS",
+    "PLACEMENTS",
+    "V1",
+    "Operation",
+    "Placement",
+    "Route",
+    "Workload",
+    "by_subject",
+    "devices_of",
+]

@@ -40,6 +40,7 @@ ROWS = (
             "style_df": ex.table(ex.SHORT, **ex.STYLES),
         },
         table=("history", "date"),
+        kernel="grams",
     ),
     Operation(
         "factor_exposures",
@@ -56,6 +57,7 @@ ROWS = (
         values="factor_exposures",
         table=("by_name", "factor"),
         agents=True,
+        kernel="exposures",
     ),
     Operation(
         "factor_signals",
@@ -145,7 +147,9 @@ ROWS = (
         subjects=("risk.factor_request.portfolio_risk", "portfolio.factor_exposure.risk"),
         events=("factor.risk_model.portfolio_risk",),
         example={"portfolio_weights": ex.WEIGHTS, "confidence": 0.99, "horizon_days": 1},
+        shown="percent_factor",
         agents=True,
+        kernel="book_risk",
     ),
     Operation(
         "portfolio_attribution",
@@ -158,6 +162,7 @@ ROWS = (
         events=("factor.portfolio_exposures.attribution",),
         timeout_s=30.0,
         example={"portfolio_weights": ex.WEIGHTS},
+        shown="factor_contributions",
         agents=True,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts import examples as ex
+from contracts import library_requests as lb
 from contracts import requests as rq
 from contracts import results as rs
 from contracts.operations.row import Operation, Route, get, post
@@ -19,6 +20,17 @@ ROWS = (
         routes=get("/factors/definitions"),
         subjects=("ml.factor_features.definitions",),
         timeout_s=60.0,
+    ),
+    Operation(
+        "factor_definition",
+        Workload.FACTOR_LIBRARY,
+        lb.FactorDefinition,
+        rs.FactorDefinitionPage,
+        "factor_library",
+        routes=get("/factors/definitions/{factor}"),
+        subjects=("ml.factor_features.definition",),
+        timeout_s=60.0,
+        example={"factor": "barra_rstr"},
     ),
     Operation(
         "factor_category",
@@ -99,6 +111,30 @@ ROWS = (
         timeout_s=120.0,
         example={"factors": ["barra_rstr", "barra_dastd"], "window_days": 20},
         table=("square", "factor"),
+    ),
+    Operation(
+        "factor_neighbours",
+        Workload.FACTOR_LIBRARY,
+        lb.FactorNeighbours,
+        rs.CalculationAnswer,
+        "factor_library",
+        lane=Lane.HEAVY,
+        routes=post("/factors/neighbours"),
+        subjects=("analytics.factor_request.neighbours",),
+        events=("factor.library.neighbours",),
+        timeout_s=120.0,
+        example={"factor": "barra_rstr", "window_days": 5},
+        table=("by_name", "factor"),
+    ),
+    Operation(
+        "formula_language",
+        Workload.FACTOR_LIBRARY,
+        lb.FormulaLanguage,
+        rs.LanguageTable,
+        "factor_library",
+        routes=get("/factors/language"),
+        subjects=("ml.factor_features.language",),
+        timeout_s=60.0,
     ),
     Operation(
         "evaluate_formula",

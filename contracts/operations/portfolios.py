@@ -104,8 +104,10 @@ ROWS = (
         subjects=("risk.factor_request.margin",),
         events=("factor.risk_model.margin",),
         example={**_HELD, "horizons": [1, 10]},
+        shown="percent_factor",
         # Of `monte_carlo` alone: ten thousand draws leave a hundredth of the tail open, ten times as much.
         tolerance=1e-3,
+        kernel="revalue",
     ),
     Operation(
         "stress",
@@ -118,6 +120,7 @@ ROWS = (
         events=("factor.risk_model.stress",),
         example={**_HELD, "shocks": {"market down a fifth": {"market": -0.2}}},
         agents=True,
+        kernel="revalue",
     ),
     Operation(
         "what_if",
@@ -129,6 +132,7 @@ ROWS = (
         subjects=("risk.factor_request.what_if",),
         events=("factor.risk_model.what_if",),
         example={**_HELD, "trades": {ex.SYMBOLS[0]: -0.1, ex.SYMBOLS[1]: 0.1}},
+        shown="exposures_after",
         agents=True,
     ),
     Operation(
@@ -141,6 +145,7 @@ ROWS = (
         subjects=("portfolio.factor_exposure.hedge",),
         events=("factor.portfolio_exposures.hedge",),
         example={**_HELD, "instruments": list(ex.SYMBOLS[:2])},
+        shown="weights",
     ),
     Operation(
         "optimize",
@@ -154,6 +159,7 @@ ROWS = (
         events=("factor.portfolio.optimized",),
         timeout_s=60.0,
         example=_LIMITS,
+        shown="weights",
     ),
     Operation(
         "frontier",
@@ -193,6 +199,7 @@ ROWS = (
         events=("factor.portfolio.rebalance",),
         timeout_s=60.0,
         example={**_HELD, **_LIMITS, "position": [0.1, 0.4], "book_value": 1e6},
+        shown="trades",
     ),
     Operation(
         "factor_performance",

@@ -65,9 +65,13 @@ class Operation:
     table
         Where the answer is a table: the shape of its values (`contracts.answer_table.SHAPES`, or "arrow" where they are
         one already) and what its names are; it is then given as Arrow to whoever asks for it.
+    shown
+        The part of the answer that a notebook shows first (`clients.shown`); default: its table, or its first part.
     tolerance
         Largest error that a device other than the CPU may bring into its result, relative to the largest number of it;
         `devices.dispatch` holds it.
+    kernel
+        The kernel of `devices.kernels` that it lets a device compute; "" where the CPU computes all of it.
     """
 
     name: str
@@ -90,7 +94,9 @@ class Operation:
     agents: bool = False
     named_subjects: tuple[str, ...] = ()
     table: tuple[str, str] | tuple[()] = ()
+    shown: str = ""
     tolerance: float = 1e-6
+    kernel: str = ""
 
     def __post_init__(self) -> None:
         """Take the summary from the request model where the row gives none."""

@@ -1,11 +1,9 @@
-"""The workloads, each owned by one actor, and where their actors want to be."""
+"""The workloads, each owned by one actor, and what their actors need."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-
-from contracts.work import Device
 
 
 class Workload(enum.StrEnum):
@@ -27,30 +25,26 @@ class Workload(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a workload's actor wants to be.
+    """What a workload's actor needs of a node. `target_ms` is the aim for one incremental day at 3,000 assets."""
 
-    `devices` are custom resources, in order of preference; empty means CPU. `target_ms` is the aim for the compute
-    stage of one incremental day at 3,000 assets.
-    """
-
-    devices: tuple[Device, ...]
     target_ms: float | None
     first: bool = False
     """Needed before HTTP answers for the model; the others start behind it."""
+    stays: bool = False
+    """It is not moved to a device's node, though a device may compute for it: what it holds is long in the making."""
 
 
-_NE, _GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
 PLACEMENTS: dict[Workload, Placement] = {
-    Workload.FACTOR_MODEL_CREATION: Placement((_NE, _GPU), 8.0, first=True),
-    Workload.FACTOR_EXPOSURE_ANALYSIS: Placement((_NE,), 2.0, first=True),
-    Workload.STYLE_FACTOR_CALCULATION: Placement((_NE,), 3.0),
-    Workload.FACTOR_RETURNS_ESTIMATION: Placement((_GPU,), 5.0),
-    Workload.COVARIANCE_MATRIX_COMPUTATION: Placement((_GPU,), 4.0),
-    Workload.MOMENTUM_FACTOR: Placement((_NE,), 3.0),
-    Workload.VALUE_FACTOR: Placement((), 3.0),
-    Workload.SIZE_FACTOR: Placement((), 3.0),
-    Workload.RISK_MODEL_CONSTRUCTION: Placement((_NE, _GPU), 10.0),
-    Workload.PORTFOLIO_FACTOR_ATTRIBUTION: Placement((_NE,), 3.0),
-    Workload.FACTOR_LIBRARY: Placement((), None),
-    Workload.JOBS: Placement((), None),
+    Workload.FACTOR_MODEL_CREATION: Placement(8.0, first=True),
+    Workload.FACTOR_EXPOSURE_ANALYSIS: Placement(2.0, first=True),
+    Workload.STYLE_FACTOR_CALCULATION: Placement(3.0),
+    Workload.FACTOR_RETURNS_ESTIMATION: Placement(5.0),
+    Workload.COVARIANCE_MATRIX_COMPUTATION: Placement(4.0),
+    Workload.MOMENTUM_FACTOR: Placement(3.0),
+    Workload.VALUE_FACTOR: Placement(3.0),
+    Workload.SIZE_FACTOR: Placement(3.0),
+    Workload.RISK_MODEL_CONSTRUCTION: Placement(10.0),
+    Workload.PORTFOLIO_FACTOR_ATTRIBUTION: Placement(3.0),
+    Workload.FACTOR_LIBRARY: Placement(None, stays=True),
+    Workload.JOBS: Placement(None),
 }

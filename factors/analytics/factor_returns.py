@@ -1,18 +1,24 @@
 """Correlation between factors, and momentum and trend of their returns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from factors.analytics.cross_section import row_correlations
 from factors.errors import FactorError
+from factors.notebook.named import UNNAMED, Named, Names
 from factors.risk.arrays import FloatArray, as_matrix
 from factors.risk.shrinkage import pairwise_covariance
 
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
 
 @dataclass(frozen=True, slots=True)
-class FactorTrend:
+class FactorTrend(Named):
     """Straight line through the cumulative log return of the last days, `[n_dates, K]` each.
 
     Attributes
@@ -21,10 +27,30 @@ class FactorTrend:
         Per day.
     r_squared
         Share of the variation that the line explains; with the sign of the slope it says how steady the trend is.
+    names
+        Of dates and factors, where they were given (`named`).
     """
+
+    FORMS: ClassVar[Mapping[str, str]] = {"slope": ".4%", "r_squared": ".1%"}
 
     slope: FloatArray
     r_squared: FloatArray
+    names: Names = UNNAMED
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each date and factor."""
+        return self.frame({"slope": self.slope, "r_squared": self.r_squared}, "dates", "factors")
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"dates": self.slope.shape[0], "factors": self.slope.shape[1]}
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import bars
+
+        bars(
+            axes, self.names.of("factors", self.slope.shape[1]), self.slope[-1], form=".3%",
+            title="Slope of the cumulative return on the last date, per day",
+        )  # fmt: skip
 
 
 def factor_correlation(factors: FloatArray | Sequence[FloatArray], *, ranked: bool = False) -> FloatArray:

@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from factors.analytics.cross_section import row_correlations
 from factors.analytics.significance import mean_t_statistic
 from factors.errors import FactorError
+from factors.notebook.shown import Figures
 from factors.risk.arrays import FloatArray, as_matrix
 
 CorrelationMethod = Literal["pearson", "rank"]
 
 
 @dataclass(frozen=True, slots=True)
-class InformationSummary:
+class InformationSummary(Figures):
     """A series of information coefficients in figures.
 
     Attributes
@@ -32,12 +33,17 @@ class InformationSummary:
         Share of dates with a coefficient above 0.
     """
 
+    DRAWN: ClassVar = ("mean", "deviation", "ratio", "share_positive")
+
     n_dates: int
     mean: float
     deviation: float
     ratio: float
     t_statistic: float
     share_positive: float
+
+    def _caption(self) -> str:
+        return f"Information coefficients of {self.n_dates} dates"
 
 
 def forward_returns(returns: FloatArray, horizon: int = 1) -> FloatArray:

@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from factors.analytics.significance import mean_t_statistic
 from factors.errors import FactorError
+from factors.notebook.shown import Figures
 from factors.panel.frequency import TRADING_DAYS
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
+class Performance(Figures):
     """A series of simple daily returns in figures; NaN days are left out.
 
     Attributes
@@ -41,6 +43,9 @@ class Performance:
         Share of days above 0.
     """
 
+    DRAWN: ClassVar = ("annual_return", "annual_volatility", "cumulative", "max_drawdown")
+    FORM: ClassVar = ".2%"
+
     n_days: int
     mean: float
     volatility: float
@@ -53,6 +58,9 @@ class Performance:
     drawdown_start: int
     drawdown_end: int
     share_positive: float
+
+    def _caption(self) -> str:
+        return f"Performance over {self.n_days} days"
 
 
 def performance(returns: FloatArray, lags: int = 5, periods: float = TRADING_DAYS) -> Performance:

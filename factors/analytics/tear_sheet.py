@@ -1,9 +1,9 @@
 """Everything that is asked of a factor on one sheet: figures as JSON-able values, and the same as a page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,19 @@ from factors.analytics.quantiles import assign_quantiles, quantile_returns, quan
 from factors.analytics.significance import adjusted_p_value, deflated_sharpe, mean_t_statistic, p_value
 from factors.analytics.turnover import quantile_turnover, rank_autocorrelation
 from factors.errors import FactorError
+from factors.notebook.shown import Shown
 from factors.panel.frequency import periods_per_year
 from factors.risk.arrays import FloatArray, as_matrix
 from factors.setting import Count, settings_class
 
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
+    from factors.notebook.style import Picture
+
+CORRELATED_EVERY = 21
+"""Scores are compared with others on every so manyth date: how alike they are moves slowly."""
 Ahead = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=504)], ...], Field(min_length=1, max_length=504)]
 
 
@@ -49,7 +58,7 @@ class TearSheetSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TearSheet:
+class TearSheet(Shown):
     """A factor in figures.
 
     Attributes
@@ -62,6 +71,61 @@ class TearSheet:
 
     name: str
     figures: dict[str, Any]
+
+    FORMS: ClassVar[Mapping[str, str]] = {
+        "ic": ".4f", "ic_t": ".2f", "p_after_trials": ".3g", "spread": ".3%", "spread_t": ".2f",
+    }  # fmt: skip
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each horizon: days, the information coefficient and the spread with their t-statistics."""
+        import polars as pl
+
+        rows = [
+            {
+                "days": row["days"],
+                "ic": row["ic"]["mean"],
+                "ic_t": row["ic"]["t_statistic"],
+                "p_after_trials": row["ic"]["p_value_after_trials"],
+                "spread": row["spread"]["mean"],
+                "spread_t": row["spread"]["t_statistic"],
+                **{f"quantile_{q + 1}": mean for q, mean in enumerate(row["quantile_returns"])},
+            }
+            for row in self.figures["horizons"]
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def plot(
+        self, axes: "Axes | None" = None, what: Literal["quantiles", "decay", "months"] = "quantiles"
+    ) -> "Picture":
+        """Draw the mean returns of the quantiles, the information by days ahead, or by month.
+
+        Raises
+        ------
+        FactorError
+            Without matplotlib, which the extra `report` brings.
+        """
+        from factors.notebook.style import draw
+
+        return draw(lambda own: self._draw(own, what), axes)
+
+    def _draw(self, axes: "Axes", what: str = "quantiles") -> None:
+        from factors.notebook.charts import columns
+
+        if what == "quantiles":
+            groups = {f"{row['days']} days ahead": row["quantile_returns"] for row in self.figures["horizons"]}
+            labels = [str(q + 1) for q in range(len(next(iter(groups.values()))))]
+            title = f"{self.name}: mean return by quantile, less the mean of all"
+            columns(axes, labels, groups, title=title, percent=True)
+            return
+        rows, label = (
+            (self.figures["decay"], "days_ahead") if what == "decay" else (self.figures["ic_by_month"], "month")
+        )
+        title = f"{self.name}: rank IC by {'days ahead' if what == 'decay' else 'month'}"
+        columns(axes, [str(row[label]) for row in rows], {"rank IC": [row["mean_ic"] for row in rows]}, title=title)
+
+    def _caption(self) -> str:
+        found = self.figures
+        return f"{self.name}: {found['first_date']} to {found['last_date']}, {found['settings']['trials']} tried"
 
     def to_html(self) -> str:
         """Give one page that needs no network."""
@@ -76,6 +140,7 @@ def tear_sheet(
     dates: NDArray[np.datetime64] | Sequence[Any],
     settings: TearSheetSettings | None = None,
     name: str = "factor",
+    others: Mapping[str, FloatArray] | None = None,
 ) -> TearSheet:
     """Judge scores by the returns that follow.
 
@@ -93,6 +158,9 @@ def tear_sheet(
         See `TearSheetSettings`.
     name
         Of the factor.
+    others
+        Other factors' scores by name, `[n_dates, n_assets]` each, which it is correlated with: ranks across names on
+        every 21st date, the last one among them.
 
     Raises
     ------
@@ -134,6 +202,7 @@ def tear_sheet(
             }
             for h in chosen.horizons
         ],
+        "correlations": _correlations(S, others or {}),
         "ic_by_month": _by_month(days, information_coefficient(S, forward_returns(R, 1))),
     }
     return TearSheet(name, _defined(figures))
@@ -152,6 +221,9 @@ def _horizon(S: FloatArray, R: FloatArray, horizon: int, settings: TearSheetSett
     p_ic = p_value(summary.t_statistic)
     return {
         "days": horizon,
+        # Dates at the end whose returns are not known yet judge nothing; overlapping ones share days.
+        "purged_dates": horizon,
+        "overlap_lags": horizon - 1,
         "ic": {
             **asdict(summary),
             "p_value": p_ic,
@@ -167,6 +239,19 @@ def _horizon(S: FloatArray, R: FloatArray, horizon: int, settings: TearSheetSett
             "deflated_sharpe": deflated_sharpe(apart, settings.trials),
         },
     }
+
+
+def _correlations(S: FloatArray, others: Mapping[str, FloatArray]) -> list[dict[str, Any]]:
+    """Give the mean rank correlation with other scores, on the dates that they are looked at."""
+    rows = np.arange(len(S) - 1, -1, -CORRELATED_EVERY)[::-1]
+    out = []
+    for name, panel in others.items():
+        other = as_matrix("others", panel)
+        if other.shape != S.shape:
+            raise FactorError(f"others must be {S.shape}: {name} is {other.shape}", field="others")
+        by_date = information_coefficient(S[rows], other[rows])
+        out.append({"factor": name, "mean_rank": _mean(by_date), "n_dates": int(np.isfinite(by_date).sum())})
+    return out
 
 
 def _mean(series: FloatArray) -> float:

@@ -16,8 +16,9 @@ th:first-child, td:first-child { text-align: left; }
 svg { max-width: 100%; height: auto; } svg text { font-size: 11px; fill: #59636e; }
 """
 NOTE = """
-<p class=soft>t-statistics have Newey-West errors for overlapping returns. p after trials is Sidak's; the deflated
-Sharpe ratio is the probability of skill after so many trials (Bailey and Lopez de Prado 2014).</p>
+<p class=soft>A date is judged by the days after it alone; the last dates, whose returns are not known yet,
+are left out (purged). t-statistics have Newey-West errors for overlapping returns. p after trials is Sidak's;
+the deflated Sharpe ratio is the probability of skill after so many trials (Bailey and Lopez de Prado 2014).</p>
 """
 WIDTH, HEIGHT, PAD = 640, 180, 28
 
@@ -33,7 +34,8 @@ def page(sheet: "TearSheet") -> str:
         f"{figures['n_assets']} names, {_text(figures['coverage'], '.1%')} of them scored on an average date; "
         f"{trials} {'factor' if trials == 1 else 'factors'} tried.</p>"
     )
-    body = head + _information(figures) + _quantiles(figures["horizons"]) + _turnover(figures["turnover"]) + NOTE
+    body = head + _information(figures) + _quantiles(figures["horizons"]) + _turnover(figures["turnover"])
+    body += _correlated(figures["correlations"]) + NOTE
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
         f"<body>{body}</body></html>\n"
@@ -50,6 +52,7 @@ IC_COLUMNS = {
     "p_value_after_trials": ".3g",
 }
 SPREAD_COLUMNS = {"mean": ".3%", "t_statistic": ".2f", "annual_ratio": ".2f", "deflated_sharpe": ".3f"}
+CORRELATION_COLUMNS = {"mean_rank": ".3f", "n_dates": "d"}
 TURNOVER_COLUMNS = {"top": ".1%", "bottom": ".1%", "rank_autocorrelation": ".3f"}
 
 
@@ -77,6 +80,13 @@ def _quantiles(horizons: Sequence[dict[str, Any]]) -> str:
 
 def _turnover(rows: Sequence[dict[str, Any]]) -> str:
     return "<h2>Turnover</h2>" + _table("days", TURNOVER_COLUMNS, [(row["days"], row) for row in rows])
+
+
+def _correlated(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    table = _table("factor", CORRELATION_COLUMNS, [(html.escape(row["factor"]), row) for row in rows])
+    return f"<h2>Rank correlation with other factors</h2>{table}"
 
 
 def _series(rows: Sequence[dict[str, Any]], label: str, value: str) -> tuple[list[str], list[float | None]]:

@@ -18,6 +18,7 @@ from factors.factor_model.peeked import PeekedDay
 from factors.factor_model.recipe import Recipe
 from factors.factor_model.risk_stage import FACTOR_WEIGHTS, SPECIFIC_WEIGHTS
 from factors.factor_model.settings import ModelSettings
+from factors.factor_model.shown import ShownModel
 from factors.factor_model.state import ModelState
 from factors.factor_model.steps import LAST, Steps
 from factors.panel.admission import admitted, blank_fields
@@ -33,7 +34,7 @@ from factors.risk.specific import SpecificRisk
 E = TypeVar("E")
 
 
-class FactorModel:
+class FactorModel(ShownModel):
     """A Barra-style factor model: market, sectors and styles.
 
     `fit` runs the whole workflow on a panel; the stages can also be run one by one. `update` adds days at a cost that
@@ -79,10 +80,10 @@ class FactorModel:
         self._steps: Steps | None = None
         self._door = Door(self.settings.read_as)
 
-    def set_panel(self, panel: Panel, policy: Policy | None = None) -> Self:
+    def set_panel(self, panel: Panel, policy: Policy | None = None, whole: Panel | None = None) -> Self:
         """Hold a panel and forget what was estimated; the stages then run on it.
 
-        `policy` is what its quality report does, by default as the settings' intake says.
+        `policy` is that of its quality report, by default the intake's. It may be the beginning of a `whole` panel.
 
         Raises
         ------
@@ -94,8 +95,8 @@ class FactorModel:
             raise EmptyFrameError("the panel has no dates or no assets", field="panel")
         panel, door = Door(self.settings.read_as).take(admitted(panel), policy)
         self._steps, self._door = Steps(self.settings, self.recipe_, panel), door
-        for name in blank_fields(panel):
-            self._steps.note(f"'{name}' holds no value from {panel.dates[0]} to {panel.dates[-1]}")
+        for sentence in blank_fields(whole or panel):
+            self._steps.note(sentence)
         return self
 
     def set_features(self, feature_data: Any, sector_encodings: Any = None) -> Self:
@@ -188,11 +189,13 @@ class FactorModel:
             self.estimate_specific_risk()
         return self.latest()
 
-    def update(self, day: Any, policy: Policy | None = None) -> Self:
+    def update(self, day: Any, policy: Policy | None = None, followed_by: int = 0) -> Self:
         """Add one or more new days: a panel, or a long table that is read as the first one was.
 
-        Assets new to the model are appended; an asset of the model that the day lacks is missing that day. A sector
+        Assets new to the model are appended; an asset of the model that the day lacks is missing that day. One that the
+        day calls by another symbol under the same `asset_id` is called so from then on, in the same place. A sector
         that the model does not know puts the asset outside every sector, with a warning. `policy` as in `set_panel`.
+        `followed_by` more days come before anybody asks for risk: what would be out of date by then is not computed.
 
         Raises
         ------
@@ -202,8 +205,8 @@ class FactorModel:
         """
         if not isinstance(day, Panel):
             day = features_panel(day, None, self.settings)
-        day, door = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_), policy)
-        self._held.update(day)
+        day, names, door = self._door.take_next(day, self.symbols_, policy)
+        self._held.update(day, names, followed_by)
         self._door = door
         return self
 
@@ -224,19 +227,17 @@ class FactorModel:
 
     def admitted(self, day: Panel) -> Panel:
         """Give a next day as `update` would take it: looked at, and adjusted for corporate actions."""
-        panel, _ = self._door.take(admitted(day, self.symbols_).on_axis(self.symbols_))
-        return panel
+        return self._door.take_next(day, self.symbols_)[0]
 
     @property
-    def takes_as_given(self) -> bool:
-        """Whether next days go in as they are, as long as their shares do not jump: nothing is adjusted."""
-        return self._door.passes(self._held.field_names)
+    def door_(self) -> Door:
+        """What the next days come in through."""
+        return self._door
 
     def forget(self, days: int = 1) -> Self:
         """Drop what is kept by day but the last days, so that a model that only grows takes no more memory.
 
-        New days are added with the same bits as before; panel, scores, factor returns and residuals then cover the days
-        that are left.
+        New days get the same bits as before; panel, scores, returns and residuals then cover the days that are left.
         """
         self._held.forget(days)
         return self

@@ -43,10 +43,10 @@ class RiskStage:
         if self.specific.experts_:
             self._history.replace(SPECIFIC_WEIGHTS, self.specific.expert_weights_by_day_, by_asset=False)
 
-    def update_covariance(self, factor_returns: Array) -> None:
-        """Add days to the factor covariance, if it is fitted."""
+    def update_covariance(self, factor_returns: Array, followed_by: int = 0) -> None:
+        """Add days to the factor covariance, if it is fitted; so many follow before anybody asks."""
         if self.covariance is not None:
-            self.covariance.update(factor_returns)
+            self.covariance.update(factor_returns, followed_by)
             if self.covariance.experts_:
                 self._history.append(FACTOR_WEIGHTS, self.covariance.expert_weights_by_day_, by_asset=False)
 

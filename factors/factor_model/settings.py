@@ -14,7 +14,13 @@ from pydantic import Field
 
 from factors.errors import SettingsError
 from factors.panel.intake import Intake
-from factors.risk.settings import ADAPTIVE, HORIZONS, FactorCovarianceSettings, SpecificRiskSettings
+from factors.risk.settings import (
+    ADAPTIVE,
+    HORIZONS,
+    FactorCovarianceSettings,
+    SpecificRiskSettings,
+    Use4Horizon,
+)
 from factors.setting import (
     Count,
     Days,
@@ -247,10 +253,10 @@ class ModelSettings:
         )
 
     @classmethod
-    def use4(cls) -> ModelSettings:
+    def use4(cls, horizon: Use4Horizon = "S") -> ModelSettings:
         """Give USE4's conventions where the defaults are toraniko's: RSTR momentum (504 days, half-life 126, lag 21).
 
-        Risk has the half-lives of its short horizon.
+        Risk has the half-lives of its daily, short or long horizon: `FactorCovarianceSettings.use4`.
 
         Descriptors are clipped at three deviations throughout, and caps are not smoothed.
         """
@@ -258,8 +264,8 @@ class ModelSettings:
         return cls(
             smooth_features={},
             style_factors=StyleSettings(mom=momentum),
-            factor_covariance=FactorCovarianceSettings.use4("S"),
-            specific_risk=SpecificRiskSettings.use4("S"),
+            factor_covariance=FactorCovarianceSettings.use4(horizon),
+            specific_risk=SpecificRiskSettings.use4(horizon),
         )
 
     @classmethod
@@ -359,10 +365,15 @@ def _ini_value(text: str) -> Any:
         return text
 
 
+# Settings of risk that stored tables may lack, because they are older.
+ADDED_LATER = {"expert_even_share", "market_asymmetry", "event_days", "event_deviations"}
+
+
 def _with_half_lives(values: Mapping[str, Any]) -> dict[str, Any]:
     """Give the tables of risk that are not silent, with the model's own half-lives and lags where they name none.
 
-    A table that names a half-life has the published values beside it, and so has one of another method.
+    A table that names a half-life has the published values beside it, and so has one of another method. One that was
+    stored names every setting of its time, and is read as it was meant then: without what came later.
     """
     found: dict[str, Any] = {}
     for name, half_life, kind in (
@@ -376,5 +387,7 @@ def _with_half_lives(values: Mapping[str, Any]) -> dict[str, Any]:
             ahead = table.get("horizon_days", 1)
             # Another horizon is refused where the table is read.
             own = kind.adaptive(ahead if isinstance(ahead, int) and ahead in HORIZONS else 1)
-            found[name] = {**{item.name: getattr(own, item.name) for item in fields(own)}, **table}
+            stored = "expert_learning_rate" in table and "expert_discount_half_life" in table
+            names = [item.name for item in fields(own) if not (stored and item.name in ADDED_LATER)]
+            found[name] = {**{item: getattr(own, item) for item in names}, **table}
     return found

@@ -172,11 +172,16 @@ class Steps:
         stages = (self.estimate_covariance, self.estimate_specific_risk)
         spread(lambda a, b: [stage() for stage in stages[a:b]], len(stages), self._threads)
 
-    def update(self, days: Panel) -> None:
-        """Run every stage that has been run on the new days."""
+    def update(self, days: Panel, names: tuple[str, ...] | None = None, followed_by: int = 0) -> None:
+        """Run every stage that has been run on the new days; `names` are what its assets are called from then on."""
         if days.n_dates == 0:
             return
         check_next(days, self.history.tail("dates", 1)[0], self.field_names, self.category_names)
+        if names is not None and names is not self.symbols:
+            for old, new in zip(self.symbols, names, strict=True):
+                if old != new:
+                    self.note(f"{old} is called {new} from {days.dates[0]} on: its asset_id is the same")
+            self.symbols, self._position = names, positions(names)
         self._append_symbols(days.symbols)
         fields, codes = self._aligned(days)
         self._store(days.dates, fields, codes)
@@ -185,7 +190,7 @@ class Steps:
         if self.has_factor_returns:
             self._regress(days.n_dates)
         if self.risk.covariance is not None:
-            self.risk.update_covariance(self._observed(days.n_dates))
+            self.risk.update_covariance(self._observed(days.n_dates), followed_by)
         if self.risk.specific is not None:
             residuals = self.history.tail("residuals", days.n_dates)
             self.risk.update_specific(residuals, self.history.tail(self._caps_name, days.n_dates), self.exposures())
@@ -382,12 +387,10 @@ class Steps:
         self.category_names = grown(self.category_names, days)
         for name in [*self.category_names]:
             category = category_of(days, name)
-            unknown = [word for word in category.names if word not in self.category_names[name]]
-            if name == ISSUER:  # no factor hangs on it, so it may grow
-                self.category_names[name] += tuple(unknown)
             renamed = category.renamed(self.category_names[name])
             lost = int(((category.codes >= 0) & (renamed < 0)).sum())
             if lost:
+                unknown = [word for word in category.names if word not in self.category_names[name]]
                 self.note(
                     f"{name} of {lost} rows from {days.dates[0]} on is new to the model ({', '.join(unknown[:5])}): "
                     "they count as outside every one"

@@ -13,6 +13,7 @@ from factors.panel.memberships import NO_SHARES, SHARES, joined_codes, known_lab
 from factors.panel.panel import Array, Categories, Panel
 
 Names = Mapping[str, tuple[str, ...]]
+MAX_CATEGORIES = 32_000
 MAY_LACK = (SHARES,)
 """A day without this category has no name in several sectors."""
 
@@ -39,8 +40,18 @@ def category_of(days: Panel, name: str) -> Categories:
 
 
 def grown(names: Names, days: Panel) -> dict[str, tuple[str, ...]]:
-    """Give a model's labels after some days: memberships in its sectors join; a factor hangs on each sector itself."""
+    """Give a model's labels after some days: new ones join, but for sectors, since a factor hangs on each of them.
+
+    Of memberships those in the model's sectors join.
+    """
     out = dict(names)
+    for name in [name for name in names if name not in ("sector", SHARES) and name in days.categories]:
+        words = days.categories[name].names
+        if words != names[name]:
+            known = set(names[name])
+            out[name] = (*names[name], *(word for word in words if word not in known))
+            if len(out[name]) > MAX_CATEGORIES:
+                raise FactorError(f"{name!r} has more than {MAX_CATEGORIES} categories", field=name)
     if SHARES in names and SHARES in days.categories:
         new = [label for label in days.categories[SHARES].names if label not in names[SHARES]]
         out[SHARES] = (*names[SHARES], *known_labels(new, names["sector"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,19 @@ from factors.errors import FactorError, StageError
 from factors.factor_model.latest import Latest
 from factors.factor_model.model import FactorModel
 from factors.factor_model.peeked import PeekedDay
+from factors.notebook.named import UNNAMED, Named, Names
+from factors.notebook.shown import Shown
 from factors.panel.actions import ACTIONS, RAW
 from factors.panel.axis import positions
+from factors.panel.meaning import RELEASE
 from factors.panel.panel import Array, Categories, Panel
+from factors.panel.statements import items_of, twin
 from factors.portfolio.risk import portfolio_risk
 from factors.risk.arrays import as_matrix
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
 
 MARKET = frozenset(
     ("returns", "market_cap", "open", "high", "low", "close", "vwap", "volume", "amount", "rf", *ACTIONS)
@@ -32,7 +40,7 @@ def of_the_market(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class DayValues:
+class DayValues(Shown):
     """What the row gives as it is now; N names, K factors. Provisional: no version of a model has it.
 
     Attributes
@@ -85,9 +93,24 @@ class DayValues:
         """Share of the awaited names that have a return; NaN where none is awaited."""
         return float(self.seen[self.awaited].mean()) if self.awaited.any() else float("nan")
 
+    def to_polars(self) -> pl.DataFrame:
+        """Give a row for each factor: its return so far, and the standard error."""
+        import polars as pl
+
+        columns = {"factor": self.factor_names, "return": self.factor_returns, "standard_error": self.standard_errors}
+        return pl.DataFrame(columns, nan_to_null=True)
+
+    def _caption(self) -> str:
+        return f"Factor returns of {self.date} so far, {self.share_seen:.0%} of the names seen"
+
+    def _draw(self, axes: Axes) -> None:
+        from factors.notebook.charts import bars
+
+        bars(axes, self.factor_names, self.factor_returns, title=self._caption(), form=".3%")
+
 
 @dataclass(frozen=True)
-class PortfolioValues:
+class PortfolioValues(Named):
     """Portfolios on the running day; P portfolios, K factors. Weights are as at the last close.
 
     Attributes
@@ -121,6 +144,21 @@ class PortfolioValues:
     unknown_weight_before: Array
     risk: Array
     risk_before: Array
+    names: Names = UNNAMED
+
+    def to_polars(self) -> pl.DataFrame:
+        """Give a row for each portfolio: its return so far, what made it, and its risk."""
+        more = ("specific", "unexplained", "unseen_weight", "risk", "risk_before")
+        made = {"return": self.total, "factors": self.factor.sum(axis=1)}
+        return self.frame({**made, **{name: getattr(self, name) for name in more}}, "portfolios")
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"portfolios": self.factor.shape[0], "factors": self.factor.shape[1]}
+
+    def _draw(self, axes: Axes) -> None:
+        from factors.notebook.charts import bars
+
+        bars(axes, self.names.of("portfolios", self.total.size), self.total, title="Return so far", form=".3%")
 
 
 class LiveDay:
@@ -169,14 +207,18 @@ class LiveDay:
         last = model.dates_[-1]
         if self.date <= last:
             raise FactorError(f"the day {self.date} does not come after the model's last, {last}", field="date")
-        before = model.panel_.last(1)
+        before = model.door_.unsplit(model.panel_.last(1))
         self.symbols = model.symbols_
-        own = [name for name in before.fields if name not in RAW.values()]
+        # What counts from its release stands by the model's door, which also knows what is released today.
+        items = items_of(before)
+        doors = {*RAW.values(), RELEASE, *map(twin, items)}
+        own = [name for name in before.fields if name not in doors]
         # What the model's door makes of raw prices where a day does not have it, and what a split would make wrong.
         made = {name for name in ("amount", "shares") if RAW["close"] in before.fields}
         if model.settings.read_as.adjust == "from_returns":
             made.discard("shares")
-        self.carried = tuple(name for name in own if not of_the_market(name)) if carried is None else tuple(carried)
+        stands = [name for name in own if not of_the_market(name) and name not in items]
+        self.carried = tuple(stands) if carried is None else tuple(carried)
         self.fields = {
             name: np.array(before.fields[RAW[name] if RAW.get(name) in before.fields else name][0])
             if name in self.carried
@@ -192,7 +234,7 @@ class LiveDay:
         self._weights = model.next_weights()
         self._exposures_before = exposures if model.settings.regression.exposure_lag else None
         self._risk_model = self._latest()
-        self._as_given = model.takes_as_given
+        self._as_given = model.door_.passes(before.fields)
         self._values: DayValues | None = None
         self._peeked: PeekedDay | None = None
         self._adjusted: dict[str, Array] | None = None

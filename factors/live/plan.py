@@ -155,6 +155,12 @@ class LiveFactors:
         self._final = np.pad(self._final, ((0, 0), (0, len(axis) - len(self.symbols))), constant_values=np.nan)
         self.symbols = axis
 
+    def call(self, symbols: Sequence[str]) -> None:
+        """Call the names otherwise, each in its place: symbols change."""
+        if len(symbols) != len(self.symbols):
+            raise ValueError(f"{len(symbols)} names for {len(self.symbols)}")
+        self.symbols = tuple(symbols)
+
     def final(self) -> Array:
         """Give the values of the last final row, float64 [n_factors, n_assets]."""
         return self._final

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from factors.errors import FactorError
 from factors.panel.panel import Array, Panel
-from factors.panel.splits import Splits
+from factors.panel.splits import CarriedSplits, Splits, before_factor
 
 ACTIONS = ("split_ratio", "dividend", "adjustment_factor")
 PRICES = ("open", "high", "low", "close", "vwap")
@@ -99,7 +99,7 @@ def adjusted(panel: Panel, before: Adjustment, how: str) -> tuple[Panel, Adjustm
     given = [name for name in ACTIONS if name in panel.fields]
     if how == "none" or "close" not in panel.fields or not (given or how == "from_returns"):
         return panel, before.of(panel.n_assets)
-    _refuse_impossible(panel)
+    refuse_impossible(panel)
     before = before.of(panel.n_assets)
     # A panel that was adjusted before is taken as it was then.
     fields = {name: panel.fields.get(RAW.get(name, ""), values) for name, values in panel.fields.items()}
@@ -168,6 +168,19 @@ def over_splits(panel: Panel, before: Adjustment, splits: Splits) -> tuple[Panel
     return replace(panel, fields=fields), after
 
 
+def not_over_splits(panel: Panel, splits: CarriedSplits) -> Panel:
+    """Give a panel as it came before `over_splits`; what goes over the same splits again is the same to the bit."""
+    fields = dict(panel.fields)
+    for column, (shares, price) in splits.factors(panel.dates).items():
+        changes = [("shares", 1.0 / shares), ("volume", 1.0 / price), *((name, price) for name in PRICES)]
+        for name, factor in changes:
+            if name in fields and (factor != 1.0).any():
+                values = fields[name].copy()
+                values[:, column] = before_factor(values[:, column], factor)
+                fields[name] = values
+    return replace(panel, fields=fields)
+
+
 def _grown(before: Array, growth: Array) -> Array:
     """Multiply day after day, in their order, from what was before, so that a batch and single days agree."""
     growth = growth.copy()
@@ -229,7 +242,14 @@ def _amount(fields: Mapping[str, Array]) -> dict[str, Array]:
     return {}
 
 
-def _refuse_impossible(panel: Panel) -> None:
+def refuse_impossible(panel: Panel) -> None:
+    """Raise for split ratios and factors that are not positive, and for negative dividends.
+
+    Raises
+    ------
+    FactorError
+        By column, with the first rows.
+    """
     for name, words in (("split_ratio", "positive"), ("adjustment_factor", "positive"), ("dividend", "0 or more")):
         if name in panel.fields:
             values = panel.fields[name]

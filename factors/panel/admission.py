@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from factors.errors import MAX_ROWS_NAMED, FactorError, NegativeCapError, NonFiniteError, WrongTypeError
 from factors.numeric.kernels import any_infinite
+from factors.panel.meaning import RELEASE
 from factors.panel.panel import Array, Categories, Panel
 
 LEAST: dict[str, tuple[float, type[FactorError], str]] = {
@@ -55,8 +56,9 @@ def admitted(panel: Panel, known: tuple[str, ...] = ()) -> Panel:
 
 
 def blank_fields(panel: Panel) -> tuple[str, ...]:
-    """Give the fields that hold no value at all."""
-    return tuple(name for name, values in panel.fields.items() if np.isnan(values).all())
+    """Give a sentence for each field that holds no value at all."""
+    blank = [name for name, values in panel.fields.items() if name != RELEASE and np.isnan(values).all()]
+    return tuple(f"'{name}' holds no value from {panel.dates[0]} to {panel.dates[-1]}" for name in blank)
 
 
 def _refuse(panel: Panel, name: str, error: type[FactorError], message: str, bad: NDArray[np.bool_]) -> None:

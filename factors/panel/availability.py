@@ -9,9 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from factors.panel.dates import parse_dates
-from factors.panel.frames import Wide
 from factors.panel.intake import DEFAULT, Intake
-from factors.panel.meaning import counts_until_next
 
 Array = NDArray[np.float64]
 DateArray = NDArray[np.datetime64]
@@ -84,34 +82,18 @@ def known_from(series: pl.Series, intake: Intake = DEFAULT) -> pl.Series:
     return pl.select(after).to_series()
 
 
-def delayed(wide: Wide, table: pl.DataFrame, intake: Intake) -> dict[str, Array]:
-    """Let fundamentals and ratios of a table count from the day they became available.
+def release_days(series: pl.Series, dates: DateArray, intake: Intake) -> Array:
+    """Give the day since 1970 from which each row's statements count, NaN where that is the row's own day.
 
     Parameters
     ----------
-    wide : Wide
-        The table read as if all were known on its date.
-    table : pl.DataFrame
-        With the columns of date, symbol and the day from which the row's fundamentals were available.
-
-    Returns
-    -------
-    mapping to float64 [n_dates, n_assets]
+    series : pl.Series [n_rows]
+        When the row became known.
+    dates : datetime64[D] [n_rows]
     """
-    dates = wide.dates
-    rows = np.searchsorted(dates, days_of(parse_dates(table[intake.date_col].alias("date"), intake.date_format)))
-    names = table[intake.symbol_col].cast(pl.String).cast(pl.Enum(list(wide.symbols)))
-    codes = names.to_physical().to_numpy().astype(np.intp)
-    known = days_of(known_from(table[intake.available_at_col], intake))
-    known = np.where(np.isnat(known), dates[rows], np.maximum(known, dates[rows]))
-    available = np.full((len(dates), len(wide.symbols)), np.datetime64("NaT", "D"))
-    available[rows, codes] = known
-    about = np.broadcast_to(dates[:, None], available.shape)
-    limit = intake.fundamentals_max_age_days
-    return {
-        name: as_of(dates, available, values, about, limit) if counts_until_next(name) else values
-        for name, values in wide.fields.items()
-    }
+    known = days_of(known_from(series, intake))
+    later = ~np.isnat(known) & (known > dates)
+    return np.where(later, known.astype(np.int64), np.nan)
 
 
 def days_of(series: pl.Series) -> DateArray:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from factors.errors import FactorError, UnknownDateError
 from factors.panel.actions import RAW
-from factors.panel.axis import positions
+from factors.panel.axis import now_called, positions
+from factors.panel.meaning import RELEASE
 from factors.panel.memberships import SHARES, known_labels
 from factors.panel.panel import Categories, Panel
+from factors.panel.statements import as_rows_have_it
 
 T = TypeVar("T", bound=np.generic)
 ROW = "__row"
@@ -21,6 +23,7 @@ ROW = "__row"
 
 def as_given(panel: Panel) -> Panel:
     """Give a panel as it came: raw prices, volumes and shares under their names, and nothing that was made of them."""
+    panel = as_rows_have_it(panel)
     raw = {name: panel.fields[other] for name, other in RAW.items() if other in panel.fields}
     if not raw:
         return panel
@@ -66,7 +69,8 @@ def corrected(panel: Panel, rows: Panel) -> tuple[Panel, int]:
     position = positions(panel.symbols)
     strange = [symbol for symbol in rows.symbols if symbol not in position]
     if strange:
-        raise FactorError(f"the model has no symbol {strange[0]!r}", field="symbol", n_rows=len(strange))
+        message = f"the model has no symbol {strange[0]!r}{now_called(strange[:1], panel.former)}"
+        raise FactorError(message, field="symbol", n_rows=len(strange))
     there = ~np.isnan(rows.fields[ROW])
     at_row, at_column = np.nonzero(there)
     cells = row[at_row], np.array([position[symbol] for symbol in rows.symbols], dtype=np.intp)[at_column]
@@ -74,6 +78,9 @@ def corrected(panel: Panel, rows: Panel) -> tuple[Panel, int]:
     fields, categories = dict(panel.fields), dict(panel.categories)
     for name in [name for name in rows.fields if name != ROW]:
         if name not in fields:
+            if name == RELEASE:
+                message = "statements of the model do not count from a release: it was made without one"
+                raise FactorError(message, field="available_at")
             raise FactorError(f"the model has no field {name!r}", field=name)
         fields[name] = _replaced(fields[name], cells, rows.fields[name][there], changed)
     for name, category in rows.categories.items():

@@ -18,11 +18,13 @@ from factors.errors import (
     MissingColumnError,
     WrongTypeError,
 )
+from factors.panel.availability import release_days
 from factors.panel.dates import parse_dates
+from factors.panel.identity import identified
 from factors.panel.intake import OWN_SETTING, Intake
-from factors.panel.meaning import CLASSIFICATIONS, IDENTITIES, is_numeric, suggestion_for, unread
+from factors.panel.meaning import CLASSIFICATIONS, ID, IDENTITIES, RELEASE, is_numeric, suggestion_for, unread
 from factors.panel.quality.report import Finding
-from factors.panel.sectors import Coded, category, encoded_sector
+from factors.panel.sectors import Coded, category, encoded_sector, labels_of
 from factors.panel.tables import as_frame, typed
 from factors.panel.values import numbers_of, rows_of
 
@@ -39,6 +41,7 @@ class Wide:
     fields: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     categories: dict[str, Coded] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    former: tuple[tuple[str, str], ...] = ()
 
 
 def read_frame(
@@ -54,17 +57,26 @@ def read_frame(
     required : canonical fields that must be present
     """
     frame = _canonical(typed(frame, intake), intake, required)
-    findings = [_not_read(unread(frame.columns))]
+    findings, former = [_not_read(unread(frame.columns))], tuple[tuple[str, str], ...]()
     dates, rows = _dates(frame, intake)
     symbols, columns = _symbols(frame)
     shape = (len(dates), len(symbols))
     cells = rows.astype(np.int64) * shape[1] + columns
     _refuse_duplicates(frame, cells, shape)
+    if ID in frame.columns:
+        symbols, columns, changes, former = identified(frame, labels_of(frame[ID]), symbols, columns, dates, rows)
+        findings += changes
+        shape = (len(dates), len(symbols))
+        cells = rows.astype(np.int64) * shape[1] + columns
     frame, encoded, several = encoded_sector(frame, sector_encodings)
-    wide = Wide(dates, symbols, findings=[*findings, *several])
+    wide = Wide(dates, symbols, findings=[*findings, *several], former=former)
     for name, (codes, labels) in encoded.items():
         wide.categories[name] = (_scatter(codes, cells, shape, -1), labels)
     columns_of = {name: column for column, name in intake.names.items()}
+    if intake.available_at_col in frame.columns:
+        known = release_days(frame[intake.available_at_col], dates[rows], intake)
+        wide.fields[RELEASE] = _scatter(known, cells, shape, np.nan)
+        frame = frame.drop(intake.available_at_col)
     for name in frame.columns:
         series = frame[name]
         if name in ("date", "symbol") or name in encoded:
@@ -125,7 +137,7 @@ def _hint(name: str, frame: pl.DataFrame) -> str:
     """Name the column that may be meant; it is not taken unasked."""
     found = suggestion_for(name, frame.columns)
     if found is None:
-        return ""
+        return ": it has a row for each date and symbol, so stack() or unpivot() a wide one" if name == "symbol" else ""
     how = f"{OWN_SETTING[name]}={found!r}" if name in OWN_SETTING else f"columns={{{found!r}: {name!r}}}"
     return f"; if {found!r} is it, say so: Intake({how})"
 
@@ -147,7 +159,11 @@ def _symbols(frame: pl.DataFrame) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     if series.dtype in (pl.Categorical, pl.Enum):
         series = series.cast(pl.String)
     if series.dtype != pl.String:
-        raise WrongTypeError(f"column 'symbol' is {series.dtype}, not text", field="symbol")
+        raise WrongTypeError(
+            f"column 'symbol' is {series.dtype}, not text: write numbers as text, with the zeros in front that they "
+            "have as symbols",
+            field="symbol",
+        )
     if series.null_count():
         dates = frame["date"].filter(series.is_null()).head(MAX_ROWS_NAMED)
         raise FactorError(

@@ -89,6 +89,8 @@ def with_fundamentals(
         wide[rank, columns] = values[chosen]
         fields[name] = as_of(panel.dates, available, wide, about, intake.fundamentals_max_age_days, lapsed)
     found = _findings(panel, keys, items, lapsed)
+    for name in items:  # what rows told of the item, it replaces
+        fields.pop(f"raw_{name}", None)
     return replace(panel, fields=fields, findings=(*panel.findings, *found))
 
 

@@ -22,6 +22,11 @@ OWN_SETTING = {
 Policy = Literal["strict", "warn", "off"]
 
 
+def let_in(policy: Policy) -> Policy:
+    """Give how days are looked at that were let in before: what is wrong with them is told again, and not refused."""
+    return "warn" if policy == "strict" else policy
+
+
 @settings_class
 class Intake:
     """What a table's columns are called, how its texts are read, and what is done about what looks wrong.

@@ -26,6 +26,8 @@ class Meaning:
     timing: Timing = "day"
 
 
+RELEASE = "available_day"
+"""What `available_at` becomes in a panel."""
 PRICE, MONEY, SHARES, RATIO = "money a share", "money", "shares", "ratio to the price or cap"
 MEANINGS: dict[str, Meaning] = {
     "returns": Meaning("fraction a day, total and simple: 0.01 is one percent"),
@@ -49,10 +51,12 @@ MEANINGS: dict[str, Meaning] = {
     "split_ratio": Meaning("new shares for one old share, from this day on; 1 or missing for none", "event"),
     "dividend": Meaning("cash for each share held before this day", "event"),
     "adjustment_factor": Meaning("what the day's raw prices are multiplied by"),
+    RELEASE: Meaning("day since 1970 from which the row's statements count, where it is later than the row's"),
 }  # fmt: skip
 CLASSIFICATIONS = ("sector", "industry", "subindustry")
 """Categories of which a missing label is one of its own."""
-IDENTITIES = ("asset_id", "issuer", "exchange", "country")
+ID = "asset_id"
+IDENTITIES = (ID, "issuer", "exchange", "country")
 """Categories of which a missing label is missing."""
 
 OTHER_NAMES: dict[str, tuple[str, ...]] = {

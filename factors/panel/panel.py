@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factors.errors import EmptyFrameError, FactorError, UnknownDateError, UnknownSymbolError
-from factors.panel.axis import positions
+from factors.notebook.shown import Shown
+from factors.panel.axis import now_called, positions
 from factors.panel.intake import DEFAULT, Intake
+from factors.panel.meaning import RELEASE, counts_until_next
 from factors.panel.quality.report import Finding, QualityReport
 
 if TYPE_CHECKING:
     # Who only computes on panels does without Polars: 20 MB in each actor.
     import polars as pl
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 
@@ -46,7 +49,7 @@ class Categories:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(Shown):
     """Wide arrays on a date axis and an asset axis; NaN is missing; the asset axis is contiguous.
 
     Attributes
@@ -61,6 +64,8 @@ class Panel:
         sector, industry, subindustry; issuer, asset_id, exchange and country, where -1 is unknown; any other text.
     findings : tuple of Finding
         What looked wrong while the table was read; `quality` tells it with the rest.
+    former : tuple of (str, str)
+        Symbols that names had before, and what these names are called now.
     """
 
     dates: NDArray[np.datetime64]
@@ -68,6 +73,7 @@ class Panel:
     fields: Mapping[str, Array]
     categories: Mapping[str, Categories] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    former: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -155,13 +161,14 @@ class Panel:
         table = as_frame(frame, intake)
         encodings = intake.sector_encodings if sector_encodings is None else sector_encodings
         wide = read_frame(table, intake, encodings, tuple(required))
-        fields = wide.fields
-        if intake.available_at_col in table.columns:
-            from factors.panel.availability import delayed
-
-            fields = delayed(wide, table, intake)
         categories = {name: Categories(*pair) for name, pair in wide.categories.items()}
-        panel = cls(wide.dates, wide.symbols, fields, categories, tuple(f for f in wide.findings if f.n_rows))
+        panel = cls(
+            wide.dates, wide.symbols, wide.fields, categories, tuple(f for f in wide.findings if f.n_rows), wide.former
+        )
+        if RELEASE in panel.fields:
+            from factors.panel.door import as_released
+
+            panel = as_released(panel, intake)
         if intake.policy == "strict":
             panel.quality(intake).refuse_errors()
         return panel
@@ -194,6 +201,36 @@ class Panel:
             labels = np.array([*category.names, None], dtype=object)
             data[name] = pl.Series(name, labels[category.codes[rows, columns]].tolist(), dtype=pl.String)
         return pl.DataFrame(data)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Give the panel as a long frame under its own names of fields; see `to_frame`."""
+        return self.to_frame(names={})
+
+    def fields_frame(self) -> pl.DataFrame:
+        """Give a row for each field: the share of its cells that hold a value, least, mean and largest of them."""
+        import polars as pl
+
+        rows = []
+        for name, values in self.fields.items():
+            known = values[np.isfinite(values)]
+            least, mean, most = (known.min(), known.mean(), known.max()) if known.size else (None, None, None)
+            rows.append((name, known.size / max(values.size, 1), least, mean, most))
+        schema = dict(zip(("field", "known", "least", "mean", "largest"), (pl.String, *[pl.Float64] * 4), strict=True))
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def _repr_html_(self) -> str:
+        from factors.notebook.table import of_frame
+
+        span = f", {self.dates[0]} to {self.dates[-1]}" if self.n_dates else ""
+        caption = f"Panel: {self.n_dates} dates{span}, {self.n_assets} names"
+        return of_frame(self.fields_frame(), caption, {"known": ".1%"})
+
+    def _draw(self, axes: Axes) -> None:
+        from factors.notebook.charts import lines
+
+        chosen = ("returns", "market_cap") if "returns" in self.fields else tuple(self.fields)[:2]
+        series = {name: np.isfinite(self.fields[name]).sum(axis=1) for name in chosen if name in self.fields}
+        lines(axes, self.dates, series, title="Names with a value", unit="names")
 
     def select(
         self,
@@ -233,8 +270,10 @@ class Panel:
         )
 
     def with_fields(self, **fields: Array) -> Panel:
-        """Give the panel with fields added or replaced."""
-        return replace(self, fields={**self.fields, **fields})
+        """Give the panel with fields added or replaced; what a replaced item of a statement was made of goes."""
+        made_of = {f"raw_{name}" for name in fields if counts_until_next(name)}
+        kept = {name: values for name, values in self.fields.items() if name not in made_of}
+        return replace(self, fields={**kept, **fields})
 
     def on_axis(self, symbols: tuple[str, ...]) -> Panel:
         """Give the panel on another asset axis, its own symbols that are new there at the end."""
@@ -334,9 +373,8 @@ class Panel:
         position = positions(self.symbols)
         missing = [symbol for symbol in symbols if symbol not in position]
         if missing:
-            raise UnknownSymbolError(
-                f"the panel does not hold the symbol {missing[0]!r}", field="symbol", n_rows=len(missing)
-            )
+            message = f"the panel does not hold the symbol {missing[0]!r}{now_called(missing[:1], self.former)}"
+            raise UnknownSymbolError(message, field="symbol", n_rows=len(missing))
         return np.array([position[symbol] for symbol in symbols], dtype=np.intp)
 
 

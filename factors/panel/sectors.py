@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from factors.errors import FactorError, MissingColumnError, WrongTypeError
-from factors.panel.meaning import CLASSIFICATIONS
+from factors.panel.meaning import CLASSIFICATIONS, IDENTITIES
 from factors.panel.memberships import MOST_CODES, SHARES, label_of
 from factors.panel.quality.report import Finding
 from factors.panel.values import numbers_of, refuse, rows_of
@@ -17,6 +17,7 @@ from factors.panel.values import numbers_of, refuse, rows_of
 UNKNOWN = "Unknown"
 MAX_CATEGORIES = 32_000
 SUM_TOLERANCE = 1e-6
+CODED = (*CLASSIFICATIONS, *IDENTITIES)
 Coded = tuple[NDArray[np.int16], tuple[str, ...]]
 
 
@@ -31,15 +32,22 @@ def category(series: pl.Series, more: Sequence[str] | None = None) -> Coded:
     WrongTypeError
         Another type, or numbers that are no codes.
     """
-    labels_of = _as_text(series)
-    labels_of = labels_of.set(labels_of.str.strip_chars() == "", None)
+    text = labels_of(series)
     if series.name in CLASSIFICATIONS:
-        labels_of = labels_of.fill_null(UNKNOWN)
-    labels = tuple(sorted({*labels_of.drop_nulls().unique().to_list(), *(more or ())}))
+        text = text.fill_null(UNKNOWN)
+    labels = tuple(sorted({*text.drop_nulls().unique().to_list(), *(more or ())}))
     if len(labels) > MAX_CATEGORIES:
         raise FactorError(f"column {series.name!r} has more than {MAX_CATEGORIES} categories", field=series.name)
-    codes = labels_of.cast(pl.Enum(labels)).to_physical().cast(pl.Int32).fill_null(-1)
+    codes = text.cast(pl.Enum(labels)).to_physical().cast(pl.Int32).fill_null(-1)
     return codes.to_numpy().astype(np.int16), labels
+
+
+def labels_of(series: pl.Series) -> pl.Series:
+    """Give a column's labels as text, null where there is none."""
+    text = _as_text(series)
+    if series.name in CODED:  # as pandas writes whole numbers where some are missing
+        text = text.str.replace(r"^(-?\d+)\.0+$", "$1")
+    return text.set(text.str.strip_chars() == "", None)
 
 
 def _as_text(series: pl.Series) -> pl.Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from factors.errors import EmptyFrameError, FactorError, MissingColumnError, WrongTypeError, first_line
+from factors.panel.csv_text import fault_of_csv
 from factors.panel.dates import parse_dates
 from factors.panel.intake import DEFAULT, Intake
 from factors.panel.meaning import CLASSIFICATIONS, IDENTITIES
@@ -37,13 +39,13 @@ def as_frame(source: Any, intake: Intake = DEFAULT, what: str = "frame") -> pl.D
     FactorError
         The file cannot be read, or holds several rows a day and `intake.intraday` refuses them.
     """
-    frame = _read(source, what)
+    frame = _read(source, intake, what)
     if intake.intraday == "combine":
         frame = combined_days(frame, intake)
     return frame
 
 
-def _read(source: Any, what: str) -> pl.DataFrame:
+def _read(source: Any, intake: Intake, what: str) -> pl.DataFrame:
     if isinstance(source, pl.DataFrame):
         return source
     if isinstance(source, pl.LazyFrame):
@@ -51,7 +53,9 @@ def _read(source: Any, what: str) -> pl.DataFrame:
     if isinstance(source, str | Path):
         return read_file(Path(source))
     if hasattr(source, "reset_index") and hasattr(source, "dtypes") and hasattr(source, "columns"):
-        return _of_pandas(source, what)
+        return _of_pandas(source, intake, what)
+    if isinstance(source, pl.Series) or hasattr(source, "to_frame"):
+        raise WrongTypeError(f"the {what} is a single column: give a table with date, symbol and fields", field=what)
     if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
         return pl.DataFrame(source)
     raise WrongTypeError(
@@ -60,11 +64,16 @@ def _read(source: Any, what: str) -> pl.DataFrame:
     )
 
 
-def _of_pandas(source: Any, what: str) -> pl.DataFrame:
+def _of_pandas(source: Any, intake: Intake, what: str) -> pl.DataFrame:
     """Read a pandas frame without pyarrow; what the index holds becomes columns."""
     named = [name for name in source.index.names if name is not None]
-    if named or source.index.nlevels > 1:
-        source = source.reset_index()
+    n_levels = source.index.nlevels
+    if named or n_levels > 1:
+        # An index whose column is there too (set_index(drop=False)) says nothing new.
+        twice = [level for level, name in enumerate(source.index.names) if name is not None and name in source.columns]
+        levels = [level for level in range(n_levels) if level not in twice]
+        source = source.reset_index(level=twice, drop=True) if twice else source
+        source = source.reset_index() if levels else source
     labels = [str(label) for label in source.columns]
     if source.columns.nlevels > 1:
         raise WrongTypeError(
@@ -75,9 +84,14 @@ def _of_pandas(source: Any, what: str) -> pl.DataFrame:
         raise FactorError(f"the {what} has a column twice", field=what)
     series = [_column(label, source.iloc[:, number]) for number, label in enumerate(labels)]
     frame = pl.DataFrame(series)
-    # A DatetimeIndex without a name holds the dates.
-    if not named and "date" not in labels and str(source.index.dtype).startswith("datetime"):
-        frame = frame.with_columns(_column("date", source.index.to_series()))
+    if not named and intake.date_col not in labels:
+        # A DatetimeIndex or PeriodIndex without a name holds the dates; of another one nobody knows.
+        if str(source.index.dtype).startswith(("datetime", "period")):
+            return frame.with_columns(_column(intake.date_col, source.index.to_series()))
+        if n_levels > 1 or source.index.dtype.kind not in "iu":
+            names = intake.date_col if n_levels == 1 else [intake.date_col, intake.symbol_col]
+            message = f"the {what} has no column {intake.date_col!r}, and its index has no name: rename_axis({names!r})"
+            raise MissingColumnError(message, field=intake.date_col)
     return frame
 
 
@@ -93,11 +107,17 @@ def _column(name: str, values: Any) -> pl.Series:
         return pl.Series(name, values.to_numpy())
     missing = values.isna().to_numpy()
     plain = [None if gone else value for value, gone in zip(values.tolist(), missing, strict=True)]
+    plain = [value.item() if isinstance(value, np.generic) else value for value in plain]
+    kinds = {type(value) for value in plain if value is not None}
+    if len(kinds) > 1 and kinds <= {int, float}:
+        return pl.Series(name, plain, dtype=pl.Float64, strict=False)
+    if len(kinds) > 1 and kinds <= {int, float, str}:  # as in JSON, numbers with text between are text
+        return pl.Series(name, [value if value is None else str(value) for value in plain], dtype=pl.String)
     try:
         return pl.Series(name, plain)
     except (pl.exceptions.PolarsError, TypeError) as error:
-        kinds = sorted({type(value).__name__ for value in plain if value is not None})
-        raise WrongTypeError(f"column {name!r} mixes {', '.join(kinds)}", field=name) from error
+        mixed = sorted(kind.__name__ for kind in kinds)
+        raise WrongTypeError(f"column {name!r} mixes {', '.join(mixed)}", field=name) from error
 
 
 def read_file(path: Path, n_rows: int | None = None) -> pl.DataFrame:
@@ -120,14 +140,33 @@ def read_file(path: Path, n_rows: int | None = None) -> pl.DataFrame:
             with path.open("rb") as source:
                 is_file = source.read(6) == b"ARROW1"
             return pl.read_ipc(path, n_rows=n_rows) if is_file else pl.read_ipc_stream(path, n_rows=n_rows)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise FactorError(f"{path} is not a readable {kind[1:]} file: {first_line(error)}", field="path") from None
     raise FactorError(f"{path} must be {SUFFIXES}", field="path")
 
 
-def read_csv(source: Path | bytes, n_rows: int | None = None) -> pl.DataFrame:
-    """Read a CSV as columns of text; `typed` then makes numbers of them."""
-    return pl.read_csv(io.BytesIO(source) if isinstance(source, bytes) else source, infer_schema=False, n_rows=n_rows)
+def read_csv(path: Path, n_rows: int | None = None) -> pl.DataFrame:
+    """Read a CSV as columns of text, without blank lines; `typed` then makes numbers of them.
+
+    Raises
+    ------
+    ValueError
+        What `fault_of_csv` says, of the head alone where no rows are wanted.
+    """
+    opened: Any = gzip.open if path.suffix.lower() == ".gz" else Path.open
+    with opened(path, "rb") as file:
+        content = file.readline() if n_rows == 0 else file.read()
+    fault = fault_of_csv(content)
+    if fault is not None:
+        raise ValueError(fault)
+    return without_blanks(pl.read_csv(io.BytesIO(content), infer_schema=False, n_rows=n_rows))
+
+
+def without_blanks(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give a CSV's table without blank lines, and without the row numbers that pandas writes in front."""
+    if frame.columns[:1] == [""] and frame[""].str.contains(r"^\d+$").all():
+        frame = frame.drop("")
+    return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width else frame
 
 
 def typed(frame: pl.DataFrame, intake: Intake) -> pl.DataFrame:

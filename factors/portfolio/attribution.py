@@ -1,32 +1,60 @@
 """Realised attribution: what each factor and the specific returns contributed, by day and linked over periods."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from factors.errors import FactorError, NonFiniteError
+from factors.notebook.named import UNNAMED, Named, Names
 from factors.portfolio.linking import carino_scale
 from factors.risk.arrays import BoolArray, FloatArray, as_matrix, as_vector
 
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
 Linking = Literal["carino", "arithmetic"]
+MOST_LINES = 4
+"""Factors with a line of their own in a picture."""
 BLOCK_CELLS = 2**20
 """Exposures that are worked on at once: days times names times factors."""
 
 
 @dataclass(frozen=True, slots=True)
-class DayAttribution:
+class DayAttribution(Named):
     """One day's contributions of `P` portfolios: `factor [P, K]`, `specific [P]` and `total [P]`, their sum."""
 
     exposures: FloatArray
     factor: FloatArray
     specific: FloatArray
     total: FloatArray
+    names: Names = UNNAMED
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each portfolio and part: the factors, and `specific`."""
+        import polars as pl
+
+        made = self.frame({"contribution": self.factor}, "portfolios", "factors").rename({"factor": "part"})
+        books = self.names.of("portfolios", self.total.size)
+        rest = pl.DataFrame({"portfolio": books, "part": "specific", "contribution": self.specific}, nan_to_null=True)
+        return pl.concat([made, rest])
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"portfolios": self.factor.shape[0], "factors": self.factor.shape[1]}
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import bars
+
+        name = self.names.of("portfolios", self.total.size)[0]
+        parts = [*self.names.of("factors", self.factor.shape[1]), "specific"]
+        values = [*self.factor[0], self.specific[0]]
+        bars(axes, parts, values, title=f"What made the return of {name}", form=".3%")
 
 
 @dataclass(frozen=True, slots=True)
-class PeriodAttribution:
+class PeriodAttribution(Named):
     """Contributions to the return of one period; they sum to `active_return`.
 
     Attributes
@@ -48,6 +76,8 @@ class PeriodAttribution:
         no errors of the factor returns were given. What a factor gains by an estimation error, specific return loses.
     factor_sampling_errors, specific_sampling_error
         `[K]` and scalar: standard deviation of daily contributions times the root of the days.
+    names
+        Of the factors; see `named`.
     """
 
     label: object
@@ -62,10 +92,48 @@ class PeriodAttribution:
     specific_error: float | None
     factor_sampling_errors: FloatArray
     specific_sampling_error: float
+    names: Names = UNNAMED
+
+    FORMS: ClassVar[Mapping[str, str]] = {"contribution": ".3%", "sampling_error": ".3%", "estimation_error": ".3%"}
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each factor, for what is specific, and what is unexplained; they sum to `active_return`."""
+        import polars as pl
+
+        nan = float("nan")
+        errors = np.full(self.factor.size, nan) if self.factor_errors is None else self.factor_errors
+        specific_error = nan if self.specific_error is None else self.specific_error
+        return pl.DataFrame(
+            {
+                "part": [*self.names.of("factors", self.factor.size), "specific", "unexplained"],
+                "contribution": [*self.factor.tolist(), self.specific, self.unexplained],
+                "sampling_error": [*self.factor_sampling_errors.tolist(), self.specific_sampling_error, nan],
+                "estimation_error": [*errors.tolist(), specific_error, nan],
+            }
+        ).fill_nan(None)
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"factors": self.factor.size}
+
+    def _caption(self) -> str:
+        return (
+            f"{self.label}, {self.n_days} days: {self.active_return:.2%} = {self.portfolio_return:.2%} "
+            f"less {self.benchmark_return:.2%} of the benchmark"
+        )
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import bars
+
+        found = self.to_polars()
+        errors = found["sampling_error"].to_numpy()
+        bars(
+            axes, found["part"].to_list(), found["contribution"].to_numpy(), form=".2%", errors=errors,
+            title=f"{self.label}: what made {self.active_return:.2%}, with sampling errors",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Named):
     """Contributions by day, `T` days and `K` factors; with a benchmark they are of the active weights.
 
     Attributes
@@ -80,6 +148,8 @@ class Attribution:
         `[T]` sum of absolute weights of assets without a return that day, which are left out.
     factor_errors, specific_errors
         `[T, K]` and `[T]` standard errors from the estimation of factor returns, or None.
+    names
+        Of factors and dates; see `named`.
     """
 
     exposures: FloatArray
@@ -91,6 +161,49 @@ class Attribution:
     missing_weight: FloatArray
     factor_errors: FloatArray | None
     specific_errors: FloatArray | None
+    names: Names = UNNAMED
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each day: the contribution of each factor, specific, unexplained, and the returns."""
+        import polars as pl
+
+        factors = self.names.of("factors", self.factor.shape[1])
+        return pl.DataFrame(
+            [
+                pl.Series("date", self._dates()),
+                *(pl.Series(name, self.factor[:, k]) for k, name in enumerate(factors)),
+                pl.Series("specific", self.specific),
+                pl.Series("unexplained", self.unexplained),
+                pl.Series("portfolio_return", self.portfolio_returns),
+                pl.Series("benchmark_return", self.benchmark_returns),
+            ]
+        )
+
+    def _dates(self) -> np.ndarray:
+        return np.asarray(self.names.dates) if self.names.dates else np.arange(1, self.specific.size + 1)
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"dates": self.specific.size, "factors": self.factor.shape[1]}
+
+    def _caption(self) -> str:
+        return self.total()._caption()  # noqa: SLF001 - the same class of things
+
+    def _repr_html_(self) -> str:
+        return self.total()._repr_html_()
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import lines
+
+        sizes = np.abs(self.factor.sum(axis=0))
+        names = self.names.of("factors", sizes.size)
+        largest = np.argsort(-sizes, kind="stable")[:MOST_LINES]
+        series = {names[k]: self.factor[:, k].cumsum() for k in largest}
+        series["specific"] = self.specific.cumsum()
+        series["in all"] = (self.portfolio_returns - self.benchmark_returns).cumsum()
+        lines(
+            axes, self._dates(), series, percent=True,
+            title=f"Contributions added up: the {largest.size} largest factors, specific, and all",
+        )  # fmt: skip
 
     def total(self, linking: Linking = "carino", label: object = "total") -> PeriodAttribution:
         """Return the attribution of all days; see `by_period`."""
@@ -136,6 +249,7 @@ class Attribution:
         root = np.sqrt(days.size)
         spread = factor.std(axis=0, ddof=1) if days.size > 1 else np.full(factor.shape[1], np.nan)
         return PeriodAttribution(
+            names=Names(factors=self.names.factors),
             label=label,
             n_days=int(days.size),
             portfolio_return=float(portfolio_return),

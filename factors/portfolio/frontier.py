@@ -69,6 +69,9 @@ class Trades:
     left: float
 
 
+LEAST_LOT = 1e-9
+
+
 def trades(start: FloatArray, target: FloatArray, prices: FloatArray, value: float, lot: float = 1.0) -> Trades:
     """Give the trades from one book to another.
 
@@ -86,12 +89,12 @@ def trades(start: FloatArray, target: FloatArray, prices: FloatArray, value: flo
     Raises
     ------
     FactorError
-        A book or a lot without value, or shapes that do not match.
+        A book without value, a lot below a billionth of a share, or shapes that do not match.
     """
     if not (value > 0.0 and np.isfinite(value)):
         raise FactorError(f"value must be above 0, got {value}", field="value")
-    if not (lot > 0.0 and np.isfinite(lot)):
-        raise FactorError(f"lot must be above 0, got {lot}", field="lot")
+    if not (lot >= LEAST_LOT and np.isfinite(lot)):
+        raise FactorError(f"lot must be {LEAST_LOT:g} of a share at least, got {lot}", field="lot")
     before = as_vector("start", start, finite=True)
     difference = as_vector("target", target, length=len(before), finite=True) - before
     price = as_vector("prices", prices, length=len(before))

@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from factors.errors import FactorError
+from factors.notebook.named import UNNAMED, Named, Names
 from factors.portfolio.hedge_limits import HedgeLimits, Quadratic, limited_hedge
 from factors.risk.arrays import FloatArray, IntArray, as_matrix, as_vector
 from factors.risk.linked import Linked
 
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
 
 @dataclass(frozen=True, slots=True)
-class Hedge:
+class Hedge(Named):
     """Weights of the instruments and what they do, daily units.
 
     Attributes
@@ -25,6 +31,8 @@ class Hedge:
         `[K]` of the hedged portfolio.
     binding
         Limits that hold the hedge, with what a unit more of each takes from the variance of a day.
+    names
+        Of the instruments (`assets`) and factors; see `named`.
     """
 
     weights: FloatArray
@@ -32,6 +40,24 @@ class Hedge:
     after: float
     exposures: FloatArray
     binding: Mapping[str, float] = field(default_factory=dict)
+    names: Names = UNNAMED
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each instrument."""
+        import polars as pl
+
+        return pl.DataFrame({"instrument": self.names.of("assets", self.weights.size), "weight": self.weights})
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"assets": self.weights.size, "factors": self.exposures.size}
+
+    def _caption(self) -> str:
+        return f"Volatility a day {self.before:.3%} without the hedge, {self.after:.3%} with it"
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import bars
+
+        bars(axes, self.names.of("assets", self.weights.size), self.weights, form=".3g", title=self._caption())
 
 
 def hedge(

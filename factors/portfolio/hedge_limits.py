@@ -12,6 +12,8 @@ from factors.risk.arrays import FloatArray
 
 KEPT = 1e-9
 """What a limit may be missed by: the rounding of the closed form."""
+SNAPPED = 1e-8
+"""How near to a limit a weight is at it."""
 BINDS = 1e-6
 """Share of the problem's own size above which a limit's worth is no rounding of the solver."""
 
@@ -116,7 +118,11 @@ def limited_hedge(problem: Quadratic, limits: HedgeLimits) -> tuple[FloatArray, 
         dual = float(np.max(limit.dual_value))
         if dual > BINDS and not name.startswith("neutral_factors."):
             worth[name] = worth.get(name, 0.0) + dual * size
-    return np.asarray(weights.value, np.float64), worth
+    # An interior point ends a hair before its limits: a hedge that may not be short is 0, not 1e-10.
+    held = np.clip(np.asarray(weights.value, np.float64), limits.least, limits.most)
+    for bound in (limits.least, limits.most):
+        held = np.where(np.abs(held - bound) < SNAPPED, bound, held)
+    return held, worth
 
 
 def _limits(problem: Quadratic, limits: HedgeLimits, weights: Any) -> list[tuple[str, Any]]:

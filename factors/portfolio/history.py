@@ -1,19 +1,25 @@
 """Predicted beside realised: a book's risk day after day, as it was known, against what then happened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from factors.errors import FactorError
+from factors.notebook.named import UNNAMED, Named, Names
 from factors.numeric import deadline
 from factors.risk.arrays import BoolArray, FloatArray, as_matrix
 from factors.risk.linked import Linked
 from factors.validation.statistics import bias_statistic, breach_share, qlike, standardized_outcomes
 
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
 
 @dataclass(frozen=True, slots=True)
-class RiskHistory:
+class RiskHistory(Named):
     """One row a day, `T` days; row `t` is known at the close of `t` and speaks of `t + 1`. Daily units.
 
     Attributes
@@ -22,7 +28,7 @@ class RiskHistory:
         `[T]` predicted volatilities of the book; of its active weights, with a benchmark. NaN on a day on which nothing
         that it holds is covered.
     exposures
-        `[T, K]`.
+        `[T, K]`, NaN on such a day.
     realised
         `[T]` the return of the next day at these weights; NaN on the last day.
     standardized
@@ -37,6 +43,8 @@ class RiskHistory:
         How often the value at risk was exceeded; `1 - confidence` is right.
     qlike
         Mean of `b^2 - ln b^2 - 1`, the lower the better.
+    names
+        Of dates and factors; see `named`.
     """
 
     total: FloatArray
@@ -50,6 +58,38 @@ class RiskHistory:
     bias: float
     breach_share: float
     qlike: float
+    names: Names = UNNAMED
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each day: predicted volatilities, the return of the next day, whether it broke the limit."""
+        import polars as pl
+
+        columns = {
+            "total": self.total, "factor": self.factor, "specific": self.specific, "realised": self.realised,
+            "standardized": self.standardized, "uncovered_share": self.uncovered_share,
+        }  # fmt: skip
+        made = [pl.Series(name, values).fill_nan(None) for name, values in columns.items()]
+        return pl.DataFrame([pl.Series("date", self._dates()), *made, pl.Series("breach", self.breaches)])
+
+    def _dates(self) -> np.ndarray:
+        return np.asarray(self.names.dates) if self.names.dates else np.arange(1, self.total.size + 1)
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"dates": self.total.size, "factors": self.exposures.shape[1]}
+
+    def _caption(self) -> str:
+        return f"Bias {self.bias:.2f} (1 is right), losses beyond the limit on {self.breach_share:.1%} of days"
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import lines
+        from factors.notebook.style import ORANGE
+
+        at = self._dates()
+        lines(axes, at, {"predicted": self.total, "down as much": -self.total}, title=self._caption(), percent=True)
+        axes.plot(at, self.realised, ".", markersize=2, color="#59636e", label="realised, next day")
+        broke = self.breaches
+        axes.plot(at[broke], self.realised[broke], "x", markersize=5, color=ORANGE, label="loss beyond the limit")
+        axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def risk_history(
@@ -59,7 +99,7 @@ def risk_history(
     specific_variance: FloatArray,
     returns: FloatArray,
     *,
-    linked: Linked | None = None,
+    linked: Linked | Sequence[Linked] | None = None,
     confidence: float = 0.99,
 ) -> RiskHistory:
     """Predict a book's risk on every day and set it beside the return of the next.
@@ -77,7 +117,7 @@ def risk_history(
     returns
         `[T, N]`; row `t + 1` judges the forecast of row `t`. A name without a return earns nothing.
     linked
-        Assets of one issuer.
+        Assets of one issuer, the same on all days or those of each.
     confidence
         Level of the value at risk.
 
@@ -92,7 +132,9 @@ def risk_history(
     D = as_matrix("specific_variance", specific_variance, columns=n_assets)
     if not len(exposures) == len(covariances) == len(R) == len(D) == n_days:
         raise FactorError(f"exposures, covariances, risk and returns must be of {n_days} days", field="exposures")
-    link = Linked() if linked is None else linked
+    links = [linked or Linked()] * n_days if linked is None or isinstance(linked, Linked) else list(linked)
+    if len(links) != n_days:
+        raise FactorError(f"linked must be of {n_days} days, got {len(links)}", field="linked")
     exposed = np.empty((n_days, covariances[0].shape[0]))
     parts = np.empty((n_days, 3))  # factor variance, specific variance, uncovered share
     for t in range(n_days):
@@ -103,13 +145,14 @@ def risk_history(
         exposed[t] = w @ np.where(covered[:, None], X, 0.0)
         size = np.abs(W[t])
         gross = size.sum()
-        own = w @ link.times(w[None, :], np.where(covered, D[t], 0.0))[0]
+        own = w @ links[t].times(w[None, :], np.where(covered, D[t], 0.0))[0]
         parts[t] = (
             exposed[t] @ covariances[t] @ exposed[t],
             own,
             size[~covered].sum() / gross if gross > 0.0 else 0.0,
         )
-    parts[parts[:, 2] >= 1.0, :2] = np.nan
+    blank = parts[:, 2] >= 1.0
+    parts[blank, :2] = exposed[blank] = np.nan
     factor, specific = np.sqrt(np.maximum(parts[:, 0], 0.0)), np.sqrt(np.maximum(parts[:, 1], 0.0))
     total = np.hypot(factor, specific)
     realised = np.full(n_days, np.nan)

@@ -24,10 +24,14 @@ class Held:
         `[T, N]` at the start of the day, as shares of the book's value.
     absent
         `[T, N]` names of the book without a return on the day, whose weight went elsewhere.
+    closes
+        `[T + 1, N]` at the close before each day, and at the last day's own: what was held by what was known then, the
+        names that are not there on the day after among it.
     """
 
     weights: FloatArray
     absent: BoolArray
+    closes: FloatArray
 
 
 def daily_weights(
@@ -75,16 +79,20 @@ def daily_weights(
         raise FactorError(f"returns must be {(len(days), W.shape[1])}, got {R.shape}", field="returns")
     there = ~np.isnan(R)
     source: IntArray = np.maximum(np.searchsorted(starts, days, side="left") - 1, 0)
+    # What the last close sets earns after the period.
+    last = max(int(np.searchsorted(starts, days[-1:], side="right")[0]) - 1, 0) if len(days) else 0
     if between == "rebalance":
-        return _set_back(W[source], there, absent)
+        return _set_back(W[source], there, absent, W[np.append(source, last)])
     earned = np.where(there, R, 0.0)
     out = np.empty_like(R)
+    closes = np.empty((len(days) + 1, W.shape[1]))
     gone = np.zeros(R.shape, dtype=np.bool_)
     current, held = W[0], -1
     for t in range(len(days)):
         if source[t] != held:
             held = int(source[t])
             current = W[held]
+        closes[t] = current
         gone[t] = (current != 0.0) & ~there[t]
         if not gone[t].any():
             out[t] = current
@@ -98,17 +106,18 @@ def daily_weights(
         # What others carry for a name that is not there yet is given back in the same proportion.
         share = np.divide(current, out[t], out=np.ones_like(current), where=out[t] != 0.0)
         current = np.where(gone[t], current, out[t] * (1.0 + earned[t]) / (1.0 + gain) * share)
-    return Held(out, gone)
+    closes[-1] = current if last == held else W[last]
+    return Held(out, gone, closes)
 
 
-def _set_back(weights: FloatArray, there: BoolArray, absent: Absent) -> Held:
+def _set_back(weights: FloatArray, there: BoolArray, absent: Absent, closes: FloatArray) -> Held:
     """Hold what was set on every day, without the names that are not there."""
     gone = (weights != 0.0) & ~there
     if absent == "cash":
-        return Held(np.where(gone, 0.0, weights), gone)
+        return Held(np.where(gone, 0.0, weights), gone, closes)
     some = np.flatnonzero(gone.any(axis=1))
     weights[some] = _without(weights[some], gone[some])
-    return Held(weights, gone)
+    return Held(weights, gone, closes)
 
 
 def _without(weights: FloatArray, gone: BoolArray) -> FloatArray:

@@ -1,18 +1,24 @@
 """Margin: value at risk and expected shortfall of factor plus specific profit and loss."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from factors.errors import FactorError
-from factors.portfolio.risk import UNLINKED, portfolio_risk
+from factors.notebook.named import UNNAMED, Named, Names
+from factors.portfolio.risk import UNLINKED, PortfolioRisk, portfolio_risk
 from factors.portfolio.tails import filtered, fitted_degrees_of_freedom, student_tail
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
 from factors.risk.linked import Linked
 from factors.setting import settings_class
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
 
 MarginMethod = Literal["normal", "student_t", "historical", "filtered_historical"]
 FITTED = "fitted"
@@ -49,12 +55,39 @@ class MarginSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Margin:
+class Margin(Named):
     """Losses as positive shares of portfolio value, `[P]` each: value at risk, expected shortfall, volatility."""
 
     value_at_risk: FloatArray
     expected_shortfall: FloatArray
     volatility: FloatArray
+    names: Names = UNNAMED
+
+    FORMS: ClassVar[Mapping[str, str]] = {"value_at_risk": ".3%", "expected_shortfall": ".3%", "volatility": ".3%"}
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each portfolio."""
+        import polars as pl
+
+        return pl.DataFrame(
+            {
+                "portfolio": self.names.of("portfolios", self.volatility.size),
+                "value_at_risk": self.value_at_risk,
+                "expected_shortfall": self.expected_shortfall,
+                "volatility": self.volatility,
+            }
+        )
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"portfolios": self.volatility.size}
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import bars
+
+        bars(
+            axes, self.names.of("portfolios", self.volatility.size), self.expected_shortfall, form=".2%",
+            title="Expected shortfall over the horizon",
+        )  # fmt: skip
 
 
 def margin(
@@ -94,8 +127,18 @@ def margin(
     FactorError
         For `historical` without any complete day of factor returns; and as in `portfolio_risk`.
     """
-    chosen = settings or MarginSettings()
     risk = portfolio_risk(weights, X, F, specific_variance, by_asset=False, linked=linked)
+    return margin_of(risk, F, factor_returns, settings)
+
+
+def margin_of(
+    risk: PortfolioRisk,
+    F: FloatArray,
+    factor_returns: FloatArray | None = None,
+    settings: MarginSettings | None = None,
+) -> Margin:
+    """Return the margin of portfolios whose risk is known; arguments, result and errors as in `margin`."""
+    chosen = settings or MarginSettings()
     if chosen.method == "historical":
         history = _rescaled(_complete(factor_returns, chosen, F), F)
         daily_var, daily_shortfall = mixture_tail(-(risk.exposures @ history.T), risk.specific, chosen.confidence)
@@ -198,13 +241,16 @@ def mixture_tail(losses: FloatArray, spread: FloatArray, confidence: float) -> t
     n_days = ordered.shape[1]
     at = min(max(int(np.ceil(confidence * n_days - 1e-9)) - 1, 0), n_days - 1)
     quantile = ordered[:, at].copy()
-    excess = np.maximum(means - quantile[:, None], 0.0).mean(axis=1)
-    # Acerbi and Tasche (2002): the part of the atom at the quantile that belongs to the tail is counted with it.
-    shortfall = quantile + excess / tail
+    shortfall = np.empty_like(quantile)
     smeared = s > 0.0
+    if not smeared.all():
+        plain = ~smeared
+        excess = np.maximum(ordered[plain] - quantile[plain, None], 0.0).mean(axis=1)
+        # Acerbi and Tasche (2002): the part of the atom at the quantile that belongs to the tail is counted with it.
+        shortfall[plain] = quantile[plain] + excess / tail
     if smeared.any():
-        centre, width = means[smeared], s[smeared][:, None]
-        root = _mixture_quantile(centre, width, confidence)
+        centre, width = ordered[smeared], s[smeared][:, None]
+        root = _mixture_quantile(centre, width, confidence, quantile[smeared])
         z = (root[:, None] - centre) / width
         quantile[smeared] = root
         shortfall[smeared] = (centre * ndtr(-z) + width * _density(z)).mean(axis=1) / tail
@@ -217,16 +263,15 @@ def _density(z: FloatArray) -> FloatArray:
     return density
 
 
-def _mixture_quantile(centre: FloatArray, width: FloatArray, confidence: float) -> FloatArray:
-    """Return the quantile `[P]` of mixtures with means `[P, T]` and deviations `[P, 1]`.
+def _mixture_quantile(centre: FloatArray, width: FloatArray, confidence: float, root: FloatArray) -> FloatArray:
+    """Return the quantile `[P]` of mixtures with means `[P, T]`, in order, and deviations `[P, 1]`.
 
-    Newton's steps, each halving the bracket instead where it would leave it.
+    Newton's steps from `root`, each halving the bracket instead where it would leave it.
     """
     from scipy.special import ndtr
 
-    low = centre.min(axis=1) - 40.0 * width[:, 0]
-    high = centre.max(axis=1) + 40.0 * width[:, 0]
-    root = np.quantile(centre, confidence, axis=1)
+    low = centre[:, 0] - 40.0 * width[:, 0]
+    high = centre[:, -1] + 40.0 * width[:, 0]
     for _ in range(MOST_STEPS):
         z = (root[:, None] - centre) / width
         gap = ndtr(z).mean(axis=1) - confidence

@@ -4,17 +4,22 @@ With `a` the active weights the variance is :math:`\|F^{1/2\prime} X' a\|^2 + \|
 covariance, so a problem of 3,000 names has as many rows as factors where the dense covariance has 3,000.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from scipy import sparse
 
 from factors.errors import FactorError
+from factors.notebook.named import UNNAMED, Named, Names
 from factors.portfolio.limits import InfeasibleError, Limits, status_of
 from factors.risk.arrays import FloatArray, IntArray, as_matrix, as_vector
 from factors.risk.linked import Linked
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
 
 Objective = Literal["min_risk", "max_alpha", "min_turnover"]
 TOLERANCE = 1e-7
@@ -56,7 +61,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimum:
+class Optimum(Named):
     """Weights and what they mean, daily units.
 
     Attributes
@@ -77,6 +82,8 @@ class Optimum:
         Limits that hold the solution, with what one more unit of each would be worth to the objective.
     excluded
         Positions of assets that the model does not cover.
+    names
+        Of assets and factors; see `named`.
     """
 
     weights: FloatArray
@@ -87,6 +94,31 @@ class Optimum:
     cost: float
     binding: dict[str, float]
     excluded: IntArray
+    names: Names = UNNAMED
+
+    FORMS: ClassVar[Mapping[str, str]] = {"weight": ".2%"}
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each asset that is held, the largest weight first."""
+        import polars as pl
+
+        frame = pl.DataFrame({"asset": self.names.of("assets", self.weights.size), "weight": self.weights})
+        held = frame.filter(pl.col("weight").abs() > TOLERANCE)
+        return held.sort(pl.col("weight").abs(), descending=True, maintain_order=True)
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"assets": self.weights.size, "factors": self.exposures.size}
+
+    def _caption(self) -> str:
+        held = int((np.abs(self.weights) > TOLERANCE).sum())
+        limits = f"; held by {', '.join(self.binding)}" if self.binding else ""
+        return f"{held} names, volatility {self.risk:.3%} a day, turnover {self.turnover:.1%}{limits}"
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import bars
+
+        held = self.to_polars()
+        bars(axes, held["asset"].to_list(), held["weight"].to_numpy(), form=".1%", title="Weights")
 
 
 class _Prepared:

@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from factors.errors import FactorError
+from factors.notebook.named import UNNAMED, Named, Names
 from factors.portfolio.risk import portfolio_exposures
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
 from factors.risk.psd import nearest_psd
 
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
 
 @dataclass(frozen=True, slots=True)
-class ScenarioResult:
+class ScenarioResult(Named):
     """Profit and loss of `P` portfolios in `S` scenarios, as returns.
 
     Attributes
@@ -23,11 +29,42 @@ class ScenarioResult:
         `[P, S, K]`.
     specific
         `[P, S]` from shocks to single assets.
+    names
+        Of portfolios, scenarios and factors; see `named`.
     """
 
     total: FloatArray
     by_factor: FloatArray
     specific: FloatArray
+    names: Names = UNNAMED
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give a row for each portfolio and scenario: the return in all, by factor, and specific."""
+        import polars as pl
+
+        n_portfolios, n_scenarios, n_factors = self.by_factor.shape
+        factors = self.names.of("factors", n_factors)
+        flat = self.by_factor.reshape(-1, n_factors)
+        return pl.DataFrame(
+            {
+                "portfolio": np.repeat(self.names.of("portfolios", n_portfolios), n_scenarios),
+                "scenario": self.names.of("scenarios", n_scenarios) * n_portfolios,
+                "total": self.total.ravel(),
+                **{name: flat[:, k] for k, name in enumerate(factors)},
+                "specific": self.specific.ravel(),
+            }
+        )
+
+    def _axes(self) -> Mapping[str, int]:
+        n_portfolios, n_scenarios, n_factors = self.by_factor.shape
+        return {"portfolios": n_portfolios, "scenarios": n_scenarios, "factors": n_factors}
+
+    def _draw(self, axes: "Axes") -> None:
+        from factors.notebook.charts import bars
+
+        portfolio = self.names.of("portfolios", len(self.total))[0]
+        scenarios = self.names.of("scenarios", self.total.shape[1])
+        bars(axes, scenarios, self.total[0], form=".2%", title=f"{portfolio}: its return in each scenario")
 
 
 def factor_shock(

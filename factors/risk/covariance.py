@@ -66,8 +66,11 @@ class FactorCovariance(Carried):
         return self.update(factor_returns)
 
     @one_blas_thread
-    def update(self, factor_returns: FloatArray) -> Self:
+    def update(self, factor_returns: FloatArray, followed_by: int = 0) -> Self:
         """Add one day `[K]` or several `[n_dates, K]`; more columns than before are new factors.
+
+        `followed_by` says how many days are added next before anybody asks: draws that will have left by then are not
+        made.
 
         Raises
         ------
@@ -80,7 +83,8 @@ class FactorCovariance(Carried):
         n_simulated = rows.shape[0]
         if settings.eigenfactor_simulations:
             # Draws of earlier days would have left the ring by the last day.
-            n_simulated = max(rows.shape[0] - settings.eigenfactor_spread_days, 0)
+            n_drawn = max(settings.eigenfactor_spread_days - followed_by, 0)
+            n_simulated = max(rows.shape[0] - n_drawn, 0)
         self._losses_by_day = np.empty((rows.shape[0], len(self.experts_)))
         self._accumulate(rows[:n_simulated], self._losses_by_day[:n_simulated])
         for t in range(n_simulated, rows.shape[0]):
@@ -211,6 +215,7 @@ class FactorCovariance(Carried):
                 self._experts.decays,
                 np.array([decay(settings.correlation_half_life), regime_decay, self._experts.loss_decay]),
                 self._experts.bounds,
+                settings.market_asymmetry,
                 losses_by_day,
             )
             return
@@ -229,6 +234,7 @@ class FactorCovariance(Carried):
             state["regime"],
             decays,
             minimum,
+            settings.market_asymmetry,
         )
 
     def _base(self) -> FloatArray:

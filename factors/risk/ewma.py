@@ -1,5 +1,7 @@
 """Exponentially weighted sums of factor returns, one day at a time, in numba."""
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -41,16 +43,34 @@ def regime_day(
 
 
 @njit(cache=True, nogil=True)
+def leaning(value: float, asymmetry: float) -> float:
+    """Return a return whose square counts `1 + asymmetry` times where it is a loss, else `1 - asymmetry` times."""
+    return value * math.sqrt(1.0 + asymmetry if value < 0.0 else 1.0 - asymmetry)
+
+
+@njit(cache=True, nogil=True)
 def add_volatilities(
-    row: FloatArray, recent: FloatArray, slot: int, sums: FloatArray, weights: FloatArray, volatility_decay: float
+    row: FloatArray,
+    recent: FloatArray,
+    slot: int,
+    sums: FloatArray,
+    weights: FloatArray,
+    volatility_decay: float,
+    asymmetry: float,
 ) -> None:
-    """Add the day in `recent[slot]` to lagged sums of squares `[L + 1, K]` and their weights `[K]`, in place."""
+    """Add the day in `recent[slot]` to lagged sums of squares `[L + 1, K]` and their weights `[K]`, in place.
+
+    The first factor's returns lean by `asymmetry`: volatility rises more after a market that falls than after one that
+    rises (Glosten, Jagannathan and Runkle 1993). Of returns that fall and rise alike the sums keep their level.
+    """
     n_slots = recent.shape[0]
     for lag in range(sums.shape[0]):
         past = recent[(slot - lag) % n_slots]
         scale = volatility_decay ** (0.5 * lag)
         for k in range(row.size):
             product = row[k] * past[k]
+            if k == 0 and asymmetry > 0.0:
+                product = leaning(row[0], asymmetry) * leaning(past[0], asymmetry)
             sums[lag, k] *= volatility_decay
             if not np.isnan(product):
                 sums[lag, k] += scale * product
@@ -109,6 +129,7 @@ def ewma_update(
     regime: FloatArray,
     decays: FloatArray,
     regime_min_observations: float,
+    asymmetry: float,
 ) -> None:
     """Add days to the sums behind the factor covariance, in place.
 
@@ -140,6 +161,8 @@ def ewma_update(
         `[3]`: of volatilities, of correlations, of the regime (0: no regime adjustment).
     regime_min_observations
         Days a factor must have been observed before it counts in the regime statistic.
+    asymmetry
+        Of the first factor, see `add_volatilities`.
     """
     volatility_decay, correlation_decay, regime_decay = decays[0], decays[1], decays[2]
     for t in range(rows.shape[0]):
@@ -148,7 +171,7 @@ def ewma_update(
             regime_day(row, counts, volatility_sums, volatility_weights, regime, regime_decay, regime_min_observations)
         slot = int(counts[0]) % recent.shape[0]
         recent[slot] = row
-        add_volatilities(row, recent, slot, volatility_sums, volatility_weights, volatility_decay)
+        add_volatilities(row, recent, slot, volatility_sums, volatility_weights, volatility_decay, asymmetry)
         add_correlations(row, recent, slot, correlation_sums, correlation_weights, squared_weights, correlation_decay)
         count_day(row, counts)
 

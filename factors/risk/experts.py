@@ -56,7 +56,7 @@ class Experts:
 
     def weights(self, losses: FloatArray) -> FloatArray:
         """Return weights `[..., E]` from losses `[..., E]`, see `factors.risk.hedge`."""
-        return hedge_weights(losses, self.settings.expert_learning_rate)
+        return hedge_weights(losses, self.settings.expert_learning_rate, self.settings.expert_even_share)
 
     def scales(self, losses: FloatArray, regime: FloatArray) -> FloatArray:
         """Return `[H]`: each half-life's weight, what is regime-adjusted times the squared multiplier of `regime`."""

@@ -116,6 +116,7 @@ def experts_update(
     volatility_decays: FloatArray,
     decays: FloatArray,
     bounds: FloatArray,
+    asymmetry: float,
     losses_by_day: FloatArray,
 ) -> None:
     """Add days to the sums of every half-life and judge the experts, in place.
@@ -137,6 +138,8 @@ def experts_update(
         `[3]`: of correlations, of the regime (0: no regime adjustment), of losses.
     bounds
         `[3]`: lowest and highest regime multiplier; days before a factor counts.
+    asymmetry
+        Of the first factor, see `factors.risk.ewma.add_volatilities`.
     losses_by_day
         `[n_dates, E]` takes the losses after each day.
     """
@@ -155,7 +158,9 @@ def experts_update(
                 multipliers[h] = bounded_multiplier(regime[h], bounds[0], bounds[1], bounds[2])
         recent[slot] = row
         for h in range(volatility_decays.size):
-            add_volatilities(row, recent, slot, volatility_sums[h], volatility_weights[h], volatility_decays[h])
+            add_volatilities(
+                row, recent, slot, volatility_sums[h], volatility_weights[h], volatility_decays[h], asymmetry
+            )
         add_correlations(row, recent, slot, correlation_sums, correlation_weights, squared_weights, decays[0])
         for k in range(row.size):
             fourth_sums[k] = fourth_sums[k] * decays[0] + (0.0 if np.isnan(row[k]) else row[k] ** 4)

@@ -11,6 +11,7 @@ from factors.setting import Clip, Days, DaysOrNone, Decay, DecayOrNone, Draws, F
 CovarianceMethod = Literal["sample", "ewma", "ledoit_wolf", "oas"]
 CorrelationShrinkage = Literal["none", "quadratic_inverse"]
 SpecificMethod = Literal["sample", "ewma"]
+Use4Horizon = Literal["D", "S", "L"]
 ADAPTIVE = "adaptive"
 HalfLife = float | Literal["adaptive"]
 
@@ -26,6 +27,7 @@ AdaptiveDecay = Annotated[HalfLife, PlainValidator(_half_life, json_schema_input
 Experts = Annotated[tuple[Decay, ...], Field(min_length=1, max_length=100)]
 Finite = Annotated[float, Field(strict=True, gt=0.0, le=1e6)]
 Rate = Annotated[float, Field(strict=True, ge=0.0, le=1e6)]
+Share = Annotated[float, Field(strict=True, ge=0.0, lt=1.0)]
 
 
 def _check_experts(own: "FactorCovarianceSettings | SpecificRiskSettings", half_life: HalfLife) -> None:
@@ -56,6 +58,10 @@ class Horizon:
     observations
         Where positive, correlations are shrunk nonlinearly instead of by the eigenfactor adjustment, and this is the
         share of the effective days that counts as independent.
+    even_share, asymmetry
+        `expert_even_share` and `market_asymmetry` of the factors.
+    blend, event_days
+        `blend_history` and `event_days` of specific risk.
     """
 
     factor_half_lives: tuple[float, ...]
@@ -64,12 +70,25 @@ class Horizon:
     factor_rate: float
     shrinkage: float = 0.1
     observations: float = 0.0
+    even_share: float = 0.0
+    asymmetry: float = 0.0
+    blend: tuple[int, int] = (60, 180)
+    event_days: int = 0
 
 
 # By days ahead. Over one day serial correlation has no time to work, and the last weeks say most; over a month, days of
 # a month ago say as much as those of last week.
 HORIZONS: dict[int, Horizon] = {
-    1: Horizon((12.0, 24.0, 48.0, 96.0, 192.0), (21.0, 42.0, 84.0, 168.0), 0, 3.0),
+    1: Horizon(
+        (8.0, 16.0, 32.0, 64.0, 128.0, 256.0),
+        (21.0, 42.0, 84.0, 168.0),
+        lags=0,
+        factor_rate=3.0,
+        even_share=0.4,
+        asymmetry=0.5,
+        blend=(0, 60),
+        event_days=10,
+    ),
     5: Horizon((21.0, 42.0, 84.0, 168.0), (21.0, 42.0, 84.0, 168.0), 2, 0.5),
     21: Horizon((42.0, 84.0, 168.0, 336.0), (42.0, 84.0, 168.0, 336.0), 5, 0.5, 0.3, 0.5),
     63: Horizon((84.0, 168.0, 336.0, 504.0), (84.0, 168.0, 336.0, 504.0), 5, 0.5, 0.1, 1.0),
@@ -122,6 +141,11 @@ class FactorCovarianceSettings:
         regime adjustment, each half-life is an expert with it and one without.
     expert_discount_half_life, expert_learning_rate
         Half-life in days of the experts' past losses, and how fast weights follow them: `factors.risk.hedge`.
+    expert_even_share
+        Share of the weight that all experts have alike, whatever they lost.
+    market_asymmetry
+        A loss of the first factor, the market, counts `1 + market_asymmetry` times in its variance, a gain
+        `1 - market_asymmetry` times (`ewma` only): `factors.risk.ewma.add_volatilities`.
 
     Notes
     -----
@@ -145,6 +169,8 @@ class FactorCovarianceSettings:
     expert_half_lives: Experts = (21.0, 42.0, 84.0, 168.0)
     expert_discount_half_life: Finite = 126.0
     expert_learning_rate: Rate = 0.5
+    expert_even_share: Share = 0.0
+    market_asymmetry: Share = 0.0
     correlation_shrinkage: CorrelationShrinkage = "none"
     correlation_observations: Finite = 1.0
 
@@ -168,14 +194,27 @@ class FactorCovarianceSettings:
             expert_half_lives=ahead.factor_half_lives,
             volatility_lags=ahead.lags,
             expert_learning_rate=ahead.factor_rate,
+            expert_even_share=ahead.even_share,
+            market_asymmetry=ahead.asymmetry,
             eigenfactor_simulations=0 if nonlinear else cls().eigenfactor_simulations,
             correlation_shrinkage="quadratic_inverse" if nonlinear else "none",
             correlation_observations=ahead.observations if nonlinear else 1.0,
         )
 
     @classmethod
-    def use4(cls, horizon: Literal["S", "L"] = "S") -> "FactorCovarianceSettings":
-        """Give the published values of the short or the long horizon (USE4 Methodology Notes)."""
+    def use4(cls, horizon: Use4Horizon = "S") -> "FactorCovarianceSettings":
+        """Give the values of the daily, short or long horizon (USE4 Methodology Notes, USE4D Empirical Notes).
+
+        No text of them could be read here: those of "S" and "L" are as remembered, and those of "D" less surely so.
+        """
+        if horizon == "D":
+            return cls(
+                volatility_half_life=42.0,
+                correlation_half_life=200.0,
+                volatility_lags=0,
+                correlation_lags=0,
+                regime_half_life=4.0,
+            )
         return cls() if horizon == "S" else cls(volatility_half_life=252.0, regime_half_life=168.0)
 
 
@@ -206,8 +245,11 @@ class SpecificRiskSettings:
         Number of size groups (deciles).
     regime_half_life, regime_clip, regime_min_observations
         Volatility regime adjustment, as for the factor covariance, cap-weighted across assets (`ewma` only).
-    horizon_days, expert_half_lives, expert_discount_half_life, expert_learning_rate
+    horizon_days, expert_half_lives, expert_discount_half_life, expert_learning_rate, expert_even_share
         As for the factor covariance.
+    event_days, event_deviations
+        With adaptive half-lives: for so many days after a specific return beyond so many of its forecast deviations a
+        name's variance is multiplied by what followed such events before; 0 days switch it off.
     """
 
     method: SpecificMethod = "ewma"
@@ -227,6 +269,9 @@ class SpecificRiskSettings:
     expert_half_lives: Experts = (21.0, 42.0, 84.0, 168.0)
     expert_discount_half_life: Finite = 126.0
     expert_learning_rate: Rate = 0.5
+    expert_even_share: Share = 0.0
+    event_days: DaysOrNone = 0
+    event_deviations: Finite = 3.0
 
     def __post_init__(self) -> None:
         low, high = self.blend_history
@@ -257,9 +302,13 @@ class SpecificRiskSettings:
             expert_half_lives=ahead.specific_half_lives,
             newey_west_lags=ahead.lags,
             bayes_shrinkage=ahead.shrinkage,
+            blend_history=ahead.blend,
+            event_days=ahead.event_days,
         )
 
     @classmethod
-    def use4(cls, horizon: Literal["S", "L"] = "S") -> "SpecificRiskSettings":
-        """Give the published values of the short or the long horizon (USE4 Methodology Notes)."""
+    def use4(cls, horizon: Use4Horizon = "S") -> "SpecificRiskSettings":
+        """Give the values of the daily, short or long horizon; see `FactorCovarianceSettings.use4` on their source."""
+        if horizon == "D":
+            return cls(half_life=42.0, newey_west_lags=0, regime_half_life=4.0)
         return cls() if horizon == "S" else cls(half_life=252.0, regime_half_life=168.0)

@@ -9,6 +9,7 @@ from factors.numeric.blas import one_blas_thread
 from factors.risk.arrays import BoolArray, FloatArray, IntArray, as_matrix, pad_last_axes
 from factors.risk.bayes import bayes_shrunk, group_means, size_groups
 from factors.risk.carried import Carried
+from factors.risk.events import event_multipliers
 from factors.risk.ewma import decay
 from factors.risk.newey_west import bartlett_weights
 from factors.risk.settings import SpecificRiskSettings
@@ -16,8 +17,8 @@ from factors.risk.specific_experts import experts_update
 from factors.risk.specific_sums import specific_update, window_mean_squares
 from factors.risk.structural import structural_volatility
 
-NOT_BY_ASSET = {"days", "regime", "forecast_scales", "losses"}
-NEW_ASSET = {"recent": np.nan, "last_cap": np.nan}
+NOT_BY_ASSET = {"days", "regime", "forecast_scales", "losses", "event_learnt"}
+NEW_ASSET = {"recent": np.nan, "last_cap": np.nan, "event_age": np.inf}
 
 
 class SpecificRisk(Carried):
@@ -26,7 +27,8 @@ class SpecificRisk(Carried):
     In order: exponentially weighted variance; Newey-West ratio; blend with the structural model (or the mean of the
     size group) for short histories; Bayesian shrinkage by size group; volatility regime multiplier. Specific returns
     are taken to have mean zero. With a `half_life` of "adaptive" the first step is instead the mean over experts
-    (`experts_`: half-lives, with and without the multiplier) at `expert_weights_`, and the last step is part of it.
+    (`experts_`: half-lives, with and without the multiplier) at `expert_weights_`, the regime's step is part of it, and
+    a name after an event has its variance times what followed events before (`factors.risk.events`).
 
     `fit` is `update` in a loop, so the two agree bit for bit, and a day costs the same after any history.
 
@@ -102,6 +104,10 @@ class SpecificRisk(Carried):
         if self._variance is None:
             # The mixture of experts holds their multipliers already.
             volatility = self._volatility() * (1.0 if self._experts else self.regime_multiplier_)
+            state = self._fitted()
+            if "event_learnt" in state:
+                near = event_multipliers(state["event_age"], state["event_learnt"], self.settings.horizon_days)
+                volatility = volatility * np.sqrt(near)
             self._variance = volatility * volatility
             self._variance.setflags(write=False)
         return self._variance
@@ -155,6 +161,8 @@ class SpecificRisk(Carried):
                     "outcome": np.zeros((2, 0)),
                     "losses": np.zeros(n_experts),
                 }
+            if n_experts and settings.event_days:
+                self._state |= {"event_age": np.zeros(0), "event_learnt": np.zeros((2, settings.event_days))}
         known = self._state["history"].size
         if n_assets < known:
             raise FactorError(
@@ -186,6 +194,8 @@ class SpecificRisk(Carried):
                 state["forecast_scales"],
                 state["outcome"],
                 state["losses"],
+                state.get("event_age", np.zeros(0)),
+                state.get("event_learnt", np.zeros((2, 0))),
                 self._experts.decays,
                 np.array(
                     [
@@ -195,6 +205,7 @@ class SpecificRisk(Carried):
                     ]
                 ),
                 self._experts.bounds,
+                np.array([settings.expert_learning_rate, settings.expert_even_share, settings.event_deviations]),
                 settings.horizon_days,
                 self._losses_by_day,
             )

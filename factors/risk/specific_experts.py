@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from factors.risk.arrays import FloatArray
+from factors.risk.events import event_day, mixture_scales
 from factors.risk.hedge import RATIO_LIMIT, hedge_step
 from factors.risk.regime import bounded_multiplier
 from factors.risk.specific_sums import add_squares, end_day, regime_day
@@ -66,9 +67,12 @@ def experts_update(
     forecast_scales: FloatArray,
     outcome: FloatArray,
     losses: FloatArray,
+    event_age: FloatArray,
+    event_learnt: FloatArray,
     sums_decays: FloatArray,
     decays: FloatArray,
     bounds: FloatArray,
+    mixing: FloatArray,
     horizon: int,
     losses_by_day: FloatArray,
 ) -> None:
@@ -85,12 +89,16 @@ def experts_update(
         `[2, n_assets]` sums of squares since the forecasts were made, and days counted.
     losses
         `[E]`, see `factors.risk.hedge`.
+    event_age, event_learnt
+        `[n_assets]` and `[2, A]`, see `factors.risk.events`; nothing is learnt where `A` is 0.
     sums_decays
         `[H]`.
     decays
         `[3]`: of autocovariances, of the regime (0: no regime adjustment), of losses, once a horizon.
     bounds
         `[3]`: lowest and highest regime multiplier; days before an asset counts.
+    mixing
+        `[3]`: rate of the weights, even share, and the deviations of an event.
     losses_by_day
         `[n_dates, E]` takes the losses after each day.
     """
@@ -98,6 +106,9 @@ def experts_update(
     today = np.zeros(losses.size)
     for t in range(rows.shape[0]):
         row = rows[t]
+        if event_learnt.shape[1] > 0:
+            scales = mixture_scales(losses, regime, mixing[0], mixing[1], bounds)
+            event_day(row, history, sums, weights, scales, bounds[2], mixing[2], event_age, event_learnt)
         for n in range(n_assets):
             if not np.isnan(row[n]):
                 outcome[0, n] += row[n] * row[n]

@@ -35,6 +35,8 @@ def at_horizon(settings: ModelSettings, days: int) -> tuple[FactorCovarianceSett
             expert_half_lives=ahead.expert_half_lives,
             volatility_lags=ahead.volatility_lags,
             expert_learning_rate=ahead.expert_learning_rate,
+            expert_even_share=ahead.expert_even_share,
+            market_asymmetry=ahead.market_asymmetry,
             eigenfactor_simulations=ahead.eigenfactor_simulations,
             correlation_shrinkage=ahead.correlation_shrinkage,
             correlation_observations=ahead.correlation_observations,
@@ -47,6 +49,8 @@ def at_horizon(settings: ModelSettings, days: int) -> tuple[FactorCovarianceSett
             expert_half_lives=later.expert_half_lives,
             newey_west_lags=later.newey_west_lags,
             bayes_shrinkage=later.bayes_shrinkage,
+            blend_history=later.blend_history,
+            event_days=later.event_days,
         )
     return covariance, specific
 

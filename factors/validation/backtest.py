@@ -13,7 +13,7 @@ from factors.portfolio.risk import portfolio_risk
 from factors.risk.arrays import BoolArray, FloatArray, IntArray
 from factors.risk.covariance import FactorCovariance
 from factors.risk.specific import SpecificRisk
-from factors.setting import Count, Days, Seed, settings_class
+from factors.setting import Count, Days, Flag, Seed, settings_class
 from factors.validation.layers import Layer
 from factors.validation.portfolios import (
     cap_weighted,
@@ -42,6 +42,8 @@ class BacktestSettings:
         Days behind the sample covariance.
     n_random, random_size, seed
         Random portfolios: how many, of how many assets each, and from which seed.
+    tails
+        Whether the last layer's losses at 99 % are forecast, too: nine tenths of the time that a backtest takes.
     """
 
     burn_in: Days = 504
@@ -50,6 +52,7 @@ class BacktestSettings:
     n_random: Count = 200
     random_size: Count = 100
     seed: Seed = 20140102
+    tails: Flag = True
 
 
 @dataclass(slots=True)
@@ -285,7 +288,7 @@ def backtest(
         for runner in runners:
             runner.covariance.update(market.factor_returns[new])
             runner.specific.update(market.residuals[new], market.caps[new], occasion.exposures)
-            runner.forecast(occasion, past if runner is runners[-1] else None)
+            runner.forecast(occasion, past if settings.tails and runner is runners[-1] else None)
         if groups is not None:
             groups.note(occasion.row, runners[-1].specific.specific_variance_, occasion.alive)
         first = occasion.row + 1

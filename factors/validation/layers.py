@@ -43,10 +43,14 @@ def layers(full_covariance: FactorCovarianceSettings, full_specific: SpecificRis
             correlation_lags=short_covariance.correlation_lags,
             eigenfactor_simulations=short_covariance.eigenfactor_simulations,
             correlation_shrinkage=short_covariance.correlation_shrinkage,
+            market_asymmetry=short_covariance.market_asymmetry,
         )
     if full_specific.half_life == ADAPTIVE:
         full_specific = replace(
-            full_specific, half_life=short_specific.half_life, newey_west_lags=short_specific.newey_west_lags
+            full_specific,
+            half_life=short_specific.half_life,
+            newey_west_lags=short_specific.newey_west_lags,
+            blend_history=short_specific.blend_history,
         )
     ewma_covariance = replace(
         full_covariance, volatility_lags=0, correlation_lags=0, eigenfactor_simulations=0, regime_half_life=0.0

@@ -12,10 +12,11 @@ import click
 from contracts.errors import EngineError
 from contracts.operations import Operation
 from launch.command.call import Where, ask, fail, tell
+from launch.command.common import COMPLETES, shown, url
 from launch.command.fields import Field, fields, holdings, read, write
 from launch.command.verbs import BOOK, Verb
 
-TYPES: dict[str, Any] = {"integer": click.INT, "number": click.FLOAT}
+TYPES: dict[str, Any] = {"integer": click.INT, "number": click.FLOAT, "table": click.Path()}
 HINTS = {"list": "A,B,... or JSON or a file", "mapping": "NAME=VALUE,... or JSON or a file", "table": "FILE"}
 BOOK_FIELDS = ("portfolio_id", "portfolio_weights")
 FILES = {BOOK: "book.csv"}
@@ -28,10 +29,12 @@ def command(noun: str, name: str, verb: Verb) -> click.Command:
     params: list[click.Parameter] = []
     for positional in verb.positional:
         if positional == BOOK:
-            params.append(click.Argument([BOOK], required=len(verb.positional) > 1))
+            # A file is completed; the name of a stored book is taken as well.
+            params.append(click.Argument([BOOK], type=click.Path(), required=len(verb.positional) > 1))
         else:
+            field, completes = known[positional], COMPLETES.get(positional)
             params.append(
-                click.Argument([positional], type=_type(known[positional]), required=known[positional].required)
+                click.Argument([positional], type=_type(field), required=field.required, shell_complete=completes)
             )
     taken = set(verb.positional) | (set(BOOK_FIELDS[:1]) if BOOK in verb.positional else set())
     params += [_option(field) for field in known.values() if field.name not in taken]
@@ -79,10 +82,13 @@ def body(verb: Verb, words: Mapping[str, Any]) -> dict[str, Any]:
 def _option(field: Field) -> click.Option:
     name = f"--{field.name.replace('_', '-')}"
     hint = f" ({HINTS[field.kind]})" if field.kind in HINTS else ""
-    shown = f"{field.help}{hint}".strip()
+    told = f"{field.help}{hint}".strip()
     if field.kind == "flag":
-        return click.Option([f"{name}/--no-{field.name.replace('_', '-')}", field.name], default=None, help=shown)
-    return click.Option([name, field.name], type=_type(field), required=field.required, help=shown)
+        return click.Option([f"{name}/--no-{field.name.replace('_', '-')}", field.name], default=None, help=told)
+    return click.Option(
+        [name, field.name], type=_type(field), required=field.required, help=told,
+        shell_complete=COMPLETES.get(field.name),
+    )  # fmt: skip
 
 
 def _type(field: Field) -> Any:
@@ -90,20 +96,8 @@ def _type(field: Field) -> Any:
 
 
 def _common() -> list[click.Parameter]:
-    return [
-        click.Option(
-            ["--url"],
-            envvar="FACTOR_ENGINE_URL",
-            default="http://127.0.0.1:8300",
-            show_default=True,
-            help="The engine.",
-        ),
-        click.Option(["--timeout"], type=click.FLOAT, help="Deadline in seconds; default: the operation's own."),
-        click.Option(["--json", "as_json"], is_flag=True, default=False, help="Print the answer as it came."),
-        click.Option(
-            ["--arrow"], type=click.Path(path_type=Path), help="Write the answer's largest table into an Arrow file."
-        ),
-    ]
+    deadline = click.Option(["--timeout"], type=click.FLOAT, help="Deadline in seconds; default: the operation's own.")
+    return [url(), deadline, *shown()]
 
 
 def example(noun: str, name: str, verb: Verb) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from clients.http import HttpEngine
 from contracts.errors import EngineError
 from launch.command.call import Where, fail, tell
+from launch.command.common import shown, url
 
 Words = Callable[..., int]
 
@@ -18,8 +20,8 @@ Words = Callable[..., int]
 def _asks(call: Callable[..., Awaitable[Any]]) -> Words:
     """Make what a verb runs of a call of the client."""
 
-    def run(url: str, as_json: bool, **words: Any) -> int:
-        where = Where(url, as_json=as_json)
+    def run(url: str, as_json: bool, arrow: Path | None, **words: Any) -> int:
+        where = Where(url, as_json=as_json, arrow=arrow)
 
         async def once() -> Any:
             async with HttpEngine(url) as engine:
@@ -34,18 +36,12 @@ def _asks(call: Callable[..., Awaitable[Any]]) -> Words:
     return run
 
 
-def _verb(name: str, help_: str, call: Callable[..., Awaitable[Any]], *params: click.Parameter) -> click.Command:
-    common: list[click.Parameter] = [
-        click.Option(
-            ["--url"],
-            envvar="FACTOR_ENGINE_URL",
-            default="http://127.0.0.1:8300",
-            show_default=True,
-            help="The engine.",
-        ),
-        click.Option(["--json", "as_json"], is_flag=True, default=False, help="Print the answer as it came."),
-    ]
-    return click.Command(name, callback=_asks(call), params=[*params, *common], help=help_)
+def _verb(words: str, help_: str, call: Callable[..., Awaitable[Any]], *params: click.Parameter) -> click.Command:
+    """Make a verb; `words` are its example."""
+    return click.Command(
+        words.split(maxsplit=1)[0], callback=_asks(call), params=[*params, url(), *shown()], help=help_,
+        epilog=f"Example: factor-engine bus {words}",
+    )  # fmt: skip
 
 
 def _number() -> click.Argument:
@@ -65,11 +61,17 @@ def group(help_: str) -> click.Group:
     mode = click.Argument(["mode"], type=click.Choice(["off", "publish", "full"]))
     verbs = [
         _verb("status", "The bridge's connection, streams and counters.", _status),
-        _verb("mode", "Change what the bus does while the engine runs.", HttpEngine.set_bus_mode, mode),
+        _verb("mode publish", "Change what the bus does while the engine runs.", HttpEngine.set_bus_mode, mode),
         _verb("letters", "What came durably and could not be computed.", HttpEngine.dead_letters, *_page()),
-        _verb("letter", "One dead letter whole.", HttpEngine.dead_letter, _number()),
-        _verb("resend", "Send a dead letter again where it came from.", HttpEngine.resend_dead_letter, _number()),
-        _verb("events", "Stored events from a place on.", HttpEngine.stored_events, subject, *_page()),
+        _verb("letter 7", "One dead letter whole.", HttpEngine.dead_letter, _number()),
+        _verb("resend 7", "Send a dead letter again where it came from.", HttpEngine.resend_dead_letter, _number()),
+        _verb(
+            "events --subject factor.library.* --limit 20",
+            "Stored events from a place on.",
+            HttpEngine.stored_events,
+            subject,
+            *_page(),
+        ),
     ]
     return click.Group("bus", {verb.name or "": verb for verb in verbs}, help=help_)
 

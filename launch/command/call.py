@@ -77,16 +77,15 @@ def get(path: str, where: Where) -> Any:
 
 def tell(answer: Mapping[str, Any], where: Where) -> None:
     """Show an answer as it was asked for; raises `InvalidInput` when there is no table for `--arrow`."""
-    from launch.command.shown import show, table_of
+    from clients.tables import table_of, to_frame
+    from launch.command.shown import show
 
     if where.arrow is not None:
-        import polars as pl
-
         found = table_of(answer)
         if found is None:
             raise InvalidInput("this answer has no table; --json prints it", field="arrow")
         _, columns, rows = found
-        pl.DataFrame(rows, schema=list(columns), orient="row", infer_schema_length=None).write_ipc(where.arrow)
+        to_frame(columns, rows).write_ipc(where.arrow)
         print(f"{len(rows)} rows of {', '.join(columns)} in {where.arrow}", file=sys.stderr)  # noqa: T201
     if where.as_json:
         sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")

@@ -10,10 +10,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import psutil
 
+from contracts.errors import Unavailable
 from contracts.settings import Settings, settings
 from engine import descriptors, haproxy, kernel_cache
 from engine.disk_view import MIB, room
@@ -22,7 +24,10 @@ from engine.nats_server import NatsServerError, find_binary
 from engine.ports import holder, is_free
 from engine.ray_head import SHARED_MEMORY
 from engine.run_dir import is_held
+from launch.command.call import Where, tell
 from launch.console import make_console
+from store.bucket import Bucket
+from store.probe import probe
 
 State = Literal["well", "worth knowing", "cannot run"]
 MEMORY_MB = 6000
@@ -54,21 +59,26 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-def examine() -> int:
+def examine(as_json: bool = False, arrow: Path | None = None) -> int:
     """Look at everything and show it; 1 where an engine cannot run."""
     from rich.table import Table
     from rich.text import Text
 
+    found = findings(settings())
+    can_run = all(one.state != "cannot run" for one in found)
+    if as_json or arrow is not None:
+        told = {"can_run": can_run, "findings": [one._asdict() for one in found]}
+        tell(told, Where("", as_json=as_json, arrow=arrow))
+        return int(not can_run)
     console = make_console()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("", "", "found", "what to do"):
         table.add_column(column, overflow="fold")
-    found = findings(settings())
     colours = {"well": "green", "worth knowing": "yellow", "cannot run": "red"}
     for one in found:
         table.add_row(one.what, Text(one.state, style=colours[one.state]), Text(one.detail), Text(one.mend))
     console.print(table)
-    return int(any(one.state == "cannot run" for one in found))
+    return int(not can_run)
 
 
 def findings(current: Settings) -> list[Finding]:
@@ -78,6 +88,7 @@ def findings(current: Settings) -> list[Finding]:
         _programs,
         _files,
         _folders,
+        _store,
         _memory,
         _ports,
         _environment,
@@ -126,7 +137,7 @@ def _files(_current: Settings) -> Iterator[Finding]:
 def _folders(current: Settings) -> Iterator[Finding]:
     places = {
         "run directory": (current.run_dir, "FACTOR_ENGINE_RUN_DIR"),
-        "store": (current.store_path, "FACTOR_ENGINE_STORE_DIR"),
+        "store": (current.store_path, "FACTOR_ENGINE_STORE_CACHE" if current.store_uri else "FACTOR_ENGINE_STORE"),
     }
     for name, (path, setting) in places.items():
         stands = next(folder for folder in (path.resolve(), *path.resolve().parents) if folder.exists())
@@ -145,6 +156,17 @@ def _folders(current: Settings) -> Iterator[Finding]:
             yield Finding("temporary folder", "well", tempfile.gettempdir())
     except OSError as error:
         yield Finding("temporary folder", "cannot run", str(error), "set TMPDIR to a folder that can be written")
+
+
+def _store(current: Settings) -> Iterator[Finding]:
+    if current.store_uri is None:
+        return
+    try:
+        probe(Bucket(current.store_uri, retry_s=5.0))
+    except Unavailable as error:
+        yield Finding("object store", "cannot run", str(error), "see docs/operations.md, The store in an object store")
+    else:
+        yield Finding("object store", "well", f"{current.store_uri} holds the conditions that commits need")
 
 
 def _memory(_: Settings) -> Iterator[Finding]:

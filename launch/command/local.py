@@ -7,32 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from contracts.errors import EngineError, UnknownSymbol
-from launch.command.call import FAILED, fail
+from launch.command.call import FAILED, Where, fail, tell
 from launch.command.fields import Field, holdings
-from launch.console import make_console
 
 BOOK = Field("book", "mapping", required=True, choices=(), help="symbol and weight")
 
 
-def risk_of(book: Path, market: Path, settings: Path | None, as_json: bool) -> int:
+def risk_of(book: Path, market: Path, settings: Path | None, as_json: bool = False, arrow: Path | None = None) -> int:
     """Fit the model on the market, and show what the book's risk is made of at its last date."""
     from factors.errors import FactorError
-    from launch.command.shown import show
 
     try:
-        answer = decomposed(holdings(BOOK, book), market, settings)
+        tell(decomposed(holdings(BOOK, book), market, settings), Where("", as_json=as_json, arrow=arrow))
     except EngineError as error:
         return fail(error)
     except (FactorError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return FAILED
-    if as_json:
-        sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
-    else:
-        show(make_console(), answer)
     return 0
 
 

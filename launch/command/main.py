@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from launch.command.common import shown, url
 from launch.command.nouns import BUS, NOUNS
 
 EXITS = (
@@ -78,15 +79,19 @@ def cli() -> None:
     """
 
 
-def _passed(name: str, help_: str, main: Callable[[Sequence[str]], int]) -> None:
+def _passed(name: str, help_: str, main: Callable[[Sequence[str]], int], example: str) -> None:
     """Add a command whose words another parser reads."""
     settings = {"ignore_unknown_options": True, "help_option_names": [], "allow_interspersed_args": False}
 
     def run(words: tuple[str, ...]) -> int:
+        if words in (("-h",), ("--help",)):
+            click.echo(f"{help_}\n\nExample: {example}\n")
         return main(words)
 
     argument = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
-    cli.add_command(click.Command(name, callback=run, params=[argument], help=help_, context_settings=settings))
+    made = click.Command(name, callback=run, params=[argument], help=help_, context_settings=settings)
+    made.epilog = f"Example: {example}"
+    cli.add_command(made)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -102,51 +107,58 @@ def _token(words: Sequence[str]) -> int:
 
 
 def _stop(words: Sequence[str]) -> int:
+    if words:
+        click.echo("stop takes no words: it ends the engine of FACTOR_ENGINE_RUN_DIR", err=True)
+        return 0 if words[0] in ("-h", "--help") else 2
     from engine.__main__ import main as stop
 
-    return stop(["stop", *words])
+    return stop(["stop"])
 
 
-_passed("run", "Start an engine here; Ctrl-C ends it (the options of make run).", _run)
-_passed("stop", "End the engine of the run directory.", _stop)
-_passed("token", "Tokens of the HTTP face: add, list, remove.", _token)
+_passed(
+    "run",
+    "Start an engine here; Ctrl-C ends it (the options of make run).",
+    _run,
+    "factor-engine run --data market.parquet",
+)
+_passed("stop", "End the engine of the run directory.", _stop, "factor-engine stop")
+_passed(
+    "token", "Tokens of the HTTP face: add, list, remove.", _token, "factor-engine token add risk --scope read"
+)  # fmt: skip
 
 
-@cli.command()
-@click.option("--url", envvar="FACTOR_ENGINE_URL", default="http://127.0.0.1:8300", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the whole page.")
-def status(url: str, as_json: bool) -> int:
+@cli.command(params=[url(), *shown()], epilog="Example: factor-engine status --json")
+def status(url: str, as_json: bool, arrow: Path | None) -> int:
     """Say how an engine is; the exit code is 1 unless it is healthy."""
     from contracts.errors import EngineError
     from launch.command.call import FAILED, Where, fail, get, tell
     from launch.command.health import summary
 
-    where = Where(url, as_json=as_json)
+    where = Where(url, as_json=as_json, arrow=arrow)
     try:
         page = get("/health", where)
+        tell(page if as_json else summary(page), where)
     except EngineError as error:
         return fail(error)
-    tell(page if as_json else summary(page), where)
     return 0 if page.get("status") == "healthy" else FAILED
 
 
-@cli.command()
-def doctor() -> int:
+@cli.command(params=shown(), epilog="Example: factor-engine doctor")
+def doctor(as_json: bool, arrow: Path | None) -> int:
     """Say what this machine lacks to run an engine, and how to mend it; the exit code is 1 where it cannot run."""
     from launch.command.doctor import examine
 
-    return examine()
+    return examine(as_json, arrow)
 
 
-@cli.command()
+@cli.command(params=[url(), *shown()], epilog="Example: factor-engine page /messagebus/status")
 @click.argument("path")
-@click.option("--url", envvar="FACTOR_ENGINE_URL", default="http://127.0.0.1:8300", show_default=True)
-def page(path: str, url: str) -> int:
+def page(path: str, url: str, as_json: bool, arrow: Path | None) -> int:
     """Print a page of the engine that answers with JSON, such as /performance-metrics or /messagebus/status."""
     from contracts.errors import EngineError
     from launch.command.call import Where, fail, get, tell
 
-    where = Where(url, as_json=True)
+    where = Where(url, as_json=as_json or arrow is None, arrow=arrow)
     try:
         tell(get(path, where), where)
     except EngineError as error:
@@ -154,39 +166,37 @@ def page(path: str, url: str) -> int:
     return 0
 
 
-@cli.command()
+@cli.command(params=shown(), epilog="Example: factor-engine risk book.csv --market prices.parquet")
 @click.argument("book", type=click.Path(path_type=Path))
 @click.option("--market", required=True, type=click.Path(path_type=Path), help="Prices: Parquet, CSV or Arrow.")
 @click.option("--settings", type=click.Path(path_type=Path), help="Model settings in TOML.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything.")
-def risk(book: Path, market: Path, settings: Path | None, as_json: bool) -> int:
-    """Say what the risk of BOOK (a file of symbol and weight) is made of, without an engine.
-
-    Example: factor-engine risk book.csv --market prices.parquet
-    """
+def risk(book: Path, market: Path, settings: Path | None, as_json: bool, arrow: Path | None) -> int:
+    """Say what the risk of BOOK (a file of symbol and weight) is made of, without an engine."""
     from launch.command.local import risk_of
 
-    return risk_of(book, market, settings, as_json)
+    return risk_of(book, market, settings, as_json, arrow)
 
 
-@click.command()
+@click.command(epilog="Example: factor-engine watch follow demo --json")
 @click.argument("watch_id")
 @click.option("--run", "run_dir", default=".run", show_default=True, help="The run directory of the engine.")
-def follow(watch_id: str, run_dir: str) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print each message as a line of JSON.")
+def follow(watch_id: str, run_dir: str, as_json: bool) -> int:
     """Print a watch's values as they move, over NATS; Ctrl-C ends it."""
     from clients.watch import main as watch
 
-    return watch([watch_id, "--run", run_dir])
+    return watch([watch_id, "--run", run_dir, *(["--json"] if as_json else [])])
 
 
-@cli.command()
+@cli.command(epilog='Example: eval "$(factor-engine completion bash)"')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
-    """Print the completion of a shell: eval "$(factor-engine completion bash)"."""
-    from click.shell_completion import get_completion_class
+    """Print the completion of a shell."""
+    from click.shell_completion import BashComplete, ZshComplete
 
-    kind = get_completion_class(shell)
-    assert kind is not None
+    from launch.command.common import Fish
+
+    kind = {"bash": BashComplete, "zsh": ZshComplete, "fish": Fish}[shell]
     click.echo(kind(cli, {}, "factor-engine", COMPLETE).source())
     return 0
 

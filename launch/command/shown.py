@@ -9,6 +9,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from clients.tables import cells
+
 MOST_ROWS = 40
 MOST_COLUMNS = 10
 SHORT = 3
@@ -50,50 +52,6 @@ def _part(value: Any) -> Any:
     if len(columns) > MOST_COLUMNS:
         left.append(f"{len(columns) - MOST_COLUMNS} more columns")
     return Group(grid, Text(f"and {', '.join(left)}: --json or --arrow has all", style="dim")) if left else grid
-
-
-def cells(value: Any) -> tuple[tuple[str, ...] | None, list[tuple[Any, ...]]]:
-    """Give columns and rows of what is a table in one of the shapes of answers; columns None where it is none.
-
-    The shapes: name to number; name to an object of numbers; a list of objects; columns of equal length.
-    """
-    if isinstance(value, Mapping) and value:
-        inner = list(value.values())
-        if all(isinstance(one, int | float | str | None) for one in inner):
-            ordered = list(value.items())
-            if all(isinstance(one, int | float) for one in inner):
-                ordered.sort(key=lambda pair: -abs(pair[1]))
-            return ("name", "value"), ordered
-        if all(isinstance(one, Mapping) and _flat(one.values()) for one in inner):
-            names = tuple(dict.fromkeys(name for one in inner for name in one))
-            return ("name", *names), [(key, *(one.get(name) for name in names)) for key, one in value.items()]
-        if all(isinstance(one, list | tuple) and one and _flat(one) for one in inner) and len({*map(len, inner)}) == 1:
-            return tuple(value), list(zip(*inner, strict=True))
-    if isinstance(value, Sequence) and not isinstance(value, str) and value:
-        if all(isinstance(one, Mapping) for one in value):
-            names = tuple(dict.fromkeys(name for one in value for name in one))
-            return names, [tuple(one.get(name) for name in names) for one in value]
-        if all(isinstance(one, list | tuple) and _flat(one) for one in value):
-            return tuple(str(n) for n in range(len(value[0]))), [tuple(one) for one in value]
-    return None, []
-
-
-def _flat(values: Any) -> bool:
-    return all(isinstance(one, int | float | str | None) for one in values)
-
-
-def table_of(answer: Mapping[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[Any, ...]]] | None:
-    """Give name, columns and rows of the largest table in an answer; None without one."""
-    best: tuple[str, tuple[str, ...], list[tuple[Any, ...]]] | None = None
-    waiting: list[tuple[str, Any]] = list(answer.items())
-    while waiting:
-        name, value = waiting.pop()
-        columns, rows = cells(value)
-        if columns is not None and (best is None or len(rows) * len(columns) > len(best[1]) * len(best[2])):
-            best = (name, columns, rows)
-        if columns is None and isinstance(value, Mapping):
-            waiting += [(key, one) for key, one in value.items() if isinstance(one, Mapping | list | tuple)]
-    return best
 
 
 def _grid(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:

@@ -5,6 +5,7 @@ import orjson
 from fixtures_nats import ClientDouble, bridge_over, peer_of, until
 
 from bus import bridge as bridge_module
+from bus import connection
 from bus.bridge import Bridge, percentiles
 from contracts.errors import Unavailable
 from contracts.settings import Settings
@@ -119,14 +120,14 @@ def test_a_defect_while_connecting_or_telling_does_not_silence_the_bridge_for_go
                 raise KeyError("a defect")
             await super().report_bus(connected)
 
-    access, broken = bridge_module.nats_access, iter([KeyError("another defect")])
+    access, broken = connection.nats_access, iter([KeyError("another defect")])
 
     def sometimes(current):
         for error in broken:
             raise error
         return access(current)
 
-    monkeypatch.setattr(bridge_module, "nats_access", sometimes)
+    monkeypatch.setattr(connection, "nats_access", sometimes)
     monkeypatch.setattr(bridge_module, "RETRY_S", 0.02)
     monkeypatch.setattr(bridge_module, "REPORT_S", 0.02)
 

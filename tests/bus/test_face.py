@@ -6,13 +6,12 @@ import pytest
 from fixtures_nats import ClientDouble
 from pydantic import BaseModel
 
-from bus.face import EVENT_LIMIT_BYTES, Face, events_of
+from bus.face import EVENT_LIMIT_BYTES, Face
 from bus.outbox import Outbox
 from contracts.answers import Page
 from contracts.errors import DeadlineExceeded, InvalidInput, MalformedBody, UnknownModel
 from contracts.frames import decode
 from contracts.operations import OPERATIONS
-from contracts.requests import FactorExposures
 from contracts.work import Priority, WorkResult
 
 EXPOSURES = OPERATIONS["factor_exposures"]
@@ -193,11 +192,21 @@ def test_a_repeated_write_repeats_its_event_id_and_a_repeated_read_does_not(outb
     assert read_1 != read_2
 
 
-def test_a_result_over_the_limit_is_announced_without_its_values():
-    calculation = {"calculation_id": "c", "factor_exposures": {"x": "y" * (EVENT_LIMIT_BYTES + 1)}, "model_version": 1}
-    (made,) = events_of(
-        EXPOSURES, FactorExposures(model_id="m", portfolio_weights={"A": 1.0}), calculation, Priority.NORMAL
-    )
+MANY = {f"x{number}": 0.5 for number in range(EVENT_LIMIT_BYTES // 10)}
+
+
+@pytest.mark.parametrize("values", [{"x": "y" * EVENT_LIMIT_BYTES}, MANY], ids=["one", "many"])
+@pytest.mark.parametrize("directly", [False, True])
+def test_a_result_over_the_limit_is_announced_without_its_values(outbox, values, directly):
+    sent = []
+
+    async def publish(events):
+        sent.extend(events)
+
+    face = Face(ClientDouble(lambda operation, request: values), outbox)
+    told = answer(face, "factor_exposures", WEIGHTS, **({"publish": publish} if directly else {}))
+    assert told["calculation_result"]["factor_exposures"] == values, "the caller has them"
+    (made,) = sent if directly else [stored.event for stored in outbox.read(0, 10)]
     data = orjson.loads(made.data)
     assert data["values_omitted"] is True
     assert "factor_exposures" not in data

@@ -231,12 +231,13 @@ async def through_kills(run, market, counts):
         return time.monotonic()
 
     nc = await nats.connect(**access.options(), max_reconnect_attempts=-1, reconnect_time_wait=0.05)
-    asking = asyncio.create_task(requests_flow(run, counts))
+    asking = None
     try:
         history = market.select(dates=market.dates[:-DAYS]).to_frame(names=COLUMNS).to_dict(as_series=False)
         history["date"] = [str(date) for date in history["date"]]
         body = {"model_id": MODEL, "feature_data": history, "request_id": "made"}
         await ask(nc, "toraniko.model_request.create", body)
+        asking = asyncio.create_task(requests_flow(run, counts))  # not before there is something to ask of
         found = outcome(store, *await live_through(nc, market, store, kill))
         assert len(killed) == len({*killed}) == 2 * DAYS
         assert {code for code in counts if isinstance(code, int)} <= {200, *RETRYABLE}, counts
@@ -245,7 +246,8 @@ async def through_kills(run, market, counts):
         await until(lambda: counts[200] >= 30, "all is answered again", BACK_S)
         return found
     finally:
-        asking.cancel()
+        if asking is not None:
+            asking.cancel()
         await nc.close()
 
 

@@ -9,7 +9,7 @@ from nats.js.api import DiscardPolicy
 
 from bus.direct import Direct
 from bus.feed import Feed
-from bus.lines import UNIT_EVENTS, Lines
+from bus.lines import UNIT_EVENTS, UNIT_LEAST, Lines
 from bus.outbox import Outbox, Stored
 from bus.streams import EVENTS
 from contracts.errors import Unavailable
@@ -47,18 +47,20 @@ def test_a_refused_event_is_not_overtaken_by_those_of_its_subject(own_server, mo
 
         monkeypatch.setattr("bus.streams.takes_units", never)
 
+    n = 2 * UNIT_LEAST  # enough for a unit
+
     async def run():
         box = Outbox.of(Settings(run_dir=own_server.run_dir))
         async with bridge_over(own_server, ClientDouble()) as bridge, peer_of(own_server) as nc:
             allow = await refuse_large(nc.jetstream())
-            await box.put([of("a", "a0", LARGE), *(of("a", f"a{i}") for i in range(1, 6)), of("b", "b0")])
+            await box.put([of("a", "a0", LARGE), *(of("a", f"a{i}") for i in range(1, n)), of("b", "b0")])
             await until(lambda: bridge.stats()["publish_errors"] > 0, "the large one was refused")
-            await box.put([of("a", "a6"), of("b", "b1")])
-            await until(lambda: bridge.status()["outbox"]["depth"] == 7, "the other subject goes on")
+            await box.put([of("a", f"a{n}"), of("b", "b1")])
+            await until(lambda: bridge.status()["outbox"]["depth"] == n + 1, "the other subject goes on")
             assert await ids_by_subject(nc) == {"b": ["b0", "b1"]}
             await allow()
             await until(lambda: bridge.status()["outbox"]["depth"] == 0, "all went out")
-            assert (await ids_by_subject(nc))["a"] == [f"a{i}" for i in range(7)]
+            assert (await ids_by_subject(nc))["a"] == [f"a{i}" for i in range(n + 1)]
         box.close()
 
     asyncio.run(run())
@@ -73,7 +75,8 @@ def test_every_subject_keeps_its_order_under_kill_9_of_the_server(own_server):
             for round_ in range(4):
                 for _ in range(60):
                     subject = rng.choice("abcde")
-                    batch = [of(subject, f"{subject}{len(put.get(subject, [])) + i}") for i in range(rng.randint(1, 9))]
+                    many = rng.choice((1, 3, 9, UNIT_LEAST + 9))
+                    batch = [of(subject, f"{subject}{len(put.get(subject, [])) + i}") for i in range(many)]
                     put.setdefault(subject, []).extend(one.id for one in batch)
                     await box.put(batch)
                 if round_ == 3:
@@ -92,8 +95,7 @@ def test_every_subject_keeps_its_order_under_kill_9_of_the_server(own_server):
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_events_of_a_bar_are_stored_whole_and_in_order_or_come_again(own_server, together):
+def test_events_of_a_bar_are_stored_in_order_or_come_again(own_server):
     async def run():
         async with bridge_over(own_server, ClientDouble()), peer_of(own_server) as nc:
             earlier = {"factor.library.m": 2}
@@ -104,7 +106,6 @@ def test_events_of_a_bar_are_stored_whole_and_in_order_or_come_again(own_server,
 
             direct = Direct(Feed(), waiting=waiting)
             await direct.start(nc)
-            direct.store_together(together)
             allow = await refuse_large(nc.jetstream())
             events = [of("m", "table", LARGE), of("m", "told"), of("n", "other")]
             with pytest.raises(Unavailable):
@@ -129,15 +130,18 @@ def seqs(unit):
     return [one.seq for one in unit.events]
 
 
+def gathered(lines, first, count):
+    for seq in range(first, first + count):
+        assert lines.take(stored(seq))
+
+
 def test_of_a_line_one_unit_is_on_its_way_and_the_rest_gathers():
     lines = Lines()
-    for seq in range(1, 4):
-        assert lines.take(stored(seq))
-    assert lines.take(stored(4, "b"))
+    gathered(lines, 1, UNIT_LEAST)
+    assert lines.take(stored(1000, "b"))
     first, other = lines.leave(0.0)
-    assert (seqs(first), seqs(other)) == ([1, 2, 3], [4])
-    for seq in range(5, 5 + UNIT_EVENTS + 1):
-        lines.take(stored(seq))
+    assert (seqs(first), seqs(other)) == ([*range(1, UNIT_LEAST + 1)], [1000])
+    gathered(lines, 1001, UNIT_EVENTS + 1)
     assert list(lines.leave(0.0)) == []
     assert lines.done(first.number) == (first, None)
     (second,) = lines.leave(0.0)
@@ -145,14 +149,24 @@ def test_of_a_line_one_unit_is_on_its_way_and_the_rest_gathers():
     assert (lines.held, lines.in_flight) == (UNIT_EVENTS + 2, UNIT_EVENTS + 1)
 
 
+def test_few_events_of_a_line_go_one_by_one():
+    """A unit costs the server more than some tens of events."""
+    lines = Lines()
+    gathered(lines, 1, UNIT_LEAST - 1)
+    for seq in range(1, UNIT_LEAST):
+        (unit,) = lines.leave(0.0)
+        assert seqs(unit) == [seq]
+        lines.done(unit.number)
+    assert lines.held == lines.in_flight == 0
+
+
 def test_a_line_that_stands_still_holds_one_event_and_says_where_to_read_again():
     lines = Lines()
-    for seq in range(1, 6):
-        lines.take(stored(seq))
+    gathered(lines, 1, UNIT_LEAST)
     (unit,) = lines.leave(0.0)
-    lines.take(stored(6))
-    assert [one.seq for one in lines.failed(unit.number, 10.0)] == [2, 3, 4, 5, 6]
-    assert not lines.take(stored(7)), "it stays in the outbox"
+    lines.take(stored(500))
+    assert [one.seq for one in lines.failed(unit.number, 10.0)] == [*range(2, UNIT_LEAST + 1), 500]
+    assert not lines.take(stored(501)), "it stays in the outbox"
     assert lines.held == 1
     assert list(lines.leave(10.5)) == [], "not yet"
     (again,) = lines.leave(11.5)
@@ -163,15 +177,13 @@ def test_a_line_that_stands_still_holds_one_event_and_says_where_to_read_again()
 
 def test_a_unit_with_events_that_are_stored_already_goes_one_by_one():
     lines = Lines()
-    for seq in range(1, 4):
-        lines.take(stored(seq))
+    gathered(lines, 1, UNIT_LEAST)
     (unit,) = lines.leave(0.0)
     lines.again(unit.number)
-    lines.take(stored(4))
-    lines.take(stored(5))
+    gathered(lines, UNIT_LEAST + 1, UNIT_LEAST)
     sent = []
     while unit := next(lines.leave(0.0), None):
         sent.append(seqs(unit))
         lines.done(unit.number)
-    assert sent == [[1], [2], [3], [4, 5]]
+    assert sent == [*([seq] for seq in range(1, UNIT_LEAST + 1)), [*range(UNIT_LEAST + 1, 2 * UNIT_LEAST + 1)]]
     assert lines.held == 0

@@ -91,7 +91,7 @@ def test_a_real_day_at_a_thousand_times_its_speed_equals_batch(own_server, clien
     told, status = asyncio.run(run())
     last = told[-1]
     assert status["rejected"] == {}
-    assert len(told) > 20
+    assert len(told) > 2
     assert last["replay"] is True
     # The same rows in batch: the model with one day more, and the library over its whole history.
     writer, library = (client.actors[w] for w in (Workload.FACTOR_MODEL_CREATION, Workload.FACTOR_LIBRARY))

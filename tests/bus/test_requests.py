@@ -215,6 +215,30 @@ def test_a_flood_of_one_peer_leaves_the_others_their_places(nats_server):
     asyncio.run(run())
 
 
+def test_a_bridge_that_leaves_answers_what_was_sent_to_it_and_nothing_is_dropped(nats_server):
+    """Another bridge stays: of a queue group's last member the server itself may drop what comes as it leaves."""
+
+    async def run():
+        async with (
+            bridge_over(nats_server, ClientDouble(), bridge_limit=4000) as leaving,
+            bridge_over(nats_server, ClientDouble(), bridge_limit=4000) as staying,
+            peer_of(nats_server) as nc,
+        ):
+            first = [asyncio.create_task(ask(nc)) for _ in range(1000)]
+            while not leaving.desk.requests:  # noqa: ASYNC110  no pause: the others wait or are on their way
+                await asyncio.sleep(0)
+            left = asyncio.create_task(leaving.desk.leave(30.0))
+            later = [asyncio.create_task(ask(nc)) for _ in range(1000)]
+            await left
+            assert all(got.success for got in await asyncio.gather(*first, *later))
+            before = leaving.desk.requests
+            assert before + staying.desk.requests == 2000
+            assert (await ask(nc)).success
+            assert (leaving.desk.requests, staying.desk.requests) == (before, 2001 - before)
+
+    asyncio.run(run())
+
+
 def test_a_request_without_a_reply_inbox_is_computed_once_published_and_counted(own_server):
     client = ClientDouble()
 

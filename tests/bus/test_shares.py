@@ -21,9 +21,9 @@ class Desk:
         for number in numbers:
             self.shares.come(number, connection, **how)
 
-    def end(self, connection, times=1):
+    def end(self, connection, times=1, answer_bytes=0):
         for _ in range(times):
-            self.shares.ended(connection)
+            self.shares.ended(connection, answer_bytes)
 
 
 @pytest.fixture
@@ -59,6 +59,20 @@ def test_a_flood_waits_in_its_own_line_and_another_begins_at_once(clock):
     assert desk.begun[-1] == ("flood", 300)
     desk.ask("calm", ["c1"])
     assert desk.begun[-1] == ("calm", "c1")
+
+
+def test_what_waits_has_all_places_again_when_the_others_ask_no_longer(clock):
+    desk = Desk()
+    desk.ask("calm", ["c0"])
+    desk.ask("busy", range(100))
+    assert desk.shares.waiting == 100 - PLACES // 2
+    desk.end("calm")
+    clock.now += 2 * module.ASKING_S
+    desk.ask("busy", [100])
+    assert desk.shares.waiting == 101 - PLACES // 2
+    desk.end("busy")
+    assert desk.shares.waiting == 0
+    assert [number for name, number in desk.begun if name == "busy"] == list(range(101))
 
 
 def test_lines_take_turns_and_each_keeps_its_order(clock):
@@ -114,3 +128,18 @@ def test_more_than_the_rate_is_refused_and_says_when_to_come_again(clock):
 def test_a_connection_is_known_by_its_inbox():
     assert connection_of("_INBOX_risk.abc.1") == connection_of("_INBOX_risk.abc.2") != connection_of("_INBOX_risk.d.1")
     assert connection_of("") == ""
+
+
+def test_a_connection_whose_answers_are_large_has_fewer_places_and_one_at_least(clock):
+    desk, large = Desk(), 100 * module.LARGE_BYTES
+    desk.ask("large", range(100))
+    desk.ask("small", ["s"])
+    desk.ask("large", range(100, 200))
+    desk.end("large", 99, large)
+    assert desk.begun[-1] == ("small", "s"), "one is in work, and no more may be"
+    for number in range(100, 110):
+        desk.end("large", 1, large)
+        assert desk.begun[-1] == ("large", number), "one after the other"
+    begun = len(desk.begun)
+    desk.end("large", 80, 100)
+    assert len(desk.begun) == begun + 80 + PLACES // 2 - 1, "answers that are small again give the places back"

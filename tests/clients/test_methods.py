@@ -6,6 +6,7 @@ import pytest
 
 from clients.generate import PAGE, source
 from clients.methods import Surface
+from clients.shown import Answer
 from clients.surface import How, body_of
 from contracts.frames import encode
 from contracts.operations import OPERATIONS
@@ -20,7 +21,8 @@ def test_the_written_methods_are_those_of_the_operation_table():
 def test_every_operation_has_a_method_with_its_types(name):
     method = getattr(Surface, name)
     types = typing.get_type_hints(method)
-    assert types["return"] is OPERATIONS[name].result
+    assert issubclass(types["return"], OPERATIONS[name].result)
+    assert issubclass(types["return"], Answer)
     assert types["how"] is How
     asked = OPERATIONS[name].request
     if asked in (Empty, ModelRef):  # their fields are the method's own

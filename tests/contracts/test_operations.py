@@ -6,14 +6,16 @@ import typing
 
 import pytest
 
+from actors.runtime.device_user import DeviceUser
 from contracts import examples
 from contracts.answers import Calculation, Page
 from contracts.errors import EngineError
-from contracts.operations import OPERATIONS
+from contracts.operations import OPERATIONS, Workload, devices_of
 from contracts.requests import FactorExposures, RiskModel
 from contracts.results import CalculationAnswer, ModelAnswer
 from contracts.validation import validate
-from contracts.work import Lane
+from contracts.work import Device, Lane
+from devices.kernels import KERNELS
 from router.placement import CLASS_PATHS
 
 each = pytest.mark.parametrize("row", OPERATIONS.values(), ids=OPERATIONS.keys())
@@ -67,3 +69,22 @@ def test_an_example_gets_the_names_of_the_model_that_is_loaded():
     assert RiskModel.model_validate(few).universe_symbols == ["X"]
     posted = OPERATIONS["value"].example
     assert examples.with_names(posted, ["X"]) == posted
+
+
+@each
+def test_a_device_computes_for_reads_alone_and_by_a_kernel_that_there_is(row):
+    # What is stored has the same bits on every machine: days that are added go on from it.
+    assert not (row.kernel and row.writes)
+    assert not row.kernel or row.kernel in KERNELS
+    if row.kernel:
+        module, _, name = CLASS_PATHS[row.workload.value].partition(":")
+        assert issubclass(getattr(importlib.import_module(module), name), DeviceUser)
+
+
+def test_an_actor_wants_the_node_of_a_device_only_where_the_device_may_compute_for_it():
+    wanted = {workload: devices_of(workload) for workload in Workload if devices_of(workload)}
+    assert wanted == {
+        Workload.FACTOR_RETURNS_ESTIMATION: (Device.METAL_GPU,),
+        Workload.FACTOR_EXPOSURE_ANALYSIS: (Device.METAL_GPU,),  # its tolerance is far below a rounding of float16
+        Workload.RISK_MODEL_CONSTRUCTION: (Device.NEURAL_ENGINE, Device.METAL_GPU),
+    }

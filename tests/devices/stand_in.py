@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -32,4 +33,15 @@ def revalue(book_exposures, shocks):
 
 
 def book_risk(*arguments):
-    return cpu.book_risk(*arguments)
+    """What goes wrong stands in a file, since the arguments are the actor's; beside it what was begun is noted."""
+    kind = WELL
+    if "STAND_IN" in os.environ:
+        told = Path(os.environ["STAND_IN"])
+        kind = int(told.read_text())
+        told.with_suffix(".begun").write_text(str(os.getpid()))
+    if kind == HANGS:
+        time.sleep(600)
+    exposures, gradient = cpu.book_risk(*arguments)
+    if kind == NOT_A_NUMBER:
+        gradient[0, 0] = np.nan
+    return exposures * (1 + 1e-9), gradient  # told apart from the CPU's, within every tolerance

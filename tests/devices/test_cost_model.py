@@ -133,6 +133,42 @@ def test_three_buckets_that_saw_a_device_change_speak_for_the_others():
     assert ask(model, sizes=(512, 3000, 40), work=512 * 2.4e5, moved=1e5).device is CPU
 
 
+def slow(model, factor, times, sizes=(1, 2, 4, 8), noise=0.1):
+    """Let calls of several sizes take `factor` times as long as was learned, with noise."""
+    rng = np.random.default_rng(0)
+    for i in range(times):
+        a = sizes[i % len(sizes)]
+        took = a * 1e-4 * factor * math.exp(noise * rng.standard_normal())
+        model.learn("exposures", (a, 3000, 40), a * 2.4e5, 1e5, CPU, took)
+
+
+def of_sizes(*sizes):
+    model = CostModel()
+    for a in sizes:
+        learned({CPU: a * 1e-4, GPU: a * 1.2e-4}, 20, model, (a, 3000, 40), a * 2.4e5, 1e5)
+    return model
+
+
+def test_a_device_that_slows_down_a_little_for_all_sizes_is_noticed_after_a_dozen_calls():
+    """By half is within what one call may be off; nobody asked for the largest size since."""
+    model = of_sizes(1, 2, 4, 8, 512)
+    asked = {"sizes": (512, 3000, 40), "work": 512 * 2.4e5, "moved": 1e5}
+    slow(model, 1.5, 9)
+    assert ask(model, **asked).device is CPU
+    slow(model, 1.5, 6)
+    assert ask(model, **asked).device is GPU
+    slow(model, 1.0, 15)
+    assert ask(model, **asked).device is CPU, "and when it is back"
+
+
+def test_one_size_that_changed_and_noise_say_nothing_of_the_device():
+    model = of_sizes(1, 2, 4, 8, 512)
+    before = model.prefer("exposures", (512, 3000, 40), 512 * 2.4e5, 1e5, (CPU,)).seconds[CPU]
+    slow(model, 1.45, 100, sizes=(4,))
+    slow(model, 1.0, 2000, noise=0.15)
+    assert model.prefer("exposures", (512, 3000, 40), 512 * 2.4e5, 1e5, (CPU,)).seconds[CPU] == before
+
+
 def test_confidence_and_gain_come_from_what_was_measured():
     model = CostModel()
     rng = np.random.default_rng(0)

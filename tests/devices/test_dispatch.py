@@ -144,6 +144,23 @@ def test_a_device_that_becomes_inaccurate_is_noticed_by_a_sample_of_live_results
     assert with_process.candidates("revalue", 1e-6) == (CPU,)
 
 
+def test_each_network_is_compared_by_itself_and_one_that_errs_says_nothing_of_others(with_process):
+    ask(with_process)  # the kernel whole
+    well, wrong = case(stand_in.WELL), case(stand_in.WRONG)
+    for of, given, after in (("good", well, NE), ("bad", wrong, CPU)):
+        seen = [with_process.run("revalue", SIZES, 1e-6, lambda given=given: given, of=of)[1] for _ in range(3)]
+        assert seen == [CPU, after, after], of
+    assert with_process.told()["errors"]["neural_engine"] == pytest.approx(
+        {"revalue": 0.0, "revalue good": 0.0, "revalue bad": 0.01}
+    )
+    # One whose process dies is away for all of them; a kernel that raises, in this kernel for all.
+    raising = case(stand_in.RAISES)
+    assert with_process.run("revalue", SIZES, 1e-6, lambda: raising, of="good")[1] is CPU
+    assert with_process.run("revalue", SIZES, 1e-6, lambda: well, of="good")[1] is CPU
+    assert with_process.candidates("revalue other", 1.0) == (CPU,)
+    assert with_process.candidates("exposures", 1.0) == (CPU, NE)
+
+
 def test_what_is_no_call_for_the_device_says_nothing_against_it(with_process):
     ask(with_process)
     assert ask(with_process, stand_in.TOO_LARGE) is CPU
@@ -163,11 +180,11 @@ def test_a_fault_of_the_arguments_is_told_as_the_cpu_tells_it():
 def test_missing_results_that_are_missing_on_the_cpu_too_are_no_fault(process):
     dispatcher = favouring(Dispatcher({NE: process}), NE, "book_risk", (1, 3, 1))
     X = np.array([[1.0], [2.0], [np.nan]])
-    arguments = np.array([[0.5, 0.5, 0.0]]), X, np.eye(1), np.array([1.0, 1.0, np.nan])
+    arguments = np.array([[0.5, 0.5, 0.0]]), X, np.eye(1)
     for expected in (CPU, NE):
         result, device = dispatcher.run("book_risk", (1, 3, 1), 1e-6, lambda: arguments)
         assert device is expected
-        assert np.isnan(result[2][0, 2])
+        assert np.isnan(result[1][0, 2])
     assert dispatcher.standing.told() == []
 
 

@@ -1,6 +1,7 @@
 """Every device's kernels say the same as those of the CPU, within the error bounds that they state."""
 
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_a_weight_without_exposures_is_an_error_and_not_a_zero(device):
     with pytest.raises(NonFiniteError, match="1 assets that have weight, the first at 1"):
         module.exposures(weights, X)
     with pytest.raises(NonFiniteError):
-        module.book_risk(weights, X, np.eye(2), np.ones(3))
+        module.book_risk(weights, X, np.eye(2))
 
 
 @pytest.mark.parametrize("device", [GPU, NE])
@@ -153,18 +154,76 @@ def test_float16_does_not_overflow_where_the_result_is_far_beyond_it(device):
 def test_a_network_that_may_overflow_float16_is_refused_beforehand():
     pytest.importorskip("coremltools")
     with pytest.raises(neural_engine.OutOfRangeError, match="layer 1 may reach 500000"):
-        neural_engine.network(np.full((1, 5), 1e3), np.full((5, 1), 1e2), np.zeros(1))
+        neural_engine.network(np.full((1, 5), 1e3), "i", np.full((5, 1), 1e2), np.zeros(1))
+
+
+@pytest.mark.parametrize("device", [GPU, NE])
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    activations=st.text("rtsi", min_size=1, max_size=5),
+    size=st.sampled_from([1e-4, 1.0, 30.0]),
+)
+def test_networks_of_any_activations_stay_within_the_bound(device, seed, activations, size):
+    needs(device)
+    rng = np.random.default_rng(seed)
+    wide = [int(n) for n in rng.integers(1, 40, len(activations) + 1)]
+    layers = []
+    for n_in, n_out in itertools.pairwise(wide):
+        layers += [rng.standard_normal((n_in, n_out)) / np.sqrt(n_in), rng.standard_normal(n_out) * 0.1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neural_engine, "_run", neural_engine.evaluate)
+        try:
+            within_bounds(device, "network", (rng.standard_normal((17, wide[0])) * size, activations, *layers))
+        except neural_engine.OutOfRangeError:
+            assert size == 30.0  # the CPU computes it
+
+
+def test_a_network_is_that_of_the_definition():
+    rng = np.random.default_rng(6)
+    x, W, b, V, c, U, d = (rng.standard_normal(shape) for shape in ((9, 4), (4, 3), 3, (3, 5), 5, (5, 1), 1))
+    hidden = 1.0 / (1.0 + np.exp(-(np.tanh(x @ W + b) @ V + c)))
+    np.testing.assert_allclose(cpu.network(x, "tsr", W, b, V, c, U, d), np.maximum(hidden @ U + d, 0.0), rtol=1e-12)
+    np.testing.assert_allclose(cpu.network(x, "i", W, b), x @ W + b, rtol=1e-12)
+    np.testing.assert_array_equal(cpu.network(np.array([[-800.0, 800.0]]), "s", np.eye(2), np.zeros(2)), [[0.0, 1.0]])
+
+
+BODIES = (
+    ("product", ((2, 3, 128), (2, 128, 4)), ()),
+    ("standardize", ((4, 2, 128), (4, 1, 1), (1, 1, 1)), ()),
+    ("network rtsi", ((8, 3),), (np.ones((3, 3)), np.ones(3)) * 4),
+)
+
+
+@pytest.mark.parametrize(("body", "shapes", "constants"), BODIES, ids=[body for body, *_ in BODIES])
+def test_every_operation_of_a_program_can_be_evaluated_here(body, shapes, constants):
+    """What Linux shows of the Neural Engine is value inference: an operation without it would be unseen."""
+    pytest.importorskip("coremltools")
+    from coremltools.converters.mil.mil import Operation
+
+    assert {name for name, *_ in BODIES if " " not in name} == set(neural_engine.BODIES)
+    program = neural_engine.program(body, shapes, neural_engine._Constants(constants) if constants else None)
+    operations = [op for function in program._mil_program.functions.values() for op in function.operations]
+    assert len(operations) > 1
+    for op in operations:
+        assert type(op).value_inference is not Operation.value_inference, op.op_type
+    # And it is Core ML's, not a stand-in of ours: the kernels of the tests above give no None.
+    (made,) = neural_engine.evaluate(body, *(np.ones(shape) for shape in shapes), constants=constants)
+    assert np.isfinite(made).all()
 
 
 def test_book_risk_is_that_of_the_library():
     from factors.portfolio.risk import portfolio_risk
 
-    weights, X, root, variance = KERNELS["book_risk"].sample((4, 60, 5), np.random.default_rng(2))
-    factor, specific, gradient = cpu.book_risk(weights, X, root, variance)
-    right = portfolio_risk(weights, X, root @ root.T, variance)
-    np.testing.assert_allclose(np.sqrt(factor), right.factor, rtol=1e-12)
-    np.testing.assert_allclose(np.sqrt(specific), right.specific, rtol=1e-12)
-    np.testing.assert_allclose(gradient / right.total[:, None], right.marginal, rtol=1e-12)
+    weights, X, F = KERNELS["book_risk"].sample((4, 60, 5), np.random.default_rng(2))
+    variance = np.random.default_rng(3).uniform(1e-4, 1e-3, 60)
+    right = portfolio_risk(weights, X, F, variance)
+    exposures, gradient = cpu.book_risk(weights, X, F)
+    np.testing.assert_array_equal(exposures, right.exposures)
+    np.testing.assert_allclose((gradient + weights * variance) / right.total[:, None], right.marginal, rtol=1e-13)
+    again = portfolio_risk(weights, X, F, variance, products=(exposures, gradient))
+    for name in ("total", "factor", "specific", "marginal", "contributions", "percent", "percent_factor"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(right, name), err_msg=name)
 
 
 def test_grams_covariances_and_scores_are_those_of_the_definitions():
@@ -217,7 +276,8 @@ def test_scaling_rounds_nothing():
         ("product", ((3, 4, 128), (3, 128, 8)), ()),
         ("product", ((2, 3, 8, 128), (2, 3, 128, 16)), ()),
         ("standardize", ((4, 2, 128), (4, 1, 1), (1, 1, 1)), ()),
-        ("network", ((8, 6),), (np.ones((6, 4)), np.ones(4), np.ones((4, 1)), np.ones(1))),
+        ("network ri", ((8, 6),), (np.ones((6, 4)), np.ones(4), np.ones((4, 1)), np.ones(1))),
+        ("network ts", ((8, 6),), (np.ones((6, 4)), np.ones(4), np.ones((4, 1)), np.ones(1))),
     ],
 )
 def test_programs_convert_to_packages_with_float16_inputs_of_fixed_shape(body, shapes, constants, tmp_path):

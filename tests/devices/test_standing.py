@@ -5,7 +5,7 @@ import math
 import pytest
 
 from contracts.work import Device
-from devices.standing import FIRST_BACK_S, LONGEST_BACK_S, Standing
+from devices.standing import BACK_S, MEASURED_KEPT, Standing
 
 CPU, GPU, NE = Device.CPU, Device.METAL_GPU, Device.NEURAL_ENGINE
 
@@ -53,15 +53,27 @@ def test_a_failure_keeps_a_device_away_for_a_while_and_longer_each_time(clock):
     assert standing.candidates("revalue", 1.0) == (CPU, GPU, NE)
     assert standing.told()[0]["component"] == "device:metal_gpu:exposures"
     assert "it gave NaN" in standing.told()[0]["reason"]
-    clock.now += FIRST_BACK_S
+    clock.now += BACK_S[0]
     assert standing.candidates("exposures", 1.0) == (CPU, GPU, NE)
     assert not standing.proven(GPU, "exposures")  # its next call is checked against the CPU
-    for _ in range(20):
+    waits = []
+    for _ in range(2000):
         standing.failed(GPU, "exposures", "again")
-    assert standing.told()[0]["again_at"] - clock.now == LONGEST_BACK_S
+        waits.append(standing.told()[0]["again_at"] - clock.now)
+    assert waits[:2] == [60.0, 120.0], "it is the second failure"
+    assert waits[-1] == BACK_S[-1] == max(waits)
     standing.measured(GPU, "exposures", 0.0)
     assert standing.told() == []
     assert standing.proven(GPU, "exposures")
+
+
+def test_what_is_remembered_of_networks_has_a_limit():
+    standing = Standing([GPU])
+    for number in range(MEASURED_KEPT + 10):
+        standing.measured(GPU, f"network {number}", 1e-3)
+        standing.failed(GPU, f"network {number}", "NaN")
+    assert len(standing.errors(GPU)) == len(standing.quarantined) == MEASURED_KEPT
+    assert standing.error(GPU, "network 0") is None
 
 
 def test_a_device_that_died_is_away_in_every_kernel(clock):

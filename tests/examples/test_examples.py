@@ -1,4 +1,4 @@
-"""The examples run as they stand, on the sample market and on real data."""
+"""The examples run as they stand, on the sample market and on real data; test_engine_examples.py has the others."""
 
 import re
 import runpy
@@ -6,15 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from notebooks import ORDER, WITHOUT_ENGINE, path_of
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EVERY = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = [path_of(name) for name in WITHOUT_ENGINE]
 REAL = ROOT.parent / "shared" / "data" / "sp500_2014_2018.parquet"
 
 
 def test_there_are_examples_in_jupytexts_form():
-    assert len(EXAMPLES) >= 4
-    for path in EXAMPLES:
+    assert [path.stem for path in EVERY] == sorted(ORDER)
+    for path in EVERY:
         text = path.read_text()
         assert text.startswith("# ---\n# jupyter:\n")
         assert text.count("# %%") - text.count("# %% [markdown]") >= 3

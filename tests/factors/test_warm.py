@@ -1,5 +1,8 @@
 """Compiling once per version, behind progress lines."""
 
+import subprocess
+import sys
+
 import pytest
 
 from factors import warm as module
@@ -24,6 +27,28 @@ def test_kernels_are_compiled_once_and_each_stage_is_told(stages):
     module.warm(said.append)
     assert len(stages) == 3
     assert len(said) == 5
+
+
+def test_the_stages_run_in_processes_of_their_own_that_tell_of_themselves(stages, monkeypatch):
+    monkeypatch.setattr(module, "_in_a_process", lambda names: [f"{name}: done" for name in names])
+    said = []
+    module.warm(said.append, processes=True)
+    assert stages == []
+    assert sorted(said[1:-1]) == sorted(f"  kernels of the {name}: done" for name in module.STAGES)
+    assert module.marker().exists()
+
+
+def test_a_stage_in_a_process_that_fails_says_why(stages):
+    with pytest.raises(RuntimeError, match=r"(?s)of the feathers cannot be compiled.*KeyError: 'feathers'"):
+        module._in_a_process(["feathers"])
+
+
+def test_a_stage_ends_with_the_process_that_started_it(stages):
+    """However that ends: the child reads the end of its input."""
+    words = [sys.executable, "-m", "factors.warm", "--stages", "model"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=module.ROOT.parent) as child:
+        child.stdin.close()
+        assert child.wait(60) == 1
 
 
 def test_the_stages_can_be_timed_though_all_is_compiled(stages):

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+from whole_catalogue import whole_catalogue
 
 from actors.library.values import window_values
 from actors.portfolio.past import PastBooks
@@ -67,10 +68,9 @@ def store(tmp_path, monkeypatch, grown):
 def factors():
     """A few factors of each kind: windows, recursions, and one that reads the benchmark."""
     from actors.library.formulas import Formulas
-    from factors.library import Catalogue
     from factors.library.definitions.fields import computable, library_fields
 
-    formulas = Formulas(Catalogue.load(), {})
+    formulas = Formulas(whole_catalogue(), {})
     fields = library_fields(sample_market(n_assets=20, n_days=30).panel)
     ids, _ = computable(formulas.library, fields.available)
     library = formulas.library

@@ -1,12 +1,17 @@
 """The runner of jobs: what it asks of Ray's job server, and what it tells of jobs."""
 
 import json
+import os
 import shlex
+import subprocess
 import sys
 import time
 
+import psutil
 import pytest
+from left_behind import words_of
 from ray_jobs_double import RayJobsDouble
+from running_engine import until
 
 from actors.reading.states import state_of
 from contracts import job_requests as jr
@@ -115,8 +120,20 @@ def test_a_page_says_how_far_a_job_is_and_not_what_a_former_run_told(jobs):
 def test_jobs_of_a_ray_that_is_gone_are_listed_as_lost_or_as_they_ended(jobs):
     told("recompute-m-old", state="done", percent=100.0)
     told("recompute-m-cut")
+    told("recompute-m-other", pid=os.getpid())  # the number is another process's now
     rows = {row["job_id"]: row["state"] for row in jobs.list_jobs(Empty()).body["jobs"]}
-    assert rows == {"recompute-m-old": "succeeded", "recompute-m-cut": "lost"}
+    assert rows == {"recompute-m-old": "succeeded", "recompute-m-cut": "lost", "recompute-m-other": "lost"}
+
+
+def test_a_job_outside_of_ray_is_listed_as_running_while_its_process_lives(jobs):
+    words = [sys.executable, "-c", "import sys; sys.stdin.read()", "-m", "jobs.recompute"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+        # Linux shows no command line for a moment, after a program was found and before it begins.
+        until(lambda: words[-1] in words_of(psutil.Process(process.pid)), "its command line is there", 60.0)
+        told("recompute-m-own", pid=process.pid)
+        assert [row["state"] for row in jobs.list_jobs(Empty()).body["jobs"]] == ["running"]
+        process.kill()
+    assert [row["state"] for row in jobs.list_jobs(Empty()).body["jobs"]] == ["lost"]
 
 
 def test_a_job_that_a_person_submitted_is_found_by_either_id(jobs, ray):

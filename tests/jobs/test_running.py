@@ -9,7 +9,8 @@ import sys
 
 import psutil
 import pytest
-from running_engine import ROOT, Run, running, small_market, until
+from left_behind import words_of
+from running_engine import ROOT, Run, until
 
 from clients.nats import NatsEngine
 from contracts.job_requests import JobRef
@@ -21,12 +22,9 @@ LONG_S = 180.0
 WORK = Work("main")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("jobs")
-    with running(folder / "run", small_market(folder)) as started:
-        started.until_ready()
-        yield started
+@pytest.fixture
+def run(shared_run) -> Run:
+    return shared_run
 
 
 def page(run: Run) -> dict:
@@ -52,14 +50,17 @@ def ended(run: Run) -> bool:
 
 
 def parts(folder) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+    """When each whole part was written: one without its note may have been cut off between the two."""
+    return {
+        path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet") if path.with_suffix(".json").exists()
+    }
 
 
 def kill_a_worker(run: Run) -> None:
     def killed():
         for process in run.tree():
             try:
-                if "_in_task" in " ".join(process.cmdline()):
+                if "_in_task" in " ".join(words_of(process)):
                     process.kill()
                     return True
             except psutil.Error:

@@ -21,6 +21,7 @@ import nats
 import polars as pl
 import psutil
 import pytest
+from left_behind import named, words_of
 from prometheus_client.parser import text_string_to_metric_families
 from running_engine import Run, lifecycle, running, small_market, until
 
@@ -109,8 +110,8 @@ def test_a_frozen_actor(run):
 @contextlib.contextmanager
 def no_process_starts(run: Run) -> Iterator[None]:
     """Stop each process that Ray has in reserve, and each that it starts."""
-    raylet = next(process for process in run.tree() if process.name() == "raylet")
-    busy = {child.pid for child in raylet.children() if "ray::IDLE" not in child.cmdline()[:1]}
+    (raylet,) = named(run.tree(), "raylet")
+    busy = {child.pid for child in raylet.children() if "ray::IDLE" not in words_of(child)[:1]}
     stopped: dict[int, psutil.Process] = {}
     over = threading.Event()
 
@@ -272,6 +273,5 @@ def test_the_health_event_names_what_health_names(run):
 
 
 def raylet_sockets(run: Run) -> set[Path]:
-    raylet = next(process for process in run.tree() if process.name() == "raylet")
-    words = raylet.cmdline()
-    return {Path(word.partition("=")[2]) for word in words if word.startswith("--raylet_socket_name=")}
+    (raylet,) = named(run.tree(), "raylet")
+    return {Path(word.partition("=")[2]) for word in words_of(raylet) if word.startswith("--raylet_socket_name=")}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from left_behind import named
 from running_engine import ROOT, START_S, STOP_S, Run, lifecycle, put_away, running, small_market, until
 
 from contracts.identity import ENGINE_HEADER, engine_id
@@ -131,7 +132,7 @@ def test_few_open_files_and_no_shared_memory_at_all(tmp_path):
     with running(tmp_path / "run", small_market(tmp_path), ["prlimit", "--nofile=1024:1024", *within(NO_SHM)]) as run:
         works(run)
         assert "the HTTP face takes 358 connections at once" in run.log
-        haproxy = [process for process in run.tree() if process.name() == "haproxy"]
+        haproxy = named(run.tree(), "haproxy")
         assert haproxy
         assert {process.rlimit(psutil.RLIMIT_NOFILE)[1] for process in haproxy} == {1024}
 

@@ -12,6 +12,7 @@ import time
 
 import psutil
 import pytest
+from left_behind import alive_of, named, words_of
 from running_engine import STOP_S, Run, put_away, running, small_market, until
 
 from engine.ports import free_port, is_free
@@ -19,7 +20,7 @@ from engine.ports import free_port, is_free
 INTERRUPTS = int(os.environ.get("FACTOR_ENGINE_TEST_INTERRUPTS", "2"))
 FAILURES = int(os.environ.get("FACTOR_ENGINE_TEST_FAILURES", "1"))
 LONGEST_START_S = 30.0
-TICK_S = 0.05
+TICK_S = 0.2
 VICTIMS = ("gcs_server", "raylet", "launch.foreground", "engine.ray_head")
 """Without one of these no start comes to its end. A worker, whose arguments name the raylet too, is only replaced."""
 
@@ -46,9 +47,8 @@ def live_until(run: Run, moment: float, seen: dict[int, psutil.Process]) -> None
 
 
 def nothing_left(run: Run, seen: dict[int, psutil.Process]) -> None:
-    assert [process.cmdline() for process in run.left()] == []
-    alive = [process for process in seen.values() if process.is_running()]
-    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    assert [words_of(process) for process in run.left()] == []
+    assert alive_of(seen.values()) == []
     assert is_free("127.0.0.1", run.port)
     assert not (run.run_dir / "running.json").exists()
 
@@ -84,12 +84,8 @@ def test_a_start_that_fails_at_any_moment_says_so_and_leaves_nothing(tmp_path, m
         chance = random.Random(moment)
 
         def victims() -> list[psutil.Process]:
-            found = []
-            for process in run.tree()[1:]:
-                names = {process.name(), *process.cmdline()[:3]}
-                if names.intersection(VICTIMS) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            return found
+            below = alive_of(run.tree()[1:])
+            return named(below, *VICTIMS) + [p for p in below if {*words_of(p)[:3]}.intersection(VICTIMS)]
 
         until(lambda: victims() or run.process.poll() is not None, "there is something to kill", 60.0)
         chance.choice(victims()).kill()
@@ -104,8 +100,8 @@ def test_a_killed_supervisor_takes_ray_and_nats_with_it(tmp_path, market):
     with running(tmp_path / "run", market) as run:
         until(lambda: "Ray  " in run.log or run.process.poll() is not None, "Ray is up", 120.0)
         assert run.process.poll() is None, run.log
-        core = [process for process in run.tree()[1:] if process.name() in ("raylet", "gcs_server", "nats-server")]
+        core = named(run.tree()[1:], "raylet", "gcs_server", "nats-server")
         assert len(core) == 3
         run.process.kill()
         _, alive = psutil.wait_procs(core, timeout=30.0)
-        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+        assert alive_of(alive) == []

@@ -3,7 +3,7 @@
     python optimise_reference.py IN.npz OUT.npz
 
 ``IN.npz`` holds ``covariance`` [N, N], ``alpha`` [N], ``budgets`` [N], ``start`` [N], ``most`` (of a position),
-``turnover``, ``aversion``.
+``turnover``, ``aversion``, and of the frontier ``frontier_most`` (of a position) and ``n_points``.
 """
 
 import sys
@@ -67,7 +67,20 @@ def main(source, target):
             "equal": equal,
         }.items()
     }
-    np.savez(target, **out)
+    wide = common | {"max_weights": float(data["frontier_most"])}
+    calm = np.asarray(MeanRisk(objective_function=ObjectiveFunction.MINIMIZE_RISK, **wide).fit(days).weights_)
+    bold = np.asarray(MeanRisk(objective_function=ObjectiveFunction.MAXIMIZE_RETURN, **wide).fit(days).weights_)
+    ends = [float(np.sqrt(w @ data["covariance"] @ w)) for w in (calm, bold)]
+    levels = np.linspace(*ends, int(data["n_points"]))
+    between = [
+        np.asarray(
+            MeanRisk(objective_function=ObjectiveFunction.MAXIMIZE_RETURN, max_variance=level**2, **wide)
+            .fit(days)
+            .weights_
+        )
+        for level in levels[1:-1]
+    ]
+    np.savez(target, levels=levels, frontier=np.array([calm, *between, bold]), **out)
 
 
 if __name__ == "__main__":

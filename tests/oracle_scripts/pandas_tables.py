@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
+from factors.errors import FactorError
 from factors.panel.panel import Panel
 
 
@@ -50,9 +51,27 @@ def main() -> None:
         "nullable types": plain.convert_dtypes(),
         "periods": plain.assign(date=plain["date"].dt.to_period("D")),
         "objects": plain.astype(object),
+        "an index that is a column too": plain.set_index("date", drop=False),
+        "two of them": plain.set_index(["date", "symbol"], drop=False),
+        "an index of periods": plain.assign(date=plain["date"].dt.to_period("D")).set_index("date").rename_axis(None),
+        "whole numbers and fractions": plain.assign(market_cap=pd.Series([1, 2.0, 3, np.float64(4)], dtype=object)),
         "pyarrow table": pa.Table.from_pandas(plain, preserve_index=False),
         "pyarrow batch": pa.RecordBatch.from_pandas(plain, preserve_index=False),
     }
+    refused = {
+        "an index of texts without a name": text.set_index("date").rename_axis(None),
+        "a multi-index without names": plain.set_index(["date", "symbol"]).rename_axis([None, None]),
+        "a wide table": plain.pivot(index="date", columns="symbol", values="market_cap"),
+        "symbols that are numbers": plain.assign(symbol=[1, 2, 1, 2]),
+        "one column": plain["market_cap"],
+        "numbers with text between": plain.assign(market_cap=pd.Series([1.0, "NA", 3, 4], dtype=object)),
+    }
+    told = {}
+    for name, table in refused.items():
+        try:
+            told[name] = str(Panel.from_frame(table).shape)
+        except FactorError as error:
+            told[name] = str(error)
     answers = {}
     for name, table in forms.items():
         try:
@@ -66,7 +85,7 @@ def main() -> None:
     shapes["multi-index table"] = json.loads(text.set_index(["date", "symbol"]).to_json(orient="table"))
     shapes["multi-index split"] = json.loads(text.set_index(["date", "symbol"]).to_json(orient="split"))
     shapes["values"] = json.loads(text.to_json(orient="values"))
-    json.dump({"tables": answers, "shapes": shapes}, sys.stdout)
+    json.dump({"tables": answers, "shapes": shapes, "refused": told}, sys.stdout)
 
 
 main()

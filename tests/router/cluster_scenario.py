@@ -14,7 +14,7 @@ import ray
 from echo_workload import asked
 from ray.cluster_utils import Cluster
 
-from contracts.operations import PLACEMENTS, Workload
+from contracts.operations import Workload, devices_of
 from contracts.settings import NAMESPACE, Settings
 from router.client import RouterClient
 from router.router import start_router
@@ -24,7 +24,7 @@ DEVICES = {"neural_engine": 1, "metal_gpu": 1}
 WORKLOADS = (
     Workload.FACTOR_MODEL_CREATION,
     Workload.FACTOR_EXPOSURE_ANALYSIS,
-    Workload.FACTOR_RETURNS_ESTIMATION,
+    Workload.RISK_MODEL_CONSTRUCTION,
     Workload.VALUE_FACTOR,
 )
 
@@ -34,7 +34,7 @@ async def settled(client: RouterClient, what: str, condition: Callable[[dict[str
     end = time.monotonic() + DEADLINE_S
     while True:
         actors = {actor["workload"]: actor for actor in (await client.health())["actors"]}
-        pinned = [actors[w.value] for w in WORKLOADS if PLACEMENTS[w].devices]
+        pinned = [actors[w.value] for w in WORKLOADS if devices_of(w)]
         if all(actor["state"] == "READY" for actor in actors.values()) and all(condition(actor) for actor in pinned):
             return actors
         assert time.monotonic() < end, f"{what}: {json.dumps(actors, default=str)}"

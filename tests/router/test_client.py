@@ -264,7 +264,7 @@ def test_health_tells_wanted_device_placement_device_that_ran_state_and_latency(
 
     health, routing = with_client(scenario)
     actor = next(a for a in health["actors"] if a["workload"] == "factor_exposure_analysis")
-    assert actor["wanted_device"] == ["neural_engine"]
+    assert actor["wanted_device"] == ["metal_gpu"]
     assert actor["placement"]["device"] == ["cpu"]
     assert actor["placement"]["node_id"]
     assert actor["device"] == "cpu"

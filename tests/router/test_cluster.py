@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fixtures_ray import ECHO_PATH, short_folder
 
-from contracts.operations import PLACEMENTS, Workload
+from contracts.operations import Workload, devices_of
 
 SCENARIO = Path(__file__).parent / "cluster_scenario.py"
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def outcome(tmp_path_factory):
 
 
 def pinned(actors):
-    return {name: actor for name, actor in actors.items() if PLACEMENTS[Workload(name)].devices}
+    return {name: actor for name, actor in actors.items() if devices_of(Workload(name))}
 
 
 @pytest.mark.timeout(LIMIT_S + 30)
@@ -59,15 +59,19 @@ def test_pinned_actors_land_together_on_the_node_that_has_their_devices(outcome)
     actors = pinned(outcome["pinned"])
     assert {actor["placement"]["node_id"] for actor in actors.values()} == {outcome["mac"]}
     for name, actor in actors.items():
-        wanted = [device.value for device in PLACEMENTS[Workload(name)].devices]
+        wanted = [device.value for device in devices_of(Workload(name))]
         assert actor["wanted_device"] == wanted
         assert set(wanted) <= set(actor["placement"]["resources"])
-    assert outcome["pinned"]["value_factor"]["placement"]["device"] == ["cpu"]
+    # What no device may compute is moved for none, whatever comes and goes.
+    for stays in ("value_factor", "factor_model_creation"):
+        for then in ("pinned", "fallen_back", "returned"):
+            assert outcome[then][stays]["placement"]["device"] == outcome[then][stays]["wanted_device"] == ["cpu"]
+        assert outcome["returned"][stays]["generation"] == outcome["fallen_back"][stays]["generation"]
 
 
 def test_when_the_node_dies_its_actors_are_made_anew_on_cpu_and_health_says_so(outcome):
     actors = pinned(outcome["fallen_back"])
-    assert len(actors) == 3
+    assert len(actors) == 2
     for actor in actors.values():
         assert actor["placement"]["device"] == ["cpu"]
         assert actor["placement"]["node_id"] != outcome["mac"]

@@ -50,6 +50,7 @@ def test_placement_is_told_apart_from_the_device_that_ran():
     assert told["wanted_device"] == told["placement"]["device"] == ["neural_engine"]
     assert told["placement"]["resources"] == {"neural_engine": 0.1}
     assert told["device"] == "cpu"
+    assert told["device_shares"] == {"cpu": 0.9, "neural_engine": 0.1}
     assert told["queue_length"] == 3
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import fields
 
 import numpy as np
@@ -10,6 +11,7 @@ from contracts.answers import Calculation, Page
 from contracts.operations import OPERATIONS
 from contracts.requests import SizeFactor
 from contracts.work import Device, WorkResult, work_item
+from router import packing
 from router.packing import pack_items, pack_results, unpack_items, unpack_results
 
 
@@ -59,3 +61,23 @@ def test_a_result_that_cannot_be_packed_becomes_a_problem_and_those_beside_it_ar
     assert broken.value is None
     assert broken.problem["code"] == "internal"
     assert broken.problem["instance"] == broken.request_id == "b"
+
+
+def test_a_deadline_of_another_machine_is_as_far_away_as_it_was_there(monkeypatch):
+    behind = time.time() - 3600.0
+    with monkeypatch.context() as there:
+        there.setattr("contracts.work.time.time", lambda: behind)
+        there.setattr(packing, "own_clock", lambda: "another machine's")
+        item = work_item("size", SizeFactor(market_cap_data=b"arrow"), timeout_s=50.0)
+        packed = pack_items([item])
+    (arrived,) = unpack_items(packed)
+    assert 40.0 < arrived.remaining_s() <= 50.0
+    assert arrived.key == item.key, "by which it is told that its caller went"
+
+
+def test_a_deadline_of_this_machine_counts_the_way(monkeypatch):
+    item = work_item("size", SizeFactor(market_cap_data=b"arrow"), timeout_s=50.0)
+    packed = pack_items([item])
+    late = time.time() + 20.0
+    monkeypatch.setattr("contracts.work.time.time", lambda: late)
+    assert unpack_items(packed)[0].remaining_s() < 31.0

@@ -13,28 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_states import state
 
 from contracts.errors import ModelUnreadable, UnknownModel, VersionConflict
-from store import ModelStore, StoredState
+from store import ModelStore
 from store import model_store as module
 from store.parts import MAPS, Maps
-
-
-def state(first: int, n_dates: int, symbols: tuple[str, ...], fill: float = 1.0) -> StoredState:
-    dates = np.datetime64("2020-01-01", "D") + np.arange(first, first + n_dates)
-    values = fill + first + np.arange(n_dates)[:, None] + np.arange(len(symbols)) / 100
-    return StoredState(
-        dates,
-        symbols,
-        {
-            "returns": values,
-            "sector": np.zeros((n_dates, len(symbols)), np.int16),
-            "scores": values[:, None] * np.ones((1, 2, 1)),
-        },
-        {"factor_returns": np.full((n_dates, 3), fill)},
-        {"covariance": np.eye(3) * fill},
-        {"factors": ["a", "b", "c"]},
-    )
 
 
 @pytest.fixture
@@ -288,11 +272,13 @@ WRITER = """
     import sys, os, signal
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
-    from test_model_store import state
+    from stored_states import state
     from store import ModelStore
-    from store import model_store as module
+    from store import commit as module
     store, where = ModelStore(Path(sys.argv[1])), sys.argv[3]
     if where == "before":
+        module.sync_all = lambda what: os.kill(os.getpid(), signal.SIGKILL)
+    elif where == "at":
         module.sync_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
     else:
         ModelStore._retire = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
@@ -300,11 +286,12 @@ WRITER = """
 """
 
 
-@pytest.mark.parametrize(("where", "version"), [("before", 1), ("after", 2)])
+@pytest.mark.parametrize(("where", "version"), [("before", 1), ("at", 2), ("after", 2)])
 def test_a_writer_killed_around_the_commit_leaves_the_old_or_the_new_version_whole(store, tmp_path, where, version):
     store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path), str(Path(__file__).parent), where], check=False
+        [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path), str(Path(__file__).parents[1]), where],
+        check=False,
     )
     assert done.returncode == -signal.SIGKILL
     fresh = ModelStore(tmp_path)
@@ -313,6 +300,33 @@ def test_a_writer_killed_around_the_commit_leaves_the_old_or_the_new_version_who
     again = fresh.commit("m", state(2, 1, ("A",)), base=1, request_id="r2", operation="append_day", append=True)
     assert again.manifest.version == 2
     assert fresh.head("m").manifest.n_dates == 3
+
+
+def test_all_that_a_version_needs_is_synced_before_it_is_the_newest(store, tmp_path, monkeypatch):
+    store.commit("m", state(0, 2, ("A",)), base=0, request_id="r1", operation="create_model")
+    synced, before = [], None
+    fsync, replace = os.fsync, os.replace
+
+    def noted(descriptor):
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor).st_ino)
+
+    def placed(fresh, path):
+        nonlocal before
+        if Path(path).name == "manifest.json":
+            before = {*synced} if Path(fresh).stat().st_ino in synced else set()
+        replace(fresh, path)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", placed)
+    version = store.commit("m", state(2, 1, ("A",)), base=1, request_id="r2", operation="append_day", append=True)
+    folder = version.folder
+    added = {folder / name for name in (version.manifest.blocks[-1].part.file, version.manifest.latest.file)}
+    versions = folder.parent / "versions"
+    needed = {*added, folder, versions, versions / "00000002.json"}
+    assert before is not None
+    assert before >= {path.stat().st_ino for path in needed}
+    assert synced[-1] == folder.parent.stat().st_ino
 
 
 def test_a_full_disk_at_any_point_of_a_commit_leaves_a_whole_version_and_the_write_can_be_repeated(tmp_path):

@@ -31,8 +31,23 @@ def test_a_repeated_request_makes_nothing(store):
     first = store.put(book(), request_id="r1")
     second = store.put(book(B=1.0), request_id="r2")
     assert (first.version, second.version) == (1, 2)
-    assert store.put(book(C=1.0), request_id="r1") == first
+    assert store.put(book(), request_id="r1") == first
     assert store.get("tech") == second
+
+
+def test_another_change_under_the_id_of_one_that_was_made_is_refused(store):
+    store.put(book(), request_id="r1")
+    longer = store.append("tech", (Holdings("2020-02-03", {"B": 1.0}),), request_id="r2")
+    assert store.append("tech", (Holdings("2020-02-03", {"B": 1.0}),), request_id="r2") == longer
+    for other in (
+        lambda: store.put(book(C=1.0), request_id="r1"),
+        lambda: store.append("tech", (Holdings("2020-03-03", {"B": 1.0}),), request_id="r2"),
+        lambda: store.delete("tech", request_id="r1"),
+    ):
+        with pytest.raises(InvalidInput, match="the id is that of another request") as refused:
+            other()
+        assert refused.value.field == "request_id"
+    assert store.get("tech") == longer
 
 
 def test_a_base_that_is_not_the_newest_version_is_a_conflict(store):

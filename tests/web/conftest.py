@@ -17,7 +17,7 @@ from bus.face import Face
 from bus.outbox import Outbox
 from contracts.errors import Unavailable
 from contracts.examples import JOB
-from contracts.operations import OPERATIONS, PLACEMENTS, Workload
+from contracts.operations import OPERATIONS, Workload, devices_of
 from contracts.settings import Settings, settings
 from contracts.work import State, WorkResult, work_item
 from jobs.runner import Jobs
@@ -67,7 +67,7 @@ class InProcessEngine:
             raise RuntimeError("the router is down")
         members = []
         for workload in Workload:
-            member = Member(workload, PLACEMENTS[workload].devices)
+            member = Member(workload, devices_of(workload))
             actor = self._actors.get(workload.value)
             if actor is not None:
                 member.state, member.reason, member.alive = State.READY, "in this process", True

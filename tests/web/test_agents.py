@@ -10,7 +10,7 @@ import uvicorn
 
 from contracts.operations import OPERATIONS
 from contracts.tokens import Scope, add_token, token_file
-from web.agents import MOST, SEARCH, search, short, tools
+from web.agents import MOST, ROUTING, SEARCH, SUMMARIES, search, short, tools
 from web.app import make_app
 
 mcp = pytest.importorskip("mcp", reason="the extra `agents` is not installed")
@@ -58,12 +58,12 @@ def test_the_official_client_finds_tools_that_read_only(address):
             return (await client.list_tools()).tools
 
     found = {tool.name: tool for tool in asyncio.run(run())}
-    assert set(found) == {row.name for row in OPERATIONS.values() if row.agents} | {SEARCH}
+    assert set(found) == {row.name for row in OPERATIONS.values() if row.agents} | set(SUMMARIES)
     assert 8 <= len(found) <= 14
     for name, tool in found.items():
         assert tool.annotations.read_only_hint is True
         assert tool.description
-        assert name == SEARCH or not OPERATIONS[name].writes
+        assert name in SUMMARIES or not OPERATIONS[name].writes
         assert not {"request_id", "register_as", "messagebus_priority"} & set(tool.input_schema["properties"])
 
 
@@ -78,16 +78,23 @@ def test_a_tool_answers_what_the_route_answers(address, http, symbols):
 
 
 def test_factors_are_found_by_words_and_a_formula_is_computed(address):
-    (found, _), (values, wrong) = asked(
+    (found, lost), (values, wrong) = asked(
         address,
         (SEARCH, {"words": "momentum volume"}),
         ("evaluate_formula", {"formula": "rank(ts_mean(returns, 5))"}),
     )
+    assert not lost, found
     assert found["found"] > 0
     assert all("momentum" in json.dumps(one).lower() for one in found["factors"])
     assert not wrong
     assert len(values["calculation_result"]["factor_values"]) == MOST
     assert values["shortened"]["whole"] == "POST /factors/evaluate with the same fields"
+
+
+def test_the_routing_is_explained(address, http):
+    ((told, wrong),) = asked(address, (ROUTING, {}))
+    assert not wrong, told
+    assert told == http.get("/routing").json()
 
 
 def test_what_is_wrong_is_an_answer_that_says_so(address):
@@ -168,5 +175,9 @@ def test_the_pages_in_words_name_what_there_is(http):
     status = http.get("/factor-models/m/status").json()
     assert f"# The model m, version {status['model_version']}" in page
     assert f"{status['n_dates']} dates from {status['first_date']} to {status['last_date']}" in page
+    history = http.post("/portfolio-risk/history", json={"portfolio_id": "market"}).json()["calculation_result"]
+    assert f"Bias {history['factor_values']['bias']:.3f}:" in page
+    share = history["factor_values"]["value_at_risk_exceeded_share"]
+    assert f"on {share:.1%} of the days; {1 - history['confidence']:.1%} is right" in page
     settings = json.loads(page.split("```json", 1)[1].split("```", 1)[0])
     assert settings == status["settings"]

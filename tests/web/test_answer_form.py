@@ -160,9 +160,9 @@ RISK = {
         (
             "series",
             "date",
-            {"dates": ["d1", "d2"], "risk": [1.0, 2.0], "bias": 1.1},
+            {"dates": ["d1", "d2"], "risk": [1.0, 2.0], "bias": 1.1, "exposures": {"size": [0.5, 0.4]}},
             {},
-            {"date": ["d1", "d2"], "risk": [1.0, 2.0]},
+            {"date": ["d1", "d2"], "risk": [1.0, 2.0], "exposures.size": [0.5, 0.4]},
         ),
         (
             "forms",

@@ -2,10 +2,14 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
+PROMTOOL = shutil.which("promtool")
 DEPLOY = Path(__file__).parents[2] / "deploy"
 OF_PROMETHEUS = {"up"}
 
@@ -33,3 +37,14 @@ def test_they_group_by_labels_that_the_metrics_have(http):
             lines = re.findall(rf"^{metric}\{{(.*?)\}}", page, re.MULTILINE)
             for line in lines[:1]:  # a metric that nothing has been counted of yet has none
                 assert {label.strip() for label in labels.split(",")} <= set(re.findall(r"(\w+)=", line)), text
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool here")
+def test_prometheus_own_linter_finds_nothing_in_the_metrics(http):
+    http.get("/factor-models/list")
+    http.get("/factor-models/absent/status")
+    page = http.get("/metrics").text
+    command = [str(PROMTOOL), "check", "metrics"]
+    done = subprocess.run(command, input=page, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "factor_engine_build_info{" in page

@@ -21,10 +21,12 @@ class Feed:
 
     def __init__(self, events, missed=0):
         self.events, self.missed = events, missed
+        self.asked = 0
 
     async def feed(self, after, timeout_s):
         import asyncio
 
+        self.asked += 1
         fresh = [event for event in self.events if event["seq"] > (after or 0)]
         if not fresh:
             await asyncio.sleep(0.05)
@@ -63,6 +65,20 @@ def test_a_slow_reader_is_told_how_many_events_it_missed(run_settings):
     with subscribe(run_settings, Feed([row(9, "factor.library.A", b"{}")], missed=7)) as socket:
         assert orjson.loads(socket.receive_text()) == {"missed": 7}
         assert orjson.loads(socket.receive_text())["seq"] == 9
+
+
+def test_who_only_looks_on_gets_the_newest_at_its_pace_and_one_call_for_all_of_them(run_settings):
+    bridge = Feed([row(n, "factor.library.A", b"{}") for n in range(1, 151)])
+    with subscribe(run_settings, bridge, "?pace_ms=10000") as socket:
+        assert orjson.loads(socket.receive_text()) == {"missed": 50}
+        assert [orjson.loads(socket.receive_text())["seq"] for _ in range(100)] == list(range(51, 151))
+        assert bridge.asked == 1
+
+
+def test_a_pace_that_is_no_number_is_none(run_settings):
+    bridge = Feed([row(n, "factor.library.A", b"{}") for n in range(1, 151)])
+    with subscribe(run_settings, bridge, "?pace_ms=soon") as socket:
+        assert orjson.loads(socket.receive_text())["seq"] == 1
 
 
 def test_while_the_bridge_is_away_the_subscriber_is_told(run_settings):

@@ -31,7 +31,7 @@ def test_health_tells_of_each_actor_what_it_wanted_where_it_is_and_what_it_did(h
     actors = {row["workload"]: row for row in http.get("/health").json()["actors"]}
     assert len(actors) == 12
     row = actors["factor_exposure_analysis"]
-    assert row["wanted_device"] == ["neural_engine"]
+    assert row["wanted_device"] == ["metal_gpu"]
     assert row["placement"]["device"] == ["cpu"]
     assert row["device"] == "cpu"
     assert row["state"] == "READY"

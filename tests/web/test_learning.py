@@ -8,6 +8,8 @@ import orjson
 import polars as pl
 import pytest
 import skops.io
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
@@ -60,7 +62,6 @@ def test_json_of_too_many_values_is_refused_and_says_how_to_ask(http, monkeypatc
     refused = http.post("/ml/dataset", json=ASKED)
     assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
     assert f"Accept: {ARROW_STREAM}" in refused.json()["detail"]
-    monkeypatch.setattr(answer_form, "BLOCK", 10)
     monkeypatch.setattr(answer_form, "JSON_VALUES_MOST", 20)
     plain = http.post("/factor-features/calculate", json={})
     assert plain.status_code == 406
@@ -123,6 +124,38 @@ def test_predictions_are_those_of_scikit_learn_on_the_same_features(http, datase
     gone = http.post("/ml/predict", json={"estimator_id": "own"})
     assert (gone.status_code, gone.json()["code"]) == (404, "unknown_estimator")
     assert http.delete("/estimators/own").status_code == 404
+
+
+def test_a_network_of_a_callers_own_comes_as_onnx_and_predicts_as_the_file_does(http):
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("Tanh", ["h"], ["t"]),
+        helper.make_node("MatMul", ["t", "v"], ["y"]),
+    ]
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.standard_normal((2, 3)), "b": rng.standard_normal(3), "v": rng.standard_normal((3, 1))}
+    tensors = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()]
+    ends = [helper.make_tensor_value_info(name, 1, ["n", width]) for name, width in (("x", 2), ("y", 1))]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    body = {"estimator": base64.b64encode(model.SerializeToString()).decode(), "features": ["beta", "momentum"]}
+    assert http.put("/estimators/net", json=body).json()["detail"].startswith("it is no file of skops")
+    made = http.put("/estimators/net", json={**body, "format": "onnx"})
+    assert made.status_code == 200, made.text
+    assert made.json()["calculation_result"]["factor_values"]["network"] is True
+    table = {"symbol": ["X", "Y"], "momentum": [0.5, None], "beta": [1.0, -1.0]}
+    answer = http.post("/ml/predict", json={"estimator_id": "net", "features": table}).json()["calculation_result"]
+    (right,) = ReferenceEvaluator(model).run(None, {"x": np.float32([[1.0, 0.5]])})
+    assert answer["factor_values"] == {"X": pytest.approx(float(right[0, 0]), rel=1e-5), "Y": None}
+    assert answer["hardware_used"] == "cpu"
+    (row,) = [row for row in http.get("/estimators").json()["estimators"] if row["estimator_id"] == "net"]
+    assert (row["format"], row["network"], row["kind"]) == ("onnx", True, "onnx.ModelProto")
+    calls = {a["workload"]: a for a in http.get("/health").json()["actors"]}["factor_library"]["notes"]["devices"]
+    assert calls["answered"]["cpu"] >= 1
+    assert http.delete("/estimators/net").status_code == 200
 
 
 def test_given_features_are_taken_and_missing_ones_where_the_estimator_takes_them(http, trained):

@@ -120,7 +120,7 @@ def test_every_get_route_answers_in_its_shape(http, symbols, name, path):
         assert http.put(f"/watches/{watch}", json=with_names(OPERATIONS["put_watch"].example, symbols)).is_success
     named = {
         "model_id": "m", "symbol": symbols[0], "category": category, "portfolio_id": "example-book", "watch_id": watch,
-        "job_id": JOB,
+        "job_id": JOB, "factor": "alpha101_101",
     }  # fmt: skip
     answer = http.get(path.format_map(named))
     assert answer.status_code == 200, answer.text

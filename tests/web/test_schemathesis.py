@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import re
 import socket
 import threading
 import time
@@ -20,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from contracts import frames
+from contracts.examples import with_names
 from contracts.operations import OPERATIONS, V1
 from contracts.tokens import Scope, add_token
 from web.app import make_app
@@ -112,3 +115,63 @@ def test_no_request_gives_a_server_error_or_an_undocumented_answer(described, pa
         case.validate_response(answer, checks=CHECKS)
 
     ask()
+
+
+BODIES = {
+    (route.path, route.method): row
+    for row in OPERATIONS.values()
+    for route in row.routes
+    if route.method in ("POST", "PUT") and not row.bulk and not route.path.startswith(V1)
+}
+
+
+def with_every_field(described):
+    """The same description, in which each field of a body, and of what is in it, must be given."""
+    raw = copy.deepcopy(described.raw_schema)
+
+    def require(schema):
+        if isinstance(schema, list):
+            for one in schema:
+                require(one)
+        elif isinstance(schema, dict):
+            if "$ref" in schema:
+                schema |= copy.deepcopy(raw["components"]["schemas"][schema.pop("$ref").rsplit("/", 1)[-1]])
+            if "properties" in schema:
+                schema["required"] = list(schema["properties"])
+            for one in schema.values():
+                require(one)
+
+    for path, method in BODIES:
+        require(raw["paths"][path][method.lower()].get("requestBody", {}))
+    return schemathesis.openapi.from_dict(raw)
+
+
+@pytest.fixture(scope="session")
+def complete(described):
+    return with_every_field(described)
+
+
+@pytest.mark.parametrize(("path", "method"), list(BODIES))
+def test_any_value_of_any_field_in_a_request_that_is_right_else_gives_no_server_error(
+    described, complete, http, symbols, path, method
+):
+    """The whole example is right: what is drawn of a field reaches what is behind the check of the request."""
+    example = with_names(BODIES[path, method].example, symbols)
+    tried = set()
+
+    @given(case=complete[path][method].as_strategy())
+    @settings(max_examples=2, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def ask(case):
+        drawn = case.body
+        assert isinstance(drawn, dict)
+        case.path_parameters = {name: example.get(name, value) for name, value in case.path_parameters.items()}
+        for field, value in drawn.items():
+            tried.add(field)
+            case.body = {
+                name: held for name, held in {**example, field: value}.items() if name not in case.path_parameters
+            }
+            answer = case.call(base_url=described.get_base_url(), timeout=120.0)
+            case.validate_response(answer, checks=CHECKS)
+
+    ask()
+    assert tried >= set(BODIES[path, method].request.model_fields) - set(re.findall(r"{(\w+)}", path))

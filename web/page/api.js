@@ -1,5 +1,5 @@
 // The way to the engine: relative to where the page is, so that it works behind a proxy with a prefix.
-import {useEffect, useRef, useState} from './vendor/htm-preact-3.1.1.js';
+import {useEffect, useLayoutEffect, useRef, useState} from './vendor/htm-preact-3.1.1.js';
 
 const base = new URL('.', document.baseURI);
 const TOKEN = 'factor-engine-token', WRITES = 'factor-engine-writes';
@@ -57,11 +57,16 @@ export function useAsk(request, {every_s, wait_ms = 0} = {}) {
   const [held, set] = useState({key: null});
   const [turn, setTurn] = useState(0);
   const before = useRef(null);
-  useEffect(() => {
+  // Before the paint, as an effect after it would ask a frame later.
+  useLayoutEffect(() => {
     if (key === null) { set({key: null}); return undefined; }
     const away = new AbortController();
     let timer;
+    let first = true;
     const go = async () => {
+      // A tab that nobody sees asks again when it is seen: open pages cost the engine nothing then.
+      if (!first && document.hidden) { document.addEventListener('visibilitychange', go, {once: true, signal: away.signal}); return; }
+      first = false;
       try {
         const got = await ask(JSON.parse(key), away.signal);
         set({key, ...got});
@@ -72,7 +77,8 @@ export function useAsk(request, {every_s, wait_ms = 0} = {}) {
       }
       if (every_s && !away.signal.aborted) timer = setTimeout(go, every_s * 1000);
     };
-    timer = setTimeout(go, wait_ms);
+    if (wait_ms) timer = setTimeout(go, wait_ms);
+    else go();
     return () => { away.abort(); clearTimeout(timer); };
   }, [key, turn, every_s]);
   useEffect(() => {

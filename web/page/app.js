@@ -17,7 +17,7 @@ const VIEWS = {
 
 function Page() {
   const {view, choices} = useRoute();
-  const status = useAsk(get('/api/v1/factor-engine/status'), {every_s: 5});
+  const status = useAsk(get('/api/v1/factor-engine/status'), {every_s: 10});
   const models = status.value?.models?.map((row) => row.model_id) ?? [];
   const model = choices.model ?? status.value?.default_model ?? models[0];
   const mayWrite = ['write', 'admin'].includes(status.value?.caller?.scope) && (token() !== '' || writes());
@@ -50,8 +50,9 @@ function View({name, settled, ...rest}) {
   }, [name]);
   if (!VIEWS[name]) return html`<${Broken} error=${{message: `There is no view called ${name}`}} />`;
   if (error || shown?.fault) return html`<${Broken} error=${error ?? shown.fault} again=${reset} />`;
-  if (!shown || !settled) return html`<${Loading} what="Opening" />`;
-  return html`<${shown} ...${rest} />`;
+  // The overview asks for the health of everything at once; the other views are about a model, which the status names.
+  if (!shown || (!settled && name !== 'overview')) return html`<${Loading} what="Opening" />`;
+  return html`<${shown} settled=${settled} ...${rest} />`;
 }
 
 // 1 to 9 go to a view, as long as nothing is being typed.

@@ -1,19 +1,22 @@
 // Attribution: what a period's return was made of, as a waterfall, and quarter by quarter.
 import {html, useEffect, useState} from './vendor/htm-preact-3.1.1.js';
-import {ask, post, useAsk} from './api.js';
+import {ask, get, post, useAsk} from './api.js';
 import {Bars, largest} from './bars.js';
 import {Figure} from './figure.js';
 import {Lines} from './lines.js';
 import {Asked, Broken, Loading, Select} from './parts.js';
-import {signedPercent} from './words.js';
+import {PERIODS, since} from './period.js';
+import {choose} from './route.js';
+import {several, signedPercent} from './words.js';
 
 const QUARTERS = 8;
 
-export function Attribution({body}) {
-  const [by, set] = useState('family');
+export function Attribution({body, choices}) {
+  const [by, set] = useState('family'), over = choices.over ?? '1';
   const {portfolio_id, portfolio_weights, benchmark, model_id} = body;
   const book = {portfolio_id, portfolio_weights, benchmark, model_id};
-  const asked = useAsk(post('/portfolio-attribution/calculate', book), {wait_ms: 700});
+  const about = useAsk(get(`/factor-models/${encodeURIComponent(model_id)}/status`)).value;
+  const asked = useAsk(about && post('/portfolio-attribution/calculate', {...book, start_date: since(over, about)}), {wait_ms: 700});
   const v = asked.value?.calculation_result?.factor_values;
   const all = v && {family: v.by_family, factor: v.factor_contributions, sector: v.by_sector, name: v.by_symbol};
   const total = v && (v.active_return ?? v.portfolio_return);
@@ -23,10 +26,11 @@ export function Attribution({body}) {
   const rows = [...parts, ...(Math.abs(left) > 5e-6 ? [{name: 'the rest', value: left}] : []), {name: (v?.active_return ?? null) === null ? 'return' : 'active return', value: total, total: true}];
   const r = asked.value?.calculation_result;
   return html`<${Figure} title="Attribution" of=${asked} wide table=${v && {columns: [by, 'contribution'], rows: [...Object.entries(all[by] ?? {}), ['total', total]]}}
-      note=${r && `${r.start_date} to ${r.end_date}, ${r.n_days} days; linked by ${r.linking}.`}>
+      note=${r && `${r.start_date} to ${r.end_date}, ${several(r.n_days, 'day')}; linked by ${r.linking}.`}>
+      <div class="row"><${Select} label="Over" value=${over} onChange=${(chosen) => choose({over: chosen}, true)} options=${PERIODS} /></div>
       <${Asked} of=${asked} what="Attributing the period">${() => html`<div class="row"><${Select} label="By" value=${by} onChange=${set} options=${Object.keys(all).filter((key) => all[key])} /></div>
         <${Bars} rows=${rows} waterfall label="Attribution" />`}<//><//>
-    ${r && html`<${OverTime} book=${book} from=${r.start_date} to=${r.end_date} />`}`;
+    ${r && html`<${OverTime} book=${book} from=${about.first_date} to=${r.end_date} />`}`;
 }
 
 function quarters(from, to) {

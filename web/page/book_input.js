@@ -39,6 +39,15 @@ export function bookOf(choices) {
   return choices.book ? {portfolio_id: choices.book, ...benchmark} : null;
 }
 
+// Makes weights the book that is looked at, where there are any.
+export function keep(weights) {
+  const short = Object.entries(weights).map(([symbol, weight]) => `${symbol},${weight}`).join(';');
+  if (!short) return;
+  sessionStorage.setItem(KEPT, written(weights));
+  // The number tells one long book from the next: the address has to change for the view to follow.
+  choose(short.length < IN_ADDRESS ? {weights: short, book: undefined, pasted: undefined} : {weights: undefined, book: 'pasted', pasted: Date.now()}, true);
+}
+
 export function BookInput({choices, mayWrite}) {
   const stored = useAsk(get('/portfolios'));
   const known = ['market', 'equal', ...(stored.value?.portfolios ?? []).map((row) => row.portfolio_id)];
@@ -46,13 +55,12 @@ export function BookInput({choices, mayWrite}) {
   const [typing, type] = useState(pasted ? written(bookOf(choices)?.portfolio_weights ?? {}) : '');
   const [over, hover] = useState(false);
   const {weights, faults} = parse(typing);
-  const use = (text) => {
-    const found = parse(text);
-    const short = Object.entries(found.weights).map(([symbol, weight]) => `${symbol},${weight}`).join(';');
-    if (!short) return;
-    sessionStorage.setItem(KEPT, written(found.weights));
-    choose(short.length < IN_ADDRESS ? {weights: short, book: undefined} : {weights: undefined, book: 'pasted'}, true);
-  };
+  // The box follows the address: back, a link, names left out.
+  useEffect(() => {
+    const held = pasted ? bookOf(choices)?.portfolio_weights : null;
+    if (held && JSON.stringify(held) !== JSON.stringify(weights)) type(written(held));
+  }, [choices.weights, choices.book, choices.pasted]);
+  const use = (text) => keep(parse(text).weights);
   const drop = async (event) => {
     event.preventDefault();
     hover(false);
@@ -60,7 +68,7 @@ export function BookInput({choices, mayWrite}) {
     if (file) { const text = await file.text(); type(text); use(text); }
   };
   const sum = Object.values(weights).reduce((total, weight) => total + weight, 0);
-  return html`<div class="row"><${Select} label="Book" value=${pasted ? 'pasted' : choices.book ?? ''} onChange=${(book) => choose({book, weights: undefined}, true)}
+  return html`<div class="row"><${Select} label="Book" value=${pasted ? 'pasted' : choices.book ?? ''} onChange=${(book) => choose({book, weights: undefined, pasted: undefined}, true)}
       options=${[['', 'choose one …'], ...known, ...(pasted || sessionStorage.getItem(KEPT) ? [['pasted', 'pasted weights']] : [])]} />
     <${Select} label="Benchmark" value=${choices.benchmark ?? ''} onChange=${(benchmark) => choose({benchmark}, true)} options=${[['', 'none'], ...known]} /></div>
     ${stored.error && html`<${Broken} error=${stored.error} again=${stored.again} />`}
@@ -81,7 +89,7 @@ function Keep({weights, done}) {
     try {
       await ask({method: 'PUT', path: `/portfolios/${encodeURIComponent(name)}`, body: {holdings: {always: weights}}});
       done();
-      choose({book: name, weights: undefined}, true);
+      choose({book: name, weights: undefined, pasted: undefined}, true);
     } catch (fault) { fail(fault); }
   };
   return html`<label class="field">Store as <input value=${name} onInput=${(event) => type(event.target.value)} /></label>

@@ -16,12 +16,17 @@ export function familyOf(name) {
   return /^[a-z0-9_]+$/.test(name) ? 'styles' : 'sectors';
 }
 
+function tails(v, active) {
+  const rows = (of, names, about) => [of.value_at_risk, of.expected_shortfall].map((x, at) => [`${names[at]}, a day, 99 %`, percent(x), about]);
+  const own = rows(v, ['Value at risk', 'Expected shortfall'], 'a loss, as a share of the book');
+  return active ? [...own, ...rows(active, ['Active value at risk', 'Active expected shortfall'], 'of the difference from the benchmark, as a share of the book')] : own;
+}
+
 export function Risk({risk}) {
   return html`<${Panel} title="Risk" wide age=${risk.at}><${Asked} of=${risk} what="Computing the risk">${(answer) => {
     const r = answer.calculation_result, v = r.factor_values, a = v.active;
     return html`<${Figures} rows=${[['Volatility a year', percent(v.total_risk_annual)], ['From factors', percent(1 - v.percent_specific, 1), 'share of the variance'],
-      ['Specific', percent(v.percent_specific, 1), 'share of the variance'], ['Value at risk, a day, 99 %', percent(v.value_at_risk)], ['Expected shortfall', percent(v.expected_shortfall)],
-      ...(a ? [['Active risk a year', percent(a.active_risk_annual)], ['Beta', number(a.beta, 2)]] : []),
+      ['Specific', percent(v.percent_specific, 1), 'share of the variance'], ...tails(v, a), ...(a ? [['Active risk a year', percent(a.active_risk_annual), 'volatility of the difference from the benchmark'], ['Beta', number(a.beta, 2), 'to the benchmark']] : []),
       ['Covered', percent(r.coverage, 1), 'share of the book that the model covers'], ['Date', r.date], ['Model version', r.model_version], ['Confidence', number(r.confidence_score, 2)]]} />
       ${r.uncovered?.length > 0 && html`<p class="warn">▲ Not covered by the model and left out: ${r.uncovered.slice(0, 12).join(', ')}${r.uncovered.length > 12 ? ', …' : ''}</p>`}`;
   }}<//><//>`;
@@ -75,7 +80,7 @@ export function History({body}) {
   const h = asked.value?.calculation_result?.factor_values;
   const table = h && {columns: ['date', 'predicted volatility, a day', 'realised next day'], rows: h.dates.map((date, at) => [date, h.total_risk[at], h.realised_next_day[at]])};
   return html`<${Figure} title="Predicted against realised" of=${asked} table=${table} wide
-    note="Dots: what the book made on the next day. Lines: two predicted deviations up and down; about one day in twenty should lie outside.">
+    note=${`Dots: what the book made on the next day${benchmark ? ' beyond the benchmark' : ''}. Lines: two predicted deviations${benchmark ? ' of that difference' : ''} up and down; about one day in twenty should lie outside.`}>
     <${Asked} of=${asked} what="Predicting each day of the year again">${() => html`<${Figures} rows=${[['Bias', number(h.bias, 3), '1 is right; above 1 the risk was predicted too low'],
         ['QLIKE', number(h.qlike, 3), 'loss of the variance forecast; lower is better'], ['Days beyond VaR', `${h.value_at_risk_exceedances} of ${h.dates.length - 1}`],
         ['Share beyond', percent(h.value_at_risk_exceeded_share), '1 % is right']]} />

@@ -4,7 +4,7 @@ import {address, token} from './api.js';
 import {Age, Table} from './parts.js';
 import {ms} from './words.js';
 
-// table: {columns: [names], rows: [[values]]}; of: what `useAsk` gave; words: it is a table, so there is no picture to save.
+// table: {columns: [names], rows: [[values]]}; of: what `useAsk` gave (nothing can be saved before it has an answer); words: it is a table, so there is no picture to save.
 export function Figure({title, of, table, wide, note, words = false, children}) {
   const box = useRef(null);
   const [shown, show] = useState(null);
@@ -12,8 +12,8 @@ export function Figure({title, of, table, wide, note, words = false, children}) 
   const file = title.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
   return html`<figure class=${'panel' + (wide ? ' wide' : '')} role="region" aria-label=${title}>
     <header><h3>${title}</h3>${of?.at && html`<${Age} at=${of.at} />`}${of?.took_ms !== undefined && html`<span class="age">answered in ${ms(of.took_ms)}</span>`}
-      <span class="tools">${!words && html`<button class="small" onClick=${() => savePicture(box.current, file)}>PNG</button>`}
-      ${table && html`<button class="small" onClick=${() => save(new Blob([csv(table)], {type: 'text/csv'}), `${file}.csv`)}>CSV</button>
+      <span class="tools">${!words && of?.at && html`<button class="small" onClick=${() => savePicture(box.current, file)}>PNG</button>`}
+      ${table && of?.at && html`<button class="small" onClick=${() => save(new Blob([csv(table)], {type: 'text/csv'}), `${file}.csv`)}>CSV</button>
         <button class="small" aria-expanded=${String(shown === 'table')} onClick=${() => toggle('table')}>Table</button>`}
       ${of?.request && html`<button class="small" aria-expanded=${String(shown === 'request')} onClick=${() => toggle('request')}>Request</button>`}</span></header>
     <div ref=${box}>${children}</div>

@@ -9,7 +9,7 @@ export function Heat({names, matrix, label}) {
   const [box, width] = useWidth();
   const canvas = useRef(null);
   const [at, point] = useState(null);
-  const left = width < 500 ? 74 : 130, top = width < 500 ? 74 : 110, cell = Math.max(Math.min((width - left) / names.length, 34), 6);
+  const left = width < 500 ? 74 : 140, top = left, cell = Math.max(Math.min((width - left) / names.length, 34), 6);
   const w = left + cell * names.length, h = top + cell * names.length;
   useEffect(() => {
     if (!width) return undefined;

@@ -1,15 +1,16 @@
-// Live: the values of a watch as they move. At most ten times a second a picture is drawn, and so many points are kept.
+// Live: the values of a watch as they move. Every value is kept, up to so many points. Figures are drawn at most three times a
+// second, which is as fast as they can be read, and lines once; nothing is drawn that nobody sees.
 import {html, useEffect, useRef, useState} from './vendor/htm-preact-3.1.1.js';
 import {ask, get, useAsk} from './api.js';
-import {Bars, largest} from './bars.js';
+import {Bars, largest, largestInPlace} from './bars.js';
 import {Figure} from './figure.js';
 import {Lines} from './lines.js';
-import {Age, Asked, Broken, Empty, Figures, Panel, Select, Table} from './parts.js';
+import {Age, Asked, Broken, Empty, Figures, InSight, Panel, Select, Table} from './parts.js';
 import {choose} from './route.js';
 import {useSocket} from './socket.js';
-import {count, ms, percent, signed, signedPercent} from './words.js';
+import {count, ms, percent, several, signed, signedPercent} from './words.js';
 
-const POINTS = 600, DRAW_MS = 100, MOVERS = 10, OWN = 'page';
+const POINTS = 600, DRAW_MS = 330, LINES_MS = 1000, CHOOSE_MS = 15_000, LINES = 6, FACTORS = 40, OF_BOOK = 12, MOVERS = 10, OWN = 'page';
 
 export default function Live({model, choices, mayWrite}) {
   const watches = useAsk(get('/watches'), {every_s: 10});
@@ -40,9 +41,25 @@ function Make({model, done}) {
 
 // The newest value, and the last `POINTS` of the factor returns, drawn at most each `DRAW_MS`.
 function useValues(id) {
-  const kept = useRef({times: [], factors: {}, first: null, waiting: false, trouble: null});
+  const kept = useRef({times: [], factors: {}, drawn: -Infinity, waiting: false, fresh: false, trouble: null});
   const [, draw] = useState(0);
-  useEffect(() => () => { kept.current.gone = true; }, []);
+  // What has come is drawn with the browser's next frame, no sooner than `DRAW_MS` after the last; in a tab that nobody sees
+  // nothing is, and what came in the meantime when it is seen again.
+  const soon = () => {
+    const k = kept.current;
+    if (k.waiting || !k.fresh || document.hidden) return;
+    k.waiting = true;
+    setTimeout(() => requestAnimationFrame((now) => {
+      k.waiting = false;
+      if (k.gone || document.hidden) return;
+      Object.assign(k, {fresh: false, drawn: now});
+      draw((number) => number + 1);
+    }), k.drawn + DRAW_MS - performance.now());
+  };
+  useEffect(() => {
+    document.addEventListener('visibilitychange', soon);
+    return () => { kept.current.gone = true; document.removeEventListener('visibilitychange', soon); };
+  }, []);
   const take = (value) => {
     const k = kept.current;
     if (value.state) k.trouble = value.reason;
@@ -55,11 +72,12 @@ function useValues(id) {
         k.factors[name] ??= Array(k.times.length - 1).fill(null);
         k.factors[name].push(made);
       }
+      // A factor that this value says nothing of (withheld, or not of the watch any more) has a gap here.
+      for (const values of Object.values(k.factors)) while (values.length < k.times.length) values.push(null);
       if (k.times.length > POINTS) { k.times.shift(); for (const values of Object.values(k.factors)) values.shift(); }
     }
-    if (k.waiting || document.hidden) return;
-    k.waiting = true;
-    setTimeout(() => { k.waiting = false; if (!k.gone) draw((number) => number + 1); }, DRAW_MS);
+    k.fresh = true;
+    soon();
   };
   const line = useSocket(`/ws/factors?watch=${encodeURIComponent(id)}`, take);
   return [line, kept.current];
@@ -72,14 +90,45 @@ function Watched({id, about}) {
   const head = html`<${Panel} title="Connection" wide><p class="state ${line.state === 'open' ? 'good' : 'warn'}" data-state=${line.state}>${line.state === 'open' ? '● connected' : line.state === 'lost' ? `▲ the connection was lost${line.reason ? ` (${line.reason})` : ''}; it is tried again` : '◐ connecting'} <${Age} at=${line.at} what="" /></p>
     ${(trouble || value?.withheld) && html`<p class="warn">▲ ${trouble ?? `Returns are withheld: ${value.withheld}`}</p>`}${value ? html`<${Figures} rows=${[['Market time', value.market_time?.slice(11, 19) ?? '–'], ['Share seen', percent(value.seen, 1)], ['Message', count(value.sequence)], ['Computed in', ms(value.compute_ms)], ['Market return', signedPercent(value.market_return, 3)], ['Value', html`<${Age} at=${at} what="" />`]]} />${value.replay && html`<p class="dim">The ticks are replayed, not of a market.</p>`}` : html`<p class="dim">${about?.state && about.state !== 'live' ? `The watch is ${about.state}: ${about.reason ?? ''}` : 'No value has come yet: the market has not moved since.'}</p>`}<//>`;
   if (!value) return head;
+  return html`${head}<${Values} value=${value} of=${of} at=${at} times=${times} factors=${factors} />`;
+}
+
+const rowsOf = (byFactor) => Object.entries(byFactor ?? {}).map(([name, value]) => ({name, value}));
+
+// The market and the factors that moved most; chosen anew at most each `CHOOSE_MS`, so that the lines can be followed.
+function useMoving(rows, at) {
+  const held = useRef({at: 0, names: []}), h = held.current;
+  if (at - h.at > CHOOSE_MS || !h.names.length) {
+    const largestOnes = largest(rows.filter((row) => row.name !== 'market'), LINES - 1).map((row) => row.name);
+    Object.assign(h, {at, names: ['market', ...rows.map((row) => row.name).filter((name) => largestOnes.includes(name))]});
+  }
+  return h.names;
+}
+
+// Rows keep their places while their values move.
+function Values({value, of, at, times, factors}) {
   const books = Object.entries(value.portfolios ?? {}).filter(([, book]) => book);
-  const shown = largest(Object.entries(value.factor_returns ?? {}).map(([name, made]) => ({name, value: made})), 6).map((row) => row.name).sort();
-  const lines = ['market', ...shown.filter((name) => name !== 'market')].filter((name) => factors[name]).slice(0, 6);
-  return html`${head}
-    ${value.factor_returns && html`<${Figure} title="Factor returns so far" of=${of} table=${{columns: ['factor', 'return'], rows: Object.entries(value.factor_returns)}} note="Provisional: of the day that runs."><${Bars} label="Factor returns so far" say=${(x) => signedPercent(x, 3)} rows=${largest(Object.entries(value.factor_returns).map(([name, made]) => ({name, value: made})), 24)} /><//>
-      <${Figure} title="As they moved" of=${of} note=${`The last ${times.length} values, since this view was opened.`}>${times.length > 1 ? html`<${Lines} label="Factor returns as they moved" dates=${times} series=${lines.map((name) => ({name, values: factors[name]}))} say=${(x) => signedPercent(x, 2)} />` : html`<${Empty}>One value has come; a line needs two.<//>`}<//>`}
-    ${books.map(([name, book]) => html`<${Figure} title=${`Book ${name} so far`} of=${of} table=${{columns: ['factor', 'contribution'], rows: Object.entries(book.return_by_factor ?? {})}}><p>Return so far <b class=${book.return >= 0 ? 'up' : 'down'}>${signedPercent(book.return, 3)}</b></p><${Bars} waterfall label=${`Return of ${name} by factor`} say=${(x) => signedPercent(x, 3)} rows=${[...largest(Object.entries(book.return_by_factor ?? {}).map(([factor, made]) => ({name: factor, value: made})), 12)]} /><//>`)}
-    <${Movers} value=${value} of=${of} />`;
+  const rows = rowsOf(value.factor_returns), lines = useMoving(rows, at).filter((name) => factors[name]);
+  return html`${value.factor_returns && html`<${InSight}>${() => html`<${Figure} title="Factor returns so far" of=${of} table=${{columns: ['factor', 'return'], rows: Object.entries(value.factor_returns)}} note="Provisional: of the day that runs."><${Bars} label="Factor returns so far" say=${(x) => signedPercent(x, 3)} rows=${largestInPlace(rows, FACTORS)} /><//>`}<//>
+      <${InSight} every_ms=${LINES_MS}>${() => html`<${Figure} title="As they moved" of=${of} note=${`The last ${several(times.length, 'value')}, since this view was opened.`}>${times.length > 1 ? html`<${Lines} label="Factor returns as they moved" dates=${times} series=${lines.map((name) => ({name, values: [...factors[name]]}))} say=${(x) => signedPercent(x, 2)} />` : html`<${Empty}>One value has come; a line needs two.<//>`}<//>`}<//>`}
+    ${books.map(([name, book]) => html`<${InSight} key=${name}>${() => html`<${OfBook} name=${name} book=${book} of=${of} />`}<//>`)}
+    <${InSight}>${() => html`<${Movers} value=${value} of=${of} />`}<//>`;
+}
+
+function OfBook({name, book, of}) {
+  const told = book.return_by_factor !== null && book.return_by_factor !== undefined;
+  return html`<${Figure} title=${`Book ${name} so far`} of=${of} table=${told && {columns: ['factor', 'contribution'], rows: [...Object.entries(book.return_by_factor), ['specific', book.specific_return], ['not explained', book.unexplained_return], ['return', book.return]]}}
+      note="Provisional: of the day that runs. Specific: what no factor explains; not explained: names that the model does not know.">
+    <${Figures} rows=${[['Return so far', html`<span class=${book.return >= 0 ? 'up' : 'down'}>${signedPercent(book.return, 3)}</span>`], ['Predicted risk, a day', percent(book.risk, 3), `with the exposures of the last close ${percent(book.risk_before, 3)}`],
+      ['Not seen yet', percent(book.unseen_weight, 1), 'weight of names without a price today'], ...(book.unknown_weight ? [['Unknown to the model', percent(book.unknown_weight, 1)]] : [])]} />
+    ${told ? html`<${Bars} waterfall label=${`Return of ${name} by factor`} say=${(x) => signedPercent(x, 3)} rows=${bookRows(book)} />` : html`<${Empty}>The factors' returns are withheld, so the return is not split.<//>`}<//>`;
+}
+
+// The largest contributions where the axis has them, what else made the return, and the return itself.
+function bookRows(book) {
+  const all = rowsOf(book.return_by_factor), rows = largestInPlace(all, OF_BOOK), sum = (some) => some.reduce((total, row) => total + (row.value ?? 0), 0);
+  return [...rows, ...(all.length > rows.length ? [{name: 'other factors', value: sum(all) - sum(rows)}] : []), {name: 'specific', value: book.specific_return},
+    ...(book.unexplained_return ? [{name: 'not explained', value: book.unexplained_return}] : []), {name: 'return', value: book.return, total: true}];
 }
 
 function Movers({value, of}) {

@@ -1,16 +1,16 @@
 // Market: what the factors made, how much they move and together with what, one style across the names, the data's quality.
 import {html, useState} from './vendor/htm-preact-3.1.1.js';
 import {get, post, useAsk} from './api.js';
-import {Bars, largest} from './bars.js';
+import {Bars, largest, useWidth} from './bars.js';
 import {Figure} from './figure.js';
 import {Heat} from './heat.js';
 import {Lines} from './lines.js';
 import {Asked, Empty, Select, Table} from './parts.js';
+import {PERIODS, since} from './period.js';
 import {choose} from './route.js';
 import {count, percent, signed, signedPercent} from './words.js';
 
 const FIRST = ['market', 'beta', 'momentum', 'size', 'value'];
-const YEARS = [['1', 'one year'], ['3', 'three years'], ['99', 'all']];
 
 export default function Market({model, choices}) {
   const status = useAsk(model ? get(`/factor-models/${encodeURIComponent(model)}/status`) : null);
@@ -20,9 +20,7 @@ export default function Market({model, choices}) {
 }
 
 function Returns({about, choices}) {
-  const years = choices.years ?? '1', last = about.last_date;
-  const from = `${Math.max(Number(last.slice(0, 4)) - Number(years), Number(about.first_date.slice(0, 4)))}${last.slice(4)}`;
-  const start = years === '99' || from < about.first_date ? about.first_date : from;
+  const years = choices.years ?? '1', start = since(years, about);
   const picked = (choices.factors ?? FIRST.filter((name) => about.factors.includes(name)).join(',')).split(',').filter(Boolean);
   const asked = useAsk(post('/factor-returns/estimate', {model_id: about.model_id, start_date: start}));
   const performance = useAsk(post('/analytics/performance', {model_id: about.model_id, start_date: start}), {wait_ms: 100});
@@ -33,7 +31,7 @@ function Returns({about, choices}) {
   const under = wealth.map(({name, values}) => ({name, values: drawdown(values)}));
   const table = history && {columns: history.columns, rows: history.data};
   return html`<${Figure} title="Factor returns" wide of=${asked} table=${table} note="Cumulative returns, compounded. Drag over the picture to look closer, double click to see all.">
-      <div class="row"><${Select} label="Over" value=${years} options=${YEARS} onChange=${(chosen) => choose({years: chosen}, true)} />
+      <div class="row"><${Select} label="Over" value=${years} options=${PERIODS} onChange=${(chosen) => choose({years: chosen}, true)} />
         <details><summary>${picked.length} of ${about.factors.length} factors</summary>${about.factors.map((name) => html`<label><input type="checkbox" checked=${picked.includes(name)} onChange=${() => flip(name)} /> ${name} </label>`)}</details></div>
       <${Asked} of=${asked}>${() => picked.length ? html`<${Lines} label="Cumulative factor returns" dates=${dates} series=${wealth} say=${signedPercent} />` : html`<${Empty}>No factor is chosen.<//>`}<//><//>
     <${Figure} title="Drawdown" wide of=${asked} table=${history && {columns: ['date', ...picked], rows: dates.map((date, at) => [date, ...under.map((row) => row.values[at])])}} note="How far each factor is below its own highest point of the period.">
@@ -82,16 +80,17 @@ function Style({about, choices}) {
 }
 
 // How many values lie where: at most 24 bars that stand beside each other.
-export function Histogram({values, label}) {
-  const [hover, say] = useState(null);
-  if (!values.length) return html`<${Empty}>It has no values.<//>`;
+export const Histogram = ({values, label}) => values.length ? html`<${Bins} values=${values} label=${label} />` : html`<${Empty}>It has no values.<//>`;
+
+function Bins({values, label}) {
+  const [hover, say] = useState(null), [box, wide] = useWidth();
   const low = Math.min(...values), high = Math.max(...values), n = high > low ? 24 : 1, step = (high - low) / n || 1;
   const bins = Array(n).fill(0);
   for (const value of values) bins[Math.min(Math.floor((value - low) / step), n - 1)] += 1;
-  const most = Math.max(...bins), wide = 480, tall = 90;
-  return html`<svg class="bars" viewBox="0 0 ${wide} ${tall + 18}" role="img" aria-label=${`${label}: ${values.length} values from ${low.toPrecision(3)} to ${high.toPrecision(3)}`}>
+  const most = Math.max(...bins), tall = 90;
+  return html`<div ref=${box}>${wide > 0 && html`<svg class="bars" width=${wide} height=${tall + 18} role="img" aria-label=${`${label}: ${values.length} values from ${low.toPrecision(3)} to ${high.toPrecision(3)}`}>
       ${bins.map((held, at) => html`<rect class="plus" x=${at * wide / n} y=${tall - tall * held / most} width=${wide / n - 2} height=${tall * held / most} onMouseEnter=${() => say(`${held} between ${(low + at * step).toPrecision(3)} and ${(low + (at + 1) * step).toPrecision(3)}`)} />`)}
-      <line class="zero" x1="0" x2=${wide} y1=${tall} y2=${tall} /><text x="0" y=${tall + 15}>${low.toPrecision(3)}</text><text x=${wide} y=${tall + 15} text-anchor="end">${high.toPrecision(3)}</text></svg>
+      <line class="zero" x1="0" x2=${wide} y1=${tall} y2=${tall} /><text x="0" y=${tall + 15}>${low.toPrecision(3)}</text><text x=${wide} y=${tall + 15} text-anchor="end">${high.toPrecision(3)}</text></svg>`}</div>
     <p class="note">${hover ?? `${count(values.length)} values`}</p>`;
 }
 
@@ -100,6 +99,6 @@ const SIGN = {error: '✖', warning: '▲', info: 'ℹ'};
 function Quality({model}) {
   const asked = useAsk(get(`/factor-models/${encodeURIComponent(model)}/quality`), {wait_ms: 200});
   return html`<${Figure} title="Quality of the data" words wide of=${asked}><${Asked} of=${asked}>${(report) => report.findings.length === 0 ? html`<${Empty}>Nothing was found in ${report.first_date} to ${report.last_date}.<//>`
-    : html`<${Table} caption="What was found in the data" rows=${report.findings} columns=${[{name: '', of: (f) => html`<span class=${f.severity === 'error' ? 'bad' : f.severity === 'warning' ? 'warn' : ''}>${SIGN[f.severity] ?? '?'} ${f.severity}</span>`},
-      {name: 'What', of: (f) => f.line}, {name: 'Rows', n: true, of: (f) => count(f.n_rows)}, {name: 'What it does', of: (f) => f.effect}, {name: 'What helps', of: (f) => f.remedy}]} />`}<//><//>`;
+    : html`<${Table} caption="What was found in the data" rows=${report.findings} columns=${[{name: '', of: (f) => html`<span class=${`state ${f.severity === 'error' ? 'bad' : f.severity === 'warning' ? 'warn' : ''}`}>${SIGN[f.severity] ?? '?'} ${f.severity}</span>`},
+      {name: 'What', long: true, of: (f) => f.line}, {name: 'Rows', n: true, of: (f) => count(f.n_rows)}, {name: 'What it does', long: true, of: (f) => f.effect}, {name: 'What helps', long: true, of: (f) => f.remedy}]} />`}<//><//>`;
 }

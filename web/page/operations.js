@@ -7,7 +7,7 @@ import {Asked, Empty, Figures, State, Table} from './parts.js';
 import {useSocket} from './socket.js';
 import {count, ms, percent, plain} from './words.js';
 
-const MESSAGES = 100, REFRESH_MS = 300;
+const MESSAGES = 100, REFRESH_MS = 300, PACE_MS = 500;
 
 export default function Operations({model, mayWrite}) {
   const health = useAsk(get('/health'), {every_s: 5}), routing = useAsk(get('/routing'), {every_s: 10});
@@ -18,7 +18,7 @@ export default function Operations({model, mayWrite}) {
       {name: 'Placed', of: (a) => `${a.placement.device.map(plain).join(', ')} on ${a.placement.node}`}, {name: 'Ran', of: (a) => Object.entries(a.devices_used ?? {}).map(([d, n]) => `${plain(d)} ${n}×`).join(', ') || 'not yet'},
       {name: 'Waiting', n: true, of: (a) => count(a.queue_length)}, {name: 'Restarts', n: true, of: (a) => count(a.restarts)}, {name: 'Process', n: true, of: (a) => a.pid ?? '–'}]} />`}<//><//>
     <${Figure} title="Routing" words wide of=${routing}><${Asked} of=${routing}>${(r) => r.routes.length ? html`<p class="dim">Table ${r.version}</p><${Table} caption="Routing" rows=${r.routes} columns=${[{name: 'Workload', of: (x) => plain(x.workload)}, {name: 'State', of: (x) => html`<${State} is=${x.state} />`},
-      {name: 'Reads', of: (x) => x.direct_reads ? 'straight to the actor' : 'through the router'}, {name: 'Generation', n: true, of: (x) => x.generation}, {name: 'Why', of: (x) => x.reason}]} />` : html`<${Empty}>The table has no route.<//>`}<//><//>
+      {name: 'Reads', of: (x) => x.direct_reads ? 'straight to the actor' : 'through the router'}, {name: 'Generation', n: true, of: (x) => x.generation}, {name: 'Why', long: true, of: (x) => x.reason}]} />` : html`<${Empty}>The table has no route.<//>`}<//><//>
     <${Latencies} measured=${measured} /><${Traffic} bus=${bus} /><${DeadLetters} mayWrite=${mayWrite} /><${Jobs} model=${model} mayWrite=${mayWrite} /><${Versions} model=${model} mayWrite=${mayWrite} /></div>`;
 }
 
@@ -33,7 +33,7 @@ function Latencies({measured}) {
 
 function Traffic({bus}) {
   const held = useRef({rows: [], missed: 0}), [picked, pick] = useState(null), [, draw] = useState(0), [on, follow] = useState(true);
-  const line = useSocket(on ? '/ws/factors' : null, (row) => {
+  const line = useSocket(on ? `/ws/factors?pace_ms=${PACE_MS}` : null, (row) => {
     const h = held.current;
     if (row.missed) h.missed += row.missed;
     else if (row.subject) h.rows = [row, ...h.rows].slice(0, MESSAGES);

@@ -5,17 +5,21 @@ import {Age, Asked, Empty, Figures, Panel, State, Table} from './parts.js';
 import {link} from './route.js';
 import {count, ms, percent, plain} from './words.js';
 
-export function Overview({model}) {
+const JOBS_S = 15;
+
+export function Overview({model, settled}) {
   const health = useAsk(get('/health'), {every_s: 5});
   const bus = useAsk(get('/messagebus/status'), {every_s: 5});
   const live = useAsk(model ? get(`/running-day?model_id=${encodeURIComponent(model)}`) : null, {every_s: 5});
+  const jobs = useAsk(settled ? get('/jobs') : null, {every_s: JOBS_S});
   return html`<h2>Overview</h2><div class="grid">
     <${Panel} title="Engine" wide age=${health.at}><${Asked} of=${health}>${(h) => html`<${Engine} health=${h} />`}<//><//>
     <${Panel} title="Models" wide age=${health.at}><${Asked} of=${health}>${(h) => html`<${Models} health=${h} />`}<//><//>
     <${Panel} title="Actors" wide age=${health.at}><${Asked} of=${health}>${(h) => html`<${Actors} rows=${h.actors} />`}<//><//>
     <${Panel} title="Message bus" age=${bus.at}><${Asked} of=${bus}>${(b) => html`<${Bus} bus=${b} />`}<//><//>
-    <${Panel} title="Running day" age=${live.at}><${Asked} of=${live} empty="There is no model, so no day can run.">${(day) => html`<${Day} day=${day} />`}<//><//>
+    <${Panel} title="Running day" age=${live.at}><${Asked} of=${settled ? live : {state: 'loading'}} empty="There is no model, so no day can run.">${(day) => html`<${Day} day=${day} />`}<//><//>
     <${Panel} title="Store" age=${health.at}><${Asked} of=${health}>${(h) => html`<${Store} health=${h} />`}<//><//>
+    <${Panel} title="Jobs" age=${jobs.at}><${Asked} of=${settled ? jobs : {state: 'loading'}}>${(j) => html`<${Jobs} jobs=${j.jobs} model=${model} />`}<//><//>
   </div>`;
 }
 
@@ -23,7 +27,7 @@ function Engine({health}) {
   return html`<p><${State} is=${health.status} /> ${health.default_model ? `default model ${health.default_model}` : 'no default model'}</p>
     ${health.degraded.length ? html`<${Table} caption="What is degraded" rows=${health.degraded} columns=${[
       {name: 'Part', of: (r) => r.component}, {name: 'State', of: (r) => html`<${State} is=${r.state} />`},
-      {name: 'Why', of: (r) => r.reason}, {name: 'Since', of: (r) => html`<${Age} at=${1000 * r.since} what="" />`}]} />`
+      {name: 'Why', long: true, of: (r) => r.reason}, {name: 'Since', of: (r) => html`<${Age} at=${1000 * r.since} what="" />`}]} />`
       : html`<p class="dim">No part reports trouble.</p>`}`;
 }
 
@@ -32,9 +36,9 @@ function Models({health}) {
   return html`<${Table} caption="Models" rows=${health.models} columns=${[
     {name: 'Model', of: (m) => html`<a href=${link('market', {model: m.model_id})}>${m.model_id}</a>`},
     {name: 'Version', n: true, of: (m) => m.model_version}, {name: 'Names', n: true, of: (m) => count(m.n_assets)},
-    {name: 'Dates', n: true, of: (m) => count(m.n_dates)}, {name: 'First', of: (m) => m.first_date}, {name: 'Last', of: (m) => m.last_date},
+    {name: 'Dates', n: true, of: (m) => count(m.n_dates)}, {name: 'First', whole: true, of: (m) => m.first_date}, {name: 'Last', whole: true, of: (m) => m.last_date},
     {name: 'Factors', n: true, of: (m) => m.factors.length}, {name: 'Made', of: (m) => html`<${Age} at=${Date.parse(m.created_at)} what="" />`},
-    {name: 'Warnings', of: (m) => m.warnings.join('; ') || 'none'}]} />`;
+    {name: 'Warnings', long: true, of: (m) => m.warnings.join('; ') || 'none'}]} />`;
 }
 
 function Actors({rows}) {
@@ -66,4 +70,13 @@ function Store({health}) {
   return html`<p><${State} is=${bad.length ? 'DEGRADED' : writer ? 'READY' : 'STARTING'} /> ${bad.length ? bad.map((row) => row.reason).join('; ') : ''}</p>
     <${Figures} rows=${[['Models', count(health.models.length)], ['Commits since start', count(writer?.notes?.commits)],
       ['Versions retired', count(writer?.notes?.versions_retired)], ['Versions kept each', count(health.limits.keep_versions)]]} />`;
+}
+
+function Jobs({jobs, model}) {
+  if (!jobs.length) return html`<${Empty}>No job was submitted since Ray was started.<//>`;
+  const of = (...states) => jobs.filter((job) => states.includes(job.state)), bad = of('failed', 'lost'), running = of('running');
+  return html`<p class=${`state ${bad.length ? 'warn' : 'good'}`}>${bad.length ? `▲ failed: ${bad.map((job) => job.job_id).join(', ')}` : '● none failed'}</p>
+    <${Figures} rows=${[['Running', count(running.length)], ['Waiting', count(of('pending').length)], ['Done', count(of('succeeded').length)], ['Failed', count(bad.length)],
+      ...running.map((job) => [job.job_id, job.percent === null ? 'begun' : percent(job.percent / 100, 0)])]} />
+    <p><a href=${link('operations', {model})}>How far they are</a></p>`;
 }

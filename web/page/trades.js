@@ -18,7 +18,7 @@ export function Trades({body, risk}) {
     note="The least trades that bring the chosen exposure to zero (with a benchmark: to the benchmark's), without other limits.">
     <div class="row"><${Select} label="Bring to zero" value=${style} onChange=${choose} options=${[['', 'choose a style …'], ...exposures]} />
       <label class="field">Book's value <input type="number" min="1" value=${value} onChange=${(event) => set(Number(event.target.value))} /></label></div>
-    <${Asked} of=${asked} empty="Choose a style to see what to trade." what="Looking for the least trades">${() => html`<${Figures} rows=${[['Turnover', percent(answer.turnover)], ['Risk a year after', percent(answer.risk_annual)], ['Trades', count(rows.length)]]} />
+    <${Asked} of=${asked} empty="Choose a style to see what to trade." what="Looking for the least trades">${() => html`<${Figures} rows=${[['Turnover', percent(answer.turnover)], [benchmark ? 'Active risk a year after' : 'Risk a year after', percent(answer.risk_annual)], ['Trades', count(rows.length)]]} />
       <${Table} caption="Trades" rows=${rows} limit=${100} columns=${[{name: 'Symbol', of: (r) => r.symbol}, {name: 'Weight', n: true, of: (r) => signedPercent(r.weight)},
         {name: 'Shares', n: true, of: (r) => count(r.shares)}, {name: 'Value', n: true, of: (r) => count(Math.round(r.value))}]} />`}<//><//>`;
 }

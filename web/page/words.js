@@ -1,9 +1,11 @@
-// How figures are written: a missing one is a dash, never 0.
+// How figures are written: a missing one is a dash, never 0; what rounds to 0 has no sign.
 const missing = (x) => x === null || x === undefined || Number.isNaN(x);
-export const percent = (x, digits = 2) => missing(x) ? '–' : `${(100 * x).toFixed(digits)} %`;
-export const number = (x, digits = 3) => missing(x) ? '–' : x.toFixed(digits);
-export const signed = (x, digits = 3) => missing(x) ? '–' : `${x > 0 ? '+' : ''}${x.toFixed(digits)}`;
-export const signedPercent = (x, digits = 2) => missing(x) ? '–' : `${x > 0 ? '+' : ''}${(100 * x).toFixed(digits)} %`;
+const fixed = (x, digits) => x.toFixed(digits).replace(/^-(0(?:\.0*)?)$/, '$1');
+const plus = (text) => /[1-9]/.test(text) && !text.startsWith('-') ? `+${text}` : text;
+export const percent = (x, digits = 2) => missing(x) ? '–' : `${fixed(100 * x, digits)} %`;
+export const number = (x, digits = 3) => missing(x) ? '–' : fixed(x, digits);
+export const signed = (x, digits = 3) => missing(x) ? '–' : plus(fixed(x, digits));
+export const signedPercent = (x, digits = 2) => missing(x) ? '–' : `${plus(fixed(100 * x, digits))} %`;
 export const count = (x) => missing(x) ? '–' : x.toLocaleString('en-GB');
 export const ms = (x) => missing(x) ? '–' : x < 10 ? `${x.toFixed(2)} ms` : x < 10_000 ? `${x.toFixed(0)} ms` : `${(x / 1000).toFixed(1)} s`;
 
@@ -16,4 +18,5 @@ export function age(at, now = Date.now()) {
   return s < 172_800 ? `${(s / 3600).toFixed(0)} h ago` : `${(s / 86_400).toFixed(0)} days ago`;
 }
 
+export const several = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 export const plain = (name) => String(name).replaceAll('_', ' ');

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from factors.library.kernels.found import CARRY, kernels
 from factors.library.kernels.layout import Op, across_names
 from factors.library.language.names import GROUPS, SHARED
 
 # Answers of what is missing, or from rows before today, whatever today holds.
-_SPEAKS = frozenset((Op.ISNAN, Op.AGE, Op.BARSLAST, Op.LAST_IF, Op.FFILL))
+_SPEAKS = frozenset((Op.ISNAN, Op.AGE, Op.FFILL))
 _FIRST_WINDOW, _LAST_WINDOW = Op.SUM, Op.LONG_MREG
 _OWN_ACROSS = frozenset(
-    (Op.RANK, Op.SCALE, Op.STANDARDIZE, Op.WINSORIZE, Op.GAUSS_RANK, Op.BUCKET, Op.GROUP, Op.GROUP_RANK)
+    (Op.RANK, Op.STANDARDIZE, Op.WINSORIZE, Op.GAUSS_RANK, Op.BUCKET, Op.FOUND_ACROSS, Op.GROUP, Op.GROUP_RANK)
 )
 
 
@@ -33,7 +34,7 @@ def silent(
         return name not in GROUPS and name not in SHARED
     if op == Op.CONSTANT:
         return math.isnan(floats[0])
-    if op in _SPEAKS or aggregates:
+    if op in _SPEAKS or aggregates or (op == Op.FOUND_CARRY and kernels(CARRY)[ints[0]].speaks):
         return False
     if op == Op.COALESCE:
         return all(inputs)

@@ -139,7 +139,7 @@ def _across(op: Op, mode: int = 0) -> Builder:
 
 
 for _name, _op, _mode in (
-    ("scale", Op.SCALE, 0), ("demean", Op.STANDARDIZE, 0), ("zscore", Op.STANDARDIZE, 1),
+    ("demean", Op.STANDARDIZE, 0), ("zscore", Op.STANDARDIZE, 1),
     ("standardize", Op.STANDARDIZE, 2), ("winsorize", Op.WINSORIZE, 0), ("winsorize_sigma", Op.WINSORIZE, 1),
     ("gauss_rank", Op.GAUSS_RANK, 0), ("cs_mean", Op.CS_AGGREGATE, 0), ("cs_sum", Op.CS_AGGREGATE, 1),
     ("cs_std", Op.CS_AGGREGATE, 2), ("cs_min", Op.CS_AGGREGATE, 3), ("cs_max", Op.CS_AGGREGATE, 4),

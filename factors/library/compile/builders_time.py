@@ -87,20 +87,6 @@ BUILDERS["kurt"] = _moment(4, 5)
 BUILDERS["ts_zscore"] = _moment(6)
 
 
-def _simple(op: Op, mode: int = 0) -> Builder:
-    def build(lowering: Lowering, args: list[Any], settings: Settings) -> Ref:
-        return lowering.window(op, (args[0],), args[1], settings, mode=mode)
-
-    return build
-
-
-def _strict(op: Op) -> Builder:
-    def build(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
-        return lowering.strict(op, (args[0],), args[1])
-
-    return build
-
-
 def _trend(mode: int) -> Builder:
     def build(lowering: Lowering, args: list[Any], settings: Settings) -> Ref:
         tolerance = lowering.conventions.corr_tolerance if mode == 2 else 0.0
@@ -109,10 +95,6 @@ def _trend(mode: int) -> Builder:
     return build
 
 
-BUILDERS["avedev"] = _strict(Op.AVEDEV)
-BUILDERS["product"] = _simple(Op.PRODUCT)
-BUILDERS["ts_drawdown"] = _strict(Op.DRAWDOWN)
-BUILDERS["sumac_range"] = _strict(Op.SUMAC_RANGE)
 for _mode, _name in enumerate(("slope", "intercept", "rsquare", "resi", "forecast", "linreg")):
     BUILDERS[_name] = _trend(_mode)
 
@@ -321,11 +303,6 @@ def _ewm(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     return _smoothed(lowering, x, alpha, 1, "first")
 
 
-def _wilder_sum(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
-    x, d = args
-    return lowering.graph.add(Op.WILDER_SUM, (x,), ints=(0, d), warmup=d - 1)
-
-
 def _kama(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     x, d, fast, slow = args
     constants = (2.0 / (fast + 1.0), 2.0 / (slow + 1.0))
@@ -357,7 +334,6 @@ BUILDERS.update(
     wilder=_wilder,
     sma=_sma,
     ewm=_ewm,
-    wilder_sum=_wilder_sum,
     kama=_kama,
     sar=_sar,
     mama=_mama(0),
@@ -384,20 +360,12 @@ for _mode, _name in enumerate(("cumsum", "cumprod", "cummax", "cummin")):
     BUILDERS[_name] = _cumulate(_mode)
 
 
-def _barslast(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
-    return lowering.graph.add(Op.BARSLAST, (args[0],))
-
-
-def _last_if(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
-    return lowering.graph.add(Op.LAST_IF, tuple(args))
-
-
 def _ffill(lowering: Lowering, args: list[Any], _: Settings) -> Ref:
     x, d = args
     return lowering.graph.add(Op.FFILL, (x,), ints=(0, d), lookback=d)
 
 
-BUILDERS.update(barslast=_barslast, last_if=_last_if, ffill=_ffill)
+BUILDERS["ffill"] = _ffill
 
 
 def half_life_weights(d: int, half_life: float) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,19 @@ from factors.library.language.syntax import Expression, parse
 from factors.library.run.clock import DAY, Clock, clock_of
 from factors.library.run.machine import Machine
 from factors.library.run.stream import Stream
+from factors.library.run.values import FactorValues
+from factors.notebook.shown import Shown
 from factors.numeric import deadline
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
 
 DEFAULT_BLOCK_ROWS = 16
 Progress = Callable[[int, int], None]
 
 
-class Library:
+class Library(Shown):
     """Compiled formulas.
 
     Attributes
@@ -66,6 +72,29 @@ class Library:
         every = set().union(*(node.fields for node in nodes))
         self.fields = tuple(sorted(every - names.GROUPS))
         self.groups = tuple(sorted(every & names.GROUPS))
+
+    def to_polars(self) -> pl.DataFrame:
+        """Give a row for each factor: its warm-up and look-back in rows, what it reads, whether it is recursive."""
+        import polars as pl
+
+        return pl.DataFrame(
+            {
+                "factor": self.ids,
+                "warmup": [self.warmup[name] for name in self.ids],
+                "lookback": [self.lookback[name] for name in self.ids],
+                "inputs": [", ".join(self.inputs[name]) for name in self.ids],
+                "recursive": [name in self.recursive for name in self.ids],
+            }
+        )
+
+    def _caption(self) -> str:
+        return f"Library of {len(self.ids)} factors in {self.n_nodes} operations"
+
+    def _draw(self, axes: Axes) -> None:
+        from factors.notebook.charts import bars
+
+        rows = [float(self.warmup[name]) for name in self.ids]
+        bars(axes, self.ids, rows, title="Rows before the first value", form=".0f")
 
     @property
     def n_nodes(self) -> int:
@@ -157,8 +186,8 @@ class Library:
         cancel: Callable[[], bool] | None = None,
         block: int = DEFAULT_BLOCK_ROWS,
         bar: Any = None,
-    ) -> dict[str, F8]:
-        """Compute every factor, as arrays `[n_dates, n_assets]` by id; parameters as in `run_blocks`."""
+    ) -> FactorValues:
+        """Compute every factor, as a dict of arrays `[n_dates, n_assets]` by id; parameters as in `run_blocks`."""
         _, n = self._values(fields, groups or {}, len(dates))
         out = np.empty((len(self.ids), len(dates), n))
         for _ in self.run_blocks(
@@ -173,7 +202,7 @@ class Library:
             bar=bar,
         ):
             pass
-        return dict(zip(self.ids, out, strict=True))
+        return FactorValues(zip(self.ids, out, strict=True), dates)
 
     def stream(self, n_assets: int, threads: int = 1, *, bar: Any = DAY) -> Stream:
         """Start a stream of rows over so many names; rows are days, or bars of another length (`clock.Clock`)."""

@@ -80,9 +80,7 @@ class Node:
 
 
 _COMMUTATIVE = frozenset((Op.ADD, Op.MUL, Op.MAX, Op.MIN, Op.EQ, Op.NE, Op.AND, Op.OR))
-_ALL_RECURSIVE = frozenset(
-    (Op.EMA, Op.WILDER_SUM, Op.KAMA, Op.SAR, Op.MAMA, Op.HILBERT, Op.CUMULATE, Op.BARSLAST, Op.LAST_IF)
-)
+_ALL_RECURSIVE = frozenset((Op.EMA, Op.KAMA, Op.SAR, Op.MAMA, Op.HILBERT, Op.CUMULATE, Op.FOUND_CARRY))
 _AGGREGATES = frozenset((Op.CS_AGGREGATE, Op.CS_QUANTILE, Op.CS_WEIGHTED, Op.CS_PAIR))
 _GROUP_AGGREGATES = frozenset((Op.GROUP_WEIGHTED, Op.GROUP_MEDIAN))
 _LAST_GROUP_AGGREGATE = 5  # of the modes of GROUP: mean, sum, deviation, count, least, largest

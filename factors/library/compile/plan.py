@@ -10,6 +10,7 @@ import numpy as np
 
 from factors.library.compile.graph import Graph, Node, Ref
 from factors.library.kernels import cycle, long
+from factors.library.kernels.found import CARRY, kernels
 from factors.library.kernels.layout import (
     BY_ASSET,
     FC,
@@ -62,9 +63,9 @@ class Step:
 
 def state_of(op: Op, ints: tuple[int, ...], panels: int) -> State | None:
     """What the operation carries from row to row beyond the history of its inputs."""
-    rows = {
-        Op.EMA: 2, Op.WILDER_SUM: 2, Op.KAMA: 2, Op.SAR: 7, Op.CUMULATE: 3, Op.BARSLAST: 2, Op.LAST_IF: 2, Op.AGE: 1,
-    }  # fmt: skip
+    rows = {Op.EMA: 2, Op.KAMA: 2, Op.SAR: 7, Op.CUMULATE: 3, Op.AGE: 1}
+    if op == Op.FOUND_CARRY:
+        return State(False, kernels(CARRY)[ints[0]].state)
     if op in rows:
         return State(False, rows[op])
     if op in (Op.MAMA, Op.HILBERT):

@@ -9,11 +9,16 @@ from dataclasses import dataclass, field, fields
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factors.library.language.conventions import Conventions, conventions
 from factors.library.language.errors import CatalogueError, FormulaError
 from factors.library.language.syntax import Expression, parse
+from factors.notebook.shown import Shown
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
 
 CATEGORIES = (
     "alpha101", "gtja191", "alpha158", "momentum", "reversal", "value", "size", "volatility", "beta", "liquidity",
@@ -78,7 +83,7 @@ def _check(entry: Mapping[str, Any], kind: type, required: tuple[str, ...], file
             raise CatalogueError(f"{name} is empty", file, label)
 
 
-class Catalogue:
+class Catalogue(Shown):
     """All definitions.
 
     Attributes
@@ -129,6 +134,25 @@ class Catalogue:
             If there is none.
         """
         return self.entries[self.aliases[name].alias_of if name in self.aliases else name]
+
+    def to_polars(self) -> pl.DataFrame:
+        """Give a row for each definition: id, name, category, formula, source, citation."""
+        import polars as pl
+
+        columns = ("id", "name", "category", "formula", "source", "citation")
+        rows = [tuple(getattr(entry, name) for name in columns) for entry in self.entries.values()]
+        return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+
+    def _caption(self) -> str:
+        return f"{len(self.entries)} definitions, {len(self.aliases)} other names of them"
+
+    def _draw(self, axes: Axes) -> None:
+        from factors.notebook.charts import bars
+
+        found = self.categories()
+        bars(
+            axes, list(found), [float(len(ids)) for ids in found.values()], title="Definitions by category", form=".0f"
+        )
 
     def categories(self) -> dict[str, tuple[str, ...]]:
         """Ids by category, in the order of the files."""

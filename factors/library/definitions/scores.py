@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factors.library.compile.compiler import Library, compile_library
 from factors.library.definitions.distinct import pearson_of_ranks, ranks_of_rows
+from factors.notebook.named import UNNAMED, Named, Names
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 WINSOR_DEVIATIONS = 3.0
 
 
 @dataclass(frozen=True)
-class CrossSection:
+class CrossSection(Named):
     """Forms of the cross-sections of one date, each float64 [n_factors, n_assets]; NaN where raw is.
 
     Attributes
@@ -31,6 +38,8 @@ class CrossSection:
         In (0, 1]: the share of names at or below, ties averaged.
     lower, upper : float64 [n_factors]
         The limits of winsorising; NaN for a factor without a value.
+    names
+        Of factors and assets, where they were given (`named`).
     """
 
     raw: Array
@@ -40,6 +49,21 @@ class CrossSection:
     rank: Array
     lower: Array
     upper: Array
+    names: Names = UNNAMED
+
+    def to_polars(self) -> pl.DataFrame:
+        """Give a row for each factor and name, with every form."""
+        forms = ("raw", "winsorised", "zscore", "neutralised", "rank")
+        return self.frame({form: getattr(self, form) for form in forms}, "factors", "assets")
+
+    def _axes(self) -> Mapping[str, int]:
+        return {"factors": self.raw.shape[0], "assets": self.raw.shape[1]}
+
+    def _draw(self, axes: Axes) -> None:
+        from factors.notebook.charts import histogram
+
+        name = self.names.of("factors", self.raw.shape[0])[0]
+        histogram(axes, self.zscore[0][np.isfinite(self.zscore[0])], title=f"{name}, z-scored, across names")
 
 
 def cross_section(

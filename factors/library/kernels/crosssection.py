@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from factors.library.kernels import found
 from factors.library.kernels.layout import FC, I0, I1, L0, L1, MODE, NX, OP, OUT, OUTR, R0, R1, Op, W
 from factors.library.kernels.moments import FLAT, pair_value
 from factors.library.kernels.order import ONE, index_bits, order, rank_row
@@ -13,11 +14,12 @@ from factors.library.kernels.regression import column, solve
 from factors.library.kernels.types import F8, I8, LARGEST, U4, U8, kernel, row_of
 
 NAN = np.nan
-RANK, SCALE, STANDARDIZE, WINSORIZE = int(Op.RANK), int(Op.SCALE), int(Op.STANDARDIZE), int(Op.WINSORIZE)
+RANK, STANDARDIZE, WINSORIZE = int(Op.RANK), int(Op.STANDARDIZE), int(Op.WINSORIZE)
 GAUSS_RANK, BUCKET, CS_AGGREGATE, CS_QUANTILE = (
     int(Op.GAUSS_RANK), int(Op.BUCKET), int(Op.CS_AGGREGATE), int(Op.CS_QUANTILE),
 )  # fmt: skip
-CS_WEIGHTED, CS_PAIR = int(Op.CS_WEIGHTED), int(Op.CS_PAIR)
+CS_WEIGHTED, CS_PAIR, FOUND_ACROSS = int(Op.CS_WEIGHTED), int(Op.CS_PAIR), int(Op.FOUND_ACROSS)
+run_found = found.chain(found.kernels(found.ACROSS))
 
 
 @kernel
@@ -170,18 +172,6 @@ def across_pair(mode: int, y: F8, x: F8) -> float:
 
 
 @kernel
-def scaled(x: F8, z: F8, a: float) -> None:
-    """Divide by the sum of absolute values and multiply by a."""
-    total = 0.0
-    for j in range(len(x)):
-        total += abs(x[j]) if x[j] == x[j] else 0.0
-    factor = a / total if total > 0.0 else NAN
-    for j in range(len(x)):
-        v = x[j] * factor
-        z[j] = v if abs(v) <= LARGEST else NAN
-
-
-@kernel
 def residual(A: F8, c: I8, E: I8, n: int, t: int, z: F8) -> None:
     """Residual of the first operand on the later ones; mode 1: the second operand weighs; mode 1 + k: slope k."""
     p = c[NX] + 2
@@ -241,8 +231,8 @@ def across(A: F8, U: U8, c: I8, F: F8, E: I8, n: int, t: int, K: U8, H: U4) -> N
         y = A[o : o + n]
     if op == RANK:
         rank_row(x, bits, z, mode, c[W], K, H)
-    elif op == SCALE:
-        scaled(x, z, F[c[FC]])
+    elif op == FOUND_ACROSS:
+        run_found(x, c, y, z, F)
     elif op == STANDARDIZE:
         standardized(mode, x, y, z)
     elif op == WINSORIZE:

@@ -12,6 +12,7 @@ from factors.library.kernels import (
     crosssection,
     cycle,
     elementwise,
+    found,
     groups,
     long,
     moments,
@@ -24,25 +25,21 @@ from factors.library.kernels.layout import I0, KEEP, L0, LOCAL, MODE, OP, R0, Op
 from factors.library.kernels.types import F8, I8, LARGEST, U4, U8, entry, kernel, row_of
 
 NAN = np.nan
+run_window = found.chain(found.kernels(found.WINDOW))
+run_carry = found.chain(found.kernels(found.CARRY))
 OUTPUT, GROUP, RESIDUAL = int(Op.OUTPUT), int(Op.GROUP), int(Op.CS_RESIDUAL)
-SUM, MOMENT, PAIR, SHAPE, TREND, AVEDEV = (
-    int(Op.SUM), int(Op.MOMENT), int(Op.PAIR), int(Op.RESIDUAL_SHAPE), int(Op.TREND), int(Op.AVEDEV),
+SUM, MOMENT, PAIR, SHAPE, TREND = (
+    int(Op.SUM), int(Op.MOMENT), int(Op.PAIR), int(Op.RESIDUAL_SHAPE), int(Op.TREND),
 )  # fmt: skip
-PRODUCT, EXTREME, TS_RANK, SORTED, WEIGHTED = (
-    int(Op.PRODUCT), int(Op.EXTREME), int(Op.TS_RANK), int(Op.SORTED), int(Op.WEIGHTED),
-)  # fmt: skip
-EW_ONE, EW_PAIR, MREG, DRAWDOWN, SUMAC, PATHS = (
-    int(Op.EW_ONE), int(Op.EW_PAIR), int(Op.MREG), int(Op.DRAWDOWN), int(Op.SUMAC_RANGE), int(Op.CUM_RANGE),
+EXTREME, TS_RANK, SORTED, WEIGHTED = int(Op.EXTREME), int(Op.TS_RANK), int(Op.SORTED), int(Op.WEIGHTED)
+EW_ONE, EW_PAIR, MREG, PATHS, FOUND = (
+    int(Op.EW_ONE), int(Op.EW_PAIR), int(Op.MREG), int(Op.CUM_RANGE), int(Op.FOUND),
 )  # fmt: skip
 LONG_SUM, LONG_PAIR, LONG_EXTREME, LONG_MREG = (
     int(Op.LONG_SUM), int(Op.LONG_PAIR), int(Op.LONG_EXTREME), int(Op.LONG_MREG),
 )  # fmt: skip
-EMA, WILDER_SUM, KAMA, SAR, MAMA, HILBERT = (
-    int(Op.EMA), int(Op.WILDER_SUM), int(Op.KAMA), int(Op.SAR), int(Op.MAMA), int(Op.HILBERT),
-)  # fmt: skip
-CUMULATE, BARSLAST, LAST_IF, FFILL, AGE = (
-    int(Op.CUMULATE), int(Op.BARSLAST), int(Op.LAST_IF), int(Op.FFILL), int(Op.AGE),
-)  # fmt: skip
+EMA, KAMA, SAR, MAMA, HILBERT = int(Op.EMA), int(Op.KAMA), int(Op.SAR), int(Op.MAMA), int(Op.HILBERT)
+CUMULATE, FFILL, AGE, FOUND_CARRY = int(Op.CUMULATE), int(Op.FFILL), int(Op.AGE), int(Op.FOUND_CARRY)
 
 
 @kernel
@@ -78,10 +75,6 @@ def window_step(A: F8, c: I8, F: F8, E: I8, B: I8, n: int, t0: int, t1: int, j0:
         moments.rolling_trend(A, c, F, n, t0, t1, j0, j1, S)
     elif op == SHAPE:
         moments.rolling_residual_shape(A, c, F, n, t0, t1, j0, j1, S)
-    elif op == AVEDEV:
-        moments.rolling_avedev(A, c, F, n, t0, t1, j0, j1, S)
-    elif op == PRODUCT:
-        rolling.rolling_product(A, c, F, n, t0, t1, j0, j1, S)
     elif op == SORTED:
         windows.rolling_sorted(A, c, F, n, t0, t1, j0, j1, S)
     elif op == EW_ONE:
@@ -90,12 +83,10 @@ def window_step(A: F8, c: I8, F: F8, E: I8, B: I8, n: int, t0: int, t1: int, j0:
         windows.ew_pair(A, c, F, n, t0, t1, j0, j1, S)
     elif op == MREG:
         regression.rolling_mreg(A, c, E, n, t0, t1, j0, j1, S)
-    elif op == DRAWDOWN:
-        windows.rolling_drawdown(A, c, F, n, t0, t1, j0, j1, S)
-    elif op == SUMAC:
-        windows.rolling_sumac(A, c, F, n, t0, t1, j0, j1, S)
     elif op == PATHS:
         windows.rolling_paths(A, c, F, n, t0, t1, j0, j1, S)
+    elif op == FOUND:
+        run_window(A, c, F, n, t0, t1, j0, j1, S)
 
 
 @kernel
@@ -106,8 +97,6 @@ def recursive_step(A: F8, c: I8, F: F8, E: I8, periods: I8, n: int, t0: int, t1:
         recursive.ema(A, c, F, n, t0, t1, j0, j1)
     elif op == AGE:
         recursive.age(A, c, E, n, t0, t1, j0, j1)
-    elif op == WILDER_SUM:
-        recursive.wilder_sum(A, c, F, n, t0, t1, j0, j1)
     elif op == KAMA:
         recursive.kama(A, c, F, n, t0, t1, j0, j1)
     elif op == SAR:
@@ -116,12 +105,10 @@ def recursive_step(A: F8, c: I8, F: F8, E: I8, periods: I8, n: int, t0: int, t1:
         cycle.cycles(A, c, F, n, t0, t1, j0, j1)
     elif op == CUMULATE:
         recursive.cumulate(A, c, periods, n, t0, t1, j0, j1)
-    elif op == BARSLAST:
-        recursive.barslast(A, c, n, t0, t1, j0, j1)
-    elif op == LAST_IF:
-        recursive.last_if(A, c, n, t0, t1, j0, j1)
     elif op == FFILL:
         recursive.ffill(A, c, n, t0, t1, j0, j1)
+    elif op == FOUND_CARRY:
+        run_carry(A, c, F, n, t0, t1, j0, j1)
 
 
 @kernel

@@ -69,8 +69,6 @@ class Op(IntEnum):
     PAIR = 102
     RESIDUAL_SHAPE = 103
     TREND = 104
-    AVEDEV = 105
-    PRODUCT = 106
     EXTREME = 107
     TS_RANK = 108
     SORTED = 109
@@ -78,27 +76,23 @@ class Op(IntEnum):
     EW_ONE = 111
     EW_PAIR = 112
     MREG = 113
-    DRAWDOWN = 114
-    SUMAC_RANGE = 115
     CUM_RANGE = 116
     LONG_SUM = 117
     LONG_PAIR = 118
     LONG_EXTREME = 119
     LONG_MREG = 120
+    FOUND = 121
     EMA = 130
-    WILDER_SUM = 131
     KAMA = 132
     SAR = 133
     MAMA = 134
     HILBERT = 135
     CUMULATE = 136
-    BARSLAST = 137
-    LAST_IF = 138
     FFILL = 139
     AGE = 140
+    FOUND_CARRY = 141
     # across names
     RANK = 200
-    SCALE = 201
     STANDARDIZE = 202
     WINSORIZE = 203
     GAUSS_RANK = 204
@@ -108,6 +102,7 @@ class Op(IntEnum):
     CS_WEIGHTED = 208
     CS_PAIR = 209
     CS_RESIDUAL = 210
+    FOUND_ACROSS = 211
     GROUP = 220
     GROUP_WEIGHTED = 221
     GROUP_RANK = 222

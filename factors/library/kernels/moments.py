@@ -260,27 +260,6 @@ def moment_value(
 
 
 @kernel
-def rolling_avedev(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
-    """Mean absolute deviation from the mean, strict."""
-    m = j1 - j0
-    base = c[I0] + j0
-    acc = S[3, :m]
-    for t in range(t0, t1):
-        o = row_of(t, 0, c[OUTR], c[OUT], n) + j0
-        z = A[o : o + m]
-        new = (t - c[L0]) % c[R0]
-        window_mean(A, base, c[R0], n, new, c[W], S, m)
-        acc[:] = 0.0
-        for k in range(c[W] - 1, -1, -1):
-            o = base + slot(new, k, c[R0]) * n
-            x = A[o : o + m]
-            for j in range(m):
-                acc[j] += abs(x[j] - S[0, j])
-        for j in range(m):
-            z[j] = acc[j] / c[W]
-
-
-@kernel
 def rolling_trend(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Regression on time 1..w: slope 0, intercept 1, R2 2, today's residual 3, value at w+1 4, at w 5."""
     m = j1 - j0

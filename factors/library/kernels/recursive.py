@@ -77,29 +77,6 @@ def ema(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None
 
 
 @kernel
-def wilder_sum(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
-    """Wilder's running sum: the first W - 1 values added, then s - s / W + x."""
-    m = j1 - j0
-    s = c[ST] + j0
-    count, level = A[s : s + m], A[s + n : s + n + m]
-    w = float(c[W])
-    for t in range(t0, t1):
-        out = row_of(t, 0, c[OUTR], c[OUT], n) + j0
-        o = row_of(t, c[L0], c[R0], c[I0], n) + j0
-        for j in range(m):
-            v = A[o + j]
-            A[out + j] = NAN
-            if v != v:
-                continue
-            count[j] += 1.0
-            if count[j] < w:
-                level[j] += v
-            else:
-                level[j] = level[j] - level[j] / w + v
-                A[out + j] = level[j]
-
-
-@kernel
 def kama(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
     """Kaufman's adaptive average over W rows; F[FC], F[FC + 1] the fast and the slow factor."""
     s = c[ST]
@@ -209,34 +186,6 @@ def cumulate(A: F8, c: I8, periods: I8, n: int, t0: int, t1: int, j0: int, j1: i
                     v = min(so, v)
             A[s + j], A[s + n + j], A[s + 2 * n + j] = 1.0, v, period
             A[out + j] = v if abs(v) <= LARGEST else NAN
-
-
-@kernel
-def barslast(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
-    """Rows since the condition was last true. State: begun, rows."""
-    s = c[ST]
-    for t in range(t0, t1):
-        out = row_of(t, 0, c[OUTR], c[OUT], n)
-        o = row_of(t, c[L0], c[R0], c[I0], n)
-        for j in range(j0, j1):
-            A[s + n + j] += 1.0
-            if A[o + j] == 1.0:
-                A[s + j], A[s + n + j] = 1.0, 0.0
-            A[out + j] = A[s + n + j] if A[s + j] == 1.0 and A[o + j] == A[o + j] else NAN
-
-
-@kernel
-def last_if(A: F8, c: I8, n: int, t0: int, t1: int, j0: int, j1: int) -> None:
-    """Value of the last row where the condition was true. State: begun, value."""
-    s = c[ST]
-    for t in range(t0, t1):
-        out = row_of(t, 0, c[OUTR], c[OUT], n)
-        x = row_of(t, c[L0], c[R0], c[I0], n)
-        o = row_of(t, c[L1], c[R1], c[I1], n)
-        for j in range(j0, j1):
-            if A[o + j] == 1.0 and A[x + j] == A[x + j]:
-                A[s + j], A[s + n + j] = 1.0, A[x + j]
-            A[out + j] = A[s + n + j] if A[s + j] == 1.0 else NAN
 
 
 @kernel

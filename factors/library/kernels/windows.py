@@ -143,28 +143,6 @@ def order_value(kept: F8, count: int, mode: int, k: int, q: float) -> float:
 
 
 @kernel
-def rolling_drawdown(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
-    """Largest fall from the running peak inside the window, as a fraction of the peak."""
-    m = j1 - j0
-    peak, worst = S[0, :m], S[1, :m]
-    for t in range(t0, t1):
-        o = row_of(t, 0, c[OUTR], c[OUT], n) + j0
-        z = A[o : o + m]
-        new = (t - c[L0]) % c[R0]
-        peak[:] = -np.inf
-        worst[:] = 0.0
-        for k in range(c[W] - 1, -1, -1):
-            o = c[I0] + j0 + slot(new, k, c[R0]) * n
-            x = A[o : o + m]
-            for j in range(m):
-                peak[j] = x[j] if x[j] > peak[j] else peak[j]
-                fall = 1.0 - x[j] / peak[j]
-                worst[j] = fall if fall > worst[j] else worst[j] + 0.0 * x[j]
-        for j in range(m):
-            z[j] = worst[j] if abs(worst[j]) <= LARGEST and peak[j] > 0.0 else NAN
-
-
-@kernel
 def rolling_paths(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
     """Range of the sums over the last j*k rows, j = 1..n (0), the largest (1), the smallest (2); P0 = n, P1 = k."""
     m = j1 - j0
@@ -188,26 +166,3 @@ def rolling_paths(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: in
         for j in range(m):
             v = high[j] - low[j] if c[MODE] == 0 else (high[j] if c[MODE] == 1 else low[j])
             z[j] = v if abs(total[j]) <= LARGEST and abs(v) <= LARGEST else NAN
-
-
-@kernel
-def rolling_sumac(A: F8, c: I8, F: F8, n: int, t0: int, t1: int, j0: int, j1: int, S: F8) -> None:
-    """Range of the running sum inside the window, started at its oldest row."""
-    m = j1 - j0
-    total, high, low = S[0, :m], S[1, :m], S[2, :m]
-    for t in range(t0, t1):
-        o = row_of(t, 0, c[OUTR], c[OUT], n) + j0
-        z = A[o : o + m]
-        new = (t - c[L0]) % c[R0]
-        total[:] = 0.0
-        high[:] = -np.inf
-        low[:] = np.inf
-        for k in range(c[W] - 1, -1, -1):
-            o = c[I0] + j0 + slot(new, k, c[R0]) * n
-            x = A[o : o + m]
-            for j in range(m):
-                total[j] += x[j]
-                high[j] = total[j] if total[j] > high[j] else high[j]
-                low[j] = total[j] if total[j] < low[j] else low[j]
-        for j in range(m):
-            z[j] = high[j] - low[j] if abs(total[j]) <= LARGEST else NAN

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import Field
 
 from factors.errors import SettingsError
-from factors.setting import Count, settings_class
+from factors.setting import SHOWN, Count, settings_class
 
 
 @settings_class
@@ -121,7 +121,13 @@ def conventions(value: str | Mapping[str, Any] | Conventions) -> Conventions:
     if not isinstance(value, Mapping):
         raise SettingsError("conventions must be a preset's name or a table", field="conventions")
     settings = dict(value)
-    base = conventions(settings.pop("base", "paper"))
+    named = settings.pop("base", "paper")
+    if not isinstance(named, str) or named not in PRESETS:
+        shown = repr(named[:SHOWN]) if isinstance(named, str) else f"a {type(named).__name__}"
+        raise SettingsError(
+            f"conventions.base must be one of {', '.join(PRESETS)}, got {shown}", field="conventions.base"
+        )
+    base = PRESETS[named]
     known = {f.name for f in fields(Conventions)} - {"name", "version"}
     for key in settings.keys() - known:
         raise SettingsError(
@@ -130,8 +136,8 @@ def conventions(value: str | Mapping[str, Any] | Conventions) -> Conventions:
         )
     if not settings:
         return base
-    label = base.name + "+" + ",".join(f"{k}={v}" for k, v in sorted(settings.items()))
     try:
-        return replace(base, name=label, **settings)
+        changed = replace(base, **settings)
     except SettingsError as error:
         raise SettingsError(f"conventions.{error}", field=f"conventions.{error.field}") from None
+    return replace(changed, name=base.name + "+" + ",".join(f"{k}={v}" for k, v in sorted(settings.items())))

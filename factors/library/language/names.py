@@ -88,5 +88,6 @@ def expansion(name: str, conventions: Conventions) -> str | None:
 
 
 def nearest(name: str, candidates: list[str]) -> tuple[str, ...]:
-    """The three known names that look most like the unknown one, the nearest first."""
-    return tuple(difflib.get_close_matches(name, candidates, 3, 0.0))
+    """The three known names that look most like the unknown one, the nearest first; upper and lower case are alike."""
+    low = {candidate.lower(): candidate for candidate in candidates}
+    return tuple(low[found] for found in difflib.get_close_matches(name.lower(), [*low], 3, 0.0))

@@ -75,9 +75,14 @@ LEAST_NAMES, SHARE_OF_BIG = 10, 0.5
 # the last one that had the value. Of names that are there the last day's own arrays tell, so that a day copies nothing.
 AWAY = ("close", "close_row", "cap_row", "return_row")
 A_CLOSE, A_CLOSE_ROW, A_CAP_ROW, A_RETURN_ROW = range(len(AWAY))
-SOME, ODD = 1, 2
+SOME, ODD, LOUD, UNSORTED, DECIDED = 1, 2, 4, 8, 16
+"""What a look over rows gives: whether anything was found, a day as a whole may be odd, something found has a line,
+the rows written down are not in the order of days, kinds and names, and splits are among them."""
 MADE, WRITTEN = -2, -1
 """Behind the counts by code: whether a copy of what is kept was made, and how many rows are written down."""
+ROWS_OF_A_QUARTER = 63
+"""Series are compared quarter by quarter."""
+ROOTS = np.sqrt(np.arange(2.0, ROWS_OF_A_QUARTER + 2.0))
 PRESENT, BIG, KNOWN = range(3)
 """What is counted of each day: names that are there, returns that are big, returns that are known."""
 LOOKED_AT = ("returns", "market_cap", "open", "high", "low", "close", "vwap", "volume", "shares")
@@ -152,7 +157,7 @@ def scan_prices(
     n = close.shape[1]
     has_volume = volume.shape[0] > 0
     start = or_missing(last, n)
-    odd = np.empty(n, dtype=np.bool_)
+    odd, older = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.uint8)
     for t in range(close.shape[0]):
         row = first + t
         before = start if t == 0 else close[t - 1]
@@ -161,15 +166,21 @@ def scan_prices(
             fair = before[j] * (1.0 + r[j])
             fine = (abs(now[j] - fair) <= PRICE_GAP * fair) & (now[j] > 0.0) & (now[j] != before[j])
             odd[j] = (fine | ((now[j] != now[j]) & (before[j] != before[j]))) ^ True
-        for j in range(n):
-            same = (now[j] == before[j]) & (now[j] > 0.0)
-            run[j] = np.uint8(min(run[j], LONGEST_RUN) + 1) * np.uint8(same)
+        if row == 0:  # nothing was there before: what is to be seen of a close alone, without three thousand calls
+            for j in range(n):
+                odd[j] = now[j] <= 0.0
+        older[:] = run
+        run[:] = 0
         if has_volume:
             v = volume[t]
             for j in range(n):
                 odd[j] |= v[j] == 0.0
         for j in range(n):
             if odd[j]:
+                if now[j] == before[j] and now[j] > 0.0:  # a close that stands still is odd, so none is passed over
+                    run[j] = np.uint8(min(older[j], LONGEST_RUN) + 1)
+                    if run[j] != STALE_ROWS and not abs(now[j] / (before[j] * (1.0 + r[j])) - 1.0) > PRICE_GAP:
+                        continue  # on most days these are nearly all, and a call costs as much as fifty names
                 silent = has_volume and volume[t, j] == 0.0
                 price_at(t, j, row, now[j], before[j], r[j], silent, run[j], away, own, found, counts, most)
 
@@ -252,6 +263,8 @@ def scan_caps(
             n_present += np.int32((m[j] == m[j]) | (r[j] == r[j]))
             n_known += np.int32(r[j] == r[j])
             n_big += np.int32(abs(r[j]) > BIG_RETURN)
+        if row == 0:
+            odd[:] = False
         tally[PRESENT, t], tally[BIG, t], tally[KNOWN, t] = n_present, n_big, n_known
         if has_shares:
             for j in range(n):
@@ -261,7 +274,8 @@ def scan_caps(
                 odd[j] |= abs(m[j] - c[j] * s[j]) > SHARES_GAP * m[j]
         for j in range(n):
             if odd[j]:
-                returned_at(t, j, row, m[j], r[j], before[j], r_before[j], away, own, found, counts, most)
+                if r[j] != r[j] or r_before[j] != r_before[j]:
+                    returned_at(t, j, row, m[j], r[j], before[j], r_before[j], away, own, found, counts, most)
                 cap_at(t, j, row, m[j], r[j], before[j], s[j], s_before[j], c[j], c_before[j], given, away, own,
                        found, counts, most)  # fmt: skip
 
@@ -319,12 +333,14 @@ def scan(
     first: int, days: Counts, usual: int, returns: Array, cap: Array, open_: Array, high: Array, low: Array,
     close: Array, vwap: Array, volume: Array, shares: Array, raw_close: Array, raw_shares: Array, given: bool,
     last: Last, run_before: Runs, run: Runs, away: Array, own: Array, tally: Tally, found: Found, counts: Counts,
-    most: Counts,
+    most: Counts, told: NDArray[np.bool_], sums_before: Array, nonzero_before: Runs, sums: Array, nonzero: Runs,
 ) -> int:  # fmt: skip
-    """Run every look over some rows; give `SOME` where anything was found, and `ODD` where a day as a whole may be.
+    """Run every look over some rows; give what came of it in bits: `SOME`, `ODD`, `LOUD`, `UNSORTED`, `DECIDED`.
 
     A field without rows is not there. It is one call, since of a day the calls cost as much as the looks. `own` is what
-    is kept of names that are away afterwards, where `counts[MADE]` says so; `usual` are the most names of a day so far.
+    is kept of names that are away afterwards, where `counts[MADE]` says so; `usual` are the most names of a day so far,
+    and `told` says which kinds have a line. Of what was found the rows are days since 1970, except where splits are
+    among it. `sums` and `nonzero` are what `fingerprints` gives; the rows are of one quarter.
     """
     counts[:] = 0
     run[:] = run_before
@@ -347,11 +363,33 @@ def scan(
         scan_range(open_, low, high, RANGE_OPEN, RANGE_TOLERANCE, found, counts, most)
         scan_range(close, low, high, RANGE_CLOSE, RANGE_TOLERANCE, found, counts, most)
         scan_range(vwap, low, high, RANGE_VWAP, RANGE_TOLERANCE, found, counts, most)
+    fingerprints(returns, first % ROWS_OF_A_QUARTER, sums_before, nonzero_before, sums, nonzero)
     flags = ODD if any_odd_day(days, usual, tally) else 0
+    return flags | said_of(found, days, counts, told)
+
+
+@njit(cache=True, nogil=True)
+def said_of(found: Found, days: Counts, counts: Counts, told: NDArray[np.bool_]) -> int:
+    """Give the bits about what was found, and put the days into its rows."""
+    flags = 0
     for code in range(len(counts) + MADE):
         if counts[code]:
-            return flags | SOME
+            flags |= SOME | (LOUD if told[code] else 0)
+    if counts[INFERRED]:
+        return flags | DECIDED
+    for at in range(counts[WRITTEN]):
+        found[at, 1] = days[found[at, 1]]
+        if at and not in_order(found[at - 1], found[at]):
+            flags |= UNSORTED
     return flags
+
+
+@njit(cache=True, nogil=True)
+def in_order(one: NDArray[np.int32], other: NDArray[np.int32]) -> bool:
+    """Whether a row found stands before another in the order of days, kinds and names."""
+    if one[1] != other[1]:
+        return bool(one[1] < other[1])
+    return bool(one[0] < other[0] or (one[0] == other[0] and one[2] <= other[2]))
 
 
 @njit(cache=True, nogil=True)
@@ -368,9 +406,7 @@ def any_odd_day(days: Counts, usual: int, tally: Tally) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def fingerprints(
-    returns: Array, place: int, weights: Array, before: Array, nonzero_before: Runs, sums: Array, nonzero: Runs
-) -> None:
+def fingerprints(returns: Array, place: int, before: Array, nonzero_before: Runs, sums: Array, nonzero: Runs) -> None:
     """Sum returns times weights over rows from a place of the quarter on, and count those that are not zero.
 
     Equal series have equal sums. `before` are those of the rows before; it may be `sums` itself.
@@ -379,11 +415,13 @@ def fingerprints(
         sums[j] = before[j]
         nonzero[j] = nonzero_before[j]
     for t in range(returns.shape[0]):
+        weight = ROOTS[place + t]
         for j in range(returns.shape[1]):
             r = returns[t, j]
-            if r == r and r != 0.0:
-                sums[j] += weights[place + t] * r
-                nonzero[j] += np.uint8(1)
+            sums[j] += weight * r if r == r else 0.0
+        for j in range(returns.shape[1]):
+            r = returns[t, j]
+            nonzero[j] += np.uint8((r == r) & (r != 0.0))
 
 
 @njit(cache=True, nogil=True)

@@ -81,6 +81,18 @@ KINDS: dict[str, Kind] = {
         "a symbol that was used again joins two companies in one series: beta, momentum and specific risk mix them",
         "give the two series two symbols, or an asset_id",
     ),
+    "symbol_changed": Kind(
+        "info",
+        "symbols changed, and the asset_id stayed",
+        "one series has both; it is called by the newest symbol",
+        "nothing, if the asset_id is right",
+    ),
+    "symbol_used_again": Kind(
+        "info",
+        "symbols that several asset_ids have had",
+        "each asset_id has a series of its own; a former one is called symbol~asset_id",
+        "nothing, if the asset_id is right",
+    ),
     "stale_price": Kind(
         "warning",
         "the close did not change for ten rows",

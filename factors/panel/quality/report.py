@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from factors.errors import FactorError
+from factors.notebook.shown import Shown
 from factors.panel.quality.kinds import KINDS, SEVERITIES
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
 
 MAX_ROWS = 1000
 """Rows kept of a finding; `n_rows` counts all."""
@@ -115,7 +120,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class QualityReport:
+class QualityReport(Shown):
     """What was looked for in a panel, and what was found.
 
     Attributes
@@ -149,6 +154,25 @@ class QualityReport:
     def errors(self) -> tuple[Finding, ...]:
         """The findings that stop a table under the policy "strict"."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    def to_polars(self) -> pl.DataFrame:
+        """Give a row for each finding: severity, kind, field, n_rows, the line, its effect and the remedy."""
+        import polars as pl
+
+        names = ("severity", "kind", "field", "n_rows", "line", "effect", "remedy")
+        schema = {name: pl.Int64 if name == "n_rows" else pl.String for name in names}
+        found = [finding.to_dict() for finding in self.findings]
+        return pl.DataFrame([[one[name] for name in names] for one in found], schema=schema, orient="row")
+
+    def _caption(self) -> str:
+        kinds = f"{len(self.findings)} kinds of things look wrong" if self.findings else "nothing looks wrong"
+        return f"{self.first_date} to {self.last_date}: {kinds}"
+
+    def _draw(self, axes: Axes) -> None:
+        from factors.notebook.charts import bars
+
+        labels = [f"{one.severity}: {one.kind}{f' of {one.field}' if one.field else ''}" for one in self.findings]
+        bars(axes, labels, [float(one.n_rows) for one in self.findings], title="Rows that look wrong", form=",.0f")
 
     def refuse_errors(self) -> None:
         """Raise the first finding that is an error.

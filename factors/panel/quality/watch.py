@@ -15,7 +15,7 @@ from factors.panel.meaning import CLASSIFICATIONS, IDENTITIES
 from factors.panel.quality import kernel as k
 from factors.panel.quality.kinds import KINDS
 from factors.panel.quality.report import MAX_ROWS, ROWS_IN_A_LINE, Finding, QualityReport
-from factors.panel.splits import Splits, joined
+from factors.panel.splits import NO_SPLITS, Splits, joined
 
 Array = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
@@ -28,16 +28,15 @@ HALF, LEAST_NAMES, SHARE_OF_BIG = k.HALF_OF_NAMES, k.LEAST_NAMES, k.SHARE_OF_BIG
 ENDED_ROWS = 5
 MOST_DAYS_APART = 3.0
 """Daily dates are 1.4 calendar days apart, weekly ones 7."""
-ROWS_OF_A_QUARTER, LEAST_COMPARED = 63, 40
-"""Series are compared quarter by quarter, and over so many returns that are not zero at least."""
-ROOTS = np.sqrt(np.arange(2.0, ROWS_OF_A_QUARTER + 2.0))
+ROWS_OF_A_QUARTER, LEAST_COMPARED = k.ROWS_OF_A_QUARTER, 40
+"""Series are compared over so many returns that are not zero at least."""
 NOTHING = np.empty((0, 0))
 NO_ROWS = np.empty((0, 3), dtype=np.int32)
 DAY = np.dtype("datetime64[D]")
 LABELLED = (*CLASSIFICATIONS, *IDENTITIES)
 EPOCH = dt.date(1970, 1, 1).toordinal()
-NO_SPLITS = Splits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
-TOLD = np.array([code for code, (kind, _) in enumerate(k.CODES) if KINDS[kind].severity != "info"])
+HAS_LINE = np.array([KINDS[kind].severity != "info" for kind, _ in k.CODES])
+TOLD = np.flatnonzero(HAS_LINE)
 ERRORS = [code for code, (kind, _) in enumerate(k.CODES) if KINDS[kind].severity == "error"]
 NONE_COUNTED: k.Counts = np.zeros(len(k.CODES), dtype=np.int64)
 CELLS_OF_A_LOOK = 32_768
@@ -97,15 +96,16 @@ class Watch:
         strict : bool
             Every kind of error gets rows of these days too, however many of it were found before.
         """
-        step = max(CELLS_OF_A_LOOK // n_assets, 1)
-        if len(dates) <= step:
+        step, first, start = max(CELLS_OF_A_LOOK // n_assets, 1), self._span[2], 0
+        if len(dates) <= min(step, ROWS_OF_A_QUARTER - first % ROWS_OF_A_QUARTER):
             return self._after(dates, fields, n_assets, strict)
         watch, parts = self, []
-        for start in range(0, len(dates), step):
-            some = slice(start, start + step)
+        while start < len(dates):  # a look ends where a quarter does
+            some = slice(start, start + min(step, ROWS_OF_A_QUARTER - (first + start) % ROWS_OF_A_QUARTER))
             part = {name: values[some] for name, values in fields.items()}
             watch = watch._after(dates[some], part, n_assets, strict)
             parts.append((start, watch))
+            start = some.stop
         watch.fresh = np.sum([part.fresh for _, part in parts], axis=0)
         watch.fresh_rows = np.concatenate([part.fresh_rows for _, part in parts])
         watch.unseen_splits = joined([(part.unseen_splits, start) for start, part in parts])
@@ -122,15 +122,16 @@ class Watch:
         if "returns" not in fields or "market_cap" not in fields:
             nothing = np.full((len(days), n_assets), np.nan)
             fields = {"returns": nothing, "market_cap": nothing, **fields}
-        rows, counts, whole = seen._scan(first, days, fields, self, self._most(strict))
-        if len(rows):
+        flags, rows, counts, whole = seen._scan(first, days, fields, self, self._most(strict))
+        if flags & k.DECIDED:
             seen.unseen_splits = _splits(rows, fields, self._last)
             if seen.unseen_splits.raw_prices.any():
                 rows = seen._told(rows, counts)
             rows[:, 1] = days[rows[:, 1]]
-        whole += seen._alike(fields["returns"], days, first, self)
-        if whole or counts is not NONE_COUNTED:
-            seen._take(rows, counts, whole)
+        if seen._span[2] % ROWS_OF_A_QUARTER == 0:
+            whole += seen._alike(int(days[-1]))
+        if whole or flags & k.SOME:
+            seen._take(rows, counts, whole, flags)
         return seen
 
     def _most(self, strict: bool) -> k.Counts:
@@ -144,21 +145,21 @@ class Watch:
             return most
         return self._room
 
-    def _take(self, rows: NDArray[np.int32], counts: k.Counts, whole: list[tuple[int, int, int]]) -> None:
+    def _take(self, rows: NDArray[np.int32], counts: k.Counts, whole: list[tuple[int, int, int]], flags: int) -> None:
         """Add what one look found, in the order of days, so that a batch and single days agree."""
         if whole:
             rows = np.concatenate([rows, np.array(whole, dtype=np.int32)])
             counts = counts + np.bincount([code for code, *_ in whole], minlength=len(k.CODES))
         before, self._counts = self._counts, self._counts + counts
         self.fresh = counts
-        if counts[TOLD].any():
+        if whole or flags & k.LOUD:
             self._loud = self._counts[TOLD]
         if not len(rows):
             return  # of these kinds the rows are full: on most days that is all
-        if len(rows) > 1:
+        if whole or flags & (k.DECIDED | k.UNSORTED):
             rows = rows[np.lexsort((rows[:, 2], rows[:, 0], rows[:, 1]))]
         self.fresh_rows, self._room = rows, _room(self._counts)
-        if self._counts.max() > MAX_ROWS:
+        if (whole or flags & (k.DECIDED | k.LOUD)) and self._counts.max() > MAX_ROWS:  # else there was room
             kept = np.ones(len(rows), dtype=np.bool_)
             for code in np.unique(rows[:, 0]).tolist():
                 kept[np.flatnonzero(rows[:, 0] == code)[max(MAX_ROWS - int(before[code]), 0) :]] = False
@@ -282,8 +283,8 @@ class Watch:
 
     def _scan(
         self, first: int, days: NDArray[np.int64], fields: Mapping[str, Array], before: Watch, most: k.Counts
-    ) -> tuple[k.Found, k.Counts, list[tuple[int, int, int]]]:
-        """Run the kernels over the new rows; give rows of names (by number of the new ones), counts, and odd days."""
+    ) -> tuple[int, k.Found, k.Counts, list[tuple[int, int, int]]]:
+        """Run the kernel over the new rows; give its bits, rows of names, counts, and odd days."""
         n_new, n = len(days), self._away.shape[1]
         room = _ROOM.of(n_new, n)
         tally, own, counts, found = room.tally, room.own, room.counts, room.found
@@ -299,9 +300,14 @@ class Watch:
         raw_close = _plain(fields["raw_close"]) if "raw_close" in fields else close
         raw_shares = _plain(fields["raw_shares"]) if "raw_shares" in fields else shares
         given = "split_ratio" in fields or "adjustment_factor" in fields
+        sums, nonzero = before._sums, before._nonzero
+        if len(sums) < n:
+            sums, nonzero = (np.append(old, np.zeros(n - len(old), old.dtype)) for old in (sums, nonzero))
+        self._sums, self._nonzero = np.empty(n), np.empty(n, dtype=np.uint8)
         flags = k.scan(
             first, days, max(recent, default=0), returns, cap, open_, high, low, close, vwap, volume, shares,
-            raw_close, raw_shares, given, last, run, self._run, self._away, own, tally, found, counts, most,
+            raw_close, raw_shares, given, last, run, self._run, self._away, own, tally, found, counts, most, HAS_LINE,
+            sums, nonzero, self._sums, self._nonzero,
         )  # fmt: skip
         self._last = returns, cap, close, raw_close, raw_shares
         if n_new > 1:  # copies, so that a row does not keep the others
@@ -311,30 +317,16 @@ class Watch:
         self._recent = (*recent, *tally[k.PRESENT].tolist())[-COUNTS_KEPT:]
         whole = _of_days(days, np.array(recent, dtype=np.int64), *tally) if flags & k.ODD else []
         if not flags & k.SOME:
-            return NO_ROWS, NONE_COUNTED, whole
-        return found[: counts[k.WRITTEN]].copy(), counts[: k.MADE].copy(), whole
+            return flags, NO_ROWS, NONE_COUNTED, whole
+        n_rows = counts.item(k.WRITTEN)
+        return flags, found[:n_rows].copy() if n_rows else NO_ROWS, counts[: k.MADE].copy(), whole
 
-    def _alike(self, returns: Array, days: NDArray[np.int64], first: int, before: Watch) -> list[tuple[int, int, int]]:
-        """Find names whose returns are equal through a quarter, by sums that are carried; rows count from the first."""
-        n_assets, sums, nonzero = returns.shape[1], before._sums, before._nonzero
-        if len(sums) < n_assets:
-            sums, nonzero = (np.append(old, np.zeros(n_assets - len(sums), old.dtype)) for old in (sums, nonzero))
-        self._sums, self._nonzero = np.empty(n_assets), np.empty(n_assets, dtype=np.uint8)
-        found, at, returns = list[tuple[int, int, int]](), 0, _plain(returns)
-        while at < len(returns):
-            place = (first + at) % ROWS_OF_A_QUARTER
-            n = min(ROWS_OF_A_QUARTER - place, len(returns) - at)
-            some = returns if n == len(returns) else returns[at : at + n]
-            k.fingerprints(some, place, ROOTS, sums, nonzero, self._sums, self._nonzero)
-            sums, nonzero = self._sums, self._nonzero
-            at += n
-            if place + n == ROWS_OF_A_QUARTER:
-                pairs = equal_pairs(self._sums, self._nonzero)
-                known = {*before._rows[before._rows[:, 0] == k.SAME, 2].tolist(), *(column for *_, column in found)}
-                new = sorted({column for pair in pairs for column in pair} - known)
-                found += [(k.SAME, int(days[at - 1]), column) for column in new]
-                self._sums[:], self._nonzero[:] = 0.0, 0
-        return found
+    def _alike(self, day: int) -> list[tuple[int, int, int]]:
+        """Find names whose returns were equal through the quarter that ends on a day, and begin the next one."""
+        known = self._rows[self._rows[:, 0] == k.SAME, 2].tolist()
+        new = {column for pair in equal_pairs(self._sums, self._nonzero) for column in pair}.difference(known)
+        self._sums[:], self._nonzero[:] = 0.0, 0
+        return [(k.SAME, day, column) for column in sorted(new)]
 
     def _ended(self, symbols: tuple[str, ...]) -> list[Finding]:
         """Find histories that end some rows before the last one."""
@@ -375,13 +367,15 @@ class _Room(threading.local):
         self.counts = np.zeros(len(k.CODES) + 2, dtype=np.int64)
         self.tally = np.empty((3, 0), dtype=np.int64)
         self.own = np.empty((len(k.AWAY), 0))
+        self.shape = (0, 0)
 
     def of(self, n_new: int, n_assets: int) -> _Room:
         """Give the room that so many rows of so many names need."""
-        if self.tally.shape[1] != n_new:
-            self.tally = np.empty((3, n_new), dtype=np.int64)
-        if self.own.shape[1] != n_assets:
-            self.own = np.empty((len(k.AWAY), n_assets))
+        if self.shape == (n_new, n_assets):
+            return self
+        self.shape = n_new, n_assets
+        self.tally = np.empty((3, n_new), dtype=np.int64)
+        self.own = np.empty((len(k.AWAY), n_assets))
         needed = len(k.CODES) * MAX_ROWS + len(SPLITTING) * max(n_new * n_assets, CELLS_OF_A_LOOK)
         if len(self.found) < needed:
             self.found = np.empty((needed, 3), dtype=np.int32)
@@ -398,8 +392,11 @@ def _plain(values: Array) -> Array:
 
 def equal_pairs(sums: Array, nonzero: NDArray[np.integer[Any]]) -> list[tuple[int, int]]:
     """Give neighbours in the order of their sums that are equal, of columns with enough returns that are not zero."""
-    order = np.lexsort((nonzero, sums))
-    same = (np.diff(sums[order]) == 0.0) & (np.diff(nonzero[order]) == 0) & (nonzero[order][1:] >= LEAST_COMPARED)
+    enough = np.flatnonzero(nonzero >= LEAST_COMPARED)
+    if (np.diff(np.sort(sums[enough])) != 0.0).all():
+        return []  # as on nearly every day, and one sort is cheaper than two
+    order = enough[np.lexsort((nonzero[enough], sums[enough]))]
+    same = (np.diff(sums[order]) == 0.0) & (np.diff(nonzero[order]) == 0)
     return [(int(order[at]), int(order[at + 1])) for at in np.flatnonzero(same)]
 
 

@@ -56,6 +56,11 @@ def test_a_style_is_judged_as_the_mathematics_judges_its_scores(library, fitted)
     chosen = tear_sheet(scores, fitted.panel_.fields["returns"], fitted.dates_).figures
     assert found["horizons"][0]["ic"] == pytest.approx(chosen["horizons"][0]["ic"], nan_ok=True)
     assert found["horizons"][1]["spread"]["mean"] == pytest.approx(chosen["horizons"][1]["spread"]["mean"])
+    others = {name: fitted.scores_[:, i] for i, name in enumerate(fitted.style_names_) if name != "size"}
+    panels = tear_sheet(scores, fitted.panel_.fields["returns"], fitted.dates_, others=others).figures
+    assert [row["factor"] for row in found["correlations"]] == [*others]
+    for ours, theirs in zip(found["correlations"], panels["correlations"], strict=True):
+        assert ours == pytest.approx(theirs), ours["factor"]
 
 
 def test_the_same_scores_by_factor_formula_and_posted_give_the_same_sheet(library, fitted):

@@ -10,6 +10,7 @@ import orjson
 import polars as pl
 import pytest
 from fixtures_actors import start
+from whole_catalogue import whole_catalogue
 
 from actors.learning import operations
 from actors.learning.dataset import CELLS_MOST
@@ -39,7 +40,7 @@ class Here(Learning):
     def __init__(self) -> None:
         self.settings = settings()
         self.slices = Slices()
-        catalogue = Catalogue.load()
+        catalogue = whole_catalogue()
         chosen = Catalogue({"barra_rstr": catalogue.entries["barra_rstr"]}, {}, catalogue.definitions)
         self.formulas = Formulas(chosen, {})
 

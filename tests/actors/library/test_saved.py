@@ -96,3 +96,23 @@ def test_a_disk_that_takes_nothing_is_told_in_the_log(libraries, tmp_path, caplo
     libraries.soon("m", Live(), 0.0)
     until(lambda: "could not be saved" in caplog.text, "it is told")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_ends_writes_no_state_and_says_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(saved, "QUIET_S", 0.01)
+    asked = threading.Event()
+
+    def ended(_):
+        asked.set()
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    libraries = SavedLibraries(tmp_path, 2, ended)
+    libraries.soon("m", Live())
+    assert asked.wait(60)
+    until(
+        lambda: not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()), "the timer ended", 60
+    )
+    assert raised == []
+    assert libraries.files() == []

@@ -138,6 +138,20 @@ def test_cash_has_no_risk_and_a_sum_that_looks_like_percent_is_said(risks, stead
         risk(risks, portfolio_id="nobody")
 
 
+def test_beside_a_benchmark_the_tails_are_of_the_book_and_those_of_the_difference_are_active(risks, fitted, steady):
+    weights, benchmark = dict.fromkeys(steady[:5], 0.2), dict.fromkeys(steady[3:8], 0.2)
+    alone = risk(risks, portfolio_weights=weights, horizon_days=10).values
+    beside = risk(risks, portfolio_weights=weights, benchmark_weights=benchmark, horizon_days=10).values
+    latest = fitted.latest()
+    theirs = margin(
+        vector(fitted, weights) - vector(fitted, benchmark), latest.exposures, latest.factor_covariance,
+        latest.specific_variance, fitted.factor_returns_, MarginSettings(horizon_days=10), linked=latest.linked,
+    )  # fmt: skip
+    for name in ("value_at_risk", "expected_shortfall"):
+        assert beside[name] == pytest.approx(alone[name], rel=1e-12)
+        assert beside["active"][name] == pytest.approx(getattr(theirs, name)[0], rel=1e-9)
+
+
 MARGINS = {
     "normal": {"method": "normal"},
     "student_t": {"method": "student_t"},

@@ -187,3 +187,66 @@ def test_an_instrument_named_twice_is_refused(risks, steady):
     with pytest.raises(InvalidInput, match="more than once") as caught:
         ask(risks.hedge, twice)
     assert (caught.value.field, caught.value.rows) == ("instruments", [steady[1]])
+
+
+SAID = (
+    "coverage",
+    "benchmark_coverage",
+    "uncovered_symbols",
+    "cash",
+    "benchmark_cash",
+    "warnings",
+    "benchmark_warnings",
+)
+
+
+@pytest.mark.parametrize("policy", ["warn", "proxy"])
+def test_every_answer_about_a_book_says_the_same_of_what_is_not_covered(
+    risks, books, exposures, gone, names, steady, policy
+):
+    held = {steady[0]: 40.0, gone: 20.0, steady[1]: -10.0, "USD": 30.0}
+    against = {steady[1]: 0.5, gone: 0.3, "EUR": 0.2}
+    asked = {"model_id": "m", "portfolio_weights": held, "benchmark_weights": against, "uncovered": policy}
+    answers = {
+        "exposures": ask(exposures.factor_exposures, rq.FactorExposures(**asked)),
+        "risk": ask(risks.portfolio_risk, rq.PortfolioRisk(**asked)),
+        "margin": ask(risks.margin, pq.Margin(**asked)),
+        "stress": ask(risks.stress, pq.Stress(**asked, shocks={"fall": {"market": -0.1}})),
+        "what_if": ask(risks.what_if, pq.WhatIf(**asked, trades={steady[2]: 0.0})),
+        "hedge": ask(risks.hedge, pq.HedgeBook(**asked, instruments=[steady[3]])),
+    }
+    said = {name: {key: answer.details.get(key) for key in SAID} for name, answer in answers.items()}
+    assert said["risk"]["coverage"] == pytest.approx(50.0 / 70.0, abs=1e-6)
+    assert said["risk"]["benchmark_coverage"] == pytest.approx(0.5 / 0.8, abs=1e-6)
+    assert said["risk"]["uncovered_symbols"] == [gone]
+    assert said["risk"]["cash"] == {"USD": 30.0}
+    assert said["risk"]["benchmark_cash"] == {"EUR": 0.2}
+    assert "percent" in said["risk"]["warnings"][0]
+    for name, told in said.items():
+        assert told == said["risk"], name
+    past = {key: value for key, value in asked.items() if key != "model_id"}
+    history_ = history(books, **past).details
+    for key in ("uncovered_symbols", "cash", "benchmark_cash", "warnings"):
+        assert history_[key] == said["risk"][key], key
+    refused = {**asked, "uncovered": "refuse"}
+    for call in (
+        lambda: ask(exposures.factor_exposures, rq.FactorExposures(**refused)),
+        lambda: ask(risks.portfolio_risk, rq.PortfolioRisk(**refused)),
+        lambda: ask(risks.margin, pq.Margin(**refused)),
+        lambda: ask(risks.stress, pq.Stress(**refused, shocks={"fall": {"market": -0.1}})),
+        lambda: ask(risks.what_if, pq.WhatIf(**refused, trades={steady[2]: 0.1})),
+        lambda: ask(risks.hedge, pq.HedgeBook(**refused, instruments=[steady[3]])),
+        lambda: history(books, **{**past, "uncovered": "refuse"}),
+    ):
+        with pytest.raises(InvalidInput, match=gone) as caught:
+            call()
+        assert (caught.value.field, caught.value.rows) == ("portfolio_weights", [gone])
+
+
+def test_selling_everything_leaves_no_risk(risks, steady):
+    held = {steady[0]: 0.6, steady[1]: 0.4}
+    sold = pq.WhatIf(model_id="m", portfolio_weights=held, trades={steady[0]: -0.6, steady[1]: -0.4, "USD": 1.0})
+    found = ask(risks.what_if, sold)
+    assert found.values["after"]["total_risk"] == 0.0
+    assert found.values["turnover"] == pytest.approx(2.0)
+    assert set(found.values["exposures_after"].values()) == {0.0}

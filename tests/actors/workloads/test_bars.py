@@ -95,3 +95,34 @@ def test_a_table_of_bars_that_cannot_be_is_refused_by_name(library, changed, fie
 def test_a_table_of_bars_and_a_model_are_not_asked_for_at_once():
     with pytest.raises(ValueError, match="date_requested is of a model's data"):
         rq.EvaluateFormula(formula="close", frame_data=encode(minutes()), date_requested="2024-01-02")
+
+
+def test_posted_bars_are_read_as_the_intake_says(library):
+    rows = {
+        "when": ["02/01/2024 09:30", "02/01/2024 09:31", "02/01/2024 09:32"], "ric": ["A"] * 3,
+        "px": ["1.0", "NA", "3.0"], "ret": [0.1, 0.2, 0.3],
+    }  # fmt: skip
+    intake = {"date_format": "%d/%m/%Y %H:%M", "na_values": ["NA"], "columns": {"px": "close"}, "returns_col": "ret"}
+    asked = {"formula": "close + returns", "time_col": "when", "symbol_col": "ric", "bars": 3}
+    posted = rq.EvaluateFormula(**asked, frame_data=rows, intake=intake)
+    answer = library.evaluate_formula(posted)
+    assert answer.details["by_symbol"]["A"] == [1.1, None, 3.3]
+    assert answer.details["times"][0] == "2024-01-02T09:30:00"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"na_values": ["-"]}, "frame_data.px", "it holds 'NA'; na_values of the intake"),
+        ({"date_format": "%m/%d/%Y"}, "frame_data.when", "not written as date_format"),
+        ({"policy": "strict"}, "intake.policy", "does nothing for frame_data"),
+        ({"speed": 3}, "intake.speed", "is not a setting"),
+    ],
+)
+def test_bars_that_the_intake_cannot_read_name_the_column(library, change, field, words):
+    rows = {"when": ["02/01/2024 09:30"], "ric": ["A"], "px": ["NA"]}
+    intake = {"date_format": "%d/%m/%Y %H:%M", "na_values": ["NA"], "columns": {"px": "close"}, **change}
+    posted = rq.EvaluateFormula(formula="close", time_col="when", symbol_col="ric", frame_data=rows, intake=intake)
+    with pytest.raises(InvalidInput, match=words) as caught:
+        library.evaluate_formula(posted)
+    assert caught.value.field == field

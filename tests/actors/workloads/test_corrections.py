@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 import pytest
+from drawn_models import model_settings
+from hypothesis import given
+from hypothesis import settings as settings_drawn
+from hypothesis import strategies as st
 
 from actors.reading.quality import quality_of
 from actors.reading.states import model_of
 from actors.workloads.factor_exposure_analysis import FactorExposureAnalysis
 from actors.workloads.factor_model_creation import FactorModelCreation
+from contracts import job_requests as jr
 from contracts import requests as rq
 from contracts.errors import InvalidInput
 from contracts.frames import encode
 from contracts.settings import settings
 from factors import FactorModel, sample_market
 from factors.panel.panel import Panel
+from store.damage import check
 
 N_DAYS, N_FIRST = 120, 100
 
 
+@cache
+def market_of_days():
+    return Panel.from_frame(sample_market(n_assets=40, n_days=N_DAYS).panel.to_frame())
+
+
 @pytest.fixture(scope="module")
 def panel():
-    return Panel.from_frame(sample_market(n_assets=40, n_days=N_DAYS).panel.to_frame())
+    return market_of_days()
 
 
 @pytest.fixture
@@ -73,17 +86,20 @@ def differences(stored, fresh):
 
 
 @pytest.mark.parametrize(
-    ("row", "refitted"), [(N_DAYS - 1, False), (N_DAYS - 2, False), (N_DAYS - 9, False), (N_FIRST - 1, True), (3, True)]
+    ("row", "before"),
+    [(N_DAYS - 1, N_DAYS - 1), (N_DAYS - 9, N_DAYS - 9), (N_FIRST - 1, 63), (64, 63), (63, 63), (62, 0), (3, 0)],
 )
-def test_the_model_after_a_correction_is_the_model_of_the_corrected_data(actors, panel, row, refitted):
+def test_the_model_after_a_correction_is_the_model_of_the_corrected_data(actors, panel, row, before):
+    """It goes on from the newest version that ends before the day, else from the newest checkpoint."""
     writer, _ = actors
+    refitted = before == 0
     create(writer, panel)
     truth, table = replaced(panel, row, "S0003", returns=0.123, market_cap=7e9, book_price=None)
     answer = correct(writer, table)
     assert answer.values["history_changed_from"] == str(panel.dates[row])
     assert (answer.values["n_rows_changed"], answer.values["refitted"]) == (1, refitted)
-    assert answer.values["n_days_computed"] == (N_DAYS if refitted else N_DAYS - row)
-    assert ("FACTOR_ENGINE_KEEP_VERSIONS" in answer.message) is refitted
+    assert answer.values["n_days_computed"] == N_DAYS - before
+    assert ("FACTOR_ENGINE_CHECKPOINT_DAYS" in answer.message) is refitted
     version = writer.store.head("m")
     assert version.manifest.since == version.manifest.version == answer.model_version
     stored = model_of(version)
@@ -105,6 +121,72 @@ def test_days_after_a_correction_and_corrections_of_them_go_on_from_it(actors, p
     assert differences(stored, FactorModel(stored.settings).fit(truth)) == []
 
 
+@settings_drawn(max_examples=6, deadline=None)
+@given(
+    rows=st.lists(st.integers(0, N_DAYS - 1), min_size=1, max_size=4),
+    every=st.sampled_from([7, 20, 63]),
+    most=st.sampled_from([2, 4, 32]),
+    chosen=model_settings(),
+)
+def test_any_corrections_of_a_model_of_any_settings_give_the_corrected_model(
+    tmp_path_factory, rows, every, most, chosen
+):
+    """And cost no more than the days since, and those between two checkpoints; the store keeps no more than it may."""
+    panel = market_of_days()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path_factory.mktemp("store")))
+        patch.setenv("FACTOR_ENGINE_CHECKPOINT_DAYS", str(every))
+        patch.setenv("FACTOR_ENGINE_CHECKPOINTS", str(most))
+        settings.cache_clear()
+        writer = FactorModelCreation()
+        assert writer._ready.wait(120)
+        settings.cache_clear()
+    first = panel.select(dates=slice(0, N_FIRST)).to_frame()
+    written = chosen.to_dict()
+    writer.create_model(rq.CreateModel(model_id="m", feature_data=encode(first), settings=written))
+    for row in range(N_FIRST, N_FIRST + 4):
+        append(writer, panel, row)
+    truth, n_days, apart = panel.select(dates=slice(0, N_FIRST + 4)), N_FIRST + 4, every
+    while n_days // apart > most:
+        apart *= 2
+    for number, row in enumerate(row % n_days for row in rows):
+        truth, table = replaced(truth, row, "S0003", returns=0.05 + number / 1e3, market_cap=7e9)
+        answer = correct(writer, table)
+        assert answer.values["n_days_computed"] <= n_days - row + apart
+        version = writer.store.head("m")
+        stored = model_of(version)
+        assert differences(stored, FactorModel(stored.settings).fit(truth)) == []
+        assert len(version.manifest.checkpoints) <= most
+    assert list(check(writer.store.root.parent)) == []
+
+
+def test_a_checkpoint_that_cannot_be_read_is_passed_over(actors, panel):
+    writer, _ = actors
+    create(writer, panel.select(dates=slice(0, N_FIRST)))
+    (checkpoint,) = writer.store.head("m").manifest.checkpoints
+    path = writer.store.head("m").folder / checkpoint.file
+    path.write_bytes(path.read_bytes()[:-9] + b"123456789")
+    truth, table = replaced(panel.select(dates=slice(0, N_FIRST)), 80, "S0003", returns=0.02)
+    answer = correct(writer, table)
+    assert (answer.values["refitted"], answer.values["n_days_computed"]) == (True, N_FIRST)
+    assert correct(writer, replaced(truth, 80, "S0003", returns=0.03)[1]).values["n_days_computed"] == N_FIRST - 63
+
+
+def test_a_model_that_was_fitted_with_other_settings_is_corrected_from_its_own_checkpoints(actors, panel):
+    writer, _ = actors
+    panel = panel.select(dates=slice(0, N_FIRST))
+    create(writer, panel)
+    writer.estimate_style_scores(rq.EstimateStyles(model_id="m", trailing_days=30))
+    writer.estimate_factor_returns(rq.EstimateReturns(model_id="m", residualize_styles=True))
+    truth, table = replaced(panel, 80, "S0003", returns=0.02)
+    assert correct(writer, table).values["n_days_computed"] == N_FIRST - 63
+    stored = model_of(writer.store.head("m"))
+    assert differences(stored, FactorModel(stored.settings).fit(truth)) == []
+    restored = writer.restore_version(jr.RestoreVersion(model_id="m"))
+    assert correct(writer, table).values["n_days_computed"] == N_FIRST - 63
+    assert restored.model_version == writer.store.head("m").manifest.version - 1
+
+
 def test_a_repeat_and_a_correction_that_changes_nothing_make_no_version(actors, panel):
     writer, _ = actors
     create(writer, panel)
@@ -115,7 +197,7 @@ def test_a_repeat_and_a_correction_that_changes_nothing_make_no_version(actors, 
     assert (again.model_version, again.values["n_rows_changed"], again.event) == (first.model_version, 0, False)
 
 
-@pytest.mark.parametrize("row", [N_DAYS - 3, 5], ids=["since a kept version", "whole"])
+@pytest.mark.parametrize("row", [N_DAYS - 3, 70, 5], ids=["since a kept version", "since a checkpoint", "whole"])
 def test_a_strict_correction_refuses_its_own_errors_and_none_of_the_days_before(actors, panel, row):
     """Also where more errors lie before than a report keeps rows of."""
     writer, _ = actors
@@ -170,3 +252,56 @@ def test_the_quality_of_a_model_is_told_from_the_store(actors, panel):
     correct(writer, table)
     page = reader.model_quality(rq.ModelRef(model_id="m")).body
     assert not [f for f in page["findings"] if f["kind"] == "negative_volume"]
+
+
+def over_a_split(panel, row, symbol, ratio):
+    """The panel as a vendor has it who adjusts nothing: from a row on the name has other shares, and other prices."""
+    at = panel.symbols.index(symbol)
+    fields = {name: held.copy() for name, held in panel.fields.items()}
+    for name in ("shares", "volume"):
+        fields[name][row:, at] *= ratio
+    for name in ("open", "high", "low", "close", "vwap"):
+        fields[name][row:, at] /= ratio
+    return Panel(panel.dates, panel.symbols, fields, panel.categories)
+
+
+def test_a_day_that_nobody_looks_at_stays_in_the_units_of_those_before_it(actors, panel):
+    writer, _ = actors
+    raw = over_a_split(panel, 70, "S0003", 3.0)
+    create(writer, raw.select(dates=slice(0, N_DAYS - 1)))
+    day = raw.select(dates=slice(N_DAYS - 1, N_DAYS)).to_frame()
+    writer.append_day(rq.AppendDay(model_id="m", feature_data=encode(day), intake={"policy": "off"}))
+    stored, right = model_of(writer.store.head("m")).panel_, FactorModel().fit(raw).panel_
+    for name in ("close", "shares", "volume"):
+        np.testing.assert_array_equal(stored.fields[name][-1], right.fields[name][-1])
+
+
+def inferred(writer):
+    """The rows of splits that were found."""
+    return [
+        row
+        for finding in quality_of(writer.store.head("m")).findings
+        if finding.kind == "split_inferred"
+        for row in finding.rows
+    ]
+
+
+@pytest.mark.parametrize("row", [N_DAYS - 1, N_FIRST + 5, 70, 65, 3])
+def test_rows_behind_a_split_that_only_the_shares_tell_of_are_corrected_as_they_came(actors, panel, row):
+    """The row has the vendor's new shares and prices; what is stored has those of the first day."""
+    writer, _ = actors
+    raw = over_a_split(panel, 70, "S0003", 3.0)
+    create(writer, raw)
+    before = inferred(writer)
+    assert [day for day, _ in before] == [str(panel.dates[70])]
+    close = float(raw.fields["close"][row, 3]) * 1.01
+    truth, table = replaced(raw, row, "S0003", close=close, market_cap=close * float(raw.fields["shares"][row, 3]))
+    correct(writer, table)
+    head = writer.store.head("m")
+    stored = model_of(head)
+    fresh = FactorModel(stored.settings).fit(truth)
+    # What the next day is compared with was divided and multiplied by the ratio: its last bit may be another.
+    assert set(differences(stored, fresh)) <= {"door/watch/carried"}
+    carried, right = (model.state().latest["door/watch/carried"] for model in (stored, fresh))
+    np.testing.assert_allclose(carried, right, rtol=1e-15, atol=0.0)
+    assert inferred(writer) == before, "no other split, nor one back, was found"

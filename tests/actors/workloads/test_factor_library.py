@@ -8,7 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 from fixtures_ray import until
+from scipy.stats import pearsonr, rankdata
+from whole_catalogue import whole_catalogue
 
+from actors.library import saved
 from actors.library.formulas import Formulas, read_registered
 from actors.library.live_library import LiveLibrary
 from actors.library.saved import read_saved
@@ -17,6 +20,7 @@ from actors.library.values import window_values
 from actors.runtime.niceness import NICENESS
 from actors.workloads.factor_library import FactorLibrary
 from actors.workloads.factor_model_creation import FactorModelCreation
+from contracts import library_requests as lb
 from contracts import requests as rq
 from contracts.errors import InvalidInput, Unavailable, UnknownFactor, UnknownSymbol
 from contracts.frames import encode
@@ -87,6 +91,34 @@ def test_without_a_model_nothing_is_computable_and_the_reason_says_so(library):
     assert set(body["missing"].values()) == {"no model is loaded"}
 
 
+def test_one_definition_is_that_of_the_list_under_any_of_its_names(library):
+    listed = {row["id"]: row for row in ask(library.definitions, rq.Definitions(model_id="m")).body["definitions"]}
+    alias = next(iter(library.formulas.catalogue.aliases.values()))
+    body = ask(library.factor_definition, lb.FactorDefinition(factor=alias.id, model_id="m")).body
+    assert {name: body[name] for name in listed[alias.alias_of]} == listed[alias.alias_of]
+    assert alias.id in body["other_names"]
+    assert (body["computable"], body["missing"]) == (True, None)
+    plain = ask(library.definitions, rq.Definitions(model_id="plain")).body
+    [name, reason] = next(iter(plain["missing"].items()))
+    poor = ask(library.factor_definition, lb.FactorDefinition(factor=name, model_id="plain")).body
+    assert (poor["computable"], poor["missing"]) == (False, reason)
+    proxied = ask(library.factor_definition, lb.FactorDefinition(factor="barra_stom", model_id="plain")).body
+    assert set(proxied["proxies"]) == set(plain["proxies"]) & set(proxied["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("factor_definition", lb.FactorDefinition(factor="barra_rstrr")),
+        ("factor_neighbours", lb.FactorNeighbours(factor="barra_rstrr", model_id="m")),
+    ],
+)
+def test_an_unknown_factor_is_an_error_of_that_field_with_the_nearest_names(library, method, request_):
+    with pytest.raises(UnknownFactor, match="barra_rstr, ") as caught:
+        ask(getattr(library, method), request_)
+    assert caught.value.field == "factor"
+
+
 def test_a_category_holds_its_definitions_and_an_unknown_one_is_named(library):
     body = ask(library.factor_category, rq.FactorCategory(category="alpha101", model_id="m")).body
     assert body["loaded"] == 101
@@ -117,10 +149,13 @@ def test_a_formula_follows_the_conventions_that_it_is_asked_under(library):
     assert names(conventions={"min_periods": "one", "absent": "counted"}) == everybody != set()
     # Two names have no row on the last day: qlib gives them the mean of the days before.
     assert everybody - names(conventions={"min_periods": "one"}) == {"S0001", "S0028"}
-    for wrong in ({"min_periods": "two"}, {"nonsense": 1}, "nobody"):
+    for wrong, field in (
+        ({"min_periods": "two"}, "conventions.min_periods"), ({"nonsense": 1}, "conventions.nonsense"),
+        ("nobody", "conventions"), ({"base": {"base": "qlib"}}, "conventions.base"),
+    ):  # fmt: skip
         with pytest.raises(InvalidInput) as caught:
             names(conventions=wrong)
-        assert caught.value.field == "conventions"
+        assert caught.value.field == field
     with pytest.raises(InvalidInput, match="registered"):
         names(conventions="qlib", register_as="not_kept")
 
@@ -206,7 +241,7 @@ def test_windows_of_the_whole_catalogue_speak_before_they_are_full_when_asked(li
     spoken = {name for name in early if early[name] is not None}
     full = {name for name in strict if strict[name] is not None}
     assert len(spoken) > len(full) + 30  # sixty days are less than a window of a quarter
-    entries = Catalogue.load().entries
+    entries = whole_catalogue().entries
     plain = [name for name in sorted(spoken - full) if entries[name].conventions.name == "paper"][:5]
     for name in plain:
         evaluated = rq.EvaluateFormula(
@@ -276,10 +311,12 @@ def test_a_version_that_is_not_the_last_one_continued_is_warmed_anew(library, wr
     assert (answer.model_version, answer.details["steps"]) == (2, 0)
 
 
-def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(library, writer, market):
+def test_a_restarted_actor_takes_up_the_saved_state_and_replays_the_days_since(library, writer, market, monkeypatch):
+    monkeypatch.setattr(saved, "QUIET_S", 0.05)
     ask(writer.create_model, rq.CreateModel(model_id="saved", feature_data=encode(frame_of(market, slice(0, 60)))))
     ask(library.update_factors, rq.UpdateFactors(model_id="saved"))
     until(library.live.saved.path("saved").exists, "the state is written")
+    monkeypatch.setattr(saved, "QUIET_S", 3600.0)  # or a slow machine would write the next day's state, too
     ask(writer.append_day, rq.AppendDay(model_id="saved", feature_data=encode(frame_of(market, slice(60, 61)))))
     stepped = ask(library.update_factors, rq.UpdateFactors(model_id="saved", values=True))
     again = started(FactorLibrary)
@@ -337,15 +374,21 @@ def test_results_before_any_calculation_say_what_to_do(library):
         ask(library.factor_results, rq.FactorResults(symbol="A", model_id="plain"))
 
 
-def test_correlations_are_symmetric_with_ones_on_the_diagonal(library):
+def test_correlations_are_the_means_of_those_of_the_ranks_of_each_day(library):
     ids = list(library.formulas.catalogue.categories()["alpha158"])[:4]
     answer = ask(library.factor_correlations, rq.FactorCorrelations(model_id="m", factors=ids, window_days=20))
     rows = answer.values["correlation"]
-    assert any(rows[i][name] is not None for i, name in enumerate(ids))
+    version = library.slices.head("m")
+    stacked, _ = window_values(library.formulas.under(None), ids, version, version.manifest.n_dates - 1, 20, 1)
     for i, name in enumerate(ids):
-        assert rows[i][name] is None or rows[i][name] == pytest.approx(1.0)
         for j, other in enumerate(ids):
-            assert rows[i][other] == rows[j][name]
+            daily = []
+            for a, b in zip(stacked[i], stacked[j], strict=True):
+                both = np.isfinite(a) & np.isfinite(b)
+                assert both.sum() > 20
+                ranks = (rankdata(x, nan_policy="omit")[both] for x in (a, b))
+                daily.append(pearsonr(*ranks).statistic)
+            assert rows[i][other] == rows[j][name] == pytest.approx(np.mean(daily), abs=1e-12), (name, other)
 
 
 def test_a_registered_formula_is_a_definition_also_after_a_restart(library):
@@ -393,7 +436,7 @@ def test_a_damaged_file_of_registered_formulas_is_named_and_the_catalogue_goes_o
         actor = started(FactorLibrary)
         (row,) = actor.notes()["degraded"]
         assert (row["component"], row["file"]) == ("registered_formulas", "formulas.json")
-        assert ask(actor.definitions, rq.Definitions()).body["loaded"] == len(Catalogue.load().entries)
+        assert ask(actor.definitions, rq.Definitions()).body["loaded"] == len(whole_catalogue().entries)
         mine = rq.EvaluateFormula(model_id="m", formula="rank(close)", register_as="mine")
         with pytest.raises(Unavailable, match=r"formulas\.json"):
             ask(actor.evaluate_formula, mine)
@@ -421,7 +464,7 @@ def test_a_registered_formula_can_be_removed_and_its_id_taken_by_another(library
     ):
         with pytest.raises(UnknownFactor, match="passing"):
             asked()
-    assert "passing" not in read_registered(library._path, library.formulas.catalogue)
+    assert "passing" not in read_registered(library._place, library.formulas.catalogue)
     ask(library.evaluate_formula, first.model_copy(update={"formula": "-rank(close)"}))
     after = ask(library.factor_cross_section, wanted).values["passing"]["raw"]
     assert after == [None if value is None else -value for value in before]

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from factors import analytics
 from factors.errors import FactorError
@@ -46,6 +47,27 @@ def test_figures_are_those_of_the_parts(data):
     assert found["decay"][0]["mean_ic"] > 5 * abs(found["decay"][3]["mean_ic"])
     assert found["ic_by_month"][0]["month"] == "2020-01"
     assert (found["first_date"], found["last_date"]) == ("2020-01-01", "2020-07-18")
+
+
+def test_purged_dates_and_lags_are_said_and_other_scores_compared_by_rank_on_every_21st_date(data):
+    scores, returns = data
+    rng = np.random.default_rng(3)
+    others = {"like": scores + 0.3 * rng.standard_normal(scores.shape), "other": rng.standard_normal(scores.shape)}
+    sheet = analytics.tear_sheet(scores, returns, DATES, others=others)
+    assert [(row["purged_dates"], row["overlap_lags"]) for row in sheet.figures["horizons"]] == [
+        (1, 0),
+        (5, 4),
+        (21, 20),
+    ]
+    for row, (name, panel) in zip(sheet.figures["correlations"], others.items(), strict=True):
+        rows = range(199, -1, -21)
+        by_hand = [stats.spearmanr(scores[t], panel[t], nan_policy="omit").statistic for t in rows]
+        assert (row["factor"], row["n_dates"]) == (name, len(rows))
+        assert row["mean_rank"] == pytest.approx(np.mean(by_hand), abs=1e-12)
+    assert "Rank correlation with other factors" in sheet.to_html()
+    assert "Rank correlation" not in analytics.tear_sheet(scores, returns, DATES).to_html()
+    with pytest.raises(FactorError, match="others must be"):
+        analytics.tear_sheet(scores, returns, DATES, others={"short": scores[1:]})
 
 
 def test_trials_make_the_same_factor_less_significant(data):

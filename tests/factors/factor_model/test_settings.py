@@ -108,6 +108,28 @@ def test_settings_stored_before_there_were_experts_are_read_as_they_were():
     assert ModelSettings.from_dict(stored).factor_covariance.volatility_half_life == 84.0
 
 
+def test_use4_has_a_daily_a_short_and_a_long_horizon():
+    found = {horizon: ModelSettings.use4(horizon) for horizon in ("D", "S", "L")}
+    assert found["S"] == ModelSettings.use4()
+    half_lives = [found[horizon].factor_covariance.volatility_half_life for horizon in ("D", "S", "L")]
+    assert half_lives == [42.0, 84.0, 252.0]
+    assert [each.specific_risk.half_life for each in found.values()] == half_lives
+    assert [each.specific_risk.regime_half_life for each in found.values()] == [4.0, 42.0, 168.0]
+    assert [each.factor_covariance.volatility_lags for each in found.values()] == [0, 5, 5]
+
+
+def test_settings_stored_before_the_market_leant_are_read_as_they_were():
+    new = ("expert_even_share", "market_asymmetry")
+    stored = ModelSettings().to_dict()
+    for table in ("factor_covariance", "specific_risk"):
+        stored[table] = {name: value for name, value in stored[table].items() if name not in new}
+    read = ModelSettings.from_dict(stored).factor_covariance
+    assert (read.expert_even_share, read.market_asymmetry) == (0.0, 0.0)
+    assert read == replace(FactorCovarianceSettings.adaptive(), expert_even_share=0.0, market_asymmetry=0.0)
+    told = ModelSettings.from_dict({"factor_covariance": {"expert_half_lives": [20.0, 90.0]}}).factor_covariance
+    assert told == replace(FactorCovarianceSettings.adaptive(), expert_half_lives=(20.0, 90.0))
+
+
 def other(value, hint):
     """Give a valid value of a setting that is not its default."""
     text = str(hint)

@@ -4,8 +4,9 @@ import copy
 
 import numpy as np
 import pytest
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, compile_library
+from factors.library import compile_library
 
 N_DATES, N_NAMES = 330, 16
 LATE, DELISTED, SUSPENDED, UNTRADED, WORTHLESS, SPLIT, NEVER, UNREPORTED, UNGROUPED, *PLAIN = range(N_NAMES)
@@ -56,7 +57,7 @@ def equal(a, b):
 
 @pytest.fixture(scope="module")
 def everything():
-    return compile_library(Catalogue.load().entries)
+    return compile_library(whole_catalogue().entries)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_the_trouble_of_one_name_is_no_other_names(values, untroubled):
     Ranks among fewer names tie more often, and a portfolio of few names can be empty: hence the allowance.
     """
     own = 0
-    for name, entry in Catalogue.load().entries.items():
+    for name, entry in whole_catalogue().entries.items():
         found, before = values[name][:, PLAIN], untroubled[name][:, PLAIN]
         if looks_across(entry.expression.root):
             assert (np.isnan(found) & ~np.isnan(before)).mean() < 0.2, name
@@ -190,7 +191,7 @@ def test_the_batch_on_a_prefix_is_the_prefix_of_the_batch_on_hard_data(everythin
 @pytest.fixture(scope="module")
 def patient(everything):
     """The factors that look back further than the hard panel reaches."""
-    entries = Catalogue.load().entries
+    entries = whole_catalogue().entries
     return compile_library({name: entries[name] for name in everything.ids if everything.lookback[name] >= N_DATES})
 
 

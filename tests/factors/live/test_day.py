@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from factors import FactorError, FactorModel, ModelSettings, Panel, sample_market
 from factors.errors import StageError
 from factors.factor_model.settings import RegressionSettings, StyleSettings
-from factors.live import LiveDay
+from factors.live import LiveDay, LiveRow
 
 
 def assert_foretold(values, model):
@@ -264,3 +264,26 @@ def test_the_share_of_weight_is_that_of_the_regression_at_the_last_close(kind, o
     expected = weights[some].sum() / np.nansum(weights)
     np.testing.assert_allclose(live.share_of_weight, expected, rtol=rtol)
     assert 0.1 < expected < 0.9
+
+
+def test_a_day_behind_a_split_that_only_the_shares_told_of_is_taken_as_it_is_traded():
+    """Prices of the day are those of the new shares, and so is the close that they are compared with."""
+    panel = sample_market(n_assets=30, n_days=90).panel
+    fields = {name: values.copy() for name, values in panel.fields.items()}
+    for name in ("shares", "volume"):
+        fields[name][70:, 3] *= 3.0
+    for name in ("open", "high", "low", "close", "vwap"):
+        fields[name][70:, 3] /= 3.0
+    raw = Panel(panel.dates, panel.symbols, fields, panel.categories)
+    model = FactorModel().fit(raw.select(dates=slice(0, 89)))
+    assert model.panel_.fields["close"][-1, 3] == pytest.approx(3.0 * raw.fields["close"][88, 3])
+    day = raw.select(dates=slice(89, 90))
+    row = LiveRow.after(model.door_.unsplit(model.panel_.last(1)), day.dates[0])
+    row.take(raw.symbols, {"price": day.fields["close"][0]})
+    columns, changed = row.changed()
+    returns = dict(zip(np.array(raw.symbols)[columns], changed["returns"], strict=True))
+    assert returns["S0003"] == pytest.approx(raw.fields["close"][89, 3] / raw.fields["close"][88, 3] - 1.0)
+    live = LiveDay(model, day.dates[0])
+    assert live.fields["shares"][3] == pytest.approx(raw.fields["shares"][88, 3])
+    live.tick(np.arange(30), row_of(day, np.arange(30)))
+    assert_foretold(live.peek(), model.update(day))

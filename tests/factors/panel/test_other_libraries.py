@@ -25,7 +25,7 @@ def theirs():
 
 @pytest.mark.oracle
 def test_every_form_of_pandas_and_pyarrow_gives_the_panel_of_the_polars_frame(theirs):
-    assert len(theirs["tables"]) == 12
+    assert len(theirs["tables"]) == 16
     assert {name: answer for name, answer in theirs["tables"].items() if answer != "same"} == {}
 
 
@@ -45,3 +45,16 @@ def test_rows_without_names_and_an_index_that_would_be_lost_are_refused_with_wha
         from_json(theirs["shapes"]["multi-index split"])
     with pytest.raises(InvalidInput, match="orient"):
         from_json(theirs["shapes"]["values"])
+
+
+@pytest.mark.oracle
+def test_a_frame_of_pandas_that_cannot_be_read_says_what_to_call(theirs):
+    words = {
+        "an index of texts without a name": "rename_axis('date')",
+        "a multi-index without names": "rename_axis(['date', 'symbol'])",
+        "a wide table": "stack() or unpivot() a wide one",
+        "symbols that are numbers": "write numbers as text",
+        "one column": "give a table",
+        "numbers with text between": "it holds 'NA'; na_values of the intake",
+    }
+    assert {name: told for name, told in theirs["refused"].items() if words[name] not in told} == {}

@@ -1,3 +1,9 @@
+"""Margin against closed forms, large samples, and skfolio's measures of a sample's tail."""
+
+import json
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +13,16 @@ from scipy import stats
 from factors.errors import FactorError
 from factors.portfolio.margin import MarginSettings, margin, mixture_tail
 from factors.portfolio.tails import filtered, fitted_degrees_of_freedom
+
+PYTHON = Path(__file__).parents[3] / ".venv-oracles" / "bin" / "python"
+ASK = """
+import json, sys
+import numpy as np
+from skfolio.measures import cvar, value_at_risk
+returns, levels = json.load(sys.stdin)
+rows = [np.array(row) for row in returns]
+print(json.dumps([[[float(f(row, beta=b)) for row in rows] for f in (value_at_risk, cvar)] for b in levels]))
+"""
 
 
 def model(seed: int = 0):
@@ -44,6 +60,24 @@ def test_the_mixture_tail_is_that_of_a_large_sample():
     cut = np.quantile(draws, 0.95)
     assert value_at_risk[0] == pytest.approx(cut, rel=0.005)
     assert shortfall[0] == pytest.approx(draws[draws >= cut].mean(), rel=0.005)
+
+
+@pytest.mark.oracle
+@pytest.mark.skipif(not PYTHON.exists(), reason="the oracle environment is not built (make oracles)")
+def test_historical_tails_without_specific_risk_are_those_of_skfolio():
+    weights, X, F, _, history = model(6)
+    history = history[:497]  # no level below is a whole number of days, where the two take neighbouring days
+    levels = (0.9, 0.95, 0.99)
+    scaled = history * np.sqrt(np.diag(F) / (history**2).mean(axis=0))
+    returns = (weights @ X @ scaled.T).tolist()
+    done = subprocess.run(
+        [PYTHON, "-W", "ignore", "-c", ASK],
+        input=json.dumps([returns, levels]), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for level, theirs in zip(levels, json.loads(done.stdout), strict=True):
+        ours = margin(weights, X, F, np.zeros(20), history, MarginSettings("historical", level))
+        np.testing.assert_allclose(ours.value_at_risk, theirs[0], rtol=1e-10)
+        np.testing.assert_allclose(ours.expected_shortfall, theirs[1], rtol=1e-10)
 
 
 def test_one_component_is_the_normal_distribution():

@@ -10,6 +10,7 @@ from pathlib import Path
 import cvxpy as cp
 import numpy as np
 import pytest
+from scipy.optimize import linprog, minimize
 
 from factors.errors import FactorError
 from factors.numeric import deadline
@@ -58,7 +59,7 @@ def reference(problem, tmp_path_factory):
     budgets = np.random.default_rng(1).dirichlet(np.ones(N) * 3)
     np.savez(
         folder / "in.npz", covariance=dense(problem), alpha=problem.alpha, budgets=budgets, start=problem.start,
-        most=0.06, turnover=0.01, aversion=20.0,
+        most=0.06, turnover=0.01, aversion=20.0, frontier_most=0.2, n_points=5,
     )  # fmt: skip
     done = subprocess.run(
         [PYTHON, SCRIPT, folder / "in.npz", folder / "out.npz"],
@@ -237,6 +238,68 @@ def test_the_least_trades_reach_the_exposures_asked_for(problem):
     assert found.exposures[1] == pytest.approx(0.3, abs=1e-6)
     anyhow = optimize(problem, Limits(exposures={1: (0.3, 0.3)}))
     assert found.turnover < anyhow.turnover
+
+
+def test_the_least_trades_are_those_of_a_linear_program(problem):
+    limits = Limits(position=(0.0, 0.08), exposures={1: (0.3, 0.3), 2: (None, -0.1)})
+    found = optimize(problem, limits, "min_turnover")
+    # Simplex of HiGHS over what is bought and what is sold; no interior point, no cone.
+    X = problem.exposures
+    rows = np.vstack([np.ones(N), X[:, 1]])
+    made = linprog(
+        np.ones(2 * N),
+        A_eq=np.hstack([rows, -rows]),
+        b_eq=np.array([1.0, 0.3]) - rows @ problem.start,
+        A_ub=np.vstack(
+            [np.hstack([X[:, 2], -X[:, 2]]), np.hstack([np.eye(N), -np.eye(N)]), np.hstack([-np.eye(N), np.eye(N)])]
+        ),
+        b_ub=np.concatenate([[-0.1 - X[:, 2] @ problem.start], 0.08 - problem.start, problem.start]),
+        bounds=(0.0, None),
+        method="highs",
+    )
+    assert made.status == 0
+    assert found.turnover == pytest.approx(made.fun, abs=1e-6)
+    np.testing.assert_allclose(found.weights, problem.start + made.x[:N] - made.x[N:], atol=1e-4)
+
+
+@pytest.mark.parametrize("objective", ["min_risk", "max_alpha"])
+def test_active_books_under_exposure_limits_are_those_of_another_solver(problem, objective):
+    asked = replace(problem, benchmark=np.full(N, 1 / N))
+    limits = Limits(position=(0.0, 0.1), exposures={1: (0.2, 0.2), 2: (None, -0.1)}, active_position=0.06)
+    found = optimize(asked, limits, objective, risk_aversion=30.0)
+    V, X, b = dense(problem), problem.exposures, asked.benchmark
+    scale = 1e4
+
+    def loss(w):
+        a = w - b
+        return scale * (a @ V @ a if objective == "min_risk" else 15.0 * a @ V @ a - problem.alpha @ a)
+
+    def slope(w):
+        a = w - b
+        return scale * (2.0 * V @ a if objective == "min_risk" else 30.0 * V @ a - problem.alpha)
+
+    other = minimize(
+        loss, b, jac=slope, method="SLSQP", bounds=[(0.0, 1 / N + 0.06)] * N,
+        constraints=[
+            {"type": "eq", "fun": lambda w: w.sum() - 1.0},
+            {"type": "eq", "fun": lambda w: X[:, 1] @ (w - b) - 0.2},
+            {"type": "ineq", "fun": lambda w: -0.1 - X[:, 2] @ (w - b)},
+        ],
+        options={"maxiter": 1000, "ftol": 1e-13},
+    )  # fmt: skip
+    assert other.success
+    assert loss(found.weights) == pytest.approx(other.fun, rel=1e-5)
+    np.testing.assert_allclose(found.weights, other.x, atol=1e-3)
+
+
+@pytest.mark.oracle
+def test_the_books_of_a_frontier_are_those_of_skfolio_at_their_risk(problem, reference):
+    points = frontier(problem, Limits(position=(0.0, 0.2)), 5)
+    np.testing.assert_allclose([point.risk for point in points], reference["levels"], rtol=1e-6)
+    for point, theirs in zip(points[1:-1], reference["frontier"][1:-1], strict=True):
+        assert point.alpha >= problem.alpha @ theirs - 1e-8
+        assert problem.alpha @ theirs == pytest.approx(point.alpha, rel=1e-4)
+        np.testing.assert_allclose(point.weights, theirs, atol=5e-3)
 
 
 def test_trades_are_whole_lots_towards_no_trade():

@@ -66,7 +66,7 @@ def weights_of(losses, settings, discount_days=1):
         if not np.isnan(today).any():
             total = gamma * (total + np.minimum(today - today.min(), LOSS_RANGE))
     raw = np.exp(-settings.expert_learning_rate * (total - total.min()))
-    return raw / raw.sum()
+    return (1.0 - settings.expert_even_share) * raw / raw.sum() + settings.expert_even_share / total.size
 
 
 def single_factor_experts(settings):
@@ -75,9 +75,13 @@ def single_factor_experts(settings):
             yield replace(settings, volatility_half_life=half_life, regime_half_life=regime)
 
 
-@pytest.mark.parametrize("horizon", [1, 4])
-def test_the_covariance_is_the_mixture_of_single_half_lives_by_the_loss_of_test_portfolios(factor_returns, horizon):
-    settings = replace(FACTOR, horizon_days=horizon)
+@pytest.mark.parametrize(
+    ("horizon", "share", "asymmetry"), [(1, 0.0, 0.0), (4, 0.0, 0.0), (1, 0.4, 0.5), (4, 0.2, 0.9)]
+)
+def test_the_covariance_is_the_mixture_of_single_half_lives_by_the_loss_of_test_portfolios(
+    factor_returns, horizon, share, asymmetry
+):
+    settings = replace(FACTOR, horizon_days=horizon, expert_even_share=share, market_asymmetry=asymmetry)
     experts = [FactorCovariance(each) for each in single_factor_experts(settings)]
     n_dates, n_factors = factor_returns.shape
     tests = np.eye(n_factors)
@@ -105,9 +109,9 @@ def test_the_covariance_is_the_mixture_of_single_half_lives_by_the_loss_of_test_
     assert np.linalg.eigvalsh(adaptive.covariance_).min() >= -1e-15
 
 
-@pytest.mark.parametrize("horizon", [1, 4])
-def test_specific_variances_are_the_mixture_of_single_half_lives_by_the_loss_of_assets(residuals, horizon):
-    settings = replace(SPECIFIC, horizon_days=horizon)
+@pytest.mark.parametrize(("horizon", "share"), [(1, 0.0), (4, 0.0), (4, 0.3)])
+def test_specific_variances_are_the_mixture_of_single_half_lives_by_the_loss_of_assets(residuals, horizon, share):
+    settings = replace(SPECIFIC, horizon_days=horizon, expert_even_share=share)
     caps = np.exp(np.random.default_rng(2).normal(20.0, 1.0, residuals.shape[1]))
     plain = replace(settings, newey_west_lags=0)
     experts = [
@@ -142,7 +146,14 @@ def test_specific_variances_are_the_mixture_of_single_half_lives_by_the_loss_of_
 
 @pytest.mark.parametrize("horizon", [1, 4])
 def test_a_day_added_gives_the_bits_of_a_fit(factor_returns, residuals, horizon):
-    settings = replace(FACTOR, horizon_days=horizon, eigenfactor_simulations=8, eigenfactor_spread_days=4)
+    settings = replace(
+        FACTOR,
+        horizon_days=horizon,
+        eigenfactor_simulations=8,
+        eigenfactor_spread_days=4,
+        expert_even_share=0.3,
+        market_asymmetry=0.5,
+    )
     batch = FactorCovariance(settings).fit(factor_returns)
     grown = FactorCovariance(settings).fit(factor_returns[:30, :3])
     specific = SpecificRisk(replace(SPECIFIC, horizon_days=horizon)).fit(residuals)
@@ -162,6 +173,22 @@ def test_a_day_added_gives_the_bits_of_a_fit(factor_returns, residuals, horizon)
     assert np.array_equal(batch.expert_weights_by_day_[-1], batch.expert_weights_)
     assert np.array_equal(added.specific_variance_, specific.specific_variance_)
     assert np.array_equal(added.expert_weights_by_day_[-1], specific.expert_weights_by_day_[-1])
+
+
+@pytest.mark.parametrize("lags", [0, 2])
+def test_losses_of_the_market_count_more_than_gains_in_its_variance_and_in_no_other(factor_returns, lags):
+    """The sums written out: the market's series leans, and is otherwise a series like the others."""
+    rows = factor_returns[:90]
+    plain = replace(FACTOR, volatility_half_life=20.0, volatility_lags=lags, regime_half_life=0.0)
+    leant = FactorCovariance(replace(plain, market_asymmetry=0.6)).fit(rows)
+    x = rows[:, 0] * np.sqrt(np.where(rows[:, 0] < 0.0, 1.6, 0.4)) * 0.5 ** (np.arange(90)[::-1] / 40.0)
+    total = x @ x + sum(2.0 * (1.0 - lag / (lags + 1)) * (x[lag:] @ x[:-lag]) for lag in range(1, lags + 1))
+    expected = total / (0.5 ** (np.arange(90) / 20.0)).sum()
+    assert leant.covariance_[0, 0] == pytest.approx(expected, rel=1e-12)
+    even = FactorCovariance(plain).fit(rows).covariance_
+    np.testing.assert_allclose(leant.covariance_[1:, 1:], even[1:, 1:], rtol=1e-12)
+    both = np.sqrt(leant.covariance_[0, 0] / even[0, 0])
+    np.testing.assert_allclose(leant.covariance_[0, 1:], both * even[0, 1:], rtol=1e-12)
 
 
 def test_lags_and_fat_tails_take_from_what_a_day_tells():
@@ -210,6 +237,9 @@ def test_weights_move_to_short_half_lives_when_volatility_jumps():
         (FactorCovarianceSettings, {"horizon_days": 0}),
         (FactorCovarianceSettings, {"expert_discount_half_life": 0.0}),
         (FactorCovarianceSettings, {"expert_learning_rate": -0.1}),
+        (FactorCovarianceSettings, {"expert_even_share": 1.0}),
+        (SpecificRiskSettings, {"expert_even_share": -0.1}),
+        (FactorCovarianceSettings, {"market_asymmetry": 1.0}),
     ],
 )
 def test_settings_of_experts_that_make_no_sense_are_refused_by_name(kind, wrong):

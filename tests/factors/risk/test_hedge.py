@@ -10,24 +10,27 @@ from factors.risk.hedge import LOSS_RANGE, hedge_step, hedge_weights
 LOSSES = arrays(np.float64, st.tuples(st.integers(1, 60), st.integers(1, 6)), elements=st.floats(-3.0, 3.0))
 
 
-def run(losses, half_life, learning_rate):
+def run(losses, half_life, learning_rate, even_share=0.0):
     """Weights before each day `[n_dates, E]`."""
     kept, weights = np.zeros(losses.shape[1]), []
     for today in losses:
-        weights.append(hedge_weights(kept, learning_rate))
+        weights.append(hedge_weights(kept, learning_rate, even_share))
         hedge_step(kept, today, decay(half_life))
     return np.array(weights)
 
 
 @settings(deadline=None)  # the first call compiles
-@given(losses=LOSSES, half_life=st.floats(2.0, 200.0), learning_rate=st.floats(0.01, 3.0))
-def test_the_discounted_regret_against_every_expert_is_within_the_bound(losses, half_life, learning_rate):
-    weights = run(losses, half_life, learning_rate)
+@given(losses=LOSSES, half_life=st.floats(2.0, 200.0), learning_rate=st.floats(0.01, 3.0), share=st.floats(0.0, 0.9))
+def test_the_discounted_regret_against_every_expert_is_within_the_bound(losses, half_life, learning_rate, share):
+    weights = run(losses, half_life, learning_rate, share)
+    assert weights.min() >= share / losses.shape[1] * (1.0 - 1e-12)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
     above = np.minimum(losses - losses.min(axis=1, keepdims=True), LOSS_RANGE)
     gamma = decay(half_life)
     discount = gamma ** np.arange(len(losses))[::-1]
     regret = discount @ ((weights * above).sum(axis=1)[:, None] - above)
     bound = np.log(losses.shape[1]) / learning_rate + learning_rate * LOSS_RANGE**2 / 8.0 / (1.0 - gamma)
+    bound += share * LOSS_RANGE / (1.0 - gamma)
     assert (regret <= bound + 1e-9).all()
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from factors.validation.statistics import bias_statistic, standardized_outcomes
 
 CHOSEN = layers(FactorCovarianceSettings(), SpecificRiskSettings(), 100)
 FULL = layers(FactorCovarianceSettings.adaptive(), SpecificRiskSettings.adaptive(), 100)[-1:]
-SMALL = BacktestSettings(burn_in=330, n_random=15, random_size=20)
+SMALL = BacktestSettings(burn_in=330, n_random=15, random_size=20, tails=False)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +67,17 @@ def test_a_run_is_repeated_to_the_bit(model):
         assert np.array_equal(first.volatility[family], second.volatility[family], equal_nan=True)
 
 
+def test_without_tails_the_forecasts_are_the_same_and_no_loss_is_told(model):
+    with_tails, without = (backtest(model, FULL, replace(SMALL, tails=tails))[1][0] for tails in (True, False))
+    assert with_tails.value_at_risk.keys() >= {"random", "cap-weighted"}
+    assert without.value_at_risk == {}
+    for family in with_tails.volatility:
+        np.testing.assert_array_equal(with_tails.volatility[family], without.volatility[family], err_msg=family)
+
+
 def test_longer_horizons_scale_the_forecast_and_add_the_returns(model):
     _, daily = backtest(model, FULL, SMALL)
-    rows, weekly = backtest(model, FULL, BacktestSettings(burn_in=330, n_random=15, random_size=20, horizon=5))
+    rows, weekly = backtest(model, FULL, replace(SMALL, horizon=5))
     np.testing.assert_allclose(
         weekly[0].volatility["cap-weighted"][0], np.sqrt(5) * daily[0].volatility["cap-weighted"][0], rtol=1e-12
     )

@@ -67,6 +67,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     assert "FACTOR_ENGINE_RUN_DIR" in found.mend
 
 
+def test_an_object_store_is_tried_and_one_that_ignores_conditions_cannot_run(tmp_path, s3):
+    current = Settings(run_dir=tmp_path, store="s3://store/prefix")
+    assert of("object store", findings(current)).state == "well"
+    s3.ignores_conditions = True
+    found = of("object store", findings(current))
+    assert found.state == "cannot run"
+    assert "commits need conditional puts" in found.detail
+
+
 def test_little_room_and_little_memory_are_worth_knowing(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "room", lambda _: None)
     found = findings(Settings(run_dir=tmp_path))

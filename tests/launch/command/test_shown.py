@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from launch.command.shown import MOST_ROWS, cells, show, table_of
+from clients.tables import cells, table_of
+from launch.command.shown import MOST_ROWS, show
 
 
 def printed(answer):

@@ -146,7 +146,7 @@ def test_json_and_arrow_of_an_answer(asked, tmp_path, monkeypatch, capfdbinary):
     answer = {"success": True, "calculation_result": {"date": "2024-01-02", "factor_values": {"A": 1.5, "B": None}}}
     monkeypatch.setattr(build, "ask", lambda *_: answer)
     file = tmp_path / "values.arrow"
-    assert main(["factor", "show", "A", "--json", "--arrow", str(file)]) == 0
+    assert main(["factor", "results", "A", "--json", "--arrow", str(file)]) == 0
     assert json.loads(capfdbinary.readouterr().out) == answer
     assert pl.read_ipc(file).to_dicts() == [{"name": "A", "value": 1.5}, {"name": "B", "value": None}]
     monkeypatch.setattr(build, "ask", lambda *_: {"success": True})

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+REAL = Path(__file__).parents[4] / "shared" / "data" / "sp500_2014_2018.parquet"
 WAIT_MS = 60_000
 """How long a picture may take to come: the first answer of an actor loads what it runs."""
 
@@ -106,6 +108,28 @@ def served(http, services) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def real(http) -> Iterator[str]:
+    """A model of real prices: the last two years of the shared file."""
+    import polars as pl
+
+    from contracts import frames
+
+    if not REAL.exists():
+        pytest.skip("the shared data is not here")
+    frame = pl.read_parquet(REAL)
+    days = frame["date"].unique().sort().tail(504)
+    answer = http.put(
+        "/factor-model/real/data",
+        content=frames.encode(frame.filter(pl.col("date") >= days[0])),
+        headers={"content-type": frames.ARROW_STREAM},
+    )
+    assert answer.status_code == 200, answer.text
+    until(lambda: http.get("/factors/definitions?model_id=real").status_code == 200, 300.0)
+    yield "real"
+    assert http.delete("/factor-model/real").status_code == 200
 
 
 class Prefix:

@@ -8,6 +8,12 @@ import pytest
 
 from contracts import frames
 from contracts.tokens import Scope, add_token
+from tests.web.page.conftest import until
+
+BOOK = {
+    "return": 0.012, "return_by_factor": {"market": 0.01, "size": -0.003, "value": 0.001}, "specific_return": 0.0035,
+    "unexplained_return": 0.0005, "unseen_weight": 0.25, "risk": 0.0111, "risk_before": 0.0108, "unknown_weight": 0.0,
+}  # fmt: skip
 
 
 class Watched:
@@ -33,7 +39,8 @@ class Watched:
             "seen": 0.5,
             "symbols": ["A", "B"],
             "values": {"specific_return": [0.01, -0.02]},
-            "factor_returns": {"market": 0.0001 * self.asked, "size": -0.001},
+            "factor_returns": {"market": 0.0001 * (self.asked % 90), "size": -0.001, "value": 0.01},
+            "portfolios": {"equal": {**BOOK, "return": 0.011 - 0.001 * (self.asked % 9)}},
             "market_return": 0.001,
         }
         return {"number": number + 1, "body": orjson.dumps(body), "headers": {"Content-Type": "application/json"}}
@@ -62,6 +69,14 @@ def test_values_move_and_a_dropped_connection_comes_back(prefix, tab, watch):
     movers.locator("table").wait_for()
     assert movers.locator("tbody tr").all_inner_texts() == ["A\t+1.00 %", "B\t-2.00 %"]
     tab.panel("As they moved").locator("canvas").wait_for()
+    # The rows stand where the model's axis has them, however large they are.
+    rows = tab.panel("Factor returns so far").locator("svg text:not(.v)")
+    assert rows.all_text_contents() == ["market", "size", "value"]
+    book = tab.panel("Book equal so far")
+    assert book.locator("svg text:not(.v)").all_text_contents() == [
+        "market", "size", "value", "specific", "not explained", "return",
+    ]  # fmt: skip
+    assert "1.110 %" in book.inner_text()
     before = message(tab)
     prefix.stop()
     try:
@@ -74,6 +89,72 @@ def test_values_move_and_a_dropped_connection_comes_back(prefix, tab, watch):
     expect(shown).not_to_have_text(str(message(tab)))
     assert all(re.search("ERR_CONNECTION|WebSocket|ERR_EMPTY", line) for line in tab.errors)
     tab.errors.clear()
+
+
+# Counts what is written into the document, by the panel and by what the place is; and when the count began.
+COUNT = """() => {
+  window.written = {};
+  window.began = performance.now();
+  const note = ({target, attributeName}) => {
+    const node = target.nodeType === 1 ? target : target.parentElement;
+    const panel = node?.closest('[role=region], section')?.getAttribute('aria-label');
+    const row = node?.closest('g, dl div')?.querySelector('text, dt')?.textContent;
+    const key = `${panel}: ${node?.closest('.age') ? 'age' : row ?? (attributeName || node?.tagName)}`;
+    window.written[key] = (window.written[key] ?? 0) + 1;
+  };
+  const everything = {subtree: true, childList: true, attributes: true, characterData: true};
+  new MutationObserver((changes) => changes.forEach(note)).observe(document.getElementById('main'), everything);
+}"""
+
+
+def test_a_live_view_draws_at_a_pace_of_its_own_and_writes_only_what_changed(tab, watch):
+    page = tab.open("live?watch=desk")
+    tab.panel("Top movers").locator("table").wait_for()
+    tab.panel("As they moved").locator("canvas").wait_for()
+    page.evaluate(COUNT)
+    first = watch.asked
+    until(lambda: watch.asked > first + 60)
+    written, elapsed_ms = page.evaluate("[window.written, performance.now() - window.began]")
+    # A bound from above, so a slow machine only draws less.
+    assert 1 <= written["Connection: Message"] <= elapsed_ms / 330 + 1
+    assert written.get("As they moved: aria-label", 0) <= elapsed_ms / 1000 + 1
+    # What stayed as it was is not written again: rows of other factors, names, choices, rows of the movers.
+    moved = {key for key in written if not key.endswith(": age") and not key.startswith(("Watches", "Running day"))}
+    may = {
+        "Connection: Message", "Factor returns so far: market", "Factor returns so far: aria-label",
+        "Book equal so far: Return so far", "Book equal so far: return", "Book equal so far: aria-label",
+    }  # fmt: skip
+    assert {key for key in moved if not key.startswith("As they moved")} <= may
+    per_draw = sum(n for key, n in written.items() if key in moved) / written["Connection: Message"]
+    assert per_draw <= 40, written
+
+
+def test_nothing_is_drawn_in_a_tab_that_nobody_sees_and_the_newest_when_it_is_seen_again(tab, watch):
+    tab.page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.away === true})")
+    page = tab.open("live?watch=desk")
+    tab.panel("Top movers").locator("table").wait_for()
+    page.evaluate("() => { window.away = true; }")
+    page.evaluate(COUNT)
+    first = watch.asked
+    until(lambda: watch.asked > first + 20)
+    assert [key for key in page.evaluate("window.written") if key.startswith("Connection")] == []
+    page.evaluate("() => { window.away = false; document.dispatchEvent(new Event('visibilitychange')); }")
+    until(lambda: message(tab) > first + 10)
+    said = tab.panel("As they moved").locator("figcaption")
+    until(lambda: int(re.search(r"last (\d+) values", said.inner_text())[1]) > 15)
+
+
+def test_a_picture_below_the_fold_is_drawn_when_it_comes_into_sight(tab, watch):
+    tab.page.set_viewport_size({"width": 500, "height": 400})
+    page = tab.open("live?watch=desk")
+    book = tab.panel("Book equal so far")
+    book.locator("svg").wait_for()
+    page.evaluate(COUNT)
+    first = message(tab)
+    until(lambda: message(tab) > first + 20)
+    assert "Book equal so far: return" not in page.evaluate("window.written")
+    book.scroll_into_view_if_needed()
+    until(lambda: page.evaluate("window.written['Book equal so far: return'] ?? 0") > 2)
 
 
 def test_a_model_that_is_deleted_while_it_is_looked_at_is_told(tab, http, sample):

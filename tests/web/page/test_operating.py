@@ -57,6 +57,16 @@ def test_a_job_shows_how_far_it_is_what_it_prints_and_can_be_ended(writer, job, 
     assert page.get_by_role("button", name=f"End {job}").count() == 0
 
 
+def test_the_overview_counts_jobs_and_says_how_far_they_are(tab, job):
+    tab.open("overview")
+    jobs = tab.panel("Jobs")
+    row = jobs.locator("dl.figures div").filter(has_text=job)
+    row.get_by_text("40 %").wait_for()
+    assert re.search(r"asked (now|\d+ s ago)", jobs.inner_text())
+    jobs.get_by_role("link").click()
+    tab.page.locator("nav a[aria-current=page]", has_text="Operations").wait_for()
+
+
 def test_who_may_only_read_sees_jobs_and_ends_none(tab, job):
     tab.open("operations")
     tab.panel("Jobs").locator("tbody tr").filter(has_text=job).wait_for()

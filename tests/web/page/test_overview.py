@@ -69,3 +69,24 @@ def test_a_token_is_kept_in_the_tab_and_goes_with_each_request(tab):
 
 def test_an_unknown_view_says_so(tab):
     tab.open("nowhere").get_by_text("There is no view called nowhere").wait_for()
+
+
+def test_a_tab_that_nobody_sees_asks_nothing_until_it_is_seen_again(tab):
+    page = tab.page
+    page.clock.install()
+    page.add_init_script(
+        "window.asks = 0; const real = window.fetch;"
+        "window.fetch = (...of) => { window.asks += 1; return real(...of); };"
+        "Object.defineProperty(document, 'hidden', {get: () => window.unseen === true});"
+    )
+    tab.open("overview")
+    tab.panel("Actors").locator("table").wait_for()
+    with page.expect_request(lambda request: request.url.endswith("/health")):
+        page.clock.run_for(6_000)  # a tab that is seen asks again
+    page.evaluate("window.unseen = true")
+    page.clock.run_for(60_000)
+    before = page.evaluate("window.asks")
+    page.clock.run_for(60_000)
+    assert page.evaluate("window.asks") == before
+    with page.expect_request(lambda request: request.url.endswith("/health")):
+        page.evaluate("window.unseen = false; document.dispatchEvent(new Event('visibilitychange'))")

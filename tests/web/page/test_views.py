@@ -3,8 +3,10 @@
 import csv
 import json
 import re
+from urllib.parse import unquote
 
 import pytest
+from docs_blocks import block
 
 BENCHMARKED = "book?book=equal&benchmark=market"
 
@@ -42,6 +44,12 @@ def test_the_book_shows_the_risk_that_the_engine_computed(tab):
     panel.locator("dl.figures").wait_for()
     assert shown(panel, "Volatility a year") == f"{100 * risk['total_risk_annual']:.2f} %"
     assert shown(panel, "Active risk a year") == f"{100 * risk['active']['active_risk_annual']:.2f} %"
+    # Beside a benchmark the engine's tails are of the difference from it, and the page must not call them the book's.
+    assert shown(panel, "Value at risk, a day, 99 %") == f"{100 * risk['value_at_risk']:.2f} %"
+    assert shown(panel, "Active value at risk, a day, 99 %") == f"{100 * risk['active']['value_at_risk']:.2f} %"
+    assert (
+        shown(panel, "Active expected shortfall, a day, 99 %") == f"{100 * risk['active']['expected_shortfall']:.2f} %"
+    )
     exposures = tab.panel("Exposures")
     exposures.locator("svg.bars").wait_for()
     assert "momentum" in exposures.inner_text()
@@ -83,6 +91,39 @@ def test_a_slider_shocks_a_factor_and_the_address_holds_it(tab):
     assert made < 0
 
 
+# Of each view what is waited for: panels with a picture, a table or figures in them.
+ON_REAL_DATA = {
+    "overview": {"Models": "table", "Store": "dl.figures"},
+    "book?book=equal&benchmark=market": {
+        "Risk": "dl.figures", "Risk by name": "svg g", "Exposures": "svg g", "Stress": "input", "Attribution": "svg g",
+    },
+    "market?factors=market,momentum": {"Factor volatilities": "svg g", "Factor correlations": "canvas"},
+    "library?factor=alpha101_101": {"How it did": "svg g"},
+    "live": {"Running day": "dl.figures, .empty"},
+    "operations": {"Model real": "table"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("view", ON_REAL_DATA)
+def test_each_view_shows_real_data(tab, real, view):
+    """The tab's fixture adds: no error in the console, and nothing asked of another host."""
+    page = tab.open(f"{view}{'&' if '?' in view else '?'}model={real}")
+    for title, holds in ON_REAL_DATA[view].items():
+        tab.panel(title).locator(holds).first.wait_for()
+    page.locator(".loading").first.wait_for(state="detached")
+    assert page.locator(".broken").count() == 0
+
+
+def test_the_csv_of_the_page_about_the_page_is_read_as_it_says(tab, symbols):
+    text = block("page.md", "symbol,weight").replace("AMZN", symbols[0]).replace("MSFT", symbols[1])
+    page = tab.open("book")
+    page.get_by_text("Paste weights, or drop a CSV", exact=True).click()
+    page.locator("#weights").fill(text)
+    page.get_by_role("button", name="Use 2 names").click()
+    tab.panel("Risk").locator("dl.figures").wait_for()
+    assert f"weights={symbols[0]},0.5;{symbols[1]},0.3" in unquote(page.url)
+
+
 def test_a_book_is_pasted_and_bad_lines_are_named(tab, symbols):
     page = tab.open("book")
     page.get_by_text("No book is chosen").wait_for()
@@ -94,6 +135,47 @@ def test_a_book_is_pasted_and_bad_lines_are_named(tab, symbols):
     page.get_by_role("button", name="Use 2 names").click()
     tab.panel("Risk").locator("dl.figures").wait_for()
     assert drawn(tab.panel("Risk by name"), 2)
+
+
+def test_names_that_the_model_lacks_are_told_once_and_left_out_when_the_reader_says_so(tab, symbols):
+    page = tab.open(f"book?weights={symbols[0]},0.5;NOSUCH,0.2;{symbols[1]},0.3")
+    told = page.get_by_role("alert").filter(has_text="NOSUCH")
+    told.wait_for()
+    assert told.count() == 1
+    assert tab.panel("Stress").count() == 0
+    page.get_by_role("button", name="Leave NOSUCH out, and look at the other 2").click()
+    tab.panel("Risk").locator("dl.figures").wait_for()
+    assert drawn(tab.panel("Risk by name"), 2)
+    assert "NOSUCH" not in page.url
+    assert page.locator("#weights").input_value() == f"{symbols[0]},0.5\n{symbols[1]},0.3"
+    assert all("422" in line for line in tab.errors)
+    tab.errors.clear()
+
+
+def test_figures_have_no_sign_where_they_round_to_zero_and_missing_ones_are_dashes(tab):
+    page = tab.open("overview")
+    tab.panel("Actors").first.wait_for()
+    said = page.evaluate(
+        """async () => {
+          const {number, percent, signed, signedPercent} = await import('./page/words.js');
+          return [percent(-1e-6), signedPercent(-1e-6, 1), signedPercent(1e-6, 1), signedPercent(-0.25, 0),
+                  number(-0.0001), signed(0.02), signedPercent(0.1234), percent(-0.5)].join() +
+                 [signed(null), percent(undefined), number(NaN)].every((text) => text === '\u2013');
+        }"""
+    )
+    assert said == "0.00 %,0.0 %,0.0 %,-25 %,0.000,+0.020,+12.34 %,-50.00 %true"
+
+
+def test_the_attribution_is_of_the_year_unless_another_period_is_chosen(tab):
+    page = tab.open("book?book=equal")
+    panel = tab.panel("Attribution")
+    panel.get_by_text(re.compile(r"\d{4}-\d\d-\d\d to ")).wait_for()
+    with page.expect_response(lambda response: response.url.endswith("/portfolio-attribution/calculate")) as held:
+        panel.get_by_label("Over").select_option("99")
+    result = held.value.json()["calculation_result"]
+    panel.get_by_text(f"{result['start_date']} to {result['end_date']}").wait_for()
+    assert "over=99" in page.url
+    assert result["n_days"] > 260
 
 
 def test_a_csv_is_dropped_as_a_file(tab, symbols, tmp_path):
@@ -156,7 +238,7 @@ def test_the_market_shows_returns_volatilities_correlations_a_style_and_the_qual
     tab.panel("Quality of the data").locator("table, .empty").first.wait_for()
     assert "market" in tab.panel("Factor returns").locator(".u-legend").inner_text()
     heat = tab.panel("Factor correlations").locator("canvas")
-    heat.hover(position={"x": 135, "y": 115})
+    heat.hover(position={"x": 145, "y": 145})
     tab.panel("Factor correlations").get_by_text("market with market: +1.00").wait_for()
 
 
@@ -183,13 +265,50 @@ def test_a_formula_is_pictured_as_it_is_typed_and_an_error_stands_at_its_place(t
     assert own.locator("[data-column]").get_attribute("data-column") == "17"
     assert own.locator(".at").inner_text() == "f"
     assert own.locator("svg.bars").count() == 0
-    editor.fill("rank(retu")
-    own.get_by_role("button", name="returns", exact=True).wait_for()
-    editor.press("Tab")
-    assert editor.input_value() == "rank(returns"
     # A browser writes a line for each answer that is an error, which a wrong formula is.
     assert all("422" in line for line in tab.errors)
     tab.errors.clear()
+
+
+def test_a_formula_is_completed_from_the_language_and_says_how_a_call_is_written(tab):
+    page = tab.open("library")
+    editor = page.get_by_label(re.compile("^Formula"))
+    own = tab.panel("A formula of your own")
+    editor.fill("rank(retu")
+    own.get_by_role("button", name="returns field", exact=True).wait_for()
+    editor.press("Tab")
+    assert editor.input_value() == "rank(returns"
+    # No definition of the library need be written with an operator for it to be offered.
+    editor.fill("winsorize_si")
+    own.get_by_role("button", name="winsorize_sigma operator", exact=True).click()
+    assert editor.input_value() == "winsorize_sigma("
+    own.locator("[data-call]", has_text="winsorize_sigma(x, k = 3)").wait_for()
+    editor.fill("corr(close, volume, ")
+    own.locator("[data-call]", has_text="here d: a whole number, 2 or more, in rows").wait_for()
+    editor.fill("alpha101_101")
+    own.get_by_role("button", name="alpha101_101 factor", exact=True).wait_for()
+    editor.press("Tab")
+    assert "(close - open)" in editor.input_value()
+    # What is offered can be put away, so that Tab goes on from the box.
+    editor.fill("rank(retu")
+    own.get_by_role("button", name="returns field", exact=True).wait_for()
+    editor.press("Escape")
+    editor.press("Tab")
+    assert editor.input_value() == "rank(retu"
+    assert page.evaluate("document.activeElement.id") != "formula"
+    assert all("422" in line for line in tab.errors)
+    tab.errors.clear()
+
+
+def test_the_nearest_factors_are_of_every_category_and_lead_to_each_other(tab):
+    page = tab.open("library?factor=alpha101_101")
+    near = tab.panel("Nearest factors")
+    with page.expect_response(lambda response: response.url.endswith("/factors/neighbours")) as held:
+        near.locator("svg.bars").wait_for()
+    found = held.value.json()["calculation_result"]["factor_values"]
+    assert drawn(near, len(found))
+    near.get_by_role("button", name=re.compile(f"^{next(iter(found))}: ")).click()
+    tab.panel(next(iter(found))).wait_for()
 
 
 def test_operations_show_where_actors_run_and_what_was_asked(tab):

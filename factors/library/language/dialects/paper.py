@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _SIGNS = str.maketrans(
@@ -15,7 +16,10 @@ _SIGNS = str.maketrans(
 )  # fmt: skip
 
 
+_HEAD = re.compile(r"\s*alpha\s*#?\s*\d+\s*[:=]\s*", re.IGNORECASE)
+
+
 def from_paper(text: str) -> tuple[str, tuple[str, ...]]:
-    """Replace the signs of print; ligatures and wide letters become plain ones."""
+    """Replace the signs of print; ligatures and wide letters become plain ones; "Alpha#1:" in front goes."""
     plain = unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SIGNS)
-    return plain.strip().rstrip(";").rstrip(), ()
+    return _HEAD.sub("", plain, count=1).strip().rstrip(";").rstrip(), ()

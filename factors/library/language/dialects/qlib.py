@@ -49,6 +49,12 @@ _NOTES = {
     "EMA": "EMA is the weighted mean of a window beyond which the weights are below 1e-12 of the newest",
 }
 _NEGLIGIBLE = 1e-12
+_PYTHON: dict[type[ast.AST], tuple[str, tuple[str, ...]]] = {
+    ast.BoolOp: ("'and', 'or'", ("(x) & (y)", "(x) | (y)")),
+    ast.IfExp: ("'x if c else y'", ("If(c, x, y)",)),
+    ast.Compare: ("a chain of comparisons", ("And(a < b, b < c)",)),
+    ast.BinOp: ("this sign", ("+", "-", "*", "/", "**", "&", "|")),
+}
 
 
 def from_qlib(text: str) -> tuple[str, tuple[str, ...]]:
@@ -110,7 +116,8 @@ class _Reader:
                 return f"({self.expression(node.left)} {sign} {self.expression(node.comparators[0])})"
             case ast.Call(func=ast.Name()) if not node.keywords:
                 return self.call(node.func.id, node)  # type: ignore[attr-defined]
-        raise self.error(node, f"{type(node).__name__} is not a part of qlib's expressions")
+        what, instead = _PYTHON.get(type(node), (type(node).__name__, ()))
+        raise self.error(node, f"{what} is not a part of qlib's expressions", instead)
 
     def feature(self, node: ast.Name) -> str:
         name = node.id[1:].lower()

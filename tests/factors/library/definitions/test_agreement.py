@@ -1,12 +1,13 @@
 """Every factor that counts is held against an implementation other than ours, and how it agrees is recorded."""
 
 import pytest
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, LibraryError
+from factors.library import LibraryError
 from factors.library.definitions.agreement import _read, oracles
 from factors.library.language.conventions import conventions
 
-CATALOGUE = Catalogue.load()
+CATALOGUE = whole_catalogue()
 # What each source is held against; the tests of that oracle hold their subjects against its record.
 ORACLES = {
     "Alpha101": {"alpha101v", "alpha101v_paper"},

@@ -5,6 +5,7 @@ import pickle
 import re
 
 import pytest
+from whole_catalogue import whole_catalogue
 
 from factors.library import Catalogue, CatalogueError
 
@@ -112,7 +113,7 @@ def test_windows_that_differ_by_less_than_a_quarter_have_a_citation_of_their_own
     """Entries whose formulas are the same but for numbers, none of which differs by a quarter."""
     number = re.compile(r"\d+(?:\.\d+)?")
     same: dict[str, list[tuple[str, list[float]]]] = {}
-    entries = Catalogue.load().entries
+    entries = whole_catalogue().entries
     for name, entry in entries.items():
         text = re.sub(r"\s+", "", entry.formula)
         same.setdefault(number.sub("#", text), []).append((name, [float(n) for n in number.findall(text)]))

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import spearmanr
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, compile_library
+from factors.library import compile_library
 from factors.library.definitions.census import census
 from factors.library.definitions.counts import BUSY, NOT_REAL, REAL, SAMPLE
 from factors.library.definitions.distinct import average_ranks, rank_correlation, ranks_of_rows, similarity
@@ -17,7 +18,7 @@ from factors.sample.market import sample_market
 
 TWINS_ABOVE = 0.999
 LEAST_COUNT = 590
-CATALOGUE = Catalogue.load()
+CATALOGUE = whole_catalogue()
 REAL_PANEL = Path(__file__).parents[5] / "shared" / "data" / "sp500_2014_2018.parquet"
 
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from factors.library import Catalogue
+from whole_catalogue import whole_catalogue
+
 from factors.library.definitions.agreement import oracles
 from factors.library.definitions.counts import BUSY, REAL, SAMPLE
 from factors.library.definitions.document import page, stored_counts
@@ -17,7 +18,7 @@ def test_the_page_in_docs_is_the_one_that_is_generated():
 
 
 def test_every_factor_and_alias_stands_on_the_page():
-    text, catalogue = page(), Catalogue.load()
+    text, catalogue = page(), whole_catalogue()
     assert all(f"### {name}\n" in text for name in catalogue.entries)
     assert all(f"| `{name}` |" in text for name in catalogue.aliases)
 
@@ -26,7 +27,7 @@ def test_every_link_of_the_contents_leads_to_a_heading():
     text = page()
     headings = {line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines() if line.startswith("##")}
     links = re.findall(r"\]\(#([^)]+)\)", text)
-    assert len(links) > len(Catalogue.load().entries)
+    assert len(links) > len(whole_catalogue().entries)
     assert set(links) <= headings
 
 
@@ -48,13 +49,13 @@ def test_the_page_states_the_counts_at_every_threshold_on_every_panel():
 
 
 def test_every_agreement_is_about_a_factor_or_an_alias():
-    catalogue = Catalogue.load()
+    catalogue = whole_catalogue()
     recorded = {row.factor for oracle in oracles().values() for row in oracle.agreements}
     assert recorded <= catalogue.entries.keys() | catalogue.aliases.keys()
 
 
 def test_the_counts_are_about_the_catalogue_as_it_is():
-    catalogue, counts = Catalogue.load(), stored_counts()
+    catalogue, counts = whole_catalogue(), stored_counts()
     for panel in counts.values():
         assert panel["counted"] + len(panel["missing"]) == len(catalogue.entries)
         assert panel["missing"].keys() <= catalogue.entries.keys()

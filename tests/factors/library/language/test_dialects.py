@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, FormulaError, compile_library, parse, translate
+from factors.library import FormulaError, compile_library, parse, translate
 
 QLIB = {
     "$close": "close",
@@ -33,6 +34,13 @@ BRAIN = {
     "group_mean(close, cap, sector) + group_mean(close, 1, sector)": (
         "(group_wmean(close, market_cap, sector) + group_mean(close, sector))"
     ),
+    "ts_backfill(sales, lookback=60, k=1)": "ffill(sales, 60)",
+    "add(close, open, volume, filter=false) * multiply(2, close)": "((close + open + volume) * (2 * close))",
+    "group_neutralize(pasteurize(close), densify(subindustry))": "indneutralize(close, subindustry)",
+    "clamp(close, lower=0, upper=100) + rank(close, rate=2)": "(clip(close, 0, 100) + rank(close))",
+    "quantile(ts_scale(close, 5, constant=0.0), driver=gaussian, sigma=1.0)": (
+        "gauss_rank(((close - ts_min(close, 5)) / (ts_max(close, 5) - ts_min(close, 5))))"
+    ),
     "ts_arg_max(close, 5) ^ 2 % 3 == 1 && !is_nan(open)": (
         "((((ts_argmax(close, 5) ^ 2) % 3) == 1) && (!isnan(open)))"
     ),
@@ -55,10 +63,12 @@ def test_a_formula_of_brains_becomes(source, text):
 
 def test_the_signs_of_print_become_those_of_the_language_in_every_formula_of_the_paper():
     printed = str.maketrans({"-": "\u2212", "*": "\u00d7", "/": "\u00f7", '"': "\u201d"})
-    paper = [entry for entry in Catalogue.load().entries.values() if entry.category == "alpha101"]
+    paper = [entry for entry in whole_catalogue().entries.values() if entry.category == "alpha101"]
     assert len(paper) > 90
     for entry in paper:
         plain = entry.formula.strip()
+        number = entry.id.removeprefix("alpha101_")
+        assert translate(f"Alpha#{int(number)}: {plain}", "paper").text == plain
         copied = plain.translate(printed).replace("<=", "\u2264").replace(">=", "\u2265").replace("fi", "\ufb01")
         assert translate(copied, "paper").text == plain, plain
     assert translate("rank(open)\u00a0\u2013 1;", "paper").text == "rank(open) - 1"
@@ -78,6 +88,22 @@ REFUSED = [
     ("qlib", "close + 1", (1, 1), "unknown name 'close'", "$close"),
     ("brain", "ts_stddev(close, 5)", (1, 1), "unknown operator 'ts_stddev'", "ts_std_dev"),
     ("brain", "1 +\nrank(close, rate=0)", (2, 1), "rank with rate=0 is not supported", "the default"),
+    ("qlib", "$close > 1 and $open > 1", (1, 1), "'and', 'or' is not a part", "(x) & (y)"),
+    ("qlib", "1 < $close < 3", (1, 1), "a chain of comparisons", "And(a < b, b < c)"),
+    ("qlib", "$close if $open > 1 else 2", (1, 1), "'x if c else y'", "If(c, x, y)"),
+    ("qlib", "$close % 2", (1, 1), "this sign is not a part", "**"),
+    ("qlib", "MEAN($close, 5)", (1, 1), "unknown operator 'MEAN'", "Mean"),
+    ("brain", "hump(rank(close), hump=0.01)", (1, 1), "holds positions", "where"),
+    (
+        "brain",
+        'rank(close) +\n group_rank(close, bucket(rank(cap), range="0.1,1,0.1"))',
+        (2, 20),
+        "bucket makes groups",
+        "subindustry",
+    ),
+    ("brain", "clamp(close, lower=0)", (1, 1), "clamp has 2 arguments", "3"),
+    ("brain", "add(close)", (1, 1), "add has 1 arguments", "2 or more"),
+    ("brain", "rank(close, 0)", (1, 1), "rank with rate=0", "the default"),
     ("brain", "trade_when(volume > adv20, close, -1)", (1, 1), "holds positions", "where"),
     ("brain", "ts_delta(close, 5", (1, 18), "unexpected end", "','"),
 ]
@@ -164,6 +190,19 @@ DEFINITIONS = {
     "ts_returns(close, 4)": lambda f: np.vstack([np.full((4, 9), np.nan), f["close"][4:] / f["close"][:-4] - 1]),
     "ts_product(returns, 3)": over(3, np.prod, "returns"),
     "ts_regression(close, volume, 6, rettype=2)": over(6, lambda y, x: np.polyfit(x, y, 1)[0], "close", "volume"),
+    "ts_percentage(close, 6, percentage=0.25)": over(6, lambda x: np.quantile(x, 0.25), "close"),
+    "ts_decay_exp_window(close, 6, factor=0.5)": over(
+        6, lambda x: (x * 0.5 ** np.arange(5, -1, -1)).sum() / (0.5 ** np.arange(6)).sum(), "close"
+    ),
+    "ts_min_max_cps(close, 6)": over(6, lambda x: x.min() + x.max() - 2 * x[-1], "close"),
+    "ts_min_max_diff(close, 6, f=0.25)": over(6, lambda x: x[-1] - 0.25 * (x.min() + x.max()), "close"),
+    "sigmoid(returns)": lambda f: 1 / (1 + np.exp(-f["returns"])),
+    "log_diff(close)": lambda f: np.vstack([np.full((1, 9), np.nan), np.log(f["close"][1:] / f["close"][:-1])]),
+    "fraction(close)": lambda f: f["close"] - np.floor(f["close"]),
+    "clamp(close, 45, 55)": lambda f: np.clip(f["close"], 45, 55),
+    "normalize(close, useStd=true)": across(lambda x: (x - x.mean()) / x.std(ddof=1)),
+    "group_scale(close, market)": across(lambda x: (x - x.min()) / np.ptp(x)),
+    "group_normalize(close, market)": across(lambda x: x / np.abs(x).sum()),
     "rank(close)": across(lambda x: x.argsort().argsort() / (len(x) - 1)),
     "scale(close)": across(lambda x: x / np.abs(x).sum()),
     "group_neutralize(close, market)": across(lambda x: x - x.mean()),
@@ -181,3 +220,24 @@ def test_an_operator_of_brains_computes_what_its_documentation_says(text, panel_
     ours = library.run(panel.fields, groups=panel.groups, dates=panel.dates)["x"]
     assert np.isfinite(ours).sum() > 100
     np.testing.assert_allclose(ours, DEFINITIONS[text](panel.fields), rtol=1e-8, atol=1e-8)
+
+
+def test_a_group_scaled_as_brain_does_runs_from_0_to_1_and_normalised_its_sizes_sum_to_1(panel_of):
+    panel = panel_of(40, 9, seed=4)
+    texts = {"scaled": "group_scale(close, sector)", "normal": "group_normalize(close, sector)"}
+    texts["neutral"] = "vector_neut(close, open)"
+    found = {name: translate(text, "brain") for name, text in texts.items()}
+    library = compile_library({name: parse(one.text, one.conventions) for name, one in found.items()})
+    values = library.run(panel.fields, groups=panel.groups, dates=panel.dates)
+    codes, looked = panel.groups["sector"], 0
+    for t in range(len(panel.dates)):
+        for code in np.unique(codes[t][codes[t] >= 0]):
+            x = values["scaled"][t][(codes[t] == code) & np.isfinite(panel.fields["close"][t])]
+            sizes = values["normal"][t][(codes[t] == code) & np.isfinite(panel.fields["close"][t])]
+            if len(x) > 1:
+                assert (x.min(), x.max()) == (0.0, 1.0)
+                assert np.abs(sizes).sum() == pytest.approx(1.0)
+                looked += 1
+    assert looked > 20
+    rest, x = values["neutral"], panel.fields["open"]
+    np.testing.assert_allclose(np.nansum(rest * x, axis=1), 0.0, atol=1e-6)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from oracle_agreement import assert_agrees, oracle_market, our_values, rows_of, run_oracle
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue
 from factors.library.definitions.agreement import oracles
 
 pytestmark = pytest.mark.oracle
@@ -59,7 +59,7 @@ def test_the_preset_kunquant_gives_its_values_after_the_rows_it_calls_unreliable
 
 
 def test_every_alpha_has_a_record_with_each_oracle():
-    every = {name for name, entry in Catalogue.load().entries.items() if entry.category == "alpha101"}
+    every = {name for name, entry in whole_catalogue().entries.items() if entry.category == "alpha101"}
     assert len(every) == 101
     assert {row.factor for row in oracles()["alpha101v"].agreements} == every
     assert {row.factor for row in oracles()["alpha101v_paper"].agreements} == every

@@ -10,15 +10,16 @@ from oracle_agreement import (
     rows_of,
     run_oracle,
 )
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, compile_library
+from factors.library import compile_library
 from factors.library.definitions.agreement import oracles
 from factors.library.definitions.distinct import rank_correlation
 
 pytestmark = pytest.mark.oracle
 
 FEW_NAMES = 4  # nothing in Alpha158 looks across names, and pandas' apply is slow
-CATALOGUE = Catalogue.load()
+CATALOGUE = whole_catalogue()
 ALIASES = [name for name in CATALOGUE.aliases if name.startswith("alpha158_")]
 
 

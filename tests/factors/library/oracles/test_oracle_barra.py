@@ -169,7 +169,8 @@ def values(calculate):
 @pytest.mark.parametrize("date", DATES)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_exposure_equals_the_published_definition(name, date, slow, values, of_today):
-    np.testing.assert_allclose(values[name][date], of_today(name, date, PUBLISHED[name](slow, date)), rtol=1e-8, atol=1e-10)
+    expected = of_today(name, date, PUBLISHED[name](slow, date))
+    np.testing.assert_allclose(values[name][date], expected, rtol=1e-8, atol=1e-10)
 
 
 def test_every_barra_entry_is_compared(ids_of):

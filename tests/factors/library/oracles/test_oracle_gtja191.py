@@ -18,11 +18,12 @@ from oracle_agreement import (
     seen,
     torn,
 )
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, compile_library, parse
-from factors.library.language.conventions import conventions
+from factors.library import compile_library, parse
 from factors.library.definitions.agreement import oracles
 from factors.library.definitions.distinct import rank_correlation
+from factors.library.language.conventions import conventions
 from factors.panel.panel import Panel
 from factors.sample.market import sample_market
 
@@ -35,7 +36,7 @@ FIELDS = {
     "BANCHMARKINDEXCLOSE": "benchmark_close", "BANCHMARKINDEXOPEN": "benchmark_open",
 }  # fmt: skip
 FACTORS = {"MKT": "mkt_return", "SMB": "smb", "HML": "hml"}
-CATALOGUE = Catalogue.load()
+CATALOGUE = whole_catalogue()
 SHARES = conventions({"base": "paper", "adv": "shares"})
 MEASURED = ["gtja191_153", "gtja191_173"]  # price levels: twins where prices differ between names, not by algebra
 MEASURED_ON_REAL_DATA = ["gtja191_171"]  # a twin where a day's range is small beside the price

@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, compile_library
+from factors.library import compile_library
 from factors.library.definitions.agreement import oracles
 
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-CATALOGUE = Catalogue.load()
+CATALOGUE = whole_catalogue()
 DATES = (300, 1290, 1599)
 MONTH, YEAR = 21, 252
 
@@ -222,7 +223,8 @@ def values(calculate):
 @pytest.mark.parametrize("date", DATES)
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_characteristic_equals_its_closed_form(name, date, slow, values, of_today):
-    np.testing.assert_allclose(values[name][date], of_today(name, date, CLOSED_FORMS[name](slow, date)), rtol=1e-8, atol=1e-12)
+    expected = of_today(name, date, CLOSED_FORMS[name](slow, date))
+    np.testing.assert_allclose(values[name][date], expected, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", RESIDUAL_MOMENTUM)

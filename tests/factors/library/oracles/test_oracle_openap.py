@@ -238,7 +238,8 @@ def values(calculate):
 @pytest.mark.parametrize("date", DATES)
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_predictor_equals_its_definition(name, date, slow, values, of_today):
-    np.testing.assert_allclose(values[name][date], of_today(name, date, DEFINITIONS[name](slow, date)), rtol=1e-7, atol=1e-10)
+    expected = of_today(name, date, DEFINITIONS[name](slow, date))
+    np.testing.assert_allclose(values[name][date], expected, rtol=1e-7, atol=1e-10)
 
 
 def test_trend_factor_is_last_years_coefficients_times_todays_moving_averages(slow, values, of_today):

@@ -1,4 +1,4 @@
-"""The peers on names that list late, leave and pause, and on real data: at least the recorded share of cells is equal."""
+"""The peers on names that list late, leave and pause, and on real data: the recorded share of cells is equal."""
 
 import pytest
 from oracle_agreement import PEERS, real_market, shares, torn_market

@@ -200,7 +200,8 @@ def values(calculate):
 @pytest.mark.parametrize("date", DATES)
 @pytest.mark.parametrize("name", FORMULAS)
 def test_measure_equals_its_papers_formula(name, date, slow, values, of_today):
-    np.testing.assert_allclose(values[name][date], of_today(name, date, FORMULAS[name](slow, date)), rtol=1e-7, atol=1e-12)
+    expected = of_today(name, date, FORMULAS[name](slow, date))
+    np.testing.assert_allclose(values[name][date], expected, rtol=1e-7, atol=1e-12)
 
 
 def test_every_entry_of_the_reserve_is_compared(ids_of):

@@ -1,4 +1,4 @@
-"""The second part of the reserve against the formulas of its papers in plain numpy, one name and one window at a time."""
+"""The second part of the reserve against its papers' formulas in plain numpy, one name and one window at a time."""
 
 import numpy as np
 import pytest
@@ -168,9 +168,7 @@ FORMULAS = {
         s.f["gross_profit"][t] / s.f["gross_profit"][t - 252] - s.f["sales"][t] / s.f["sales"][t - 252]
     ),
     "res_operating_leverage": lambda s, t: (s.f["sales"] - s.f["ebitda"])[t] / s.f["assets"][t],
-    "res_net_operating_assets": lambda s, t: (
-        (s.f["book"] + s.f["debt"] - s.f["cash"])[t] / s.f["assets"][t - 252]
-    ),
+    "res_net_operating_assets": lambda s, t: (s.f["book"] + s.f["debt"] - s.f["cash"])[t] / s.f["assets"][t - 252],
     "res_leverage_change": change("debt", "assets"),
     "res_sustainable_growth": lambda s, t: (s.f["earnings"] - s.f["dividends"])[t] / s.f["book"][t - 252],
     "res_sales_to_cash": lambda s, t: s.f["sales"][t] / s.f["cash"][t],

@@ -1,15 +1,15 @@
 """Windows that speak from their first value on: where they say less than full windows, and why."""
 
 import numpy as np
+from whole_catalogue import whole_catalogue
 
 from factors.library.compile.compiler import compile_library
-from factors.library.definitions.catalogue import Catalogue
 from factors.library.definitions.fields import library_fields
 from factors.library.language.conventions import conventions
 from factors.library.language.syntax import parse
 from factors.sample.market import sample_market
 
-PARTS = {"whole": Catalogue.load().entries["gtja191_141"].formula, "price": "rank(high)",
+PARTS = {"whole": whole_catalogue().entries["gtja191_141"].formula, "price": "rank(high)",
          "volume": "rank(mean(volume, 15))"}  # fmt: skip
 
 

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from streamed import FORMULAS, listing, rows, same
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, FieldsError, compile_library
+from factors.library import FieldsError, compile_library
 from factors.library.run.machine import Machine
 
+ONE_DAY = np.timedelta64(1, "D")
 SHARED = ("benchmark_return", "benchmark_close", "benchmark_open")
 
 
@@ -19,7 +21,7 @@ def library():
 
 @pytest.fixture(scope="module")
 def everything():
-    return compile_library(Catalogue.load().entries)
+    return compile_library(whole_catalogue().entries)
 
 
 def state_of(stream):
@@ -75,7 +77,7 @@ def assert_peeks_foretell(library, panel, rng, listed=None, peeked_from=0, some=
             if rng.random() < 0.3:  # then the row that comes is not the one of the last peek
                 stream.peek(*now, day)
             elif rng.random() < 0.3:
-                stream.peek(fields, groups, day + 1)
+                stream.peek(fields, groups, day + ONE_DAY)
             result = stream.update(fields, groups, day)
             np.testing.assert_array_equal(foretold, result)
         else:
@@ -180,7 +182,7 @@ def test_an_update_with_another_row_than_the_last_peeks_is_computed(library, pan
         seen["returns"][2] = -0.0
     elif other == "group":
         coded["industry"][1] = -1
-    stream.peek(seen, coded, day + 1 if other == "date" else day)
+    stream.peek(seen, coded, day + ONE_DAY if other == "date" else day)
     same(stream.update(fields, groups, day), twin.update(fields, groups, day))
     assert_same_from_here(library, panel, stream, twin, 81)
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from streamed import FORMULAS, batch, listing, rows, same
+from whole_catalogue import whole_catalogue
 
-from factors.library import Catalogue, FieldsError, compile_library
+from factors.library import FieldsError, compile_library
 
 RECURSIVE = {"smooth", "cycle", "path", "market_path"}
 
@@ -238,7 +239,7 @@ def test_a_state_of_another_library_is_refused(library, market):
 
 @pytest.fixture(scope="module")
 def everything():
-    catalogue = Catalogue.load()
+    catalogue = whole_catalogue()
     return compile_library(catalogue.entries) if catalogue.entries else None
 
 
