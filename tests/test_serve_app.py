@@ -180,9 +180,10 @@ def workload(run: Run, name: str) -> dict:
     return next(row for row in run.health()["actors"] if row["workload"] == name)
 
 
-def computing(run: Run, name: str) -> bool:
-    """Say whether an actor is at work on something long: it notes so outside of its process."""
-    return any(any(path.read_bytes()[:4]) for path in (run.run_dir / "actors").glob(f"{name}*heavy*.now"))
+def computing(run: Run, name: str, request_id: str) -> bool:
+    """Say whether an actor is at work on this request: it notes so outside of its process."""
+    notes = [path.read_bytes() for path in (run.run_dir / "actors").glob(f"{name}*heavy*.now")]
+    return any(any(note[:4]) and request_id.encode() in note for note in notes)
 
 
 def left(run: Run, operation: str) -> int:
@@ -192,10 +193,11 @@ def left(run: Run, operation: str) -> int:
 
 
 @contextlib.contextmanager
-def asking(run: Run, path: str, body: dict) -> Iterator[None]:
+def asking(run: Run, path: str, body: dict, request_id: str = "left") -> Iterator[None]:
     """Send a request over a socket of our own, which is closed without having read an answer."""
     text = orjson.dumps(body)
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{run.port}\r\ncontent-type: application/json\r\n"
+    head += f"idempotency-key: {request_id}\r\n"
     with socket.create_connection(("127.0.0.1", run.port), timeout=30.0) as client:
         client.sendall(f"{head}content-length: {len(text)}\r\n\r\n".encode() + text)
         yield
@@ -217,9 +219,9 @@ def test_a_fit_ends_when_its_client_closes_the_socket_and_nothing_is_committed(r
     before = left(run, "create_model")
     body = {"model_id": "left", "feature_data": rows, "settings": {"factor_covariance": draws}}
     with asking(run, "/factor-model/create", body):
-        until(lambda: computing(run, "factor_model_creation"), "the fit runs", 60.0)
+        until(lambda: computing(run, "factor_model_creation", "left"), "the fit runs", 60.0)
     until(lambda: left(run, "create_model") == before + 1, "the fit ended with its client", 60.0)
-    assert not computing(run, "factor_model_creation")
+    assert not computing(run, "factor_model_creation", "left")
     assert run.ask("GET", "/factor-models/left/status").status_code == 404
 
 
