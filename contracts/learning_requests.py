@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contracts.frames import Frame
-from contracts.requests import FactorId, ModelId, Request
+from contracts.frames import Frame, TableSettings
+from contracts.requests import FactorId, MinPeriods, ModelId, Request
 from contracts.weights import Symbol
 
 EstimatorId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="Letters, digits, . _ -")]
@@ -30,6 +30,7 @@ class FactorFeatures(Request):
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
     start_date: dt.date | None = Field(None, description="With end_date: a table of all dates from here on.")
     end_date: dt.date | None = None
+    min_periods: MinPeriods = "strict"
 
     @model_validator(mode="after")
     def _a_date_or_a_period(self) -> Self:
@@ -58,6 +59,7 @@ class Dataset(Request):
     n_folds: int = Field(5, ge=2, le=50, description="Stretches of dates.")
     n_test_folds: int = Field(1, ge=1, le=49, description="Folds that a split tests on; a split for each choice.")
     embargo_days: int = Field(5, ge=0, le=252, description="Dates dropped behind test dates, beyond those purged.")
+    min_periods: MinPeriods = "strict"
     sha256: Digest | None = Field(
         None, description="Of a manifest: refused unless the data are the same, so that a training run is repeated."
     )
@@ -110,12 +112,14 @@ class Predict(Request):
     features: Frame | None = Field(
         None, description="Instead of a model's: a table with a column for each feature, and `symbol` if it has names."
     )
+    intake: TableSettings = None
+    min_periods: MinPeriods = "strict"
 
     @model_validator(mode="before")
     @classmethod
     def _one_source(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("features") is not None:
-            both = [name for name in ("symbols", "date_requested") if given.get(name) is not None]
+            both = [name for name in ("symbols", "date_requested", "min_periods") if given.get(name) is not None]
             if both:
                 raise ValueError(f"features, or {both[0]} of a model: not both")
         return given

@@ -6,7 +6,7 @@ import datetime as dt
 
 from pydantic import Field
 
-from contracts.requests import FactorId, ModelId, Request
+from contracts.requests import FactorId, MinPeriods, ModelId, Request
 
 
 class FormulaLanguage(Request):
@@ -31,4 +31,5 @@ class FactorNeighbours(Request):
         20, ge=1, le=60, description="Dates that are compared; fewer where names are many, which the answer says."
     )
     date_requested: dt.date | None = Field(None, description="The window's last date; default: the model's.")
+    min_periods: MinPeriods = "strict"
     most: int = Field(12, ge=1, le=700, description="How many are given, the most alike first, by absolute value.")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from contracts.requests import BookName, ModelId, Request
+from contracts.requests import BookName, MinPeriods, ModelId, Request
 from contracts.weights import Symbol
 
 WatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="Letters, digits, _ -")]
@@ -30,6 +30,7 @@ class PutWatch(Request):
     model_id: ModelId | None = Field(None, description="Default: the default model.")
     factors: tuple[str, ...] = Field((), max_length=1000, description="Of the library; `*` alone: all.")
     formulas: dict[FormulaName, str] = Field(default_factory=dict, max_length=64, description="Name to formula.")
+    min_periods: MinPeriods = "strict"
     styles: tuple[str, ...] = Field((), max_length=100, description="Style scores; `*` alone: all.")
     factor_returns: bool = Field(False, description="Returns of the factors and the specific returns so far.")
     portfolios: tuple[BookName, ...] = Field(

@@ -21,6 +21,7 @@ from contracts.requests import (
     MinPeriods,
     ModelId,
     Request,
+    Uncovered,
     one_benchmark,
 )
 from contracts.weights import HeldWeights, Symbol, Weights
@@ -175,6 +176,7 @@ class ConstructBook(Request):
     turnover: Size | None = Field(None, description="Greatest sum of absolute trades.")
     max_risk: FiniteFloat | None = Field(None, gt=0, le=10, description="Greatest (active) volatility a year.")
     cost_bps: FiniteFloat = Field(0.0, ge=0, le=10_000, description="Cost of trading, in basis points of the value.")
+    uncovered: Uncovered = "warn"
 
     _one = field_validator("benchmark")(one_benchmark)
 
@@ -230,6 +232,7 @@ class RiskBudget(Request):
     symbols: list[Symbol] | None = Field(None, min_length=1, max_length=100_000, description="Default: all covered.")
     budgets: dict[Symbol, Annotated[FiniteFloat, Field(ge=0, le=1e6)]] | None = Field(None, max_length=100_000)
     date_requested: dt.date | None = None
+    uncovered: Uncovered = "warn"
 
 
 class FactorPerformance(Request):

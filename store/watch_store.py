@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -36,6 +36,7 @@ class Watch:
     number: int = 0
     factors: tuple[str, ...] = ()
     formulas: dict[str, str] = field(default_factory=dict)
+    min_periods: Literal["strict", "one"] = "strict"
     styles: tuple[str, ...] = ()
     factor_returns: bool = False
     portfolios: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from actors.learning.features import Window, feature_values, known_names
 from actors.learning.keeper import Keeper
 from actors.reading.columns import Named
 from actors.reading.confidence import confidence_score
+from actors.reading.features import intake_of
 from actors.reading.slices import Slices, row_of, unknown_symbols
 from actors.runtime.device_user import DeviceUser
 from contracts import learning_requests as lr
@@ -24,12 +25,18 @@ from contracts.settings import Settings
 from contracts.work import Device, new_id
 from devices.kernels import KERNELS
 from factors.learning.dense import DenseNetwork
+from factors.panel.intake import DEFAULT
+from factors.panel.tables import typed
 from store import LRU, Version
 from store.estimator_store import Estimator, EstimatorStore
 from store.place import store_place
 
+if TYPE_CHECKING:
+    import polars as pl
+
 REMOVED_REMEMBERED = 256
 NAMED_MOST = 20
+TEXTS_NAMED = 3
 NETWORKS_KEPT = 8
 _PREDICT = OPERATIONS["predict"]
 
@@ -82,7 +89,7 @@ class Estimators(DeviceUser):
         """Predict for symbols of a model on a date, or for given features."""
         kept = self.estimators.get(request.estimator_id)
         if request.features is not None:
-            names, matrix = _given(request.features, kept.features)
+            names, matrix = _given(request, request.features, kept.features)
             version, date = None, None
         else:
             version = self.slices.head(request.model_id)
@@ -145,14 +152,14 @@ class Estimators(DeviceUser):
             raise unknown_symbols(request.symbols, version, "symbols")
         else:
             columns = np.array([version.column[symbol] for symbol in request.symbols], dtype=np.intp)
-        matrix = feature_values(version, names, day, self._window(version))[:, 0, columns].T
+        matrix = feature_values(version, names, day, self._window(version, request.min_periods))[:, 0, columns].T
         return [version.symbols[i] for i in columns], matrix, str(version.date(row))
 
     if TYPE_CHECKING:
 
         def _features(self, model_id: str | None, version: Version, names: list[str]) -> list[str]: ...
 
-        def _window(self, version: Version) -> Window: ...
+        def _window(self, version: Version, min_periods: str) -> Window: ...
 
 
 def _content(text: str) -> bytes:
@@ -165,17 +172,24 @@ def _content(text: str) -> bytes:
     return content
 
 
-def _given(table: bytes, features: tuple[str, ...]) -> tuple[list[str], NDArray[np.float64]]:
+def _given(request: lr.Predict, table: bytes, features: tuple[str, ...]) -> tuple[list[str], NDArray[np.float64]]:
     """Read given features, [n_rows, n_features]; rows are named by their `symbol`, or numbered."""
     import polars as pl
 
-    frame = decode(table)
+    intake = intake_of(request, DEFAULT)
+    frame = typed(decode(table), intake)
+    called = {name: column for column, name in {**intake.columns, intake.symbol_col: "symbol"}.items()}
+    for name, column in called.items():
+        if column != name and column in frame.columns:
+            if name in frame.columns:
+                raise InvalidInput(f"the table has both {column!r} and {name!r}", field=f"features.{name}")
+            frame = frame.rename({column: name})
     missing = [name for name in features if name not in frame.columns]
     if missing:
         raise InvalidInput(f"the estimator needs a column {missing[0]!r}", field="features", rows=missing)
     wrong = [name for name in features if not (frame[name].dtype.is_numeric() or frame[name].dtype == pl.Null)]
     if wrong:
-        raise InvalidInput(f"features.{wrong[0]} must be numbers", field=f"features.{wrong[0]}")
+        raise _no_numbers(wrong[0], frame)
     matrix = frame.select([pl.col(name).cast(pl.Float64) for name in features]).fill_null(np.nan).to_numpy()
     if "symbol" not in frame.columns:
         return [str(i) for i in range(frame.height)], matrix
@@ -200,3 +214,19 @@ def _summary(kept: Estimator) -> dict[str, object]:
         "format": kept.form,
         "network": kept.network != "",
     }
+
+
+def _no_numbers(name: str, frame: pl.DataFrame) -> InvalidInput:
+    """Name a column that is no number, with the rows and the first texts that make it so."""
+    import polars as pl
+
+    said, rows = f"features.{name} must be numbers", None
+    if frame[name].dtype == pl.String:
+        texts = frame[name]
+        at = (texts.is_not_null() & texts.str.strip_chars().cast(pl.Float64, strict=False).is_null()).arg_true()
+        if len(at):
+            names = frame["symbol"].cast(pl.String) if "symbol" in frame.columns else None
+            rows = [names[i] if names is not None else str(i) for i in at.head(NAMED_MOST).to_list()]
+            held = ", ".join(map(repr, texts.gather(at).unique(maintain_order=True).head(TEXTS_NAMED).to_list()))
+            said += f": it holds {held}; na_values of the intake can name what stands for a missing number"
+    return InvalidInput(said, field=f"features.{name}", rows=rows)

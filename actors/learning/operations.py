@@ -52,7 +52,7 @@ class Learning:
         known = known_names(version, day)[0]
         if request.symbols is None:
             columns = np.flatnonzero(known)
-        values = feature_values(version, names, day, self._window(version))[:, 0, columns].T
+        values = feature_values(version, names, day, self._window(version, request.min_periods))[:, 0, columns].T
         day_text = str(version.date(row))
         score = confidence_score(share(known[columns]), int(known.sum()), len(names))
         return Calculation(
@@ -70,7 +70,7 @@ class Learning:
         refuse_large((days.stop - days.start) * len(columns) * (len(names) + 2))
         refuse_heavy(version, days, names)
         rows = _rows(version, days, columns)
-        features = feature_values(version, names, days, self._window(version))
+        features = feature_values(version, names, days, self._window(version, request.min_periods))
         dates = version.dates_of(days)
         frame = table_of(dict(zip(names, features, strict=True)), dates, version.symbols, rows)
         n_known = int(rows.sum(axis=1).max(initial=0))
@@ -96,7 +96,7 @@ class Learning:
         refuse_large(len(dates) * len(columns) * n_columns)
         refuse_heavy(version, days, names)
         rows = _rows(version, days, columns)
-        features = feature_values(version, names, days, self._window(version))
+        features = feature_values(version, names, days, self._window(version, request.min_periods))
         panels = split_columns(folds) | dict(zip(names, features, strict=True)) | labels_of(version, days, request)
         frame = table_of(panels, dates, version.symbols, rows)
         manifest = manifest_of(request, version, frame, folds, dates, names, self.formulas.digest)
@@ -127,10 +127,12 @@ class Learning:
         self._refuse_uncomputable(model_id, tuple(name for name in found if name not in own))
         return found
 
-    def _window(self, version: Version) -> Window:
+    def _window(self, version: Version, min_periods: str) -> Window:
+        formulas = self.formulas.under(min_periods)
+
         def window(ids: tuple[str, ...], days: slice) -> NDArray[np.float64]:
             n_days = days.stop - days.start
-            return window_values(self.formulas, ids, version, days.stop - 1, n_days, self.settings.library_threads)[0]
+            return window_values(formulas, ids, version, days.stop - 1, n_days, self.settings.library_threads)[0]
 
         return window
 

@@ -38,7 +38,7 @@ class Explorer:
 
     def open_explorer(self) -> None:
         """Begin with nothing compared."""
-        self._compared: LRU[tuple[str, int, str, int, int], Compared] = LRU(COMPARED_KEPT)
+        self._compared: LRU[tuple[str, int, str, int, int, str], Compared] = LRU(COMPARED_KEPT)
 
     def formula_language(self, request: lr.FormulaLanguage) -> Page:
         """Operators, fields, groups, derived names, shared definitions; and which fields the model's data have."""
@@ -63,7 +63,7 @@ class Explorer:
         able, missing = computable(self.formulas.library, library_fields(whole_panel(version, rows=1)).available)
         if name in missing:
             raise InvalidInput(f"{name} {missing[name]}", field="factor", rows=[name])
-        ids, matrix, n_days = self._alike(version, able, end, request.window_days)
+        ids, matrix, n_days = self._alike(version, able, end, request.window_days, request.min_periods)
         at = ids.index(name)
         row = matrix[at].astype(np.float64)
         row[at] = np.nan
@@ -86,14 +86,15 @@ class Explorer:
             details=details,
         )
 
-    def _alike(self, version: Version, ids: tuple[str, ...], end: int, window: int) -> Compared:
+    def _alike(self, version: Version, ids: tuple[str, ...], end: int, window: int, min_periods: str) -> Compared:
         """Compare every two factors over the days up to a row, unless that was done of this very version."""
         n_days = max(1, min(window, end + 1, MOST_VALUES // max(len(ids) * len(version.symbols), 1)))
         head = version.manifest
-        key = (head.model_id, head.version, head.request_id, end, n_days)
+        key = (head.model_id, head.version, head.request_id, end, n_days, min_periods)
 
         def compare() -> Compared:
-            values, _ = window_values(self.formulas, ids, version, end, n_days, self.settings.library_threads)
+            formulas = self.formulas.under(min_periods)
+            values, _ = window_values(formulas, ids, version, end, n_days, self.settings.library_threads)
             return ids, rank_correlations(values, LEAST_NAMES).astype(np.float32), n_days
 
         found = self._compared.get(key)

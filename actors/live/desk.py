@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from contracts.live_call import Answered, MarketData, Told, WatchValue
 from contracts.live_requests import EVERYTHING
 from factors.errors import FactorError
 from factors.library import Expression, FormulaError, parse
+from factors.library.language.conventions import PAPER
 from factors.live import LiveFactors
 from store import PortfolioStore, Version
 from store.watch_store import DayRules, Watch, WatchStore
@@ -113,8 +114,10 @@ class LiveDesk:
         self._rebuild(model, fresh_plan=True)
 
     def _watching(self, watch: Watch, version: Version | None) -> Watching:
-        ids = {name: name for name in self._chosen(watch, version)}
-        ids |= {name: f"{watch.watch_id}/{name}" for name in watch.formulas}
+        # What speaks from a window's first value on is another series in the plan that all watches share.
+        kind = "" if watch.min_periods == "strict" else f"{watch.min_periods}:"
+        ids = {name: f"{kind}{name}" for name in self._chosen(watch, version)}
+        ids |= {name: f"{kind}{watch.watch_id}/{name}" for name in watch.formulas}
         styles = watch.styles
         if styles == (EVERYTHING,):
             styles = tuple(version.manifest.meta["style_names"]) if version is not None else ()
@@ -308,20 +311,21 @@ class LiveDesk:
 
     def _wanted(self, watchings: dict[str, Watching]) -> dict[str, Any]:
         """The union of the watches' factors and formulas."""
-        formulas = self._formulas()
         wanted: dict[str, Any] = {}
         for watching in watchings.values():
+            watch = watching.watch
+            formulas = self._formulas().under(watch.min_periods)
             for name, identity in watching.names.items():
-                text = watching.watch.formulas.get(name)
-                if text is not None and identity != name:
-                    wanted[identity] = self.parsed(text)
-                elif identity in formulas.all:
-                    wanted[identity] = formulas.all[identity]
+                if name in watch.formulas:
+                    wanted[identity] = self.parsed(watch.formulas[name], watch.min_periods)
+                elif name in formulas.all:
+                    wanted[identity] = formulas.all[name]
         return dict(sorted(wanted.items()))
 
-    def parsed(self, text: str) -> Expression:
+    def parsed(self, text: str, min_periods: Literal["strict", "one"] = "strict") -> Expression:
         """Read a formula of a caller's own."""
-        return parse(text, definitions=self._formulas().catalogue.definitions)
+        own = replace(PAPER, min_periods=min_periods)
+        return parse(text, own, definitions=self._formulas().catalogue.definitions)
 
     def book(self, model_id: str, name: str) -> Book:
         """Find a book on a model's last close; raises what is wrong with it."""

@@ -24,8 +24,8 @@ from store.place import store_place
 from store.watch_store import DayRules, Watch, WatchStore
 
 WATCH_FIELDS = (
-    "factors", "formulas", "styles", "factor_returns", "portfolios", "symbols", "rate_ms", "form", "encoding",
-    "only_changed", "idle_s",
+    "factors", "formulas", "min_periods", "styles", "factor_returns", "portfolios", "symbols", "rate_ms", "form",
+    "encoding", "only_changed", "idle_s",
 )  # fmt: skip
 ENDED_REMEMBERED = 256
 """Requests that ended a watch: a repeated one is answered as the first was."""

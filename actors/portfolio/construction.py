@@ -37,6 +37,8 @@ class _Case:
     start: np.ndarray
     book: Book | None
     benchmark: Book | None
+    uncovered: list[str]
+    covered: np.ndarray
 
 
 class Construction:
@@ -85,30 +87,30 @@ class Construction:
     def risk_budget(self, request: pq.RiskBudget) -> Calculation:
         """Long-only weights whose risk contributions are equal, or in given shares."""
         found = self.books.slices.at(request.model_id, request.date_requested)
-        estimates = self.books.risk.estimates(found)
-        left_out: list[str] = []
         if request.budgets is not None:
-            columns, given = found.holdings(request.budgets, "budgets")
-            blank = ~(found.known[columns] & (estimates.specific[columns] > 0.0))
-            if blank.any():
-                names = [found.symbols[i] for i in columns[blank]]
+            field, (columns, given) = "budgets", found.holdings(request.budgets, "budgets")
+        else:
+            field, columns = "symbols", found.chosen(request.symbols)
+            given = np.ones(len(columns))
+        order = np.argsort(columns, kind="stable")
+        columns, given = columns[order], given[order]
+        n_asked = len(columns)
+        named = [(field, np.ones(n_asked, bool))] if getattr(request, field) is not None else []
+        exposures, specific, uncovered = self.books.risk.choice(found, columns, named, request.uncovered)
+        able = ~np.isnan(exposures).any(axis=1) & (specific > 0.0)
+        if not able.all():
+            names = [found.symbols[i] for i in columns[~able]]
+            if request.budgets is not None:  # who gave it a part of the risk would get another book
                 raise InvalidInput(
                     f"budgets names what the model does not cover on {found.date_text}: {', '.join(names[:10])}",
                     field="budgets",
                     rows=names,
                 )
-        else:
-            asked = found.chosen(request.symbols)
-            covered = found.known[asked] & (estimates.specific[asked] > 0.0)
-            columns, left_out = asked[covered], [found.symbols[i] for i in asked[~covered]]
-            given = np.ones(len(columns))
-        order = np.argsort(columns, kind="stable")
-        columns, given = columns[order], given[order]
+            columns, given, exposures, specific = columns[able], given[able], exposures[able], specific[able]
+            uncovered = sorted({*uncovered, *names}, key=found.symbols.index)
         linked = self.books.risk.linked(found).among(columns)
         try:
-            weights = risk_budget(
-                found.exposures_of(columns), estimates.covariance, estimates.specific[columns], given, linked
-            )
+            weights = risk_budget(exposures, self.books.risk.estimates(found).covariance, specific, given, linked)
         except FactorError as error:
             raise InvalidInput(str(error), field=error.field or "budgets") from None
         values = {
@@ -118,9 +120,9 @@ class Construction:
         return Calculation(
             values=values,
             message=f"risk budgets of {len(columns)} names on {found.date_text}",
-            confidence_score=found.confidence(len(columns) / (len(columns) + len(left_out))),
+            confidence_score=found.confidence(1.0 - len(uncovered) / n_asked),
             model_version=found.number,
-            details={"date": found.date_text, **({"uncovered_symbols": left_out} if left_out else {})},
+            details={"date": found.date_text, **({"uncovered_symbols": uncovered} if uncovered else {})},
         )
 
     def _case(self, request: pq.ConstructBook, alpha: Mapping[str, float] | None, alpha_style: str | None) -> _Case:
@@ -147,11 +149,20 @@ class Construction:
             if alpha_style not in found.style_names:
                 raise UnknownFactor(f"the model has no style {alpha_style!r}", field="alpha_style")
             alphas = np.nan_to_num(found.scores[found.style_names.index(alpha_style)][columns]) / found.periods_per_year
-        estimates = books.risk.estimates(found)
+        named = [
+            (field, np.isin(columns, those))
+            for field, those in (
+                ("symbols", allowed if request.symbols is not None else None),
+                ("portfolio_weights" if request.portfolio_weights is not None else "portfolio_id", _held(book)),
+                ("benchmark_weights" if request.benchmark_weights is not None else "benchmark", _held(benchmark)),
+            )
+            if those is not None
+        ]
+        exposures, specific, uncovered = books.risk.choice(found, columns, named, request.uncovered)
         problem = Problem(
-            exposures=found.exposures_of(columns),
-            factor_covariance=estimates.covariance,
-            specific_variance=estimates.specific[columns],
+            exposures=exposures,
+            factor_covariance=books.risk.estimates(found).covariance,
+            specific_variance=specific,
             alpha=alphas,
             start=start,
             benchmark=benchmark.on(columns) if benchmark is not None else None,
@@ -174,7 +185,20 @@ class Construction:
             )
         except FactorError as error:
             raise InvalidInput(str(error), field=error.field) from None
-        return _Case(found, columns, problem, limits, start, book, benchmark)
+        own = found.known[columns] & ~np.isnan(books.risk.estimates(found).specific[columns])
+        return _Case(found, columns, problem, limits, start, book, benchmark, uncovered, own)
+
+
+def _held(book: Book | None) -> np.ndarray | None:
+    """Give the positions of the names that a book holds."""
+    return None if book is None else book.columns
+
+
+def _coverage(book: Book, case: _Case) -> float:
+    """Give the share of a book's gross weight that the model covers."""
+    size = np.abs(book.on(case.columns))
+    gross = size.sum()
+    return round(float(size[case.covered].sum() / gross), 6) if gross > 0.0 else 1.0
 
 
 def _positions(request: pq.ConstructBook, allowed: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -232,7 +256,12 @@ def _answer(case: _Case, values: dict[str, Any], message: str) -> Calculation:
             "date": found.date_text,
             "periods_per_year": found.periods_per_year,
             "active": case.problem.benchmark is not None,
-            **(case.book.told() if case.book is not None else {}),
-            **(case.benchmark.told_as_benchmark() if case.benchmark is not None else {}),
+            **({"coverage": _coverage(case.book, case), **case.book.told()} if case.book is not None else {}),
+            **(
+                {"benchmark_coverage": _coverage(case.benchmark, case), **case.benchmark.told_as_benchmark()}
+                if case.benchmark is not None
+                else {}
+            ),
+            **({"uncovered_symbols": case.uncovered} if case.uncovered else {}),
         },
     )

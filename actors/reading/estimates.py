@@ -137,6 +137,46 @@ class RiskReader:
         missing = _names(symbols, blank)
         return Covered(columns, weights, exposures, specific, self.linked(found).among(columns), missing, share)
 
+    def choice(
+        self, found: Slice, columns: np.ndarray, named: Sequence[tuple[str, np.ndarray]], policy: Policy
+    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Give what weights are looked for with: exposures [n, K], specific variances [n], and what is not covered.
+
+        Parameters
+        ----------
+        columns
+            Positions of the names in the slice, ascending, [n].
+        named
+            Field of the request, and which of the names it holds or allows, [n].
+        policy
+            `refuse`; `warn`, which leaves uncovered names NaN; `proxy`, which stands in for those that a field names.
+
+        Raises
+        ------
+        InvalidInput
+            `refuse`, and a field names what the model does not cover.
+        """
+        exposures = found.exposures_of(columns)
+        specific = self.estimates(found).specific[columns].copy()
+        symbols = [found.symbols[i] for i in columns]
+        blank = np.isnan(exposures).any(axis=1) | np.isnan(specific)
+        wanted = np.zeros(len(columns), bool)
+        for field, those in named:
+            wanted |= blank & those
+            missing = _names(symbols, blank & those)
+            if missing and policy == "refuse":
+                raise InvalidInput(
+                    f"{field} names assets that the model does not cover on {found.date_text}: "
+                    f"{', '.join(missing[:10])}{' ...' if len(missing) > 10 else ''}",
+                    field=field,
+                    rows=missing,
+                )
+        if policy == "proxy" and wanted.any():
+            exposures = exposures.copy()
+            at = np.flatnonzero(wanted)
+            exposures[at], specific[at] = self._stand(found, columns)(at)
+        return exposures, specific, _names(symbols, wanted)
+
     def _stand(self, found: Slice, columns: np.ndarray) -> StandIn:
         """Give what stands in for names among `columns`, which it is asked for by their positions there."""
         variance = np.where(found.known, self.estimates(found).specific, np.nan)

@@ -120,6 +120,33 @@ def test_ranked_and_zscored_values_are_those_of_the_raw_ones_and_share_one_plan(
         assert np.isnan(numbers(values["ranked"][name])[~there]).all()
 
 
+def test_windows_speak_early_where_that_is_asked_beside_a_watch_of_full_ones(own_server, client, day, market):
+    long = f"mean(returns, {len(market.dates) + 5})"
+    body = {"formulas": {"mean": long}, "factors": ["alpha101_101"]}
+
+    async def run():
+        async with bridge_over(own_server, client), peer_of(own_server) as nc:
+            full = await follow(nc, "full", **body)
+            early = await follow(nc, "early", **body, min_periods="one")
+            assert (await ask(nc, "get_watch", watch_id="early"))["watch"]["min_periods"] == "one"
+            await play(nc, day)
+            await until(lambda: whole(full) and whole(early), "all names were seen")
+            return full[-1], early[-1]
+
+    full, early = asyncio.run(run())
+    assert not np.isfinite(numbers(full["values"]["mean"])).any()
+    assert full["values"]["alpha101_101"] == early["values"]["alpha101_101"]
+    first = market.dates.tolist().index(day.dates[0].item())
+    past = market.fields["returns"][: first + 1]
+    got = dict(zip(early["symbols"], numbers(early["values"]["mean"]), strict=True))
+    seen = 0
+    for i, symbol in enumerate(market.symbols):
+        if np.isfinite(past[-1, i]):
+            assert got[symbol] == pytest.approx(np.nanmean(past[:, i]), rel=1e-9), symbol
+            seen += 1
+    assert seen > 15
+
+
 def test_only_the_names_whose_values_changed_come_again(own_server, client, day):
     messages = list(ticks_of(day))
 

@@ -172,6 +172,20 @@ def test_given_features_are_taken_and_missing_ones_where_the_estimator_takes_the
     assert answer["calculation_result"]["factor_values"] == pytest.approx(expected, rel=1e-12)
     lacking = http.post("/ml/predict", json={"estimator_id": "trees", "features": {"beta": [1.0]}})
     assert (lacking.status_code, lacking.json()["field"]) == (422, "features")
+    typed = {"ticker": ["X", "Y"], "mom": ["0.5", "NA"], "beta": [1.0, -1.0]}
+    asked = {
+        "estimator_id": "trees",
+        "features": typed,
+        "intake": {"symbol_col": "ticker", "columns": {"mom": "momentum"}},
+    }
+    refused = http.post("/ml/predict", json=asked)
+    assert (refused.status_code, refused.json()["field"], refused.json()["rows"]) == (422, "features.momentum", ["Y"])
+    assert "it holds 'NA'; na_values" in refused.json()["detail"]
+    asked["intake"]["na_values"] = ["NA"]
+    answer = http.post("/ml/predict", json=asked).json()["calculation_result"]
+    assert answer["factor_values"] == pytest.approx(expected, rel=1e-12)
+    wrong = http.post("/ml/predict", json={**asked, "intake": {"symbol_column": "ticker"}})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "intake.symbol_column")
     both = http.post("/ml/predict", json={"estimator_id": "trees", "features": table, "symbols": ["X"]})
     assert both.status_code == 422
     assert http.delete("/estimators/trees").status_code == 200

@@ -41,7 +41,8 @@ class Here(Learning):
         self.settings = settings()
         self.slices = Slices()
         catalogue = whole_catalogue()
-        chosen = Catalogue({"barra_rstr": catalogue.entries["barra_rstr"]}, {}, catalogue.definitions)
+        few = {name: catalogue.entries[name] for name in ("barra_rstr", "alpha158_ma60")}
+        chosen = Catalogue(few, {}, catalogue.definitions)
         self.formulas = Formulas(chosen, {})
 
     def _refuse_uncomputable(self, model_id, ids) -> None:
@@ -131,6 +132,28 @@ def test_a_period_of_features_has_the_rows_of_the_data_set(made, learning):
     got = pl.read_ipc_stream(io.BytesIO(learning.factor_features(asked).values.stream))
     expected = frame.filter(pl.col("date").is_between(dates[-3], dates[-2])).select("date", "symbol", *FEATURES)
     assert got.equals(expected)
+
+
+def test_windows_speak_before_they_are_full_where_that_is_asked(learning, market):
+    row, name = 20, "alpha158_ma60"
+    date = market.dates[row].astype("datetime64[D]").item()
+    close = market.fields["close"]
+    asked = {"model_id": "m", "factors": [name]}
+    strict = learning.factor_features(FactorFeatures(**asked, date_requested=date)).values
+    assert {values[name] for values in strict.values()} == {None}
+    early = learning.factor_features(FactorFeatures(**asked, date_requested=date, min_periods="one")).values
+    for symbol, values in early.items():
+        own = close[: row + 1, market.symbols.index(symbol)]
+        mean = np.nanmean(own) / own[-1]
+        assert values[name] == pytest.approx(mean, rel=1e-12) if own[-1] == own[-1] else values[name] is None
+    assert len(early) > 15
+    period = FactorFeatures(**asked, start_date=date, end_date=date, min_periods="one")
+    table = pl.read_ipc_stream(io.BytesIO(learning.factor_features(period).values.stream))
+    assert dict(table.select("symbol", name).iter_rows()) == {symbol: row[name] for symbol, row in early.items()}
+    answer = learning.dataset(Dataset(**asked, min_periods="one"))
+    frame = pl.read_ipc_stream(io.BytesIO(answer.values.stream)).filter(date=date)
+    assert dict(frame.select("symbol", name).iter_rows()) == {symbol: row[name] for symbol, row in early.items()}
+    assert answer.details["manifest"]["request"]["min_periods"] == "one"
 
 
 def test_a_split_marks_dates_whose_labels_share_a_return_and_those_behind(made):

@@ -93,6 +93,18 @@ def test_what_was_compared_is_kept_until_a_version_or_a_formula_changes(reader):
         reader.formulas = before
 
 
+def test_windows_that_speak_early_have_neighbours_where_that_is_asked(reader):
+    request = lr.FactorNeighbours(
+        model_id="m", factor="alpha158_ma60", window_days=3, most=3, date_requested="2019-01-29"
+    )
+    row = reader.slices.head("m").dates.tolist().index(request.date_requested)
+    assert 3 < row < 59
+    assert reader.factor_neighbours(request).values == {}
+    early = reader.factor_neighbours(request.model_copy(update={"min_periods": "one"}))
+    assert len(early.values) == 3
+    assert reader.factor_neighbours(request).values == {}
+
+
 def test_what_the_data_cannot_compute_has_no_neighbours_and_the_reason_is_told(reader):
     with pytest.raises(InvalidInput, match="alpha101_101 needs") as told:
         reader.factor_neighbours(lr.FactorNeighbours(model_id="plain", factor="alpha101_101"))

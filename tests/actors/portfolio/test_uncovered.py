@@ -149,6 +149,65 @@ def test_a_risk_budget_names_what_it_leaves_out(books, gone, steady):
     assert set(found.values["weights"]) == set(steady[:3])
 
 
+def test_a_risk_budget_refuses_or_stands_in_for_what_is_not_covered(books, risks, gone, steady):
+    asked = {"model_id": "m", "symbols": [gone, *steady[:3]]}
+    with pytest.raises(InvalidInput, match=gone) as caught:
+        ask(books.risk_budget, pq.RiskBudget(**asked, uncovered="refuse"))
+    assert (caught.value.field, caught.value.rows) == ("symbols", [gone])
+    found = ask(books.risk_budget, pq.RiskBudget(**asked, uncovered="proxy"))
+    assert found.details["uncovered_symbols"] == [gone]
+    assert set(found.values["weights"]) == {gone, *steady[:3]}
+    parts = risk(risks, portfolio_weights=found.values["weights"], uncovered="proxy").values["percent_by_symbol"]
+    assert parts == pytest.approx(dict.fromkeys(parts, next(iter(parts.values()))), rel=1e-6)
+    given = pq.RiskBudget(model_id="m", budgets={steady[0]: 0.5, gone: 0.5}, uncovered="proxy")
+    assert set(ask(books.risk_budget, given).values["weights"]) == {steady[0], gone}
+
+
+def construct(books, kind, **fields):
+    kinds = {"optimize": pq.Optimize, "frontier": pq.Frontier, "rebalance": pq.Rebalance}
+    more = {"optimize": {}, "frontier": {"alpha": {fields["symbols"][0]: 0.1}}, "rebalance": {"book_value": 1e6}}
+    return ask(getattr(books, kind), kinds[kind](model_id="m", **{**more[kind], **fields}))
+
+
+@pytest.mark.parametrize("kind", ["optimize", "frontier", "rebalance"])
+def test_books_that_are_looked_for_say_the_same_of_what_is_not_covered(books, risks, gone, steady, kind):
+    held = {steady[0]: 0.5, gone: 0.25, "USD": 0.25}
+    against = {steady[1]: 0.5, gone: 0.5}
+    asked = {"symbols": [*steady[:4]], "portfolio_weights": held, "benchmark_weights": against, "net": (0.0, 1.0)}
+    told = risk(risks, portfolio_weights=held, benchmark_weights=against).details
+    for policy in ("warn", "proxy"):
+        found = construct(books, kind, **asked, uncovered=policy)
+        for key in ("coverage", "benchmark_coverage", "uncovered_symbols", "cash"):
+            assert found.details[key] == told[key], (policy, key)
+    for fields, field in (
+        ({"portfolio_weights": held}, "portfolio_weights"),
+        ({"portfolio_weights": {steady[0]: 1.0}, "benchmark_weights": against}, "benchmark_weights"),
+        ({"portfolio_weights": {steady[0]: 1.0}, "symbols": [steady[0], gone]}, "symbols"),
+    ):
+        with pytest.raises(InvalidInput, match=gone) as caught:
+            construct(books, kind, **{"symbols": steady[:4], "net": (0.0, 1.0), **fields}, uncovered="refuse")
+        assert (caught.value.field, caught.value.rows) == (field, [gone])
+
+
+def test_a_name_that_is_stood_in_for_may_be_held_and_hedged_like_any_other(books, risks, gone, steady):
+    asked = {"symbols": [gone, *steady[:4]], "net": (1.0, 1.0), "position": (0.2, 0.2)}
+    least = construct(books, "optimize", **asked, uncovered="proxy")
+    assert least.values["weights"][gone] == pytest.approx(0.2, abs=1e-6)
+    assert "uncovered_symbols" not in least.values
+    weights = dict.fromkeys([gone, *steady[:4]], 0.2)
+    then = risk(risks, portfolio_weights=weights, uncovered="proxy").values["total_risk_annual"]
+    assert least.values["risk_annual"] == pytest.approx(then, rel=1e-6)
+    left_out = construct(books, "optimize", **{**asked, "position": (0.0, 1.0)})
+    assert gone not in left_out.values["weights"]
+    assert left_out.values["uncovered_symbols"] == left_out.details["uncovered_symbols"] == [gone]
+
+
+def test_a_search_over_all_names_names_none_of_them(books, gone):
+    found = ask(books.optimize, pq.Optimize(model_id="m", uncovered="refuse"))
+    assert gone not in found.values["weights"]
+    assert "uncovered_symbols" not in found.details
+
+
 def test_a_budget_for_a_name_without_a_model_is_refused_by_its_name(books, gone, steady):
     with pytest.raises(InvalidInput, match=gone) as caught:
         ask(books.risk_budget, pq.RiskBudget(model_id="m", budgets={steady[0]: 0.5, gone: 0.5}))
