@@ -5,7 +5,9 @@ The times are those that the actors measured of themselves (`timings_ms` of the 
 target of the design, beside it stand the stages of the write. Then the library alone, stage by stage, and the update
 after ever longer histories. Nothing here is a gate: absolute times belong to a machine.
 
-    python benchmarks/day.py [--days 120] [--library-only] [--json FILE]
+With `--policy off` nothing is looked at in the tables that come in, so that two runs tell what the look costs.
+
+    python benchmarks/day.py [--days 120] [--library-only] [--policy off] [--json FILE]
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from contracts import requests as rq
 from contracts.frames import encode
 from factors import FactorModel, ModelSettings, Panel, sample_market
 from factors.factor_model.settings import StyleSettings
+from factors.panel.intake import Intake, Policy
 from factors.panel.panel import Categories
 
 COLUMNS = ["date", "symbol", "asset_returns", "market_cap", "sector", "close", "volume", "shares", "book_price",
@@ -129,7 +132,7 @@ async def ask_engine(
     return measured
 
 
-def in_engine(n_days: int) -> dict[str, Any]:
+def in_engine(n_days: int, policy: Policy) -> dict[str, Any]:
     """Print what each workload computes of a new day, beside its target."""
     whole = sample_market(N_ASSETS, N_DAYS + n_days).panel.to_frame().select(COLUMNS)
     dates = whole["date"].unique().sort()
@@ -139,7 +142,9 @@ def in_engine(n_days: int) -> dict[str, Any]:
         path = Path(name) / "market.parquet"
         whole.filter(pl.col("date") <= dates[N_DAYS - 1]).write_parquet(path)
         del whole
-        with running_engine(Path(name), path) as engine:
+        settings = Path(name) / "model.toml"
+        settings.write_text(f'[intake]\npolicy = "{policy}"\n')
+        with running_engine(Path(name), path, ("--settings", str(settings))) as engine:
             wait_for_rest(engine["process"].pid)
             measured = asyncio.run(ask_engine(engine["http"], days, dict.fromkeys(held, 1.0 / len(held))))
     print(f"a new day at {N_ASSETS} assets after {N_DAYS} days, every style, {n_days} days one by one; compute in ms:")
@@ -176,11 +181,13 @@ class Clock:
         return run
 
 
-def in_library(n_days: int) -> dict[str, Any]:
+def in_library(n_days: int, policy: Policy) -> dict[str, Any]:
     """Print the stages of `update` at 3,000 assets with every style; the answers are part of their stage."""
     panel = sample_market(N_ASSETS, N_DAYS + n_days).panel
     panel = panel.select(fields=[name for name in panel.fields if name in {*COLUMNS, "returns"}])
-    model = FactorModel(ModelSettings(threads=1)).fit(panel.select(dates=slice(0, N_DAYS)))
+    model = FactorModel(ModelSettings(threads=1, intake=Intake(policy=policy))).fit(
+        panel.select(dates=slice(0, N_DAYS))
+    )
     # The stages have no clocks of their own.
     steps, clock = model._held, Clock()  # noqa: SLF001
     risk = steps.risk
@@ -224,9 +231,10 @@ def random_panel(n_dates: int) -> Panel:
                  fields, sectors)  # fmt: skip
 
 
-def after_histories(n_days: int) -> dict[str, Any]:
+def after_histories(n_days: int, policy: Policy) -> dict[str, Any]:
     """Print the update of one day after ever longer histories, 4 styles."""
-    settings = ModelSettings(threads=1, style_factors=StyleSettings(names=("beta", "momentum", "size", "value")))
+    styles = StyleSettings(names=("beta", "momentum", "size", "value"))
+    settings = ModelSettings(threads=1, intake=Intake(policy=policy), style_factors=styles)
     found = {}
     for n_history in HISTORIES:
         panel = random_panel(n_history + n_days)
@@ -249,13 +257,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=120, help="new days, one by one")
     parser.add_argument("--library-only", action="store_true", help="start no engine")
+    parser.add_argument("--policy", choices=("strict", "warn", "off"), default="warn", help="of the quality report")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     found: dict[str, Any] = {}
     if not options.library_only:
-        found["engine"] = in_engine(options.days)
-    found["library"] = in_library(options.days)
-    found["histories"] = after_histories(min(options.days, 40))
+        found["engine"] = in_engine(options.days, options.policy)
+    found["library"] = in_library(options.days, options.policy)
+    found["histories"] = after_histories(min(options.days, 40), options.policy)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2))
     return 0

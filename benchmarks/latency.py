@@ -162,8 +162,8 @@ def make_market(folder: Path, more: Sequence[str] = ()) -> tuple[Path, list[dict
 
 
 @contextlib.contextmanager
-def running_engine(folder: Path, market: Path) -> Iterator[dict[str, Any]]:
-    """Run the engine as `make run` does; gives what it notes of itself."""
+def running_engine(folder: Path, market: Path, more: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Run the engine as `make run` does, with more arguments; gives what it notes of itself."""
     run_dir = folder / "run"
     environment = {
         **os.environ,
@@ -171,7 +171,7 @@ def running_engine(folder: Path, market: Path) -> Iterator[dict[str, Any]]:
         "FACTOR_ENGINE_HTTP_PORT": str(free_port()),
         "FACTOR_ENGINE_NATS_PORT": str(free_port()),
     }
-    command = [sys.executable, "-m", "launch", "--data", str(market), "--model", MODEL]
+    command = [sys.executable, "-m", "launch", "--data", str(market), "--model", MODEL, *more]
     log = (folder / "engine.log").open("w+")
     process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     try:

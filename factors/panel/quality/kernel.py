@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from factors.panel.quality.report import MAX_ROWS
+
 Array = NDArray[np.float64]
 Found = NDArray[np.int32]
 Counts = NDArray[np.int64]
@@ -333,16 +335,21 @@ def scan(
     first: int, days: Counts, usual: int, returns: Array, cap: Array, open_: Array, high: Array, low: Array,
     close: Array, vwap: Array, volume: Array, shares: Array, raw_close: Array, raw_shares: Array, given: bool,
     last: Last, run_before: Runs, run: Runs, away: Array, own: Array, tally: Tally, found: Found, counts: Counts,
-    most: Counts, told: NDArray[np.bool_], sums_before: Array, nonzero_before: Runs, sums: Array, nonzero: Runs,
+    counted: Counts, least: Counts, told: NDArray[np.bool_], sums_before: Array, nonzero_before: Runs, sums: Array,
+    nonzero: Runs,
 ) -> int:  # fmt: skip
     """Run every look over some rows; give what came of it in bits: `SOME`, `ODD`, `LOUD`, `UNSORTED`, `DECIDED`.
 
     A field without rows is not there. It is one call, since of a day the calls cost as much as the looks. `own` is what
     is kept of names that are away afterwards, where `counts[MADE]` says so; `usual` are the most names of a day so far,
     and `told` says which kinds have a line. Of what was found the rows are days since 1970, except where splits are
-    among it. `sums` and `nonzero` are what `fingerprints` gives; the rows are of one quarter.
+    among it. Of a kind so many are written down as `MAX_ROWS` leaves behind those that were `counted`, and at `least`
+    so many. `sums` and `nonzero` are what `fingerprints` gives; the rows are of one quarter.
     """
     counts[:] = 0
+    most = np.empty(len(counted), dtype=np.int64)
+    for code in range(len(counted)):
+        most[code] = max(MAX_ROWS - counted[code], least[code])
     run[:] = run_before
     last_returns, last_cap, last_close, last_raw_close, last_shares = last
     scan_prices(first, returns, close, volume, last_close, run, away, own, found, counts, most)
@@ -411,17 +418,15 @@ def fingerprints(returns: Array, place: int, before: Array, nonzero_before: Runs
 
     Equal series have equal sums. `before` are those of the rows before; it may be `sums` itself.
     """
-    for j in range(returns.shape[1]):
-        sums[j] = before[j]
-        nonzero[j] = nonzero_before[j]
     for t in range(returns.shape[0]):
         weight = ROOTS[place + t]
+        so_far, n_so_far = (before, nonzero_before) if t == 0 else (sums, nonzero)
         for j in range(returns.shape[1]):
             r = returns[t, j]
-            sums[j] += weight * r if r == r else 0.0
+            sums[j] = so_far[j] + (weight * r if r == r else 0.0)
         for j in range(returns.shape[1]):
             r = returns[t, j]
-            nonzero[j] += np.uint8((r == r) & (r != 0.0))
+            nonzero[j] = n_so_far[j] + np.uint8((r == r) & (r != 0.0))
 
 
 @njit(cache=True, nogil=True)

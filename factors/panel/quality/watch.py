@@ -45,13 +45,11 @@ SPLITTING = [k.INFERRED, k.SPLIT, k.PRICE]
 """What decides over prices and shares, every row of it."""
 LEAST_ROOM = np.zeros(len(k.CODES), dtype=np.int64)
 LEAST_ROOM[SPLITTING] = NO_LIMIT
-
-
-def _room(counts: k.Counts) -> k.Counts:
-    return np.maximum(MAX_ROWS - counts, LEAST_ROOM)
-
-
-MOST_OF_NOTHING = _room(NONE_COUNTED)
+"""How many rows of each kind a look writes down, however many there were before; else what is left of `MAX_ROWS`."""
+LEAST_ROOM_OF_STRICT = LEAST_ROOM.copy()
+LEAST_ROOM_OF_STRICT[ERRORS] = np.maximum(LEAST_ROOM_OF_STRICT[ERRORS], MAX_ROWS)
+MOST_PARTS = 64
+"""Rows found by so many looks are put together, when nobody asked for them before."""
 
 
 class Watch:
@@ -68,11 +66,10 @@ class Watch:
     _run: k.Runs = np.zeros(0, dtype=np.uint8)
     """Rows for which the close has stood still."""
     _counts = NONE_COUNTED
-    _room = MOST_OF_NOTHING
     _loud = NONE_COUNTED[TOLD]
     """Of what has a line; the same array as that of the watch before while there is nothing new."""
-    _rows = NO_ROWS
-    """Rows of (code, day since 1970, column or -1); of each code the first `MAX_ROWS`."""
+    _parts: tuple[NDArray[np.int32], ...] = (NO_ROWS,)
+    """What each look found: rows of (code, day since 1970, column or -1); of each code the first `MAX_ROWS`."""
     fresh, fresh_rows = NONE_COUNTED, NO_ROWS
     """What the last look found, whatever was found before it."""
     _recent: tuple[int, ...] = ()
@@ -114,15 +111,15 @@ class Watch:
     def _after(self, dates: Days, fields: Mapping[str, Array], n_assets: int, strict: bool) -> Watch:
         seen = Watch()
         seen._away = _widened(self._away, n_assets)
-        seen._said, seen._loud, seen._room = self._said, self._loud, self._room
-        seen._counts, seen._rows = self._counts, self._rows
+        seen._said, seen._loud = self._said, self._loud
+        seen._counts, seen._parts = self._counts, self._parts
         days = (dates if dates.dtype == DAY else dates.astype(DAY)).view(np.int64)
         first = self._span[2]
         seen._span = (self._span[0] if first else int(days[0]), int(days[-1]), first + len(days))
         if "returns" not in fields or "market_cap" not in fields:
             nothing = np.full((len(days), n_assets), np.nan)
             fields = {"returns": nothing, "market_cap": nothing, **fields}
-        flags, rows, counts, whole = seen._scan(first, days, fields, self, self._most(strict))
+        flags, rows, counts, whole = seen._scan(first, days, fields, self, strict)
         if flags & k.DECIDED:
             seen.unseen_splits = _splits(rows, fields, self._last)
             if seen.unseen_splits.raw_prices.any():
@@ -134,16 +131,11 @@ class Watch:
             seen._take(rows, counts, whole, flags)
         return seen
 
-    def _most(self, strict: bool) -> k.Counts:
-        """Give how many rows of each kind the next look writes down: what `_rows` has room for, and what is decided by.
-
-        The same array while nothing is found.
-        """
-        if strict:
-            most = self._room.copy()
-            most[ERRORS] = np.maximum(most[ERRORS], MAX_ROWS)
-            return most
-        return self._room
+    @property
+    def _rows(self) -> NDArray[np.int32]:
+        if len(self._parts) > 1:
+            self._parts = (np.concatenate(self._parts),)
+        return self._parts[0]
 
     def _take(self, rows: NDArray[np.int32], counts: k.Counts, whole: list[tuple[int, int, int]], flags: int) -> None:
         """Add what one look found, in the order of days, so that a batch and single days agree."""
@@ -158,13 +150,14 @@ class Watch:
             return  # of these kinds the rows are full: on most days that is all
         if whole or flags & (k.DECIDED | k.UNSORTED):
             rows = rows[np.lexsort((rows[:, 2], rows[:, 0], rows[:, 1]))]
-        self.fresh_rows, self._room = rows, _room(self._counts)
+        self.fresh_rows = rows
         if (whole or flags & (k.DECIDED | k.LOUD)) and self._counts.max() > MAX_ROWS:  # else there was room
             kept = np.ones(len(rows), dtype=np.bool_)
             for code in np.unique(rows[:, 0]).tolist():
                 kept[np.flatnonzero(rows[:, 0] == code)[max(MAX_ROWS - int(before[code]), 0) :]] = False
             rows = rows[kept]
-        self._rows = np.concatenate([self._rows, rows])
+        parts = (*self._parts, rows)
+        self._parts = parts if len(parts) <= MOST_PARTS else (np.concatenate(parts),)
 
     def _told(self, rows: NDArray[np.int32], counts: k.Counts) -> NDArray[np.int32]:
         """Leave out closes that moved in a split that the shares tell of."""
@@ -261,7 +254,7 @@ class Watch:
     def restored(cls, state: Mapping[str, NDArray[Any]]) -> Watch:
         """Take up what `state` gave."""
         watch = cls()
-        watch._counts, watch._rows = np.array(state["counts"]), np.array(state["rows"])
+        watch._counts, watch._parts = np.array(state["counts"]), (np.array(state["rows"]),)
         watch._recent = tuple(np.array(state["recent"]).tolist())
         first, last, n_rows = np.array(state["span"]).tolist()
         watch._span = first, last, n_rows
@@ -276,13 +269,13 @@ class Watch:
             shares[None, :],
         )  # fmt: skip
         watch._run = np.nan_to_num(of_last(np.minimum(run, k.LONGEST_RUN + 1), run_row)[0]).astype(np.uint8)
-        watch._loud, watch._room = watch._counts[TOLD], _room(watch._counts)
+        watch._loud = watch._counts[TOLD]
         if "sums" in state:  # a state of an earlier version has none
             watch._sums, watch._nonzero = np.array(state["sums"]), np.array(state["nonzero"]).astype(np.uint8)
         return watch
 
     def _scan(
-        self, first: int, days: NDArray[np.int64], fields: Mapping[str, Array], before: Watch, most: k.Counts
+        self, first: int, days: NDArray[np.int64], fields: Mapping[str, Array], before: Watch, strict: bool
     ) -> tuple[int, k.Found, k.Counts, list[tuple[int, int, int]]]:
         """Run the kernel over the new rows; give its bits, rows of names, counts, and odd days."""
         n_new, n = len(days), self._away.shape[1]
@@ -306,8 +299,8 @@ class Watch:
         self._sums, self._nonzero = np.empty(n), np.empty(n, dtype=np.uint8)
         flags = k.scan(
             first, days, max(recent, default=0), returns, cap, open_, high, low, close, vwap, volume, shares,
-            raw_close, raw_shares, given, last, run, self._run, self._away, own, tally, found, counts, most, HAS_LINE,
-            sums, nonzero, self._sums, self._nonzero,
+            raw_close, raw_shares, given, last, run, self._run, self._away, own, tally, found, counts, before._counts,
+            LEAST_ROOM_OF_STRICT if strict else LEAST_ROOM, HAS_LINE, sums, nonzero, self._sums, self._nonzero,
         )  # fmt: skip
         self._last = returns, cap, close, raw_close, raw_shares
         if n_new > 1:  # copies, so that a row does not keep the others
