@@ -1,5 +1,6 @@
 """The line from one process to one lane of one actor: natural batching, priority, bounds and deadlines.
 
+What is submitted in one turn of the event loop leaves together at its end: requests that came in one read share a call.
 While a call is in flight later items wait and leave together as the next call, so nothing waits at low load and the
 cost of a call is shared at high load; when many wait there are two calls, so that the actor need not wait for us nor we
 for it. Everything runs on the event loop that submits; Ray's callback only hands results to it.
@@ -93,10 +94,11 @@ class ActorLink:
         )
         self._in_flight: dict[int, _Call] = {}
         self._sequence = 0
+        self._planned = False
         self._loop = asyncio.get_running_loop()
 
     def submit(self, item: WorkItem) -> asyncio.Future[WorkResult]:
-        """Send the item, now or with the next call.
+        """Send the item, with what is submitted in the same turn of the loop, or with the next call.
 
         The future raises `DeadlineExceeded` at the item's deadline and `ActorGone` when the actor did not answer.
 
@@ -109,12 +111,19 @@ class ActorLink:
         try:
             self._waiting.put(entry)
         except QueueFull:
-            if not self._waiting.remove(lambda entry: entry.future.done()):
-                raise
+            self._waiting.remove(lambda entry: entry.future.done())
+            self._pump()  # what this turn of the loop submitted may leave now
             self._waiting.put(entry)
         entry.timer = self._loop.call_later(max(0.0, item.remaining_s()), self._expire, entry)
-        self._pump()
+        if not self._planned:
+            # Behind what this turn of the loop still submits, so that what came in one read leaves in one call.
+            self._planned = True
+            self._loop.call_soon(self._leave_together)
         return entry.future
+
+    def _leave_together(self) -> None:
+        self._planned = False
+        self._pump()
 
     def leave(self, key: Key) -> None:
         """Say that nobody waits for an item any more: it is dropped here, or ended in the actor."""

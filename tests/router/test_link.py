@@ -57,6 +57,11 @@ def item(name: str, priority: Priority = Priority.NORMAL, timeout_s: float = DEA
     return work_item("size", Empty(), priority=priority, timeout_s=timeout_s, request_id=name)
 
 
+async def turn() -> None:
+    """Let what was submitted leave: it does so at the end of a turn of the loop."""
+    await asyncio.sleep(0)
+
+
 async def value(future: asyncio.Future[WorkResult]) -> Any:
     return (await asyncio.wait_for(future, DEADLINE_S)).unwrap().values
 
@@ -65,7 +70,10 @@ def test_nothing_waits_at_low_load_and_what_came_meanwhile_leaves_together():
     async def scenario() -> None:
         actor = Recorder()
         link = ActorLink(actor, Lane.LIGHT, Settings(batch_limit=3))
-        futures = [link.submit(item(str(i))) for i in range(6)]
+        futures = [link.submit(item("0"))]
+        await turn()
+        futures += [link.submit(item(str(i))) for i in range(1, 6)]
+        await turn()
         assert actor.names() == [["0"]]
         actor.answer(0)
         assert await value(futures[0]) == "0"
@@ -78,17 +86,41 @@ def test_nothing_waits_at_low_load_and_what_came_meanwhile_leaves_together():
     asyncio.run(scenario())
 
 
+def test_what_comes_in_one_turn_of_the_loop_leaves_in_one_call():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        futures = [link.submit(item(str(i))) for i in range(2 * SECOND_CALL_ITEMS - 1)]
+        assert actor.names() == []
+        await turn()
+        assert [len(names) for names in actor.names()] == [2 * SECOND_CALL_ITEMS - 1]
+        actor.answer(0)
+        assert [await value(future) for future in futures] == [str(i) for i in range(len(futures))]
+        # So many are two calls of like size, so that both sides are at work.
+        for i in range(2 * SECOND_CALL_ITEMS):
+            link.submit(item(f"later {i}"))
+        await turn()
+        assert [len(names) for names in actor.names()[1:]] == [SECOND_CALL_ITEMS, SECOND_CALL_ITEMS]
+
+    asyncio.run(scenario())
+
+
 def test_many_waiting_items_are_a_second_call_and_no_third():
     async def scenario() -> None:
         actor = Recorder()
         link = ActorLink(actor, Lane.LIGHT, Settings())
-        for i in range(SECOND_CALL_ITEMS):
+        link.submit(item("first"))
+        await turn()
+        for i in range(1, SECOND_CALL_ITEMS):
             link.submit(item(str(i)))
+        await turn()
         assert [len(names) for names in actor.names()] == [1]
         link.submit(item("one more"))
+        await turn()
         assert [len(names) for names in actor.names()] == [1, SECOND_CALL_ITEMS]
         for i in range(4 * SECOND_CALL_ITEMS):
             link.submit(item(f"later {i}"))
+        await turn()
         assert len(actor.calls) == 2
 
     asyncio.run(scenario())
@@ -100,8 +132,11 @@ def test_what_waits_for_a_large_call_leaves_in_two_halves():
         link = ActorLink(actor, Lane.LIGHT, Settings())
         large, few = 5 * SECOND_CALL_ITEMS, SECOND_CALL_ITEMS
         first = link.submit(item("first"))
+        await turn()
         second = [link.submit(item(f"second {i}")) for i in range(few)]
+        await turn()
         third = [link.submit(item(f"third {i}")) for i in range(large)]
+        await turn()
         actor.answer(0)
         actor.answer(1)
         assert await value(first) == "first"
@@ -109,6 +144,7 @@ def test_what_waits_for_a_large_call_leaves_in_two_halves():
         assert [len(names) for names in actor.names()] == [1, few, large]
         # Fewer than half of what is in flight wait for it.
         last = [link.submit(item(f"last {i}")) for i in range(2 * few)]
+        await turn()
         assert len(actor.calls) == 3
         actor.answer(2)
         assert [await value(future) for future in third] == [f"third {i}" for i in range(large)]
@@ -125,12 +161,15 @@ def test_a_higher_priority_does_not_wait_for_the_call_in_flight_but_calls_in_fli
         actor = Recorder()
         link = ActorLink(actor, Lane.LIGHT, Settings())
         link.submit(item("normal"))
+        await turn()
         link.submit(item("waits"))
         for priority in (Priority.HIGH, Priority.URGENT, Priority.CRITICAL):
             link.submit(item(priority.name, priority))
+            await turn()
         assert actor.names()[0] == ["normal"]
         assert [names[0] for names in actor.names()] == ["normal", "HIGH", "URGENT", "CRITICAL"]
         link.submit(item("another", Priority.CRITICAL))
+        await turn()
         assert len(actor.calls) == OVERTAKING_IN_FLIGHT
 
     asyncio.run(scenario())
@@ -142,6 +181,7 @@ def test_heavy_items_travel_alone():
         link = ActorLink(actor, Lane.HEAVY, Settings())
         for i in range(3):
             link.submit(item(str(i)))
+        await turn()
         assert actor.names() == [["0"], ["1"], ["2"]]
 
     asyncio.run(scenario())
@@ -152,6 +192,7 @@ def test_a_deadline_ends_the_wait_for_a_silent_actor_and_what_expired_is_not_sen
         actor = Recorder()
         link = ActorLink(actor, Lane.LIGHT, Settings())
         first = link.submit(item("first"))
+        await turn()
         late = link.submit(item("late", timeout_s=0.02))
         with pytest.raises(DeadlineExceeded):
             await late
@@ -168,6 +209,7 @@ def test_who_goes_away_is_dropped_here_or_told_to_the_actor_all_of_one_turn_at_o
         link = ActorLink(actor, Lane.HEAVY, Settings())
         items = [item(str(i)) for i in range(HEAVY_IN_FLIGHT + 2)]
         futures = [link.submit(one) for one in items]
+        await turn()
         for one in (items[0], items[1], items[-1]):
             link.leave(one.key)
         with pytest.raises(CallerGone):
@@ -188,7 +230,9 @@ def test_a_lost_call_is_told_to_all_its_items_and_the_link_goes_on():
     async def scenario() -> None:
         actor = Recorder()
         link = ActorLink(actor, Lane.LIGHT, Settings())
-        first, second = link.submit(item("first")), link.submit(item("second"))
+        first = link.submit(item("first"))
+        await turn()
+        second = link.submit(item("second"))
         actor.calls[0][1].set_exception(ActorUnavailableError("it restarts", b"a" * 16))
         with pytest.raises(ActorGone):
             await first
@@ -202,6 +246,7 @@ def test_the_queue_is_bounded_and_cancelled_items_leave_room():
     async def scenario() -> None:
         link = ActorLink(Recorder(), Lane.LIGHT, Settings(queue_limit=2))
         link.submit(item("in flight"))
+        await turn()
         waiting = [link.submit(item(str(i))) for i in range(2)]
         with pytest.raises(QueueFull) as full:
             link.submit(item("too many"))
@@ -235,6 +280,7 @@ def test_a_request_that_cannot_be_packed_fails_alone_and_the_lane_goes_on():
         actor = Recorder()
         link = ActorLink(actor, Lane.LIGHT, Settings())
         first = link.submit(item("first"))
+        await turn()
         bad = item("bad")
         bad.request.__dict__["more"] = Unpackable()
         beside = [link.submit(item("a")), link.submit(bad), link.submit(item("b"))]
@@ -248,6 +294,7 @@ def test_a_request_that_cannot_be_packed_fails_alone_and_the_lane_goes_on():
         with pytest.raises(InternalError, match="logged as"):
             await value(beside[1])
         last = link.submit(item("last"))
+        await turn()
         actor.answer(3)
         assert await value(last) == "last"
 
@@ -260,6 +307,7 @@ def test_an_answer_that_makes_no_sense_is_told_to_all_who_wait_and_the_lane_goes
         actor = Recorder()
         link = ActorLink(actor, Lane.LIGHT, Settings())
         waiting = link.submit(item("a"))
+        await turn()
         if answer is None:
             actor.calls[0][1].cancel()
             actor.calls[0][1].set_running_or_notify_cancel()
@@ -268,6 +316,7 @@ def test_an_answer_that_makes_no_sense_is_told_to_all_who_wait_and_the_lane_goes
         with pytest.raises((InternalError, ActorGone)):
             await value(waiting)
         later = link.submit(item("b"))
+        await turn()
         actor.answer(1)
         assert await value(later) == "b"
 
