@@ -22,6 +22,7 @@ from factors.factor_model.settings import ModelSettings
 from factors.factor_model.state import ModelState
 from factors.library import Library
 from factors.library.definitions.fields import LibraryFields, library_fields
+from factors.library.run.begin import begin as begin_of
 from factors.library.run.machine import Machine
 from factors.panel.corrections import as_given
 from factors.panel.panel import Panel
@@ -291,8 +292,9 @@ class _LibraryChain:
                 if found is not None:
                     machine.restore(found[1])
                     begin = plan.blocks[found[0]][1]
-            else:
-                begin = max(0, plan.blocks[missing[0]][0] - max(library.lookback.values()))
+            elif missing[0]:
+                stop = plan.blocks[missing[-1]][1]
+                begin = begin_of(library, self._fields(0, stop).fields, plan.blocks[missing[0]][0], stop)
             saved = time.monotonic()
             for block, (first, last) in enumerate(plan.blocks[: missing[-1] + 1]):
                 if last <= begin:

@@ -14,6 +14,7 @@ from actors.library.formulas import Formulas
 from actors.reading.panels import whole_panel
 from factors.library import Library, Stream
 from factors.library.definitions.fields import LibraryFields, computable, library_fields
+from factors.library.run.begin import begin
 from factors.library.run.members import Member
 from factors.panel.panel import Panel
 from store import Version
@@ -50,10 +51,10 @@ class FactorStream:
         Of the history that a warm-up needs.
     """
 
-    def __init__(self, library: Library, version: Version, threads: int) -> None:
+    def __init__(self, library: Library, version: Version, fields: LibraryFields, threads: int) -> None:
         n_dates, n_assets = len(version.dates), len(version.symbols)
         self.ids = library.ids
-        self.rows = n_dates if library.recursive else min(n_dates, max(library.lookback.values()) + 1)
+        self.rows = n_dates - begin(library, fields.fields, n_dates - 1, n_dates)
         self.values: NDArray[np.float64] = np.full((len(self.ids), n_assets), np.nan)
         self.stream: Stream = library.stream(n_assets, threads=threads)
 
@@ -141,7 +142,7 @@ class LiveLibrary:
         ids = [name for name in computable(library, fields.available)[0] if name in names]
         short = {name for name in ids if name not in library.recursive and library.lookback[name] < SHORT_ROWS}
         split = (tuple(name for name in ids if (name in short) is wanted) for wanted in (True, False))
-        return [FactorStream(formulas.chosen(chosen), version, self._threads) for chosen in split if chosen]
+        return [FactorStream(formulas.chosen(chosen), version, fields, self._threads) for chosen in split if chosen]
 
     def _take(self, version: Version, fields: LibraryFields) -> None:
         self.number = version.manifest.version

@@ -13,6 +13,7 @@ from actors.library.formulas import Formulas
 from actors.reading.panels import whole_panel
 from factors.library import Library
 from factors.library.definitions.fields import LibraryFields, library_fields
+from factors.library.run.begin import begin
 from store import Version
 
 TIERS = (70, 270, 530)
@@ -29,8 +30,7 @@ def library_day(formulas: Formulas, ids: tuple[str, ...], version: Version, row:
     position = {name: i for i, name in enumerate(ids)}
     for tier in tiers(formulas.library, ids):
         library = formulas.chosen(tier)
-        rows = row + 1 if library.recursive else min(row, max(library.lookback.values())) + 1
-        days = slice(row + 1 - rows, row + 1)
+        days = slice(begin(library, fields.fields, row, row + 1), row + 1)
         values[[position[name] for name in tier]] = last_row(library, fields, version.dates, days, threads)
     return LibraryDay(
         ids, values, version, row, {name: np.asarray(codes[row]) for name, codes in fields.groups.items()}
@@ -53,7 +53,7 @@ def window_values(
     first = end + 1 - n_days
     for tier in tiers(formulas.library, ids):
         library = formulas.chosen(tier)
-        start = 0 if library.recursive else max(0, first - max(library.lookback.values()))
+        start = begin(library, fields.fields, first, end + 1)
         days = slice(start, end + 1)
         rows = {name: field[days] for name, field in fields.fields.items()}
         groups = {name: codes[days] for name, codes in fields.groups.items()}
@@ -69,7 +69,7 @@ def window_values(
 def library_window(library: Library, version: Version, days: slice, threads: int) -> NDArray[np.float64]:
     """Compute every formula of a library on some days, [n_formulas, n_days, n_assets]."""
     fields = library_fields(whole_panel(version))
-    start = 0 if library.recursive else max(0, days.start - max(library.lookback.values()))
+    start = begin(library, fields.fields, days.start, days.stop)
     reach = slice(start, days.stop)
     rows = {name: field[reach] for name, field in fields.fields.items()}
     groups = {name: codes[reach] for name, codes in fields.groups.items()}

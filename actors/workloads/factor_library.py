@@ -45,6 +45,7 @@ from factors.library import (
 )
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import cross_section, rank_correlations
+from factors.library.run.begin import begin
 from store import LRU, Version
 from store.place import store_place
 
@@ -345,8 +346,7 @@ class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Esti
     def _formula_values(self, library: Library, version: Version, row: int) -> np.ndarray:
         """Values of one formula on a date, float64 [n_assets]: over its look-back, or over everything."""
         fields = library_fields(whole_panel(version))
-        rows = row + 1 if library.recursive else min(row, max(library.lookback.values())) + 1
-        days = slice(row + 1 - rows, row + 1)
+        days = slice(begin(library, fields.fields, row, row + 1), row + 1)
         values: np.ndarray = last_row(library, fields, version.dates, days, self.settings.library_threads)[0]
         return values
 

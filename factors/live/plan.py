@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from factors.library import Conventions, Definition, Expression, Stream, compile_library
 from factors.library.definitions.fields import computable, library_fields
 from factors.library.definitions.scores import ranks, zscores
+from factors.library.run.begin import begin
 from factors.live.library_row import LibraryRow
 from factors.panel.panel import Array, Panel
 
@@ -71,7 +72,7 @@ class LiveFactors:
             chosen: Mapping[str, Any] = {name: formulas[name] for name in self.ids}
             library = compile_library(chosen, conventions)
         self._stream = library.stream(panel.n_assets, threads)
-        n = panel.n_dates if library.recursive else min(panel.n_dates, max(library.lookback.values()) + 1)
+        n = panel.n_dates - begin(library, fields.fields, panel.n_dates - 1, panel.n_dates)
         rows = {name: values[-n:] for name, values in fields.fields.items()}
         groups = {name: codes[-n:] for name, codes in fields.groups.items()}
         self._final = self._stream.warm(rows, groups, panel.dates[-n:])

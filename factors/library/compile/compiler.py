@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.library.compile.graph import Graph
+from factors.library.compile.graph import Graph, counted_from_listing
 from factors.library.compile.lowering import lower
 from factors.library.compile.plan import Plan
 from factors.library.definitions.catalogue import Definition
@@ -50,6 +50,8 @@ class Library(Shown):
         Fields and groups below each factor.
     recursive : frozenset of str
         Factors whose value depends on where the data begin.
+    counted_from_listing : frozenset of tuple of str
+        Fields whose first common row a conditional counts from; see `factors.library.run.begin`.
     """
 
     def __init__(self, expressions: Mapping[str, Expression], listed: Collection[str] = ()) -> None:
@@ -64,6 +66,7 @@ class Library(Shown):
                 raise FormulaError(f"{name}: {error.message}", error.line, error.column, error.expected) from None
         self.ids = tuple(expressions)
         self.plan = Plan(graph, outputs)
+        self.counted_from_listing = counted_from_listing(graph)
         nodes = [graph.nodes[r.node] for r in outputs]
         self.warmup = {name: graph.first(r) for name, r in zip(self.ids, outputs, strict=True)}
         self.lookback = {name: node.settled + r.lag for name, node, r in zip(self.ids, nodes, outputs, strict=True)}

@@ -197,3 +197,14 @@ def _over(parts: list[tuple[Reach, int]], warmup: int) -> Reach:
         return Reach()
     rows = warmup + max(part.rows + lag for part, lag in there)
     return Reach(frozenset().union(*(part.of for part, _ in there)), rows)
+
+
+def counted_from_listing(graph: Graph) -> frozenset[tuple[str, ...]]:
+    """List the fields, several together where they are, whose first common row something counts from."""
+    found = set()
+    for node in graph.nodes:
+        if node.op == Op.AGE:
+            below = [graph.nodes[r.node] for r in node.inputs]
+            names = tuple(sorted(one.name for one in below if one.op == Op.FIELD))
+            found |= {names} if names else set()
+    return frozenset(found)

@@ -111,8 +111,11 @@ def test_a_process_that_ends_writes_no_state_and_says_nothing(tmp_path, monkeypa
     libraries = SavedLibraries(tmp_path, 2, ended)
     libraries.soon("m", Live())
     assert asked.wait(60)
-    until(
-        lambda: not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()), "the timer ended", 60
-    )
+
+    def timers():  # of these libraries, not those of actors that other tests left in this process
+        there = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+        return [timer for timer in there if getattr(timer.function, "__self__", None) is libraries]
+
+    until(lambda: not timers(), "the timer ended", 60)
     assert raised == []
     assert libraries.files() == []
