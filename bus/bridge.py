@@ -236,10 +236,17 @@ class Bridge:
         ]
         try:
             await self._streams(nc)
-            await self._closed.wait()
+            await self._ended(nc)
         finally:
             await end(tasks)
             self._serving = BusMode.OFF
+
+    async def _ended(self, nc: Client) -> None:
+        """Wait for the end of the connection. nats-py once closed it without a word: its state is looked at too."""
+        while not (self._closed.is_set() or nc.is_closed):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S):
+                    await self._closed.wait()
 
     async def _lead(self, nc: Client, works: Iterable[Callable[[Client], Awaitable[None]]]) -> None:
         """Do what one bridge alone does, from when no other does it."""

@@ -34,6 +34,24 @@ def test_the_router_is_told_of_every_change(own_server):
     asyncio.run(run())
 
 
+def test_a_connection_that_ends_without_a_word_is_noticed(own_server, monkeypatch):
+    async def nothing(_):
+        """The client closed, and its callbacks were not called: seen once beside requests that were timing out."""
+
+    monkeypatch.setattr(Bridge, "_on_end", nothing)
+
+    async def run():
+        client = ClientDouble()
+        async with bridge_over(own_server, client) as bridge:
+            await until(lambda: bridge.status()["state"] == "READY", "all is well")
+            own_server.stop()
+            await until(lambda: client.reported[-1:] == [False], "the loss was reported")
+            own_server.start()
+            await until(lambda: client.reported[-1:] == [True], "the return was reported")
+
+    asyncio.run(run())
+
+
 def test_a_router_that_was_away_or_forgot_is_told_again(own_server):
     class Deaf(ClientDouble):
         deaf = True
