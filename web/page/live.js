@@ -49,12 +49,13 @@ function useValues(id) {
     const k = kept.current;
     if (k.waiting || !k.fresh || document.hidden) return;
     k.waiting = true;
-    setTimeout(() => requestAnimationFrame((now) => {
+    // The clock itself, not the frame's time: that is when the frame was due, up to a frame before.
+    setTimeout(() => requestAnimationFrame(() => {
       k.waiting = false;
       if (k.gone || document.hidden) return;
-      Object.assign(k, {fresh: false, drawn: now});
+      Object.assign(k, {fresh: false, drawn: performance.now()});
       draw((number) => number + 1);
-    }), k.drawn + DRAW_MS - performance.now());
+    }), Math.ceil(k.drawn + DRAW_MS - performance.now()));
   };
   useEffect(() => {
     document.addEventListener('visibilitychange', soon);
