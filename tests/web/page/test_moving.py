@@ -115,8 +115,8 @@ def test_a_live_view_draws_at_a_pace_of_its_own_and_writes_only_what_changed(tab
     first = watch.asked
     until(lambda: watch.asked > first + 60)
     written, elapsed_ms = page.evaluate("[window.written, performance.now() - window.began]")
-    # A bound from above, so a slow machine only draws less. Draws are no less than 330 ms apart; the first may have begun
-    # before the count did.
+    # A bound from above, so a slow machine only draws less. Draws are no less than 330 ms apart; the first may have
+    # begun before the count did.
     assert 1 <= written["Connection: Message"] <= elapsed_ms / 330 + 2
     assert written.get("As they moved: aria-label", 0) <= elapsed_ms / 1000 + 2
     # What stayed as it was is not written again: rows of other factors, names, choices, rows of the movers.
