@@ -3,7 +3,8 @@
     python benchmarks/device_kernels.py [--report]
 
 On a machine with a CPU alone there is nothing to choose, and the table says so. The last part is scenario
-revaluation of 10,000 scenarios, 100 books and 3,000 names beside plain numpy, in turns. `--report` adds
+revaluation of 10,000 scenarios, 100 books and 3,000 names beside plain numpy, in turns, and before that the
+part of a risk model that a device may compute. `--report` adds
 what the machine is, parity on random data, and where Core ML would run each operation, to be pasted into a report.
 """
 
@@ -27,6 +28,7 @@ from devices.detect import detect
 from devices.dispatch import Dispatcher
 from devices.kernels import KERNELS, relative_error
 from factors.portfolio.scenarios import scenario_tail
+from factors.risk.covariance import FactorCovariance
 
 SCENARIOS, BOOKS, NAMES, FACTORS = 10_000, 100, 3_000, 40
 CONFIDENCE = 0.99
@@ -104,6 +106,24 @@ def overhead(repeats: int = 20_000, rounds: int = 5) -> bool:
     return met
 
 
+def risk_model(closes: int = 252, before: int = 252) -> None:
+    """Say what part of the covariances of many closes a device may compute, so how much it can gain at most."""
+    rows = np.random.default_rng(0).standard_normal((before + closes, FACTORS)) * np.geomspace(1e-3, 1e-2, FACTORS)
+    own = FactorCovariance().update(rows[:before])
+    took, draws = 0.0, 0
+
+    def products(factors: np.ndarray) -> np.ndarray:
+        nonlocal took, draws
+        began = time.process_time()
+        made = factors @ factors.transpose(0, 2, 1)
+        took, draws = took + time.process_time() - began, draws + len(factors)
+        return made
+
+    whole = _cpu_seconds(lambda: own.path(rows[before:], products))
+    print(f"covariances of {closes} closes of {FACTORS} factors: {1e3 * whole:.0f} ms of CPU time; a device may make "
+          f"the products of their {draws} draws, which take {1e3 * took:.1f} ms: {100 * took / whole:.1f} %")  # fmt: skip
+
+
 def _cpu_seconds(run: Callable[[], object]) -> float:
     began = time.process_time()
     run()
@@ -159,6 +179,7 @@ def main() -> int:
         crossover(dispatcher)
     finally:
         dispatcher.close()
+    risk_model()
     return 0 if all([overhead(), revaluation()]) else 1
 
 

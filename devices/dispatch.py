@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,19 @@ class Dispatcher:
         Devices beside the CPU; default: those that this machine really has.
     cpus
         CPUs that calls can have at the same time.
+    among
+        Without `lanes`: the devices that may be used at all.
     """
 
-    def __init__(self, lanes: Mapping[Device, DeviceLane] | None = None, cpus: int = 1) -> None:
+    def __init__(
+        self,
+        lanes: Mapping[Device, DeviceLane] | None = None,
+        cpus: int = 1,
+        among: Collection[Device] = tuple(Device),
+    ) -> None:
         if lanes is None:
-            lanes = {device: make() for device, make in LANES.items() if detect()[device].available}
+            found = [device for device in LANES if device in among and detect()[device].available]
+            lanes = {device: LANES[device]() for device in found}
         self.lanes = dict(lanes)
         self.model = CostModel({Device.CPU: cpus})
         self.standing = Standing(list(self.lanes))

@@ -44,6 +44,8 @@ WORK: dict[str, Work] = {
     "margin": Work("revalue", "margin", lambda s: (s.portfolios, s.scenarios, s.factors)),
     "factor_returns_estimation": Work("grams", "factor_returns", lambda s: (s.dates, s.assets, s.factors)),
     "covariance_matrix_computation": Work("covariances", "covariance", lambda s: (s.portfolios, s.dates, s.factors)),
+    # The draws of the eigenfactor adjustment; what estimates a risk model beside them is the CPU's.
+    "risk_model_estimation": Work("covariances", "risk_model", lambda s: (200 * s.dates, s.factors, s.factors)),
     "style_factor_calculation": Work("standardize", "style_factors", lambda s: (s.dates, s.assets)),
     "ml_prediction": Work("network", "predict", lambda s: (s.assets, s.factors, 32, 3)),
 }

@@ -12,10 +12,13 @@ from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
 from actors.reading.risk_path import RiskPaths
 from actors.reading.slices import Slice, by_name, rows_between
+from actors.runtime.device_user import DeviceUser
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
+from contracts.work import Device
+from devices.draws import draw_products
 from factors.panel.memberships import SHARES, joined_codes
 from factors.panel.sectors import UNKNOWN
 from factors.portfolio.attribution import Attribution, attribute
@@ -27,7 +30,7 @@ LONGEST_DAYS = 1260
 YEAR = 252
 
 
-class PastBooks:
+class PastBooks(DeviceUser):
     """The methods of an actor that has a `BookReader` as `books` and `RiskPaths` as `paths`."""
 
     books: BookReader
@@ -85,7 +88,8 @@ class PastBooks:
         held = own.on(columns, own.closes)
         against = other.on(columns, other.closes) if other else None
         before = slice(days.start - 1, days.stop)
-        covariances, specific = self.paths.of(version, before)
+        ran: list[Device] = []
+        covariances, specific = self.paths.of(version, before, draw_products(self.devices, ran))
         covered = _covered(found, request, before, columns, (own, held), (other, against), specific)
         assert covered.specific is not None
         returns = version.day_asset("fields/returns", before, columns)
@@ -123,7 +127,9 @@ class PastBooks:
         }
         coverage = 1.0 - covered.shares[0]
         message = f"predicted and realised risk of {len(own.columns)} names over {len(dates)} days"
-        return _answer(found, days, values, message, coverage, own, details, "it earns nothing")
+        made = _answer(found, days, values, message, coverage, own, details, "it earns nothing")
+        made.device = max(ran, key=ran.count, default=Device.CPU)
+        return made
 
     def _through(self, found: Slice, request: Any, days: slice) -> BookPath:
         given, name = request.portfolio_weights, request.portfolio_id

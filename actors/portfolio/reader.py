@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from actors.reading.estimates import Covered, Estimates, RiskReader
 from actors.reading.slices import Slice, Slices
 from contracts.requests import BookRequest, DatedBook
 from contracts.settings import settings
+from factors.risk.eigenfactor import Products
 from store import PortfolioStore
 from store.place import store_place
 
@@ -83,13 +85,13 @@ class Held:
 
 
 class BookReader:
-    """Reads books for an actor."""
+    """Reads books for an actor; `products` as `RiskReader` has it."""
 
-    def __init__(self, slices: Slices) -> None:
+    def __init__(self, slices: Slices, products: Callable[[], Products | None] = lambda: None) -> None:
         current = settings()
         self.slices = slices
         self.books = Books(PortfolioStore(store_place(current), current.keep_versions))
-        self.risk = RiskReader()
+        self.risk = RiskReader(products)
 
     def held(self, request: DatedBook) -> Held:
         """Put a request's book, and its benchmark, on the slice of its date."""

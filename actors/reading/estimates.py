@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from factors.errors import NonFiniteError
 from factors.panel.memberships import SHARES, joined_codes
 from factors.portfolio.coverage import Policy, Stand, StandIn, cover
 from factors.risk.covariance import FactorCovariance
+from factors.risk.eigenfactor import Products
 from factors.risk.linked import LINK_DAYS, Linked, issuer_groups, link
 from factors.risk.specific import SpecificRisk
 from store import Version
@@ -60,9 +61,16 @@ class Covered(NamedTuple):
 
 
 class RiskReader:
-    """Reads the risk model of slices; what had to be estimated again for a past date is kept."""
+    """Reads the risk model of slices; what had to be estimated again for a past date is kept.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    products
+        Gives what makes the products of eigenfactor draws, where a device may; None or default: the CPU.
+    """
+
+    def __init__(self, products: Callable[[], Products | None] = lambda: None) -> None:
+        self._products = products
         self._past: LRU[tuple[str, int, int], Estimates] = LRU(KEPT)
         self._linked: LRU[tuple[str, int, int], Linked] = LRU(KEPT)
 
@@ -75,7 +83,10 @@ class RiskReader:
                 np.asarray(version.latest("answer/specific_variance")),
             )
         key = (found.model_id, found.number, found.row)
-        return self._past.get_or_make(key, lambda: estimated(version, slice(0, found.row + 1), found.exposures))
+        return self._past.get_or_make(key, lambda: self._estimated(found))
+
+    def _estimated(self, found: Slice) -> Estimates:
+        return estimated(found.version, slice(0, found.row + 1), found.exposures, self._products())
 
     def linked(self, found: Slice) -> Linked:
         """Give the correlations of specific returns of names of one issuer."""
@@ -240,15 +251,16 @@ def _linked(version: Version, row: int, among: np.ndarray | None = None) -> Link
     return Linked(groups, made.correlations)
 
 
-def estimated(version: Version, days: slice, exposures: np.ndarray) -> Estimates:
+def estimated(version: Version, days: slice, exposures: np.ndarray, products: Products | None = None) -> Estimates:
     """Estimate over a part of the history with the model's settings, specific risk on all its names.
 
-    Over all days up to one it gives the bits that the model carried at its close.
+    Over all days up to one it gives the bits that the model carried at its close; with the `products` of a device, see
+    `factors.risk.eigenfactor.ratios_together`, the same to seven digits.
     """
     settings = settings_of(version)
     errors = np.asarray(version.day("standard_errors", days))
     returns = np.where(np.isfinite(errors), version.day("factor_returns", days), np.nan)
-    covariance = FactorCovariance(settings.factor_covariance).fit(returns).covariance_
+    covariance = FactorCovariance(settings.factor_covariance).fit(returns, products).covariance_
     residuals = np.asarray(version.day_asset("residuals", days))
     caps = np.asarray(version.day_asset(caps_name(version), days))
     return Estimates(

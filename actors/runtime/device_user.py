@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from actors.runtime.base import WorkloadActor
 from contracts.settings import settings
+from contracts.work import Device
 from devices.calibration import Journal, seeded
 from devices.dispatch import Dispatcher
 
@@ -20,14 +22,14 @@ class DeviceUser(WorkloadActor):
     devices: Dispatcher  # type: ignore[assignment]  # made in `prepare`
     journal: Journal  # type: ignore[assignment]
 
-    def find_devices(self, name: str) -> None:
+    def find_devices(self, name: str, among: Collection[Device] = tuple(Device)) -> None:
         """Look for the devices of this machine, and measure them behind the actor's back where nobody has yet.
 
         Until then the CPU computes. On a machine with a CPU alone there is nothing to choose, and nothing is measured
-        beforehand.
+        beforehand. Nothing runs for a device that is not `among` those that may compute for the actor.
         """
         self.journal = Journal(device_folder(), name)
-        self.devices = Dispatcher()
+        self.devices = Dispatcher(among=among)
         if self.devices.lanes:
             threading.Thread(target=self._calibrated, name="calibration", daemon=True).start()
 

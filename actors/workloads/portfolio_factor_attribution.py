@@ -8,10 +8,10 @@ from actors.portfolio.reader import BookReader
 from actors.portfolio.stored import StoredBooks
 from actors.reading.risk_path import RiskPaths
 from actors.reading.slices import Slices
-from actors.runtime.base import WorkloadActor
+from contracts.operations import OPERATIONS
 
 
-class PortfolioFactorAttribution(PastBooks, StoredBooks, Construction, WorkloadActor):
+class PortfolioFactorAttribution(PastBooks, StoredBooks, Construction):
     """Attributes returns with each day's exposures as they were known the day before; keeps and constructs books."""
 
     def prepare(self) -> None:
@@ -19,3 +19,4 @@ class PortfolioFactorAttribution(PastBooks, StoredBooks, Construction, WorkloadA
         self.slices = Slices()
         self.books = BookReader(self.slices)
         self.paths = RiskPaths()
+        self.find_devices("portfolio_factor_attribution", OPERATIONS["risk_history"].able)

@@ -13,6 +13,8 @@ from actors.reading.slices import Slice, Slices, caps_name, rows_between, unknow
 from contracts import requests as rq
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
+from contracts.work import Device
+from devices.draws import draw_products
 from factors.portfolio.margin import margin
 from factors.risk.covariance import FactorCovariance
 from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
@@ -28,7 +30,7 @@ class RiskModelConstruction(BookRisk):
     def prepare(self) -> None:
         """Open the store, look for devices, and compile the estimators' kernels."""
         self.slices = Slices()
-        self.books = BookReader(self.slices)
+        self.books = BookReader(self.slices, lambda: draw_products(self.devices))
         self.find_devices("risk_model_construction")
         rng = np.random.default_rng(0)
         returns, residuals = rng.standard_normal((60, 4)) * 0.01, rng.standard_normal((60, 20)) * 0.02
@@ -46,7 +48,11 @@ class RiskModelConstruction(BookRisk):
         found = self.slices.at(request.model_id, version.date(days.stop - 1).astype(object))
         columns = _universe(found, version, days.stop - 1, request)
         whole = n_days == version.manifest.n_dates
-        covariance, specific = _carried(version) if whole else estimated(version, days, found.exposures)
+        ran: list[Device] = []
+        if whole:
+            covariance, specific = _carried(version)
+        else:
+            covariance, specific = estimated(version, days, found.exposures, draw_products(self.devices, ran))
         specific, year = specific[columns], found.periods_per_year
         names, symbols = list(found.factor_names), version.names_of(columns)
         asked = len(request.universe_symbols) or len(columns)
@@ -70,6 +76,7 @@ class RiskModelConstruction(BookRisk):
                 "periods_per_year": year,
                 "units": "daily variance; exposures are [symbols][factors]",
             },
+            device=max(ran, key=ran.count, default=Device.CPU),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contracts.operations import calculations, jobs, learning, library, live, models, portfolios
 from contracts.operations.row import V1, Operation, Route
 from contracts.operations.workloads import PLACEMENTS, Placement, Workload
-from contracts.work import PREFERRED, ROUNDING, Device
+from contracts.work import PREFERRED, Device
 
 OPERATIONS: dict[str, Operation] = {
     row.name: row
@@ -38,8 +38,8 @@ def devices_of(workload: Workload) -> tuple[Device, ...]:
     """
     if PLACEMENTS[workload].stays:
         return ()
-    tolerances = [row.tolerance for row in OPERATIONS.values() if row.workload is workload and row.kernel]
-    return tuple(device for device in PREFERRED if any(ROUNDING[device] <= allowed for allowed in tolerances))
+    rows = [row for row in OPERATIONS.values() if row.workload is workload]
+    return tuple(device for device in PREFERRED if any(device in row.able for row in rows))
 
 
 __all__ = [

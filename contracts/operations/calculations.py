@@ -136,6 +136,7 @@ ROWS = (
         timeout_s=120.0,
         example={"universe_symbols": list(ex.SYMBOLS)},
         table=("risk_model", "name"),
+        kernel="covariances",
     ),
     Operation(
         "portfolio_risk",

@@ -93,6 +93,7 @@ ROWS = (
         timeout_s=120.0,
         example=_HELD,
         table=("series", "date"),
+        kernel="covariances",
     ),
     Operation(
         "margin",

@@ -12,7 +12,7 @@ from contracts.operations.workloads import Workload
 from contracts.requests import Request
 from contracts.results import Result
 from contracts.tokens import Scope
-from contracts.work import Lane
+from contracts.work import PREFERRED, ROUNDING, Device, Lane
 
 V1 = "/api/v1/factor-engine"
 POSTED_BYTES = 64 * 1024
@@ -114,6 +114,11 @@ class Operation:
         if hasattr(self.request, "light") and getattr(request, "light", False):
             return Lane.LIGHT
         return self.lane
+
+    @property
+    def able(self) -> tuple[Device, ...]:
+        """The devices that may compute something of it: one rounding of theirs does not exceed its tolerance."""
+        return tuple(device for device in PREFERRED if self.kernel and ROUNDING[device] <= self.tolerance)
 
     @cached_property
     def frames(self) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class Placement:
     first: bool = False
     """Needed before HTTP answers for the model; the others start behind it."""
     stays: bool = False
-    """It is not moved to a device's node, though a device may compute for it: what it holds is long in the making."""
+    """It is not moved to a device's node, though a device may compute for it: what it holds is long in the making, or
+    what the device computes is a small part."""
 
 
 PLACEMENTS: dict[Workload, Placement] = {
@@ -44,7 +45,7 @@ PLACEMENTS: dict[Workload, Placement] = {
     Workload.VALUE_FACTOR: Placement(3.0),
     Workload.SIZE_FACTOR: Placement(3.0),
     Workload.RISK_MODEL_CONSTRUCTION: Placement(10.0),
-    Workload.PORTFOLIO_FACTOR_ATTRIBUTION: Placement(3.0),
+    Workload.PORTFOLIO_FACTOR_ATTRIBUTION: Placement(3.0, stays=True),
     Workload.FACTOR_LIBRARY: Placement(None, stays=True),
     Workload.JOBS: Placement(None),
 }

@@ -1,15 +1,24 @@
 """The factor covariance: estimated from a panel or one day at a time, with the same bits."""
 
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from factors.errors import FactorError
 from factors.numeric import deadline
 from factors.numeric.blas import one_blas_thread
 from factors.risk.arrays import FloatArray, as_matrix, pad_last_axes
 from factors.risk.carried import Carried
-from factors.risk.eigenfactor import adjust_spectrum, simulate_variance_ratios
+from factors.risk.eigenfactor import (
+    BATCH_BYTES,
+    Drawn,
+    Products,
+    adjust_spectrum,
+    draw,
+    ratios_together,
+    simulate_variance_ratios,
+)
 from factors.risk.ewma import decay, ewma_update, window_update
 from factors.risk.factor_experts import excess_kurtosis, experts_update, mixed_second_moments
 from factors.risk.newey_west import lag_inflation, newey_west_covariance, newey_west_variances
@@ -17,6 +26,17 @@ from factors.risk.nonlinear import shrunk_correlations
 from factors.risk.psd import from_spectrum, nearest_psd, symmetrize
 from factors.risk.settings import FactorCovarianceSettings
 from factors.risk.shrinkage import shrunk_covariance
+
+
+class _Close(NamedTuple):
+    """What the covariance of a close needs beside the ratios of its draws, which are made later."""
+
+    day: int
+    drawn: Drawn | FloatArray
+    base: FloatArray
+    spectrum: tuple[FloatArray, FloatArray]
+    never: NDArray[np.bool_]
+    multiplier: float
 
 
 class FactorCovariance(Carried):
@@ -54,8 +74,10 @@ class FactorCovariance(Carried):
         self._spectrum: tuple[FloatArray, FloatArray] | None = None
 
     @one_blas_thread
-    def fit(self, factor_returns: FloatArray) -> Self:
+    def fit(self, factor_returns: FloatArray, products: Products | None = None) -> Self:
         """Start again from `[n_dates, K]` daily factor returns, NaN for missing; dates in order.
+
+        `products` as in `path`.
 
         Raises
         ------
@@ -63,14 +85,14 @@ class FactorCovariance(Carried):
             For a wrong shape or infinite values.
         """
         self._state = {}
-        return self.update(factor_returns)
+        return self.update(factor_returns, products=products)
 
     @one_blas_thread
-    def update(self, factor_returns: FloatArray, followed_by: int = 0) -> Self:
+    def update(self, factor_returns: FloatArray, followed_by: int = 0, products: Products | None = None) -> Self:
         """Add one day `[K]` or several `[n_dates, K]`; more columns than before are new factors.
 
         `followed_by` says how many days are added next before anybody asks: draws that will have left by then are not
-        made.
+        made. `products` as in `path`.
 
         Raises
         ------
@@ -87,12 +109,54 @@ class FactorCovariance(Carried):
             n_simulated = max(rows.shape[0] - n_drawn, 0)
         self._losses_by_day = np.empty((rows.shape[0], len(self.experts_)))
         self._accumulate(rows[:n_simulated], self._losses_by_day[:n_simulated])
+        waiting: list[_Close] = []
         for t in range(n_simulated, rows.shape[0]):
             deadline.check()
             self._accumulate(rows[t : t + 1], self._losses_by_day[t : t + 1])
-            self._simulate()
+            if products is None:
+                self._simulate()
+                continue
+            waiting.append(self._close())
+            if _bytes_of(waiting) > BATCH_BYTES:
+                self._keep(waiting, products)
+                waiting = []
+        if products is not None and waiting:
+            self._keep(waiting, products)
         self._covariance = None
         return self
+
+    @one_blas_thread
+    def path(self, factor_returns: FloatArray, products: Products | None = None) -> FloatArray:
+        """Add days and return the covariance at the close of each, `[n_dates, K, K]`.
+
+        Parameters
+        ----------
+        factor_returns
+            `[n_dates, K]` as for `update`.
+        products
+            Makes the products of the eigenfactor draws, for many days at once; default: each day's are made here. See
+            `factors.risk.eigenfactor.ratios_together` for what an error of it does.
+        """
+        rows = as_matrix("factor_returns", factor_returns)
+        out = np.empty((rows.shape[0], rows.shape[1], rows.shape[1]))
+        if products is None or not self.settings.eigenfactor_simulations:
+            for t in range(rows.shape[0]):
+                deadline.check()
+                out[t] = self.update(rows[t]).covariance_
+            return out
+        self._grow(rows.shape[1])
+        self._losses_by_day = np.empty((rows.shape[0], len(self.experts_)))
+        waiting: list[_Close] = []
+        begin = 0
+        for t in range(rows.shape[0]):
+            deadline.check()
+            self._accumulate(rows[t : t + 1], self._losses_by_day[t : t + 1])
+            waiting.append(self._close())
+            if t + 1 == rows.shape[0] or _bytes_of(waiting) > BATCH_BYTES:
+                self._keep(waiting, products, out[begin : t + 1])
+                waiting, begin = [], t + 1
+        self._covariance = None
+        return out
 
     @property
     @one_blas_thread
@@ -103,15 +167,8 @@ class FactorCovariance(Carried):
             if ratios is None:
                 base = self._base()
             else:
-                eigenvalues, eigenvectors = self._decomposed()
-                adjusted = adjust_spectrum(eigenvalues, ratios, self.settings.eigenfactor_scale)
-                base = from_spectrum(adjusted, eigenvectors)
-                # The spectrum leaves rounding where nothing was ever observed.
-                never = self._fitted()["counts"][1:] == 0.0
-                base[never, :] = base[:, never] = 0.0
-            # The mixture of experts holds their multipliers already.
-            multiplier = 1.0 if self._experts else self.regime_multiplier_
-            self._covariance = base * (multiplier * multiplier)
+                base = self._adjusted(self._decomposed(), ratios, self._fitted()["counts"][1:] == 0.0)
+            self._covariance = base * self._multiplier()
             self._covariance.setflags(write=False)
         return self._covariance
 
@@ -267,12 +324,49 @@ class FactorCovariance(Carried):
 
     def _simulate(self) -> None:
         """Make today's share of the eigenfactor draws."""
-        settings, ring = self.settings, self._state["ratios"]
-        day = self.n_observations_
+        ring, (eigenvalues, _) = self._state["ratios"], self._decomposed()
+        ratios = simulate_variance_ratios(eigenvalues, self.effective_observations_, *self._share())
+        ring[self.n_observations_ % ring.shape[0]] = ratios
+
+    def _close(self) -> _Close:
+        """Make today's share of the draws, whose products `_keep` makes."""
+        base = self._base()
+        self._spectrum = np.linalg.eigh(base)
+        drawn = draw(self._spectrum[0], self.effective_observations_, *self._share())
+        never = self._fitted()["counts"][1:] == 0.0
+        return _Close(self.n_observations_, drawn, base, self._spectrum, never, self._multiplier())
+
+    def _share(self) -> tuple[int, np.random.Generator]:
+        """Return how many draws a day makes, and today's source of randomness."""
+        settings = self.settings
         share = -(-settings.eigenfactor_simulations // settings.eigenfactor_spread_days)
-        rng = np.random.default_rng([settings.eigenfactor_seed, day])
-        eigenvalues, _ = self._decomposed()
-        ring[day % ring.shape[0]] = simulate_variance_ratios(eigenvalues, self.effective_observations_, share, rng)
+        return share, np.random.default_rng([settings.eigenfactor_seed, self.n_observations_])
+
+    def _keep(self, closes: list[_Close], products: Products, out: FloatArray | None = None) -> None:
+        """Put the ratios of closes into the ring, one after the other; and the covariance at each into `out`."""
+        made = iter(ratios_together([c.drawn for c in closes if isinstance(c.drawn, Drawn)], products))
+        ring = self._state["ratios"]
+        for i, close in enumerate(closes):
+            ring[close.day % ring.shape[0]] = next(made) if isinstance(close.drawn, Drawn) else close.drawn
+            if out is not None:
+                ratios = self._ratios()
+                base = close.base if ratios is None else self._adjusted(close.spectrum, ratios, close.never)
+                out[i] = base * close.multiplier
+
+    def _adjusted(
+        self, spectrum: tuple[FloatArray, FloatArray], ratios: FloatArray, never: NDArray[np.bool_]
+    ) -> FloatArray:
+        """Return the base covariance with its eigenfactors adjusted; `never` are factors that were not observed."""
+        eigenvalues, eigenvectors = spectrum
+        base = from_spectrum(adjust_spectrum(eigenvalues, ratios, self.settings.eigenfactor_scale), eigenvectors)
+        # The spectrum leaves rounding where nothing was ever observed.
+        base[never, :] = base[:, never] = 0.0
+        return base
+
+    def _multiplier(self) -> float:
+        """Return what variances are multiplied by; a mixture of experts holds their multipliers already."""
+        multiplier = 1.0 if self._experts else self.regime_multiplier_
+        return multiplier * multiplier
 
     def _decomposed(self) -> tuple[FloatArray, FloatArray]:
         """Return eigenvalues and eigenvectors of the base covariance, decomposed once a day."""
@@ -290,3 +384,8 @@ class FactorCovariance(Carried):
             return None
         mean: FloatArray = ring[drawn].mean(axis=0)
         return mean
+
+
+def _bytes_of(closes: list[_Close]) -> int:
+    """Return what closes hold until their products are made."""
+    return sum(2 * c.base.nbytes + (c.drawn.factors.nbytes if isinstance(c.drawn, Drawn) else 0) for c in closes)

@@ -1,6 +1,10 @@
 """Eigenfactor adjustment: removes the bias that optimisation finds in a sample covariance."""
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from factors.numeric import deadline
 from factors.risk.arrays import FloatArray
@@ -11,6 +15,32 @@ NULL_SHARE = 1e-10
 MIN_OBSERVATIONS_PER_FACTOR = 2.0
 # Draws between two looks at the deadline: of 100 factors 0.3 s and 20 MB. A day's share of the default is fewer.
 DRAWS_AT_ONCE = 64
+# What draws of several days take together until their products are made: 2,600 draws of 40 factors.
+BATCH_BYTES = 1 << 25
+
+Products = Callable[[FloatArray], FloatArray]
+"""``A A'`` of each of many matrices, `[n, L, L]` to `[n, L, L]`; rows of `A` have comparable magnitudes."""
+
+
+class Drawn(NamedTuple):
+    """Draws at the spectrum of one day, whose products are made together with those of other days.
+
+    Attributes
+    ----------
+    size : int
+        Factors, `K`.
+    live : int array [L]
+        Which eigenvalues, ascending, are none of the null space.
+    truth : [L]
+        Their variances over the largest.
+    factors : [n_draws, L, L]
+        Lower triangular; the covariance that a draw estimates is `A A'`.
+    """
+
+    size: int
+    live: NDArray[np.intp]
+    truth: FloatArray
+    factors: FloatArray
 
 
 def simulate_variance_ratios(
@@ -44,31 +74,97 @@ def simulate_variance_ratios(
     -----
     Menchero, Wang and Orr, "Improving Risk Forecasts for Optimized Portfolios" (2012), equations 9 to 15.
     """
-    spectrum = np.sort(eigenvalues)
-    ratios = np.ones(spectrum.size)
-    live = np.flatnonzero(spectrum > NULL_SHARE * max(spectrum[-1], 0.0))
-    n_live = live.size
-    if n_live == 0 or n_observations < MIN_OBSERVATIONS_PER_FACTOR * n_live:
+    spectrum, live = _live(eigenvalues)
+    if live.size == 0 or n_observations < MIN_OBSERVATIONS_PER_FACTOR * live.size:
         return np.full(spectrum.size, np.nan)
     truth = spectrum[live] / spectrum[live[-1]]
-    total = np.zeros(n_live)
+    total = np.zeros(live.size)
     for begin in range(0, n_simulations, DRAWS_AT_ONCE):
         deadline.check()
         n_draws = min(DRAWS_AT_ONCE, n_simulations - begin)
         total += _drawn_ratios(truth, n_observations, n_draws, rng).sum(axis=0)
+    ratios = np.ones(spectrum.size)
     ratios[live] = total / n_simulations
     return ratios
 
 
+def draw(
+    eigenvalues: FloatArray, n_observations: float, n_simulations: int, rng: np.random.Generator
+) -> Drawn | FloatArray:
+    """Make the draws of `simulate_variance_ratios`, or its answer where there are none or they take too much room."""
+    spectrum, live = _live(eigenvalues)
+    few = live.size == 0 or n_observations < MIN_OBSERVATIONS_PER_FACTOR * live.size
+    if few or n_simulations * live.size**2 * 8 > BATCH_BYTES:
+        return simulate_variance_ratios(eigenvalues, n_observations, n_simulations, rng)
+    truth = spectrum[live] / spectrum[live[-1]]
+    parts = [
+        _factors(truth, n_observations, min(DRAWS_AT_ONCE, n_simulations - begin), rng)
+        for begin in range(0, n_simulations, DRAWS_AT_ONCE)
+    ]
+    return Drawn(spectrum.size, live, truth, np.concatenate(parts))
+
+
+def ratios_together(days: Sequence[Drawn], products: Products) -> list[FloatArray]:
+    """Return for each day what `simulate_variance_ratios` does, `[K]`, with the products of all of them made at once.
+
+    `products` gets the draws with each row scaled by a power of two to about the same magnitude, so it may have few
+    digits. When it errs by `e |a_i| |a_j|` in each element, an estimated variance is off by at most ``L e / l`` of
+    itself, with `l` the smallest eigenvalue of the estimate scaled to a unit diagonal (Demmel and Veselic 1992, theorem
+    2.3), however unlike the factors' variances are. With products in float64 the ratios are those of
+    `simulate_variance_ratios` to the bit, since a power of two rounds nothing.
+    """
+    made: list[FloatArray] = [np.empty(0)] * len(days)
+    for n_live in sorted({day.live.size for day in days}):
+        those = [i for i, day in enumerate(days) if day.live.size == n_live]
+        exponents = [np.frexp(np.sqrt(days[i].truth))[1] for i in those]
+        scaled = [np.ldexp(days[i].factors, -e[:, None]) for i, e in zip(those, exponents, strict=True)]
+        moments = products(np.concatenate(scaled))
+        begin = 0
+        for i, e in zip(those, exponents, strict=True):
+            deadline.check()
+            end = begin + len(days[i].factors)
+            made[i] = _averaged(days[i], np.ldexp(moments[begin:end], e[:, None] + e))
+            begin = end
+    return made
+
+
+def _averaged(day: Drawn, estimated: FloatArray) -> FloatArray:
+    """Return the mean ratios of a day from what its draws estimate, `[n_draws, L, L]`."""
+    drawn = _ratios(estimated, day.truth)
+    total = np.zeros(day.live.size)
+    for begin in range(0, len(drawn), DRAWS_AT_ONCE):
+        total += drawn[begin : begin + DRAWS_AT_ONCE].sum(axis=0)
+    ratios = np.ones(day.size)
+    ratios[day.live] = total / len(drawn)
+    return ratios
+
+
+def _live(eigenvalues: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Return the eigenvalues ascending, and which are none of the null space."""
+    spectrum = np.sort(eigenvalues)
+    return spectrum, np.flatnonzero(spectrum > NULL_SHARE * max(spectrum[-1], 0.0))
+
+
 def _drawn_ratios(truth: FloatArray, n_observations: float, n_draws: int, rng: np.random.Generator) -> FloatArray:
     """Return the ratios of each draw, `[n_draws, K]`."""
+    factors = _factors(truth, n_observations, n_draws, rng)
+    return _ratios(factors @ factors.transpose(0, 2, 1), truth)
+
+
+def _factors(truth: FloatArray, n_observations: float, n_draws: int, rng: np.random.Generator) -> FloatArray:
+    """Return the Wishart factor of each draw, `[n_draws, K, K]`."""
     n_live = truth.size
     factors = np.tril(rng.standard_normal((n_draws, n_live, n_live)), -1)
     diagonal = np.sqrt(rng.chisquare(n_observations - np.arange(n_live), size=(n_draws, n_live)))
     factors[:, np.arange(n_live), np.arange(n_live)] = diagonal
     factors *= np.sqrt(truth / n_observations)[None, :, None]
-    estimated, vectors = np.linalg.eigh(factors @ factors.transpose(0, 2, 1))
-    drawn: FloatArray = np.einsum("mjk,j->mk", vectors * vectors, truth) / estimated
+    return factors
+
+
+def _ratios(estimated: FloatArray, truth: FloatArray) -> FloatArray:
+    """Return true over estimated variance of the eigenvectors of each estimate, `[n_draws, K]`."""
+    variances, vectors = np.linalg.eigh(estimated)
+    drawn: FloatArray = np.einsum("mjk,j->mk", vectors * vectors, truth) / variances
     return drawn
 
 
