@@ -38,6 +38,12 @@ MACHINE_ROWS = 16
 Tick = Callable[[], None]
 
 
+def prepare(current: Settings) -> None:
+    """Read what every chain needs, the catalogue and the registered formulas, once in a process."""
+    engine_digest()
+    formulas_of(current)
+
+
 def run_chain(plan: Plan, chain: Chain, folder: str, tick: Tick = lambda: None) -> float:
     """Make what is missing of a chain; gives the seconds that it took.
 

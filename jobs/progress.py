@@ -17,35 +17,34 @@ from jobs.parts import Slot, note_of
 from jobs.told import progress_path, submission_id
 from jobs.work import Work
 
+LOOK_EVERY_S = 0.5
 TOLD_EVERY_S = 1.0
 LINE_EVERY_S = 5.0
 WIDTH = 28
 
 
 class Progress:
-    """Counts the parts that are made, whoever made them.
+    """Counts the parts that are made, whoever made them."""
 
-    Parameters
-    ----------
-    tell
-        Gets what is told: each second, and at each change of the stage.
-    """
-
-    def __init__(self, tell: Callable[[dict[str, Any]], None] | None = None) -> None:
-        self._tell = tell
+    def __init__(self) -> None:
+        self._tell: Callable[[dict[str, Any]], None] | None = None
         self._work: Work | None = None
         self._slots: list[Slot] = []
         self._folder = Path()
         self._made: dict[Slot, dict[str, Any]] = {}
         self._before = 0
         self._began = time.time()
-        self._told_at = self._line_at = 0.0
+        self._looked_at = self._told_at = self._line_at = 0.0
         self._started = time.monotonic()
         self._stage = "starting"
         self._state, self._message = "running", ""
         self._table: dict[str, Any] = {}
         self.chains: dict[str, float] = {}
         self._terminal = sys.stdout.isatty()
+
+    def tell_to(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Have somebody get what is told: each second, and at each change of the stage."""
+        self._tell = tell
 
     def of(self, work: Work) -> None:
         """Say what is to be done."""
@@ -67,8 +66,12 @@ class Progress:
         self._stage = name
         self._out(force=True)
 
-    def look(self) -> None:
-        """Count what is made by now, and tell it when it is time."""
+    def look(self, *, force: bool = False) -> None:
+        """Count what is made by now, and tell it when it is time; each missing part costs a look at a file."""
+        now = time.monotonic()
+        if not force and now - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = now
         for slot in self._slots:
             if slot not in self._made:
                 note = note_of(self._folder, slot)

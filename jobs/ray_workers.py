@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from contracts.errors import EngineError, Unavailable, first_line
-from contracts.files import replacing
-from contracts.settings import NAMESPACE, settings
+from contracts.settings import NAMESPACE
 from factors.errors import FactorError
 
 LOOK_S = 0.5
@@ -20,7 +16,7 @@ RETRIES = 3
 
 
 class RayWorkers:
-    """Runs chains on the Ray that the environment names, as a submitted job has it; else on one of its own.
+    """Runs chains on the Ray that the environment names, as a submitted job has it.
 
     Parameters
     ----------
@@ -29,20 +25,16 @@ class RayWorkers:
     """
 
     def __init__(self, most: int | None = None) -> None:
-        self._own = "RAY_ADDRESS" not in os.environ
         import ray
 
         self._ray = ray
         if not ray.is_initialized():
-            options: dict[str, Any] = {"address": "local", "include_dashboard": False} if self._own else {}
-            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
+            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
         cores: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._most = most or max(int(cores.get("CPU", 1)), 1)
 
     def close(self) -> None:
-        """End the Ray that was started here."""
-        if self._own:
-            self._ray.shutdown()
+        """Nothing is held: the connection ends with the process."""
 
     def run(
         self, function: Callable[..., float], arguments: Sequence[tuple[Any, ...]], look: Callable[[], None]
@@ -58,7 +50,7 @@ class RayWorkers:
             while waiting or running:
                 while waiting and len(running) < self._most:
                     number, one = waiting.pop(0)
-                    running[task.remote(not self._own, function, *one)] = number
+                    running[task.remote(function, *one)] = number
                 finished, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_S)
                 for reference in finished:
                     made[running.pop(reference)] = _result(reference)
@@ -69,34 +61,11 @@ class RayWorkers:
         return [made[number] for number in range(len(arguments))]
 
 
-def _in_task(beside_others: bool, function: Callable[..., float], *arguments: Any) -> float:
-    if beside_others:
-        from actors.runtime.niceness import step_behind_light
+def _in_task(function: Callable[..., float], *arguments: Any) -> float:
+    from actors.runtime.niceness import step_behind_light
 
-        step_behind_light()
+    step_behind_light()
     return function(*arguments)
-
-
-def prepare_environment() -> None:
-    """Have a Ray of one's own ask for a token and listen on loopback only; before Ray is imported.
-
-    A process that the environment sends to a cluster has that one's token already.
-    """
-    if "RAY_ADDRESS" in os.environ:
-        return
-    token = settings().run_dir.resolve() / "ray" / "token"
-    if not token.exists():
-        token.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(token, private=True, keep_first=True) as out:
-            out.write(secrets.token_hex(32).encode())
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if "RAY_AUTH_TOKEN" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray starts its workers at 15; nobody else's answers wait behind those of a Ray of one's own.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    if sys.platform == "linux":
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 def _result(reference: Any) -> float:

@@ -91,7 +91,7 @@ def _run(plan: Plan, folder: Path, progress: Progress, workers: Workers) -> None
     waiting.sort(key=lambda chain: len(chain.ids) or 1000, reverse=True)
     seconds = workers.run(run_chain, [(plan, chain, str(folder)) for chain in waiting], progress.look)
     progress.chains |= {chain.name: took for chain, took in zip(waiting, seconds, strict=True)}
-    progress.look()
+    progress.look(force=True)
 
 
 def _commit(plan: Plan, told: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", metavar="FOLDER", help="for the results; default: recomputed/ID in the store")
     made.add_argument("--settings", type=orjson.loads, default={}, metavar="JSON", help="settings to change")
     made.add_argument("--request-id", default=None, help="of a fit anew: repeat it to repeat the job safely")
-    made.add_argument("--workers", type=int, default=None, help="tasks at once; 0: in this process, without Ray")
+    made.add_argument("--workers", type=int, default=None, help="chains at once; 0: one after the other, without help")
     return made
 
 
@@ -171,35 +171,36 @@ def main(arguments: Sequence[str]) -> int:
         return refit(options.models, options.settings, options.request_id)
     if not options.model:
         made.error("--model must name a model")
-    if options.workers != 0:
-        from jobs.ray_workers import prepare_environment
+    progress = Progress()
+    with contextlib.ExitStack() as opened:
+        try:
+            workers = _workers(options.workers)
+            opened.callback(workers.close)
+            from jobs.events import JobEvents  # it imports Ray, which takes a second: the workers get ready meanwhile
 
-        prepare_environment()
-    # Ray reads how it authenticates when it is imported, which what tells peers does.
-    from jobs.events import JobEvents
-
-    events = JobEvents()
-    progress = Progress(events)
-    workers: Workers = Inline()
-    try:
-        work = work_of(options)
-        progress.of(work)
-        if options.workers != 0:
-            workers = _ray(options.workers)
-        recompute(work, progress, workers)
-    except (EngineError, FactorError, OSError) as error:
-        progress.failed(_reason(error))
-        return 1
-    finally:
-        workers.close()
-        events.close()
+            events = JobEvents()
+            opened.callback(events.close)
+            progress.tell_to(events)
+            work = work_of(options)
+            progress.of(work)
+            recompute(work, progress, workers)
+        except (EngineError, FactorError, OSError) as error:
+            progress.failed(_reason(error))
+            return 1
     return 0
 
 
-def _ray(workers: int | None) -> Workers:
-    from jobs.ray_workers import RayWorkers
+def _workers(most: int | None) -> Workers:
+    """Give Ray's tasks where the environment sends this process to a cluster, as a submitted job's, else processes."""
+    if most == 0:
+        return Inline()
+    if "RAY_ADDRESS" in os.environ:
+        from jobs.ray_workers import RayWorkers
 
-    return RayWorkers(workers)
+        return RayWorkers(most)
+    from jobs.processes import Processes
+
+    return Processes(most)
 
 
 def _reason(error: Exception) -> str:

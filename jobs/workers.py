@@ -1,4 +1,4 @@
-"""What runs the chains of a recompute: this process, or Ray's tasks (`jobs.ray_workers`)."""
+"""What runs the chains of a recompute: this process, more of them (`jobs.processes`), or Ray (`jobs.ray_workers`)."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
@@ -211,6 +209,13 @@ def test_a_run_that_was_ended_goes_on_behind_what_it_made_and_gives_the_same_byt
         assert sha256_of(tmp_path / "there" / "parts" / part["file"]) == part["sha256"]
 
 
+def test_processes_beside_this_one_make_the_same_bytes(store, factors, tmp_path):
+    words = ["--model", "m", "--factors", ",".join(factors), "--out"]
+    for name, workers in (("alone", "0"), ("beside", "2")):
+        assert job.main([*words, str(tmp_path / name), "--workers", workers]) == 0
+    assert read_manifest(tmp_path / "alone")["parts"] == read_manifest(tmp_path / "beside")["parts"]
+
+
 def test_days_that_are_appended_make_only_the_last_block_anew(store, grown, panel):
     work = Work("m", what=("returns", "covariance"))
     before = {part["file"] for part in made(work)["parts"]}
@@ -386,10 +391,3 @@ def test_the_same_work_has_the_same_id_and_its_words_mean_it():
     assert same.job_id == work.job_id
     assert Work("m").job_id != Work("m", end="2020-01-01").job_id
     assert Work("m", what=WHAT[::-1]).job_id == Work("m").job_id
-
-
-def test_what_stands_before_ray_does_not_import_it():
-    """Ray reads how it authenticates when it is imported: before that a Ray of the job's own gets its token."""
-    look = "import sys, jobs.recompute, jobs.ray_workers; print('ray' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
