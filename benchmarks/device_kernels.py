@@ -120,8 +120,9 @@ def risk_model(closes: int = 252, before: int = 252) -> None:
         return made
 
     whole = _cpu_seconds(lambda: own.path(rows[before:], products))
+    share = f"{1e3 * took:.1f} ms: {100 * took / whole:.1f} %"
     print(f"covariances of {closes} closes of {FACTORS} factors: {1e3 * whole:.0f} ms of CPU time; a device may make "
-          f"the products of their {draws} draws, which take {1e3 * took:.1f} ms: {100 * took / whole:.1f} %")  # fmt: skip
+          f"the products of their {draws} draws, which take {share}")  # fmt: skip
 
 
 def _cpu_seconds(run: Callable[[], object]) -> float:

@@ -295,6 +295,60 @@ def queued(calls: list[Call], world: World, seed: int, *, aware: bool) -> float:
     return total / len(calls)
 
 
+@dataclass
+class Outage:
+    """What came of a run in which a device fails for a while."""
+
+    regret: float
+    asked: int
+    """Calls that went to the device while it failed; each was answered by the CPU in the same request."""
+    back_s: float
+    """Seconds from its return to its first good answer."""
+    late_s: float
+    """Seconds of them behind the end of its last quarantine."""
+
+
+def outage(calls: int, seed: int, failing: Device = GPU, seconds: float = 40.0, idle_s: float = 0.02) -> Outage:
+    """Let a device fail for some seconds in the middle: its calls take their time and give nothing.
+
+    `devices.standing` has the simulation's clock, and calls are `idle_s` apart. A call that fails costs its time and
+    the CPU's, and so does the first one afterwards, which is compared. The oracle knows when the device fails.
+    """
+    world, rng = World(), np.random.default_rng(seed)
+    policy = Ours(world, rng)
+    now = [0.0]
+    standing = Standing(ALL, lambda: now[0])
+    for kernel in TOLERANCE:
+        for device in (GPU, NE):
+            standing.measured(device, kernel, ERROR[device])
+    begins = 0.3 * calls * idle_s
+    made, free_at = Outage(0.0, 0, math.inf, math.inf), 0.0
+    spent = least = 0.0
+    for number, call in enumerate(stream(calls, rng)):
+        fails = begins <= now[0] < begins + seconds
+        tolerance = TOLERANCE[call.kernel]
+        times = {device: world.seconds(device, call.work, call.moved, number) for device in ALL}
+        able = [d for d in ALL if ERROR[d] <= tolerance and not (fails and d is failing)]
+        device = policy.choose(call, standing.candidates(call.kernel, tolerance), number)
+        took = times[device] * math.exp(rng.normal(0.0, world.noise))
+        if device is failing and fails:
+            free_at = standing.failed(device, None, "it fails").until
+            made.asked += 1
+            policy.model.finish(policy.decision, None)
+            took += times[CPU]
+        else:
+            policy.told(call, device, took)
+            if not standing.proven(device, call.kernel):
+                standing.measured(device, call.kernel, ERROR[device])
+                took += times[CPU]
+            if device is failing and made.back_s == math.inf and now[0] > begins:
+                made.back_s, made.late_s = now[0] - begins - seconds, now[0] - free_at
+        spent, least = spent + took, least + min(times[d] for d in able)
+        now[0] += took + idle_s
+    made.regret = spent / least - 1.0
+    return made
+
+
 def decision_us(repeats: int = 20_000) -> float:
     """Give microseconds of one decision with all that belongs to it: candidates, choice, queue, learning."""
     world = World()
@@ -366,6 +420,12 @@ def main() -> int:
     print(
         f"\nbusy devices: {with_queue * 1e3:.3f} ms to the answer with the queue counted, {without * 1e3:.3f} without"
     )
+    outages = [outage(max(calls, 10_000), seed) for seed in range(seeds)]
+    print(
+        f"the GPU fails for 40 s: {np.mean([o.asked for o in outages]):.1f} calls are sent there meanwhile and the CPU "
+        f"answers, it answers again {np.mean([o.back_s for o in outages]):.0f} s after its return, regret "
+        f"{100 * np.mean([o.regret for o in outages]):.1f} % over {max(calls, 10_000) * 0.02:.0f} s"
+    )
     print("\ngates")
     ours = "cost model"
     met = [gate("regret, steady, mean", 100 * np.mean([o.regret for o in steady[ours]]), 2.0, " %")]
@@ -385,6 +445,9 @@ def main() -> int:
             outside += sum(d not in allowed[c.kernel] for c, d in zip(drawn, outcomes[ours][seed].devices, strict=True))
     met.append(gate("calls on a device outside the tolerance", outside, 0))
     met.append(gate("busy devices, with the queue over without", with_queue / without, 1.0))
+    met.append(gate("calls to a device in the 40 s that it fails, most", max(o.asked for o in outages), 2))
+    late = max(o.late_s for o in outages)
+    met.append(gate("until it is asked again, behind its last quarantine", late, 1.0, " s"))
     met.append(gate("a decision, CPU time", decision_us(), 20.0, " us"))
     return 0 if all(met) else 1
 

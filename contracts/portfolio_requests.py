@@ -136,6 +136,14 @@ class WhatIf(DatedBook):
     """A book's risk before and after a list of trades, and what each trade does to it at the margin."""
 
     trades: dict[Symbol, Weight] = Field(min_length=1, max_length=10_000, description="Symbol: change of weight.")
+    n_scenarios: int | None = Field(
+        None,
+        ge=1000,
+        le=200_000,
+        description="With it also a day's value at risk and expected shortfall before and after, over as many draws as "
+        "the margin's `monte_carlo` makes.",
+    )
+    confidence: Confidence = 0.99
 
 
 class HedgeBook(DatedBook):

@@ -137,9 +137,16 @@ def _build_product(mb: Any, x: Any, y: Any) -> Any:
 def _build_standardize(mb: Any, inside: Any, inverse_count: Any, bound: Any) -> Any:
     squares = mb.reduce_sum(x=mb.mul(x=inside, y=inside), axes=[2], keep_dims=True)
     mean = mb.reduce_sum(x=mb.mul(x=squares, y=inverse_count), axes=[1], keep_dims=True)
-    spread = mb.sqrt(x=mb.maximum(x=mean, y=np.float16(SMALLEST)))
+    spread = mb.sqrt(x=mb.maximum(x=mean, y=_like(mean, SMALLEST)))
     scores = mb.real_div(x=inside, y=spread)
-    return mb.maximum(x=mb.minimum(x=scores, y=bound), y=mb.mul(x=bound, y=np.float16(-1.0)))
+    return mb.maximum(x=mb.minimum(x=scores, y=bound), y=mb.mul(x=bound, y=_like(bound, -1.0)))
+
+
+def _like(value: Any, number: float) -> Any:
+    """Give a number in the type of a program's value."""
+    from coremltools.converters.mil.mil.types import nptype_from_builtin
+
+    return nptype_from_builtin(value.dtype)(number)
 
 
 def _build_network(activations: str, mb: Any, inputs: Any, *layers: Any) -> Any:
@@ -168,15 +175,20 @@ def coremltools() -> Any:
     return ct
 
 
-def evaluate(body: str, *arrays: Array, constants: tuple[Array, ...] = ()) -> tuple[Array, ...]:
-    """Run a program's body on float16 constants by Core ML's own value inference; works anywhere."""
+def evaluate(
+    body: str, *arrays: Array, constants: tuple[Array, ...] = (), dtype: type[np.floating[Any]] = np.float16
+) -> tuple[Array, ...]:
+    """Run a program's body on constants by Core ML's own value inference; works anywhere.
+
+    In float32 it shows that the program is right where float16's rounding would hide a small fault.
+    """
     coremltools()
     from coremltools.converters.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import Function
 
     # A sigmoid of -12 takes float16's exp beyond its range, and is 0 as it should be.
     with Function({}), np.errstate(over="ignore"):
-        result = builder(body)(mb, *(mb.const(val=array.astype(np.float16)) for array in (*arrays, *constants)))
+        result = builder(body)(mb, *(mb.const(val=array.astype(dtype)) for array in (*arrays, *constants)))
     return (np.asarray(result.val, dtype=np.float64),)
 
 

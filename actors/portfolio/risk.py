@@ -33,6 +33,7 @@ from factors.portfolio.scenarios import factor_shock, historical_shock
 
 TOLERANCE = OPERATIONS["stress"].tolerance
 RISK_TOLERANCE = OPERATIONS["portfolio_risk"].tolerance
+DRAWN_TOLERANCE = OPERATIONS["margin"].tolerance
 UNITS = "daily volatility, as a fraction of portfolio value"
 
 
@@ -139,7 +140,7 @@ class BookRisk(DeviceUser):
             tails[method] = {}
             # One day's, which each horizon scales by the root of its days.
             if method == "monte_carlo":
-                daily, device = self._simulated(held, of, request)
+                (daily,), device = self._simulated(held, [of], request.n_scenarios, request.confidence)
             else:
                 daily = self._margin(held, of, _margin_settings(method, request.confidence, 1), scaled=False)
             for days in request.horizons:
@@ -162,16 +163,19 @@ class BookRisk(DeviceUser):
         made.device = device
         return made
 
-    def _simulated(self, held: Held, risk: PortfolioRisk, request: pq.Margin) -> tuple[tuple[float, float], Device]:
-        """Give one day's value at risk and shortfall over drawn factor returns, and what revalued the book.
+    def _simulated(
+        self, held: Held, risks: Sequence[PortfolioRisk], n_scenarios: int, confidence: float
+    ) -> tuple[list[tuple[float, float]], Device]:
+        """Give one day's value at risk and shortfall of books over the same draws, and what revalued the books.
 
         Each scenario is smeared by the normal specific return of the holdings, as a past day is; none is drawn.
         """
-        shocks = simulated_factor_returns(held.estimates.covariance, request.n_scenarios)
-        sizes, tolerance = (1, *shocks.shape), OPERATIONS["margin"].tolerance
-        returns, device = self.devices.run("revalue", sizes, tolerance, lambda: (risk.exposures, shocks))
-        value, shortfall = mixture_tail(-returns, risk.specific, request.confidence)
-        return (float(value[0]), float(shortfall[0])), device
+        shocks = simulated_factor_returns(held.estimates.covariance, n_scenarios)
+        exposed = np.concatenate([risk.exposures for risk in risks])
+        sizes = (len(risks), *shocks.shape)
+        returns, device = self.devices.run("revalue", sizes, DRAWN_TOLERANCE, lambda: (exposed, shocks))
+        specific = np.concatenate([risk.specific for risk in risks])
+        return list(zip(*(x.tolist() for x in mixture_tail(-returns, specific, confidence)), strict=True)), device
 
     def stress(self, request: pq.Stress) -> Calculation:
         """Profit and loss by scenario, with what each factor and each shocked name contributes."""
@@ -230,7 +234,7 @@ class BookRisk(DeviceUser):
                 return None
             return float(sum(weight * two.marginal[0, at[name]] for name, weight in inside.items()))
 
-        values = {
+        values: dict[str, Any] = {
             "before": _volatilities(one, before.root),
             "after": _volatilities(two, after.root),
             "change": float(two.total[0] - one.total[0]),
@@ -239,8 +243,15 @@ class BookRisk(DeviceUser):
             "marginal": {symbol: marginal(symbol) for symbol in request.trades},
             "turnover": float(sum(abs(x) for x in request.trades.values())),
         }
+        device = Device.CPU
+        if request.n_scenarios is not None:
+            tails, device = self._simulated(after, (one, two), request.n_scenarios, request.confidence)
+            for name, (value, shortfall) in zip(("before", "after"), tails, strict=True):
+                values[name] |= {"value_at_risk": value, "expected_shortfall": shortfall}
         details = {"units": UNITS, "active": after.benchmark is not None, **_named(before.book)}
-        return _answer(after, values, f"risk before and after {len(request.trades)} trades", details)
+        made = _answer(after, values, f"risk before and after {len(request.trades)} trades", details)
+        made.device = device
+        return made
 
     def hedge(self, request: pq.HedgeBook) -> Calculation:
         """The weights of instruments that minimise (active) risk, with chosen exposures at zero."""

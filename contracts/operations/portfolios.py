@@ -135,6 +135,8 @@ ROWS = (
         example={**_HELD, "trades": {ex.SYMBOLS[0]: -0.1, ex.SYMBOLS[1]: 0.1}},
         shown="exposures_after",
         agents=True,
+        tolerance=1e-3,
+        kernel="revalue",
     ),
     Operation(
         "hedge",

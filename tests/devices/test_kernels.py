@@ -1,7 +1,11 @@
 """Every device's kernels say the same as those of the CPU, within the error bounds that they state."""
 
+import gc
 import inspect
 import itertools
+import weakref
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,11 +42,11 @@ def several(result):
     return result if isinstance(result, tuple) else (result,)
 
 
-def within_bounds(device, name, arguments):
+def within_bounds(device, name, arguments, bound_of=None):
     kernel = KERNELS[name]
     expected = several(getattr(cpu, name)(*arguments))
     result = several(getattr(MODULES[device], name)(*arguments))
-    bounds = kernel.bound(device, kernel.sizes(*arguments))
+    bounds = kernel.bound(bound_of or device, kernel.sizes(*arguments))
     magnitudes = kernel.magnitude(*arguments)
     for right, given_, bound, magnitude in zip(expected, result, bounds, magnitudes, strict=True):
         assert given_.shape == right.shape
@@ -73,6 +77,14 @@ def test_every_device_has_the_same_kernels_in_the_same_order():
 def test_a_kernel_stays_within_its_stated_bound(device, name, sizes):
     needs(device)
     within_bounds(device, name, KERNELS[name].sample(sizes, np.random.default_rng(1)))
+
+
+@pytest.mark.parametrize(("name", "sizes"), CASES)
+def test_the_programs_of_the_neural_engine_are_right_to_the_digits_of_float32(name, sizes, monkeypatch):
+    """A fault of a thousandth would hide behind float16's rounding. The bound is that of a device with float32."""
+    needs(NE)
+    monkeypatch.setattr(neural_engine, "_run", partial(neural_engine.evaluate, dtype=np.float32))
+    within_bounds(NE, name, KERNELS[name].sample(sizes, np.random.default_rng(1)), bound_of=GPU)
 
 
 @pytest.mark.parametrize(("name", "sizes"), CASES)
@@ -290,3 +302,31 @@ def test_programs_convert_to_packages_with_float16_inputs_of_fixed_shape(body, s
     assert (tmp_path / "made.mlpackage" / "Manifest.json").exists()
     again = neural_engine.program(body, shapes, neural_engine._Constants(constants) if constants else None)
     assert again is model
+
+
+def test_what_a_prediction_was_given_is_held_while_core_ml_may_still_free_it(monkeypatch):
+    """Core ML predicts on a Mac only: here something with its interface does, and keeps nothing itself."""
+    now, seen = [1000.0], []
+
+    class Model:
+        def get_spec(self):
+            return SimpleNamespace(description=SimpleNamespace(input=[SimpleNamespace(name="x")]))
+
+        def predict(self, given):
+            seen.append(weakref.ref(given["x"]))
+            return {"out": given["x"] * 2}
+
+    monkeypatch.undo()  # `_run` itself
+    monkeypatch.setattr(neural_engine, "program", lambda *_: Model())
+    monkeypatch.setattr(neural_engine, "_inputs", type(neural_engine._inputs)())
+    monkeypatch.setattr(neural_engine.time, "monotonic", lambda: now[0])
+    for later in (0.0, 2.0):
+        now[0] += later
+        (made,) = neural_engine._run("product", np.ones((2, 3)))
+        np.testing.assert_array_equal(made, 2.0)
+    gc.collect()
+    assert [one() is not None for one in seen] == [True, True]
+    now[0] += 2.0
+    neural_engine._run("product", np.ones((2, 3)))
+    gc.collect()
+    assert [one() is not None for one in seen] == [False, True, True]

@@ -254,6 +254,25 @@ def test_what_if_is_the_difference_of_two_risks(risks, steady):
     assert found["turnover"] == pytest.approx(0.4)
 
 
+def test_what_if_over_drawn_scenarios_tells_the_margin_of_both_books_over_the_same_draws(risks, steady):
+    weights, trades = {steady[0]: 0.6, steady[1]: 0.4}, {steady[0]: -0.2, steady[2]: 0.2}
+    asked = {"model_id": "m", "portfolio_weights": weights, "confidence": 0.95, "n_scenarios": 5000}
+    found = ask(risks.what_if, pq.WhatIf(**asked, trades=trades)).values
+    nothing = ask(risks.what_if, pq.WhatIf(**asked, trades={steady[0]: 0.0})).values
+    assert nothing["before"] == nothing["after"] == found["before"]
+    for name, book in (
+        ("before", weights),
+        ("after", {steady[0]: 0.4, steady[1]: 0.4, steady[2]: 0.2}),
+    ):
+        of = {**asked, "portfolio_weights": book, "methods": ("monte_carlo",), "horizons": (1,)}
+        margin = ask(risks.margin, pq.Margin(**of)).values["margin"]["monte_carlo"]["1"]
+        for key, value in margin.items():
+            assert found[name][key] == pytest.approx(value, rel=1e-12), (name, key)
+    plain = ask(risks.what_if, pq.WhatIf(model_id="m", portfolio_weights=weights, trades=trades)).values
+    assert "value_at_risk" not in plain["before"]
+    assert plain["change"] == found["change"]
+
+
 def test_a_hedge_leaves_the_chosen_exposures_at_zero_and_lowers_risk(risks, steady):
     weights = dict.fromkeys(steady[:4], 0.25)
 
