@@ -66,6 +66,7 @@ class FactorStream:
             groups = {name: codes[days] for name, codes in fields.groups.items()}
             self.values = self.stream.warm(rows, groups, dates[days])
             progress(len(dates[days]))
+        self.stream.count_from_listing(fields.fields, len(dates))
 
     def step(self, fields: LibraryFields, t: int, date: np.datetime64) -> None:
         """Take one row."""
@@ -130,6 +131,7 @@ class LiveLibrary:
                 own = {name.partition("/")[2]: value for name, value in saved.items() if name.startswith(f"{k}/")}
                 part.values = np.array(own.pop("values"))
                 part.stream.restore(own)
+                part.stream.count_from_listing(fields.fields, len(version.dates))
         self._take(version, fields)
         if formulas.registered:
             self._warm_registered(formulas, version, fields)

@@ -76,6 +76,7 @@ class LiveFactors:
         rows = {name: values[-n:] for name, values in fields.fields.items()}
         groups = {name: codes[-n:] for name, codes in fields.groups.items()}
         self._final = self._stream.warm(rows, groups, panel.dates[-n:])
+        self._stream.count_from_listing(fields.fields, panel.n_dates)
         self._before = LibraryRow(library, panel, fields)
 
     @property

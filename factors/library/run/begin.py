@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from factors.library.compile.compiler import Library
+
+ROWS = 64
+"""Rows that are looked at together: most names are there on one of the first."""
 
 
 def begin(library: Library, fields: Mapping[str, Any], first: int, stop: int) -> int:
@@ -39,9 +43,33 @@ def begin(library: Library, fields: Mapping[str, Any], first: int, stop: int) ->
     return found
 
 
+def first_rows(values: Sequence[Any], columns: NDArray[np.intp], stop: int) -> NDArray[np.int64]:
+    """Give the first row before `stop` on which all of some fields are there, for each of some columns; -1 for none.
+
+    Parameters
+    ----------
+    values : sequence of array [n_dates, n_assets]
+    columns : int array [n_columns]
+    stop : int
+
+    Returns
+    -------
+    int64 array [n_columns]
+    """
+    found = np.full(len(columns), -1, dtype=np.int64)
+    for start in range(0, stop, ROWS):
+        left = np.flatnonzero(found < 0)
+        if not left.size:
+            break
+        there = ~_absent([np.asarray(one[start : min(start + ROWS, stop)])[:, columns[left]] for one in values])
+        some = there.any(axis=0)
+        found[left[some]] = start + there[:, some].argmax(axis=0)
+    return found
+
+
 def _absent(values: list[Any]) -> Any:
     """Say where one of the fields is missing at least."""
-    missing = np.isnan(values[0])
+    missing = ~np.isfinite(values[0])
     for one in values[1:]:
-        missing = missing | np.isnan(one)
+        missing = missing | ~np.isfinite(one)
     return missing

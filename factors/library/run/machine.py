@@ -384,6 +384,31 @@ class Machine:
         if n < self.n:
             self._begin(n, shared)
 
+    def uncounted(self) -> dict[tuple[str, ...], NDArray[np.intp]]:
+        """List the columns whose rows are not counted yet, since not all of some fields have been there on one row."""
+        found = {}
+        for names, age in self._ages():
+            columns = np.flatnonzero(age == 0.0)
+            if columns.size:
+                found[names] = columns
+        return found
+
+    def count(self, fields: tuple[str, ...], columns: NDArray[np.intp], rows: NDArray[np.int64]) -> None:
+        """Count rows of columns from so many rows before the last one, when all of the fields were there first."""
+        for names, age in self._ages():
+            if names == fields:
+                age[columns] = rows + 1.0
+        self._peeked = None
+
+    def _ages(self) -> Iterator[tuple[tuple[str, ...], F8]]:
+        """Give the fields that each count of rows begins with, and the count itself, [n_assets]."""
+        nodes = self.plan.graph.nodes
+        for i in self.plan.states:
+            below = [nodes[ref.node] for ref in nodes[i].inputs]
+            if nodes[i].op == Op.AGE and all(one.op == Op.FIELD for one in below):
+                off = self.layout.states[i]
+                yield tuple(sorted(one.name for one in below)), self.arena[off : off + self.n]
+
     def _begin(self, n: int, shared: Collection[str]) -> None:
         """Give the names from the n-th on the past that a name without data has."""
         past = unseen(self.plan.graph, self.plan.used, shared)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from factors.library.compile.plan import Plan
 from factors.library.kernels.types import F8
 from factors.library.language.errors import FieldsError
+from factors.library.run.begin import first_rows
 from factors.library.run.clock import Clock
 from factors.library.run.machine import Machine
 from factors.library.run.members import Member
@@ -175,6 +176,24 @@ class Stream:
         finally:
             wide.close()
         return np.ascontiguousarray(out[:, count - 1])
+
+    def count_from_listing(self, fields: Mapping[str, Any], stop: int) -> None:
+        """Count the rows of names that are away since before the rows that were taken, as a whole history does.
+
+        A conditional counts the rows since a name's listing. Of one that was listed before, and away ever since, none
+        was seen: when it comes again it would be taken for a name that was listed that day.
+
+        Parameters
+        ----------
+        fields : mapping of str to array [n_dates, n_assets]
+            The whole history; those that `Library.counted_from_listing` names are read.
+        stop : int
+            Rows of it before which the stream stands.
+        """
+        for names, columns in self._machine.uncounted().items():
+            rows = first_rows([fields[name] for name in names], columns, stop)
+            there = rows >= 0
+            self._machine.count(names, columns[there], stop - 1 - rows[there])
 
     def _row(
         self, fields: Mapping[str, Any], groups: Mapping[str, Any] | None, date: Any

@@ -59,3 +59,30 @@ def test_every_factor_that_is_not_recursive_agrees_with_the_whole_history(market
         part = run(few, fields, market.dates, start, stop)
         for name in few.ids:
             np.testing.assert_array_equal(part[name][ROW - start :], whole[name][ROW:], err_msg=name)
+
+
+@pytest.mark.parametrize("stop", [ROW + 1, 130])
+def test_a_stream_warmed_while_a_name_is_away_counts_its_rows_from_its_listing(market, stop):
+    fields = library_fields(market)
+    entries = whole_catalogue().entries
+    every = compile_library(entries)
+    able, _ = computable(every, fields.available)
+    library = compile_library({n: entries[n] for n in able if n not in every.recursive and every.lookback[n] <= 30})
+    assert library.counted_from_listing
+    start = begin(library, fields.fields, stop - 1, stop)
+    assert start > 70  # name 5 is away all the while, and comes again at row 152
+    whole = run(library, fields, market.dates, 0, 160)
+    stream = library.stream(market.n_assets)
+
+    def part(source, rows):
+        return {name: values[rows] for name, values in source.items()}
+
+    warmed = slice(start, stop)
+    stream.warm(part(fields.fields, warmed), part(fields.groups, warmed), market.dates[warmed])
+    stream.count_from_listing(fields.fields, stop)
+    for t in range(stop, 160):
+        peeked = stream.peek(part(fields.fields, t), part(fields.groups, t), market.dates[t]).copy()
+        got = stream.update(part(fields.fields, t), part(fields.groups, t), market.dates[t])
+        np.testing.assert_array_equal(peeked, got)
+        for name, row in zip(library.ids, got, strict=True):
+            np.testing.assert_array_equal(row, whole[name][t], err_msg=f"{name} at {t}")
