@@ -17,6 +17,7 @@ from bus import answer_form
 from contracts.frames import ARROW_STREAM
 from contracts.operations import OPERATIONS
 from contracts.tokens import Scope
+from tests.exported_networks import exported
 
 ARROW = {"accept": ARROW_STREAM}
 FEATURES = ["beta", "momentum", "barra_rstr"]
@@ -156,6 +157,23 @@ def test_a_network_of_a_callers_own_comes_as_onnx_and_predicts_as_the_file_does(
     calls = {a["workload"]: a for a in http.get("/health").json()["actors"]}["factor_library"]["notes"]["devices"]
     assert calls["answered"]["cpu"] >= 1
     assert http.delete("/estimators/net").status_code == 200
+
+
+@pytest.mark.oracle
+def test_a_file_of_a_real_exporter_is_taken_and_predicts_as_the_library_that_trained_it(http, tmp_path):
+    rows, cases = exported(tmp_path, "relu_standard_float32", "tanh_minmax_float64")
+    names = ["beta", "momentum", "size", "value"]
+    table = {"symbol": [f"S{i}" for i in range(len(rows))], **dict(zip(names, rows.T.tolist(), strict=True))}
+    for content, right in cases.values():
+        body = {"estimator": base64.b64encode(content).decode(), "format": "onnx", "features": names}
+        made = http.put("/estimators/exported", json=body)
+        assert made.status_code == 200, made.text
+        assert made.json()["calculation_result"]["factor_values"]["network"] is True
+        asked = {"estimator_id": "exported", "features": table}
+        values = http.post("/ml/predict", json=asked).json()["calculation_result"]["factor_values"]
+        given = np.array([values[symbol] for symbol in table["symbol"]])
+        assert np.abs(given - right).max() <= 2e-6 * np.abs(right).max()
+    assert http.delete("/estimators/exported").status_code == 200
 
 
 def test_given_features_are_taken_and_missing_ones_where_the_estimator_takes_them(http, trained):
