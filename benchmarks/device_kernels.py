@@ -83,8 +83,8 @@ def revaluation(rounds: int = 7) -> bool:
     return met
 
 
-def overhead(repeats: int = 20_000, rounds: int = 5) -> bool:
-    """Time what the layer adds to a call on a machine with a CPU alone; whether it is under 1 % of a small request."""
+def layer_us(repeats: int = 20_000, rounds: int = 5) -> float:
+    """Time what the layer adds to a call on a machine with a CPU alone, in microseconds of CPU time."""
     dispatcher = Dispatcher({})
     made = np.zeros(1)
 
@@ -98,7 +98,15 @@ def overhead(repeats: int = 20_000, rounds: int = 5) -> bool:
             compute()
 
     took = min(_cpu_seconds(layered) for _ in range(rounds)) - min(_cpu_seconds(plain) for _ in range(rounds))
-    each_us = took / repeats * 1e6
+    return took / repeats * 1e6
+
+
+def overhead() -> bool:
+    """Print what the layer adds to a call; whether it is under 1 % of a small request.
+
+    `benchmarks/latency.py` measures both in one run.
+    """
+    each_us = layer_us()
     share = 100 * each_us / (SMALL_REQUEST_MS * 1e3)
     met = share < 1.0
     print(f"the layer adds {each_us:.2f} us of CPU time to a call on a CPU alone: {share:.2f} % of a request of "

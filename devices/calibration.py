@@ -112,14 +112,15 @@ def _measured(
 def seeded(dispatcher: Dispatcher, folder: Path, *, anew: bool = False) -> list[dict[str, Any]]:
     """Let a dispatcher know what was measured on this machine; measure it where nobody has.
 
-    One process of a node measures, the others wait for it. `anew` measures in any case.
+    One process of a node measures, the others wait for it. Who has a device that was not among the measured ones
+    measures again. `anew` measures in any case.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"calibration-{key()}.json"
     with (folder / ".calibrating").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kept = None if anew else _read(path)
-        if kept is not None:
+        if kept is not None and {device.value for device in dispatcher.lanes} <= {r["device"] for r in kept["rows"]}:
             take(dispatcher, kept)
             return list(kept["rows"])
         rows = calibrate(dispatcher)
