@@ -16,10 +16,10 @@ from bus.outbox_afar import packed_parts
 from bus.outpost import Outpost
 from contracts.errors import EngineError, first_line
 from contracts.events import Event
-from contracts.settings import NAMESPACE, Settings, settings
+from contracts.settings import HEAD, NAMESPACE, Settings, settings
 from contracts.work import State
 from router.client import RouterClient
-from router.placement import HEAD, environment, find
+from router.placement import environment, find
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 NAMESPACE = "factor_engine"
 """The Ray namespace of every named actor."""
+HEAD = "node:__internal_head__"
+"""A resource that Ray gives the head node."""
 TOKENS = "FACTOR_ENGINE_TOKENS"
 """Not among what `environment_of` gives: it is secret until it was hashed."""
 FROZEN_AFTER_S = 30.0
@@ -71,6 +73,7 @@ class Settings(BaseSettings):
         None, exclude=True, description="More of them: `name:scope:token[:requests per second]`, with commas between."
     )
     http: Literal["haproxy", "uvicorn"] | None = Field(None, description="Serve's proxy; default haproxy on Linux.")
+    http_replicas: int = Field(1, ge=1, le=16, description="Processes that answer HTTP requests, all on the head.")
     http_json_limit_bytes: int = Field(32 * 2**20, ge=1024, description="Largest JSON body.")
     http_bulk_limit_bytes: int = Field(2 * 2**30, ge=1024, description="Largest Arrow or Parquet body.")
     json_value_limit: int = Field(5_000_000, ge=1000, description="Most values (numbers, texts, lists) in a JSON body.")
@@ -113,7 +116,7 @@ class Settings(BaseSettings):
         200_000, ge=100, description="Undelivered events kept; beyond it LOW, then oldest, go first."
     )
     ray_num_cpus: int | None = Field(None, description="CPUs for a local Ray; default: all.")
-    object_store_mb: int = Field(512, ge=80, description="Object store of a local Ray, MB.")
+    object_store_mb: int = Field(512, ge=80, description="Object store of a Ray that is started here, MB.")
     queue_limit: int = Field(1024, ge=1, description="Requests waiting per actor and lane before 429.")
     bridges: int = Field(
         1, ge=1, le=16, description="Processes that answer NATS requests; one of them publishes, takes bars and so on."

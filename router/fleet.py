@@ -26,7 +26,7 @@ from contracts.settings import FROZEN_AFTER_S, Settings
 from contracts.work import Device, State
 from router import placement
 from router.frozen import is_stopped, kill, stack_of, why_no_process, works
-from router.placement import Node
+from router.nodes import Node, Nodes
 
 PERIOD_S = 1.0
 BUSY_PERIOD_S = 0.1
@@ -46,6 +46,8 @@ WAITS_S = 10.0
 STOP_S = 1.0
 STAGE_LIMIT_S = 30.0
 """The second stage of the start does not wait longer than this for the first."""
+FORGIVEN_S = (600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
+"""After so long a device that failed an actor is tried again: its machine may have been busy. Each try costs a move."""
 BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 _log = logging.getLogger(__name__)
@@ -93,7 +95,11 @@ class Member:
     stopped: bool = False
     """The process was seen stopped: it computes nothing, however long one waits."""
     failed_on: frozenset[str] = frozenset()
-    """Nodes whose devices did not serve this actor; they are not tried again until the nodes change."""
+    """Nodes whose devices did not serve this actor; they are tried again when the nodes change, or a while passed."""
+    forgiven_at: float = 0.0
+    """When these nodes are tried again; monotonic seconds."""
+    refusals: int = 0
+    """Times that nodes failed this actor since the nodes changed."""
 
 
 def frozen_limit_s(member: Member, frozen_after_s: float) -> float:
@@ -191,8 +197,7 @@ class Fleet:
         self._changed = changed
         self._placements: dict[Workload, Placement] = {w: p for w, p in PLACEMENTS.items() if w.value in self._paths}
         self.members = {w: Member(w, devices_of(w)) for w in self._placements}
-        self._nodes: list[Node] = []
-        self._nodes_since = time.monotonic()
+        self.nodes = Nodes()
         self._started = time.monotonic()
         self._wake = threading.Event()
         self._stopped = False
@@ -272,7 +277,7 @@ class Fleet:
 
     def _reconcile(self, member: Member) -> None:
         offer = self._offer(member)
-        settled = time.monotonic() - self._nodes_since > SETTLED_S
+        settled = time.monotonic() - self.nodes.since > SETTLED_S
         action, reason = decide(
             member,
             offer,
@@ -290,16 +295,19 @@ class Fleet:
         return [(id(m.handle), m.state, m.generation, m.reason) for m in self.members.values()]
 
     def _look_at_nodes(self) -> None:
-        nodes = placement.living_nodes()
-        if {n.node_id for n in nodes} != {n.node_id for n in self._nodes}:
-            self._nodes_since = time.monotonic()
-            for member in self.members.values():
+        now = time.monotonic()
+        changed = self.nodes.look(placement.living_nodes(), now)
+        for member in self.members.values():
+            if changed:
+                member.failed_on, member.refusals = frozenset(), 0
+            elif member.failed_on and now >= member.forgiven_at:
                 member.failed_on = frozenset()
-        self._nodes = nodes
+
+    def _usable(self, member: Member) -> list[Node]:
+        return [node for node in self.nodes.living if node.node_id not in member.failed_on]
 
     def _offer(self, member: Member) -> tuple[Device, ...]:
-        usable = [node for node in self._nodes if node.node_id not in member.failed_on]
-        return placement.choose(member.wanted, usable, self._current)
+        return placement.choose(member.wanted, self._usable(member), self._current)
 
     def _due(self, workload: Workload) -> bool:
         """Say whether the workload's stage of the start has come: what HTTP needs goes first."""
@@ -351,6 +359,12 @@ class Fleet:
             return "wants cpu"
         if member.devices:
             return f"on {_names(member.devices)}"
+        if member.failed_on:
+            minutes = max(0.0, member.forgiven_at - time.monotonic()) / 60
+            return (
+                f"wanted {_names(member.wanted)}, but did not come up there: on cpu; tried again in {minutes:.0f} min, "
+                "or when a node comes"
+            )
         return f"wanted {_names(member.wanted)}, which the cluster does not offer: on cpu"
 
     def _missed(self, member: Member, error: BaseException) -> None:
@@ -360,7 +374,9 @@ class Fleet:
         member.restarting = True
         member.state = State.STARTING
         if not member.waits:
-            member.reason = f"restarting: {type(error).__name__}"
+            node = self.nodes.gone(member.ping.get("node_id"))
+            why = f"its node {node} is gone" if node is not None else type(error).__name__
+            member.reason = f"restarting: {why}"
         self._look_at_waiting(member)
         if placement.find(member.workload.value) is None:
             member.gone, member.reason = True, f"dead: {first_line(error)}"
@@ -384,18 +400,22 @@ class Fleet:
                 return
         member.stopped, member.alive = stopped, False
         if member.state in (State.READY, State.DEGRADED):
-            why = "its process is stopped" if stopped else "a long computation may hold the process"
+            busy = "a long computation may hold the process"
+            afar = f"its node {self.nodes.name(member.ping.get('node_id'))} may be out of reach, or {busy}"
+            why = "its process is stopped" if stopped else busy if self._is_here(member) else afar
             limit = frozen_limit_s(member, self._current.frozen_after_s)
             member.state = State.DEGRADED
             member.reason = f"no answer to a ping: {why}; it is replaced when it is silent for {limit:g} s"
 
-    @staticmethod
-    def _look_at_waiting(member: Member) -> None:
+    def _look_at_waiting(self, member: Member) -> None:
         """Say of an actor whose process has not come, the first time or again, how long and what may hold it up."""
         periods = int((time.monotonic() - member.asked_at) // WAITS_S)
         if periods > member.waits:
             member.waits = periods
-            member.reason = f"waits for more than {member.waits * WAITS_S:.0f} s to start: {why_no_process()}"
+            node = self.nodes.gone(member.ping.get("node_id"))
+            gone = f"its node {node} is gone; " if node is not None else ""
+            waits = f"waits for more than {member.waits * WAITS_S:.0f} s to start"
+            member.reason = f"{gone}{waits}: {why_no_process()}"
 
     def _is_here(self, member: Member) -> bool:
         """Say whether the actor's process is one of this machine's."""
@@ -439,8 +459,11 @@ class Fleet:
         """Kill the actor and create it where the cluster offers most, without the nodes that just failed it."""
         _log.warning("moving %s from %s: %s", member.workload.value, _names(member.devices), reason)
         if member.devices and (not member.alive or member.state is not State.READY):
-            failed = {node.node_id for node in self._nodes if set(member.devices) <= node.devices}
+            failed = {node.node_id for node in self.nodes.living if set(member.devices) <= node.devices}
             member.failed_on = member.failed_on | failed
+            if failed:
+                member.forgiven_at = time.monotonic() + backoff_s(FORGIVEN_S, member.refusals)
+                member.refusals += 1
         if member.ping and not member.alive and member.state is State.DEGRADED:
             self._end_frozen(member)
         killed = member.handle

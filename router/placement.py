@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 
 from actors.runtime.base import CONCURRENCY_GROUPS, WorkloadActor
 from actors.runtime.niceness import step_behind_light
 from contracts.operations import PLACEMENTS, Workload
-from contracts.settings import NAMESPACE, Settings, environment_of
+from contracts.settings import HEAD, NAMESPACE, Settings, environment_of
 from contracts.work import Device, Key
 from router import packing
 from router.frozen import tell_stack_on_signal
+from router.nodes import Node
 
 FRACTION = 0.1
 """Share of a device's custom resource that one actor asks for: ten actors fit one device, which they use in turns."""
 
-HEAD = "node:__internal_head__"
-"""A resource that Ray gives the head node."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -46,17 +45,15 @@ def class_path(workload: Workload) -> str:
 CLASS_PATHS: dict[str, str] = {workload.value: class_path(workload) for workload in PLACEMENTS}
 
 
-class Node(NamedTuple):
-    """A living node and the devices that it offers."""
-
-    node_id: str
-    devices: frozenset[Device]
-
-
 def living_nodes() -> list[Node]:
     """List the living nodes of the cluster with the devices among their resources."""
     return [
-        Node(str(node["NodeID"]), frozenset(d for d in Device if node["Resources"].get(d.value, 0) > 0))
+        Node(
+            str(node["NodeID"]),
+            frozenset(d for d in Device if node["Resources"].get(d.value, 0) > 0),
+            str(node["NodeManagerHostname"]),
+            str(node["NodeManagerAddress"]),
+        )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]

@@ -222,7 +222,7 @@ class Router:
         members = list(self._fleet.members.values())
         said = await asyncio.gather(*(_stats(member.handle if member.alive else None) for member in members))
         faults = report.degraded(members, self._table, bus_wanted=self._bus_wanted)
-        faults += report.overdue(members, said)
+        faults += [*self._fleet.nodes.degraded(), *report.overdue(members, said)]
         starting = [member.workload.value for member in members if member.state is State.STARTING]
         return {
             "state": (State.DEGRADED if faults else State.STARTING if starting else State.READY).value,
@@ -230,6 +230,7 @@ class Router:
             "starting": starting,
             "starting_because": {m.workload.value: m.reason for m in members if m.state is State.STARTING},
             "actors": [report.describe(member, stats) for member, stats in zip(members, said, strict=True)],
+            "nodes": self._fleet.nodes.listed(),
             "bus": {**self._table.bus._asdict(), "mode": self._mode.now.value},
             "default_model": self._default_model,
             "router": {

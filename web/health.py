@@ -128,6 +128,7 @@ class Health:
             "default_model": router.get("default_model"),
             "models": models,
             "actors": actors,
+            "nodes": router.get("nodes", []),
             "router": router.get("router"),
             "messagebus": router.get("bus"),
             "http": {"pid": os.getpid(), "started": self._services.started_at, "reader": self._services.reader.stats()},

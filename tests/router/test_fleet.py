@@ -12,6 +12,7 @@ from contracts.work import Device, State
 from router import fleet, placement
 from router.fleet import PREPARING_FACTOR, WAITS_S, Action, Fleet, Member, decide, frozen_limit_s
 from router.health import degraded
+from router.nodes import Node
 from router.table import Bus, RouteTable
 
 NE, GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
@@ -179,3 +180,49 @@ def test_an_actor_that_cannot_be_created_or_pinged_keeps_no_other_from_it(monkey
     assert second.handle.asked == 1, "it was pinged beside a broken one"
     assert len(changes) == 2
     assert "looking after" in caplog.text
+
+
+def test_a_device_that_failed_an_actor_is_said_to_have_and_is_tried_again_after_a_while(tmp_path, monkeypatch):
+    mac = [Node("m", frozenset({GPU}), "mac", "10.0.0.2")]
+    monkeypatch.setattr(placement, "living_nodes", lambda: mac)
+    kept = Fleet(Settings(run_dir=tmp_path), {Workload.FACTOR_EXPOSURE_ANALYSIS.value: "x:X"}, {}, lambda: None)
+    (one,) = kept.members.values()
+    kept._look_at_nodes()
+    assert kept._offer(one) == (GPU,)
+    one.failed_on, one.forgiven_at, one.refusals = frozenset({"m"}), time.monotonic() + 600.0, 1
+    kept._look_at_nodes()
+    assert kept._offer(one) == ()
+    assert "did not come up there" in kept._placement_reason(one)
+    one.forgiven_at = time.monotonic()
+    kept._look_at_nodes()
+    assert kept._offer(one) == (GPU,)
+    assert "which the cluster does not offer" in kept._placement_reason(one)
+
+
+def test_an_actor_whose_node_went_says_so_while_it_starts_elsewhere(tmp_path, monkeypatch):
+    living = [[Node("h", frozenset(), "head", "10.0.0.1"), Node("m", frozenset(), "other", "10.0.0.2")]]
+    monkeypatch.setattr(placement, "living_nodes", lambda: living[0])
+    monkeypatch.setattr(placement, "find", lambda name: HANDLE)
+    kept = Fleet(Settings(run_dir=tmp_path), {Workload.SIZE_FACTOR.value: "x:X"}, {}, lambda: None)
+    (one,) = kept.members.values()
+    one.state, one.ping, one.asked_at = State.READY, {"pid": 1, "node_id": "m"}, time.monotonic()
+    kept._look_at_nodes()
+    living[0] = living[0][:1]
+    kept._look_at_nodes()
+    kept._missed(one, ConnectionError())
+    assert one.reason == "restarting: its node other is gone"
+    one.asked_at -= WAITS_S + 1.0
+    kept._look_at_waiting(one)
+    assert one.reason.startswith("its node other is gone; waits for more than 10 s")
+
+
+def test_a_silent_actor_on_another_node_may_be_out_of_reach(tmp_path, monkeypatch):
+    monkeypatch.setattr(placement, "living_nodes", lambda: [Node("m", frozenset(), "other", "10.0.0.2")])
+    monkeypatch.setattr(Fleet, "_is_here", lambda self, member: False)
+    kept = Fleet(Settings(run_dir=tmp_path), {Workload.SIZE_FACTOR.value: "x:X"}, {}, lambda: None)
+    (one,) = kept.members.values()
+    one.state, one.ping, one.pinged_at = State.READY, {"pid": 1, "node_id": "m"}, time.monotonic() - 60.0
+    kept._look_at_nodes()
+    kept._look_at_silent(one)
+    assert one.state is State.DEGRADED
+    assert "its node other may be out of reach, or a long computation" in one.reason

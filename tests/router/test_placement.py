@@ -7,7 +7,8 @@ import pytest
 from contracts.operations import PLACEMENTS, Workload
 from contracts.settings import Settings
 from contracts.work import Device
-from router.placement import CLASS_PATHS, THREAD_VARIABLES, Node, choose, environment
+from router.nodes import Node
+from router.placement import CLASS_PATHS, THREAD_VARIABLES, choose, environment
 
 NE, GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
 LINUX = Node("linux", frozenset())
