@@ -14,7 +14,7 @@ from ray import serve
 
 from contracts import logs, tracing
 from contracts.errors import first_line
-from contracts.settings import settings
+from contracts.settings import HEAD, settings
 from engine import haproxy
 from engine.cluster import MAX_ONGOING_REQUESTS, keep_replica_on_loopback, ray_socket
 from engine.conditions import Conditions
@@ -25,6 +25,12 @@ from web.watch import Watch
 NAME = "factor-engine"
 RETRY_S = 1.0
 CONNECT_S = 10.0
+
+ON_HEAD: dict[str, Any] = {"num_cpus": 0, "resources": {HEAD: 0.001}}
+"""Where replicas are: on the head, as the outbox is a database file of that machine, and HAProxy listens there."""
+
+LEAVE_S = 30.0
+"""A replica that is replaced answers for so long what it has in work. When the engine ends nobody waits for it."""
 
 _log = logging.getLogger(__name__)
 _connecting: set[asyncio.Task[None]] = set()
@@ -84,8 +90,8 @@ def build() -> Any:
     name="http",
     num_replicas=1,
     max_ongoing_requests=MAX_ONGOING_REQUESTS,
-    graceful_shutdown_timeout_s=2.0,
-    ray_actor_options={"num_cpus": 0},
+    graceful_shutdown_timeout_s=LEAVE_S,
+    ray_actor_options=ON_HEAD,
 )
 @serve.ingress(build)
 class Http:

@@ -15,8 +15,9 @@ from typing import Any
 from contracts.errors import first_line
 from contracts.identity import ENGINE_HEADER
 from contracts.settings import NAMESPACE, Settings
-from engine import haproxy
+from engine import haproxy, ray_environment
 from engine.errors import StartError
+from engine.ray_environment import LOOPBACK_ONLY
 from engine.ray_head import ADDRESS_FILE
 from engine.run_dir import RunDir
 
@@ -25,8 +26,6 @@ MAX_ONGOING_REQUESTS = 4096
 SERVE_ATTEMPTS = 5
 RAY_S = 120.0
 """How long Ray may take to come up."""
-LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _QUIET: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
 
 
@@ -69,41 +68,19 @@ def prepare_environment(current: Settings, run_dir: RunDir) -> dict[str, int]:
     set_default("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" not in os.environ:
         set_default("RAY_AUTH_TOKEN_PATH", str(run_dir.token_path()))
-    set_default("RAY_USAGE_STATS_ENABLED", "0")
-    if sys.platform == "linux" and "RAY_ADDRESS" not in os.environ:
+    ray_environment.prepare()
+    if "RAY_ADDRESS" in os.environ:
+        # Serve runs on that cluster with what was set where its head was started; nothing that is set here reaches it.
+        return {}
+    if sys.platform == "linux":
         # A Ray of one machine then listens on loopback. Every process that connects to it needs the same; a cluster of
         # several machines must not have it.
         set_default(LOOPBACK_ONLY, "0")
-    _spare_loopback_the_proxy()
-    # Ray warns on the terminal when more processes start at once than four times this (default: the CPUs).
-    set_default("RAY_worker_maximum_startup_concurrency", "8")
-    # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.
-    set_default("MALLOC_ARENA_MAX", "2")
-    # Arrays of up to a few MB come from the heap, which keeps them between answers: mapped anew, their pages
-    # took longer than the arithmetic. What is larger still goes back at once.
-    set_default("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
-    set_default("MALLOC_TRIM_THRESHOLD_", str(8 << 20))
-    # A bar of 500 names is a quarter of a megabyte and passes the router. As an object in shared memory, where Ray puts
-    # what has more than 100 KB, that took 5.0 ms; in the call it takes 3.0.
-    set_default("RAY_max_direct_call_object_size", str(2**19))
-    # Ray remembers its last calls for the dashboard, 100,000 of them: 150 MB more in the first ten minutes of a busy
-    # engine, for calls of a millisecond.
-    set_default("RAY_task_events_max_num_task_in_gcs", "10000")
-    # A proxy that is slow to start on a busy machine is not a dead one.
-    set_default("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
-    set_default("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "30")
     if not uses_haproxy(current):
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
         return {}
     os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
     return haproxy.prepare(run_dir.path, run_dir.short_temp())
-
-
-def _spare_loopback_the_proxy() -> None:
-    """Have what this machine asks of itself not sent to the proxy that ``HTTP_PROXY`` names; gRPC would do so too."""
-    for name in ("NO_PROXY", "no_proxy"):
-        known = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
-        os.environ[name] = ",".join([*known, *(host for host in LOOPBACK if host not in known)])
 
 
 def connect(temp: Path, dashboard: str | None, look: Callable[[], None]) -> Cluster:

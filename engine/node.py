@@ -1,21 +1,29 @@
-"""``python -m launch.node --head HOST``: join a Ray cluster as a node that offers the devices it really has.
+"""A machine of a cluster: the devices it offers, the cluster's token on it, and the commands that make it a node.
 
-`ray up` gives every local node the same commands, so the node itself has to look what it is: this looks, and becomes
+Every node gets the same command, so it has to look itself what it is: ``python -m launch.node`` looks, and becomes
 ``ray start`` with the custom resources `neural_engine` and `metal_gpu` where they are.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from contracts.work import Device
 from devices.detect import detect
+from engine.errors import StartError
+from engine.run_dir import made_token, token_of
+
+PORT = 6379
+WORKER_PORTS = (10002, 10999)
+"""Where the processes of the head listen that other nodes call, so that a firewall can name them."""
+HEALTH_CHECK = {"RAY_health_check_period_ms": "2000", "RAY_health_check_timeout_ms": "4000"}
+"""Five of these in vain, and a node is given up: after half a minute. By Ray's own numbers it is above a minute, for
+which whoever asks an actor there gets no answer. A node whose processes end is missed at once.
+"""
 
 
 def device_resources() -> dict[str, float]:
@@ -23,7 +31,34 @@ def device_resources() -> dict[str, float]:
     return {device.value: 1.0 for device, found in detect().items() if found.available and device is not Device.CPU}
 
 
-def start_command(head: str, port: int, num_cpus: int | None = None, *, block: bool = False) -> list[str]:
+def lead_command(
+    port: int = PORT, num_cpus: int | None = None, *, object_store_mb: int = 512, block: bool = False
+) -> list[str]:
+    """Give the command that makes this machine the head of a new cluster.
+
+    There is no autoscaling configuration: a cluster of one's own machines has those that join.
+
+    Parameters
+    ----------
+    port
+        The control store's port.
+    num_cpus, object_store_mb, block
+        As for `start_command`.
+    """
+    low, high = WORKER_PORTS
+    return [
+        *_ray_start(num_cpus, object_store_mb, block=block),
+        "--head",
+        f"--port={port}",
+        "--dashboard-host=127.0.0.1",
+        f"--min-worker-port={low}",
+        f"--max-worker-port={high}",
+    ]
+
+
+def start_command(
+    head: str, port: int = PORT, num_cpus: int | None = None, *, object_store_mb: int = 512, block: bool = False
+) -> list[str]:
     """Give the command that joins the cluster.
 
     Parameters
@@ -34,36 +69,52 @@ def start_command(head: str, port: int, num_cpus: int | None = None, *, block: b
         Its control store's port.
     num_cpus
         CPUs to offer; default: all.
+    object_store_mb
+        Shared memory for Ray's objects, MB. Ray itself would take a third of the machine's.
     block
         Stay in front until the node ends, as systemd and launchd want it.
     """
+    return [*_ray_start(num_cpus, object_store_mb, block=block), f"--address={head}:{port}"]
+
+
+def _ray_start(num_cpus: int | None, object_store_mb: int, *, block: bool) -> list[str]:
     return [
         str(Path(sys.executable).with_name("ray")),
         "start",
-        f"--address={head}:{port}",
         f"--resources={json.dumps(device_resources())}",
         f"--labels=factor-engine/os={platform.system().lower()},factor-engine/machine={platform.machine()}",
         # Ray would offer an Apple GPU as GPU as well, and two owners would book the one device twice.
         *(["--num-gpus=0"] if sys.platform == "darwin" else []),
         *([f"--num-cpus={num_cpus}"] if num_cpus is not None else []),
+        f"--object-store-memory={object_store_mb * 2**20}",
         *(["--block"] if block else []),
         "--disable-usage-stats",
     ]
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Become ``ray start``."""
-    parser = argparse.ArgumentParser(prog="launch.node", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--head", default=os.environ.get("RAY_HEAD_IP"), help="address of the head; RAY_HEAD_IP")
-    parser.add_argument("--port", type=int, default=6379)
-    parser.add_argument("--num-cpus", type=int, default=None)
-    parser.add_argument("--block", action="store_true", help="stay in front, for systemd and launchd")
-    options = parser.parse_args(arguments)
-    if not options.head:
-        parser.error("--head or RAY_HEAD_IP must name the head node")
+def find_token(run_dir: Path, *, make: bool) -> None:
+    """Tell Ray where the cluster's token is, unless the environment does already or asks for none.
+
+    Parameters
+    ----------
+    run_dir
+        It has the token in ``ray/token``, as the head's has.
+    make
+        Make it when there is none: the head does.
+
+    Raises
+    ------
+    StartError
+        There is none, and Ray's own place (``~/.ray/auth_token``) has none either.
+    """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if sys.platform == "darwin":
-        # Without it a Mac talks to nobody but itself.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
-    command = start_command(options.head, options.port, options.num_cpus, block=options.block)
-    os.execv(command[0], command)  # noqa: S606  # our own argument list, no shell
+    told = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if os.environ["RAY_AUTH_MODE"] != "token" or told:
+        return
+    path = made_token(run_dir) if make else token_of(run_dir)
+    if path.exists():
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+    elif not Path("~/.ray/auth_token").expanduser().exists():
+        raise StartError(
+            f"the cluster's token is not here: copy ray/token of the head's run directory to {path} (mode 0600)"
+        )

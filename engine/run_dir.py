@@ -54,6 +54,30 @@ def starting(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def noted(path: Path) -> dict[str, Any]:
+    """Give what the engine that runs in a run directory noted of itself: where it listens, its process, its Ray."""
+    try:
+        found = json.loads((path / "running.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def token_of(path: Path) -> Path:
+    """Give the file in which a run directory has Ray's token, absolute, be it there or not."""
+    return path.resolve() / "ray" / "token"
+
+
+def made_token(path: Path) -> Path:
+    """Give the file with Ray's token, made (0600) when missing."""
+    token = token_of(path)
+    if not token.exists():
+        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with replacing(token, private=True) as out:
+            out.write(secrets.token_hex(32).encode())
+    return token
+
+
 class RunDir:
     """A run directory that this process holds.
 
@@ -87,11 +111,7 @@ class RunDir:
 
     def info(self) -> dict[str, Any]:
         """Give what the holder noted of itself."""
-        try:
-            found = json.loads((self.path / "running.json").read_text())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return noted(self.path)
 
     def note(self, **facts: Any) -> None:
         """Note where this run listens, for a second start and for tools; a full disk only makes them know less."""
@@ -108,12 +128,7 @@ class RunDir:
 
     def token_path(self) -> Path:
         """Give the file with Ray's token, made (0600) when missing."""
-        path = self.path / "ray" / "token"
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            with replacing(path, private=True) as out:
-                out.write(secrets.token_hex(32).encode())
-        return path
+        return made_token(self.path)
 
     def short_temp(self) -> Path:
         """Give a folder for sockets, made when missing, 0700; the same for the same run directory.

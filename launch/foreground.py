@@ -22,7 +22,7 @@ from rich.console import Console
 
 from contracts.errors import EngineError, first_line
 from contracts.identity import engine_id
-from contracts.settings import TOKENS, Settings, environment_of, settings
+from contracts.settings import Settings, settings
 from contracts.tokens import known_tokens, token_file
 from contracts.work import State
 from engine import market as markets
@@ -151,14 +151,10 @@ class Start:
 
         with self._stage("HTTP") as stage:
             import serve_app
+            from launch.http import application
 
-            application = serve_app.app
-            if not self.cluster.local:
-                hashed = {TOKENS: os.environ[TOKENS]} if TOKENS in os.environ else {}
-                env = {"env_vars": {**environment_of(self.current), **hashed}}
-                options = {"num_cpus": 0, "runtime_env": env}
-                application = serve_app.deployment.options(ray_actor_options=options).bind()
-            cluster.serve_http(application, self.current, serve_app.NAME)
+            made = application(self.current, local=self.cluster.local)
+            cluster.serve_http(made, self.current, serve_app.NAME)
             cluster.until_http_answers(self.http, engine_id(self.run_dir), HTTP_S)
             stage.detail = self.http
 

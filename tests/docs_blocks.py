@@ -33,6 +33,7 @@ RUN_BY = {
     ("deployment.md", "python3.11 -m venv"): IN_PROCESS,
     ("deployment.md", "mkdir -m 0700"): IN_PROCESS,
     ("deployment.md", "kubectl exec"): IN_PROCESS,
+    ("deployment.md", "kubectl create secret"): "tests/deploy/test_ray_service.py",
     ("development.md", "uv pip compile"): IN_PROCESS,
     ("formula-language.md", "# five-day reversal"): "tests/factors/library/language/test_language_page.py",
     ("formula-language.md", "[[define]]"): IN_PROCESS,

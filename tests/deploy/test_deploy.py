@@ -122,7 +122,7 @@ def test_commands_of_the_units_exist(unit):
     if program.name == "python":
         assert command[1:3] == ["-m", "launch.node"]
         run(sys.executable, "-m", "launch.node", "--help", cwd=ROOT)
-        assert set(re.findall(r"--\w+", " ".join(command[3:]))) <= {"--block", "--head"}
+        assert set(re.findall(r"--\w+", " ".join(command[3:]))) <= {"--block", "--head", "--lead"}
     else:
         assert program.name == "factor-engine"
         assert command[1:] == ["run"]
