@@ -7,9 +7,9 @@ estimation universe of the model by capitalisation and in equal parts.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
 from contracts.requests import (
     Between,
@@ -125,6 +125,13 @@ class Stress(DatedBook):
         default_factory=dict, max_length=1000, description="Scenario: symbol to return on top of the factors'."
     )
 
+    @field_validator("shocks", "name_shocks", mode="before")
+    @classmethod
+    def _names_its_scenarios(cls, given: Any) -> Any:
+        if isinstance(given, dict) and any(isinstance(one, int | float) for one in given.values()):
+            raise ValueError('each scenario has a name: {"fall": {"market": -0.1}}')
+        return given
+
     @model_validator(mode="after")
     def _has_a_scenario(self) -> Stress:
         if not (self.shocks or self.episodes or self.name_shocks):
@@ -189,20 +196,39 @@ class ConstructBook(Request):
     _one = field_validator("benchmark")(one_benchmark)
 
 
+def one_alpha(style: str | None, info: ValidationInfo) -> str | None:
+    """Refuse a style as alpha beside alphas that are given: one of them would do nothing."""
+    if style is not None and info.data.get("alpha") is not None:
+        raise ValueError("alpha and alpha_style: only one may be given")
+    return style
+
+
 class Optimize(ConstructBook):
     """Weights of least risk, or of most alpha for the risk, under limits."""
 
-    objective: Literal["min_risk", "max_alpha"] = "min_risk"
+    objective: Literal["min_risk", "max_alpha"] | None = Field(
+        None, description="Default: `max_alpha` where alpha is given, else `min_risk`."
+    )
     alpha: dict[Symbol, Annotated[FiniteFloat, Field(ge=-10, le=10)]] | None = Field(
         None, max_length=100_000, description="Expected return a year of each name; others 0."
     )
     alpha_style: str | None = Field(None, max_length=128, description="Take a style's scores as alpha instead.")
     risk_aversion: FiniteFloat = Field(10.0, ge=0, le=1e6, description="Per unit of variance a year.")
 
+    _one_alpha = field_validator("alpha_style")(one_alpha)
+
+    @property
+    def sought(self) -> Literal["min_risk", "max_alpha"]:
+        """The objective, asked for or by default."""
+        with_alpha = self.alpha is not None or self.alpha_style is not None
+        return self.objective or ("max_alpha" if with_alpha else "min_risk")
+
     @model_validator(mode="after")
     def _alpha_where_asked(self) -> Optimize:
         if self.objective == "max_alpha" and self.alpha is None and self.alpha_style is None:
             raise ValueError("max_alpha needs alpha or alpha_style")
+        if self.sought == "min_risk" and "risk_aversion" in self.model_fields_set:
+            raise ValueError("risk_aversion is weighed against alpha: it does nothing for min_risk")
         return self
 
 
@@ -212,6 +238,8 @@ class Frontier(ConstructBook):
     alpha: dict[Symbol, Annotated[FiniteFloat, Field(ge=-10, le=10)]] | None = Field(None, max_length=100_000)
     alpha_style: str | None = Field(None, max_length=128)
     n_points: int = Field(10, ge=2, le=50)
+
+    _one_alpha = field_validator("alpha_style")(one_alpha)
 
     @model_validator(mode="after")
     def _alpha(self) -> Frontier:

@@ -10,9 +10,9 @@ import numpy as np
 
 from actors.reading.confidence import confidence_score, share
 from actors.reading.slices import Slices, by_name, rows_between
+from actors.reading.unknown import no_factor
 from contracts import portfolio_requests as pq
 from contracts.answers import Calculation
-from contracts.errors import UnknownFactor
 from factors.analytics.factor_returns import factor_correlation, factor_momentum, factor_trend
 from factors.analytics.performance import crowding, performance
 from factors.panel.frequency import periods_per_year
@@ -114,7 +114,7 @@ def _chosen(version: Version, asked: list[str] | None) -> tuple[list[str], list[
     names = every if asked is None else asked
     wrong = [name for name in names if name not in every]
     if wrong:
-        raise UnknownFactor(f"the model has no factor {wrong[0]!r}", field="factors", rows=wrong)
+        raise no_factor(wrong, every, "factors")
     return names, [every.index(name) for name in names]
 
 

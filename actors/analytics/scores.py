@@ -13,9 +13,10 @@ from actors.library.formulas import Formulas
 from actors.library.values import library_window, window_values
 from actors.reading.confidence import confidence_score
 from actors.reading.slices import Slices, rows_between, unknown_symbols
+from actors.reading.unknown import no_factor
 from contracts import portfolio_requests as pq
 from contracts.answers import Calculation
-from contracts.errors import InvalidInput, UnknownFactor
+from contracts.errors import InvalidInput
 from contracts.settings import Settings
 from factors.analytics.tear_sheet import TearSheetSettings, tear_sheet
 from factors.errors import FactorError
@@ -72,7 +73,7 @@ class ScoreFigures:
         if request.style is not None:
             styles = list(version.manifest.meta["style_names"])
             if request.style not in styles:
-                raise UnknownFactor(f"the model has no style {request.style!r}", field="style", rows=[request.style])
+                raise no_factor([request.style], styles, "style", "style")
             return request.style, np.asarray(version.day_asset("scores", days))[:, styles.index(request.style)]
         if request.scores is not None:
             return "posted scores", _posted(request.scores, version, days)

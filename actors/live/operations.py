@@ -12,9 +12,10 @@ from actors.live.desk import LiveDesk
 from actors.live.line import LiveLine
 from actors.reading.panels import whole_panel
 from actors.reading.slices import Slices, unknown_symbols
+from actors.reading.unknown import no_factor
 from contracts import live_requests as lq
 from contracts.answers import Calculation, Page
-from contracts.errors import InvalidInput, Unavailable, UnknownFactor
+from contracts.errors import InvalidInput, Unavailable
 from contracts.live_call import Answered, MarketData, pack, unpack_data
 from contracts.settings import Settings
 from factors.library import FormulaError, compile_library
@@ -117,7 +118,7 @@ class LiveOperations:
         names = version.manifest.meta["style_names"]
         wrong = [name for name in request.styles if name not in names and request.styles != (lq.EVERYTHING,)]
         if wrong:
-            raise UnknownFactor(f"the model has no style {wrong[0]}; it has {', '.join(names)}", field="styles")
+            raise no_factor(wrong, names, "styles", "style")
         unknown = [symbol for symbol in request.symbols or () if symbol not in version.column]
         if unknown:
             raise unknown_symbols(unknown, version, "symbols")

@@ -153,7 +153,7 @@ def _settings(
         return _reserved(reader, found, str(name), days, between)
     if given is not None or name is None:
         return _Settings(np.array([before]), [reader.books.setting(found, given, None, field)], days.start)
-    kept = reader.books.store.get(name)
+    kept = reader.books.kept(name, field)
     if kept.kind == "shares":
         return _by_shares(reader, found, name, days, field)
     dates = _needed(reader, name, str(before), str(version.date(days.stop - 1)))

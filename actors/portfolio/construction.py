@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from actors.portfolio.infeasible import infeasible
 from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
 from actors.reading.confidence import share
 from actors.reading.share_prices import of_a_share_of
 from actors.reading.slices import Slice, by_name
+from actors.reading.unknown import no_factor
 from contracts import portfolio_requests as pq
 from contracts.answers import Calculation
-from contracts.errors import Infeasible, InvalidInput, UnknownFactor
+from contracts.errors import InvalidInput
 from factors.errors import FactorError
 from factors.portfolio.frontier import frontier, trades
 from factors.portfolio.limits import InfeasibleError, Limits
@@ -51,10 +53,10 @@ class Construction:
         case = self._case(request, request.alpha, request.alpha_style)
         # Alphas are a year's and so is the aversion's variance; the problem is in days.
         made = _solved(lambda: optimize(
-            case.problem, case.limits, request.objective,
+            case.problem, case.limits, request.sought,
             risk_aversion=request.risk_aversion, factor_names=case.found.factor_names,
         ))  # fmt: skip
-        return _answer(case, _told(case, made), f"{request.objective} over {len(case.columns)} names")
+        return _answer(case, _told(case, made), f"{request.sought} over {len(case.columns)} names")
 
     def frontier(self, request: pq.Frontier) -> Calculation:
         """The books of most alpha at each level of risk."""
@@ -147,7 +149,7 @@ class Construction:
             alphas[np.searchsorted(columns, at[inside])] = sizes[inside] / found.periods_per_year
         elif alpha_style is not None:
             if alpha_style not in found.style_names:
-                raise UnknownFactor(f"the model has no style {alpha_style!r}", field="alpha_style")
+                raise no_factor([alpha_style], found.style_names, "alpha_style", "style")
             alphas = np.nan_to_num(found.scores[found.style_names.index(alpha_style)][columns]) / found.periods_per_year
         named = [
             (field, np.isin(columns, those))
@@ -171,7 +173,7 @@ class Construction:
         )
         wrong = [name for name in request.exposures if name not in found.factor_names]
         if wrong:
-            raise UnknownFactor(f"the model has no factor {wrong[0]!r}", field="exposures", rows=wrong)
+            raise no_factor(wrong, found.factor_names, "exposures")
         try:
             limits = Limits(
                 position=request.position,
@@ -225,7 +227,7 @@ def _solved(work: Any) -> Any:
     try:
         return work()
     except InfeasibleError as error:
-        raise Infeasible(str(error), field="limits", rows=sorted(error.conflicts)) from None
+        raise infeasible(error) from None
     except FactorError as error:
         raise InvalidInput(str(error), field=error.field) from None
 

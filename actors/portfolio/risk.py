@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from actors.portfolio.infeasible import infeasible
 from actors.portfolio.reader import BookReader, Held
 from actors.reading.books import Book
 from actors.reading.slices import by_name, rows_between
+from actors.reading.unknown import no_factor
 from actors.runtime.base import batched
 from actors.runtime.device_user import DeviceUser
 from actors.runtime.queue import Outcome
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
-from contracts.errors import EngineError, Infeasible, InvalidInput, UnknownFactor
+from contracts.errors import EngineError, InvalidInput, UnknownFactor
 from contracts.operations import OPERATIONS
 from contracts.work import Device
 from factors.errors import FactorError
@@ -263,7 +265,7 @@ class BookRisk(DeviceUser):
         instruments = [self.books.books.of(found, {symbol: 1.0}, None, "instruments") for symbol in request.instruments]
         wrong = [name for name in request.neutral_factors if name not in found.factor_names]
         if wrong:
-            raise UnknownFactor(f"the model has no factor {wrong[0]!r}", field="neutral_factors", rows=wrong)
+            raise no_factor(wrong, found.factor_names, "neutral_factors")
         fields = [("instruments", book) for book in instruments]
         own = ("portfolio_weights", held.book)
         against = [("benchmark", held.benchmark)] if held.benchmark is not None else []
@@ -282,7 +284,7 @@ class BookRisk(DeviceUser):
                 limits=_limits_of(request, found.factor_names),
             )
         except InfeasibleError as error:
-            raise Infeasible(str(error), field="limits", rows=sorted(error.conflicts)) from None
+            raise infeasible(error) from None
         except FactorError as error:
             raise InvalidInput(str(error), field=error.field or "instruments") from None
         values = {
@@ -324,14 +326,10 @@ class BookRisk(DeviceUser):
         out: dict[str, np.ndarray] = {}
         for label, shocks in request.shocks.items():
             wrong = [name for name in shocks if name not in names]
-            if wrong or not shocks:
-                raise UnknownFactor(
-                    f"scenario {label!r} shocks {wrong[0]!r}, which is no factor of the model"
-                    if wrong
-                    else f"scenario {label!r} has no shock",
-                    field=f"shocks.{label}",
-                    rows=wrong or None,
-                )
+            if wrong:
+                raise no_factor(wrong, names, f"shocks.{label}")
+            if not shocks:
+                raise UnknownFactor(f"scenario {label!r} has no shock", field=f"shocks.{label}")
             out[label] = factor_shock(
                 {names.index(name): size for name, size in shocks.items()}, len(names), covariance
             )

@@ -10,8 +10,9 @@ import numpy as np
 
 from actors.reading.share_prices import of_a_share_of
 from actors.reading.slices import Slice, caps_name, unknown_symbols
-from contracts.errors import InvalidInput
-from store import Holdings, PortfolioStore, Version
+from actors.reading.unknown import alike
+from contracts.errors import InvalidInput, UnknownPortfolio
+from store import Holdings, Portfolio, PortfolioStore, Version
 
 RESERVED = ("market", "equal")
 """Books that every model has: its estimation universe by capitalisation, and in equal parts."""
@@ -164,8 +165,16 @@ class Books:
             return self._reserved(found, name)
         return self._stored(found, name, name_field, on or found.date_text)
 
+    def kept(self, name: str, field: str) -> Portfolio:
+        """Open a stored book; raises `UnknownPortfolio` about the field that names it."""
+        try:
+            return self.store.get(name)
+        except UnknownPortfolio as error:
+            meant = alike(name, [*self.store.ids(), *RESERVED])
+            raise UnknownPortfolio(f"{error.detail}{meant}", field=field) from None
+
     def _stored(self, found: Slice, name: str, name_field: str, on: str) -> Book:
-        kept = self.store.get(name)
+        kept = self.kept(name, name_field)
         holdings = kept.on(on)
         shares = self._shares(found, holdings, kept.kind, name_field)
         flat, cash = self._flat(found, shares, name_field, (name,))
@@ -192,7 +201,7 @@ class Books:
         """
         if weights is None:
             assert name is not None
-            kept = self.store.get(name)
+            kept = self.kept(name, field_name)
             weights = self._shares(found, kept.on(on or found.date_text), kept.kind, field_name)
         names, funds, cash = self._split(found, weights, field_name)
         columns, held = found.holdings(names, field_name) if names else _nothing()
@@ -239,7 +248,7 @@ class Books:
             book = self._reserved(found, name)
             return {found.symbols[i]: float(w) for i, w in zip(book.columns, book.weights, strict=True)}, {}
         below = deeper(inside, name, field_name)
-        kept = self.store.get(name)
+        kept = self.kept(name, field_name)
         shares = self._shares(found, kept.on(found.date_text), kept.kind, field_name)
         return self._flat(found, shares, field_name, below)
 

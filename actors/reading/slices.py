@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from operator import itemgetter
 
@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from actors.reading.confidence import confidence_score
+from actors.reading.unknown import spelled
 from contracts.errors import DateOutsideModel, InvalidInput, UnknownSymbol
 from contracts.settings import settings
 from factors.factor_model.settings import ModelSettings
@@ -126,12 +127,13 @@ def unknown_symbols(asked: Iterable[str], version: Version, field: str) -> Unkno
 
 
 def not_among(
-    asked: Iterable[str], known: Container[str], where: str, field: str, former: Former = ()
+    asked: Iterable[str], known: Collection[str], where: str, field: str, former: Former = ()
 ) -> UnknownSymbol:
     """Make the error that names the symbols that something lacks."""
     wrong = [symbol for symbol in asked if symbol not in known]
     are = "symbol is" if len(wrong) == 1 else "symbols are"
-    said = f"{len(wrong)} {are} not in {where}: {', '.join(wrong[:10])}{now_called(wrong[:10], former)}"
+    said = f"{len(wrong)} {are} not in {where}: {', '.join(wrong[:10])}"
+    said += now_called(wrong[:10], former) or spelled(wrong[:10], known)
     return UnknownSymbol(said, field=field, rows=wrong)
 
 
@@ -277,7 +279,9 @@ def rows_between(version: Version, start: dt.date | None, end: dt.date | None, m
     if first >= last:
         dates = version.dates
         raise DateOutsideModel(
-            f"no date of model {model_id!r} ({dates[0]} .. {dates[-1]}) lies between {start} and {end}",
+            f"start_date {start} is after end_date {end}"
+            if start is not None and end is not None and start > end
+            else f"no date of model {model_id!r} ({dates[0]} .. {dates[-1]}) lies between {start} and {end}",
             field="start_date",
         )
     return slice(first, last)

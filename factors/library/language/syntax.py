@@ -76,7 +76,10 @@ _READABLE = {
 
 def _syntax_error(error: UnexpectedInput, text: str) -> FormulaError:
     if isinstance(error, UnexpectedCharacters):
-        allowed, found = set(error.allowed or ()), f"unexpected character {text[error.pos_in_stream or 0]!r}"
+        found = f"unexpected character {(strange := text[error.pos_in_stream or 0])!r}"
+        allowed = set(error.allowed or ())
+        if strange == "$":
+            found += "; fields are written so in the dialect 'qlib'"
     elif isinstance(error, UnexpectedToken):
         allowed = set(error.accepts or error.expected)
         found = "unexpected end" if error.token.type == "$END" else f"unexpected {str(error.token)!r}"

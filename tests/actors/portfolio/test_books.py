@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from fixtures_actors import ask
 
+from actors.portfolio.infeasible import infeasible
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.errors import Infeasible, InvalidInput, UnknownFactor, UnknownPortfolio, VersionConflict
 from factors.portfolio.holdings import daily_weights
+from factors.portfolio.limits import InfeasibleError
 
 
 def put(books, name, holdings, request_id=None, **fields):
@@ -189,8 +191,11 @@ def test_optimal_weights_keep_their_limits_and_have_less_risk(books, risks, stea
     own = risk(risks, portfolio_weights=weights).values
     assert own["total_risk_annual"] == pytest.approx(found["risk_annual"], rel=1e-4)
     assert own["total_risk"] < equal["total_risk"]
-    with pytest.raises(Infeasible, match="net"):
+    with pytest.raises(Infeasible, match="net") as told:
         ask(books.optimize, pq.Optimize(**{**asked, "position": (0.0, 0.05)}))
+    assert (told.value.field, told.value.rows) == ("net", ["net"])
+    told = infeasible(InfeasibleError("", {"risk": 0.1, "turnover": 0.2}))
+    assert (told.field, told.rows) == ("max_risk", ["max_risk", "turnover"])
     with pytest.raises(UnknownFactor, match="nope"):
         ask(books.optimize, pq.Optimize(**asked, exposures={"nope": (0.0, 0.0)}))
 

@@ -91,6 +91,12 @@ def test_an_error_says_where_and_what_was_expected(text, line, column, expected)
     assert expected in caught.value.expected
 
 
+def test_a_field_of_another_dialect_says_which_it_is():
+    with pytest.raises(FormulaError, match="'\\$'; fields are written so in the dialect 'qlib'") as caught:
+        parse("Ref($close, 1)")
+    assert caught.value.position == (1, 5)
+
+
 def test_an_error_survives_a_process_border():
     with pytest.raises(FormulaError) as caught:
         parse("clse")
