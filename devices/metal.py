@@ -3,7 +3,9 @@
 MLX arrays belong to the thread that made them, so every call makes, evaluates and reads back its own, and
 `devices.lanes` sends all calls to one thread. On Linux the same code runs on MLX's CPU back end, for tests. Nothing is
 scaled: numbers and their products must lie in float32's range, 1e-37 to 1e38. What lies beyond becomes infinite, which
-is noticed, or 0, which is an error of 1e-37.
+is noticed, or 0, which is an error of 1e-37. Sums over the names of a book are cut into blocks of `prepare.BLOCK`
+terms, which are added in float64 on the CPU: so their error does not grow with the number of names. The other kernels
+are asked for less accuracy, or sum fewer terms.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.prepare import BLOCK
 from factors.portfolio.risk import known_exposures
 
 Array = NDArray[np.float64]
@@ -21,16 +24,16 @@ Known = NDArray[np.bool_]
 
 def exposures(weights: Array, X: Array) -> Array:
     """Exposures of many books; see `devices.cpu.exposures`."""
-    return _back(_in(weights) @ _in(known_exposures(weights, X)))
+    return _summed(_in(weights), _in(known_exposures(weights, X)))
 
 
 def book_risk(weights: Array, X: Array, F: Array) -> tuple[Array, Array]:
     """Exposures of many books and gradients of their factor variances; see `devices.cpu.book_risk`."""
     known = _in(known_exposures(weights, X))
-    exposed = _in(weights) @ known
-    gradient = _back((exposed @ _in(F)) @ known.T)
+    exposed = _summed(_in(weights), known)
+    gradient = _back(_in(exposed @ F) @ known.T)  # with F, K x K, in float64: it is small, and costs no digits
     gradient[:, np.isnan(X).any(axis=1)] = np.nan
-    return _back(exposed), gradient
+    return exposed, gradient
 
 
 def revalue(book_exposures: Array, shocks: Array) -> Array:
@@ -77,6 +80,20 @@ def network(inputs: Array, activations: str, *layers: Array) -> Array:
     for i, letter in enumerate(activations):
         now = behind[letter](now @ _in(layers[2 * i]) + _in(layers[2 * i + 1]))
     return _back(now)
+
+
+def _summed(left: Any, right: Any) -> Array:
+    """Give ``left @ right`` of arrays [m, n] and [n, k], summed in blocks on the device and then in float64."""
+    import mlx.core as mx
+
+    (m, n), k = left.shape, right.shape[1]
+    blocks = -(-n // BLOCK)
+    missing = blocks * BLOCK - n
+    if missing:
+        left, right = mx.pad(left, [(0, 0), (0, missing)]), mx.pad(right, [(0, missing), (0, 0)])
+    parts = left.reshape(m, blocks, BLOCK).transpose(1, 0, 2) @ right.reshape(blocks, BLOCK, k)
+    made: Array = _back(parts).sum(axis=0)
+    return made
 
 
 def _inverse_count(known: Known) -> Array:

@@ -104,6 +104,20 @@ def test_bounds_grow_with_the_size_but_for_the_blocks_of_the_neural_engine():
     assert kernels.sum_bound(NE, 10_000) < 1.001 * kernels.sum_bound(NE, BLOCK)
 
 
+@pytest.mark.parametrize(("name", "sizes"), [("exposures", (40, 3000, 40)), ("book_risk", (16, 3000, 40))])
+def test_float32_stays_within_the_tolerance_of_a_books_operations_for_any_number_of_names(name, sizes):
+    """Else the GPU would be no candidate: sums of 3,000 products without blocks err by more."""
+    needs(GPU)
+    for seed in range(5):
+        given_ = KERNELS[name].sample(sizes, np.random.default_rng(seed))
+        error = kernels.relative_error(getattr(metal, name)(*given_), getattr(cpu, name)(*given_))
+        assert error < 0.8e-6, "the operations allow 1e-6"
+    for n in (200, 3000, 100_000):
+        assert kernels.blocks_bound(GPU, n) < 1e-5
+        assert kernels.blocks_bound(NE, n) == kernels.sum_bound(NE, n)
+        assert kernels.blocks_bound(Device.CPU, n) == kernels.sum_bound(Device.CPU, n)
+
+
 numbers = st.floats(1e-6, 1e6) | st.floats(-1e6, -1e-6) | st.just(0.0)
 
 
