@@ -178,7 +178,18 @@ class BridgeView:
     async def status(self) -> dict[str, Any]:
         """Say whether and where the bridge is connected, what waits, and what went through."""
         status, stats = await asyncio.gather(self._call("status"), self._call("stats"))
-        return {**stats, **status}
+        outposts = {} if "outposts" in status else {"outposts": await self._outposts()}
+        return {**stats, **status, **outposts}
+
+    async def _outposts(self) -> dict[str, Any]:
+        """Give what the first bridge tells of outposts, which it alone looks after, whoever publishes."""
+        import ray
+
+        with contextlib.suppress(ValueError, ray.exceptions.RayError, TimeoutError):
+            first = await asyncio.to_thread(ray.get_actor, self._names[0], NAMESPACE)
+            async with asyncio.timeout(LEADER_S):
+                return dict((await first.status.remote()).get("outposts", {}))
+        return {}
 
     async def tell(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Tell what the HTTP face names as degraded."""

@@ -1,4 +1,4 @@
-"""Several hosts on one machine: each has its own network, processes, temporary folder and shared memory.
+"""Several hosts on one machine, each with its own network, processes, temporary folder, shared memory and uptime.
 
 A host is a set of unnamed namespaces that its first process holds. When that process ends the kernel kills all others
 of the host and removes its network, so nothing of it can stay. Nothing is added to the machine's own network.
@@ -24,8 +24,10 @@ NETWORK = "10.231.7"
 GATEWAY = f"{NETWORK}.254"
 UP_S = 20.0
 CLONE_NEWNET = 0x40000000
-NAMESPACES = ("--net", "--uts", "--ipc", "--pid", "--mount")
-# A host's own /tmp and shared memory: Ray's sockets, sessions and objects of two hosts never meet.
+NAMESPACES = ("--net", "--uts", "--ipc", "--pid", "--mount", "--time")
+DAY_S = 86_400
+# A host's own /tmp and shared memory: Ray's sockets, sessions and objects of two hosts never meet. By the kernel's boot
+# id the engine knows whether two processes read one clock.
 UNSHARE = ("unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc")
 HOLD = "sleep infinity"
 OWN = f"""
@@ -33,6 +35,8 @@ set -e
 mount --make-rprivate /
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=1777,size=2g tmpfs /dev/shm
+cat /proc/sys/kernel/random/uuid > /tmp/boot_id
+mount --bind /tmp/boot_id /proc/sys/kernel/random/boot_id
 hostname "$1"
 ip link set lo up
 echo up
@@ -67,8 +71,9 @@ class Host:
 
     def __init__(self, name: str, number: int | None = None) -> None:
         self.name, self.address = name, f"{NETWORK}.{number}"
+        up = [f"--monotonic={(number or 0) * DAY_S}", f"--boottime={(number or 0) * DAY_S}"]
         self._holder = subprocess.Popen(
-            ["setpriv", "--pdeathsig=KILL", *UNSHARE, "sh", "-c", OWN, "sh", name],
+            ["setpriv", "--pdeathsig=KILL", *UNSHARE, *up, "sh", "-c", OWN, "sh", name],
             stdout=subprocess.PIPE,
         )
         assert self._holder.stdout is not None

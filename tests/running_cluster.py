@@ -23,8 +23,17 @@ SETTLED_S = 400.0
 NATS_PORT = 4333
 LOGIN = {"user": "engine", "password": "of-the-test"}
 DEVICES = "{'neural_engine': 1.0, 'metal_gpu': 1.0}"
+AHEAD_S = 60.0
+"""So much the node's clock is ahead of the head's: more than a request has time, so that a wrong comparison shows."""
+AHEAD = f"""
+import time
+true, true_ns = time.time, time.time_ns
+time.time = lambda: true() + {AHEAD_S}
+time.time_ns = lambda: true_ns() + int({AHEAD_S} * 1e9)
+"""
 PORT = 8300
 REPLICAS = 2
+BRIDGES = 2
 EXPOSURES = "/factor-exposures/calculate"
 RISK = "/portfolio-risk/calculate"
 PORTFOLIO = {"portfolio_weights": {"S0003": 0.5, "S0011": 0.5}}
@@ -105,15 +114,18 @@ class RunningCluster:
         self._node(self.head, "head", ["-m", "launch.node", "--lead", "--block"])
 
     def join(self) -> None:
-        """Have the node join, with devices that it does not have."""
+        """Have the node join, with devices that it does not have; the clock of its Python is fast."""
         join = f"launch.node.main(['--block', '--head', {self.head.address!r}])"
         program = f"import engine.node, launch.node; engine.node.device_resources = lambda: {DEVICES}; {join}"
-        self._node(self.node, "node", ["-c", program])
+        ahead = self.shared / "ahead"
+        ahead.mkdir(exist_ok=True)
+        (ahead / "sitecustomize.py").write_text(AHEAD)  # Python imports it before anything else
+        self._node(self.node, "node", ["-c", program], PYTHONPATH=f"{ahead}{os.pathsep}{ROOT}")
 
-    def _node(self, host: Host, name: str, words: list[str]) -> None:
+    def _node(self, host: Host, name: str, words: list[str], **environment: str) -> None:
         """Start Ray on a host as systemd does: again when it did not come up in the time that Ray gives it."""
         for _ in range(5):
-            node = self.started(host, name, [sys.executable, *words])
+            node = self.started(host, name, [sys.executable, *words], **environment)
             if node.said("will now block forever", START_S) and not node.ends_within(3.0):
                 return
             host.kill_all("ray")
@@ -126,6 +138,7 @@ class RunningCluster:
             "FACTOR_ENGINE_NATS_URL": self.nats_url,
             "FACTOR_ENGINE_NATS_USER": LOGIN["user"],
             "FACTOR_ENGINE_NATS_PASSWORD": LOGIN["password"],
+            "FACTOR_ENGINE_BRIDGES": str(BRIDGES),
             "FACTOR_ENGINE_NODE_BRIDGES": "1",
             "FACTOR_ENGINE_HTTP_REPLICAS": str(REPLICAS),
             "FACTOR_ENGINE_ACTOR_READY_TIMEOUT_S": "120",

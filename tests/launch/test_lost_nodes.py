@@ -10,12 +10,13 @@ import hashlib
 import json
 import signal
 import sys
+import time
 from collections.abc import Iterator
 
 import nats
 import pytest
 from hosts import why_not, with_signal
-from running_cluster import EXPOSURES, LOGIN, PORTFOLIO, REPLICAS, Load, RunningCluster, Started
+from running_cluster import AHEAD_S, BRIDGES, EXPOSURES, LOGIN, PORTFOLIO, REPLICAS, RISK, Load, RunningCluster, Started
 from running_engine import lifecycle, small_market, until
 
 pytestmark = [
@@ -57,6 +58,14 @@ def asked_over_nats(cluster: RunningCluster, count: int = 1) -> list[dict]:
     return cluster.node.within(asyncio.run, replies(cluster.nats_url, count))
 
 
+def answers_over_nats(cluster: RunningCluster) -> bool:
+    """Say whether a request over NATS is answered; those that a dead bridge had in work are not."""
+    try:
+        return bool(asked_over_nats(cluster)[0].get("success"))
+    except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
+        return False
+
+
 def answered(cluster: RunningCluster) -> None:
     """See that both doors are open, and that an event reached the bus."""
     answer = cluster.ask("POST", EXPOSURES, json=PORTFOLIO)
@@ -86,6 +95,28 @@ def test_actors_are_on_the_node_that_offers_their_devices_and_requests_are_answe
     answered(cluster)
     outposts = cluster.ask("GET", "/messagebus/status").json()["outposts"]
     assert [row["connected"] for row in outposts.values()] == [True]
+
+
+def test_a_node_whose_clock_is_ahead_answers_in_time_and_tells_true_times(cluster):
+    show = [sys.executable, "-c", "import time; print(time.time())"]
+    ahead = cluster.told(cluster.node, show, PYTHONPATH=str(cluster.shared / "ahead"))
+    assert float(ahead.stdout) > time.time() + AHEAD_S / 2
+    for path in (EXPOSURES, RISK):
+        answer = cluster.ask("POST", path, json=PORTFOLIO)
+        assert answer.status_code == 200, answer.text
+        timings = answer.json()["calculation_result"]["timings_ms"]
+        assert all(0.0 <= took < AHEAD_S * 1e3 for took in timings.values()), timings
+
+
+def test_of_two_bridges_one_dies_and_requests_over_the_network_are_answered(cluster):
+    bridges = cluster.head.processes("ray::BridgeActor")
+    assert len(bridges) == BRIDGES
+    with_signal(bridges[0], signal.SIGKILL)
+    until(lambda: answers_over_nats(cluster), "requests are answered", JOB_S)
+    cluster.until_whole("the bridge is back")
+    assert all(reply["success"] for reply in asked_over_nats(cluster, ENOUGH))
+    status = cluster.ask("GET", "/messagebus/status").json()
+    assert status["connected"] is True
 
 
 def test_who_has_no_token_is_not_let_in(cluster):
