@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +27,9 @@ from factors.panel.corrections import as_given
 from factors.panel.panel import Panel
 from factors.portfolio.attribution import attribute
 from factors.style.scores import StyleScores
-from jobs.parts import is_made, load_state, save_state, write_part
+from jobs.parts import Results
 from jobs.plan import MODEL, Chain, Plan, engine_digest, formulas_of
+from jobs.results import open_results
 from jobs.source import Source, StoredSource, open_source
 
 STATE_EVERY_S = 5.0
@@ -44,13 +44,11 @@ def prepare(current: Settings) -> None:
     formulas_of(current)
 
 
-def run_chain(plan: Plan, chain: Chain, folder: str, tick: Tick = lambda: None) -> float:
+def run_chain(plan: Plan, chain: Chain, tick: Tick = lambda: None) -> float:
     """Make what is missing of a chain; gives the seconds that it took.
 
     Parameters
     ----------
-    folder
-        Of the results.
     tick
         Called after each block.
 
@@ -63,19 +61,20 @@ def run_chain(plan: Plan, chain: Chain, folder: str, tick: Tick = lambda: None) 
     if own != plan.engine:
         raise InvalidInput(f"this node has the engine {own}, the job was planned by {plan.engine}: install one version")
     began = time.perf_counter()
-    current, root = settings(), Path(folder)
+    current = settings()
+    results = open_results(plan.place.work, current)
     source = open_source(plan.place, current)
     make: type[_LibraryChain | _ModelChain] = _LibraryChain if chain.ids else _ModelChain
-    missing = [b for b in plan.wanted if not all(is_made(root, plan.slot(what, chain, b)) for what in chain.what)]
+    missing = [b for b in plan.wanted if not all(results.is_made(plan.slot(what, chain, b)) for what in chain.what)]
     if missing:
-        made = make(plan, chain, source, root, current)
+        made = make(plan, chain, source, results, current)
         for block in made.blocks(missing):
             for what in chain.what:
                 slot = plan.slot(what, chain, block)
-                if block in missing and not is_made(root, slot):
+                if block in missing and not results.is_made(slot):
                     start = time.perf_counter()
                     frame = made.frame(what, block)
-                    write_part(root, slot, frame, time.perf_counter() - start)
+                    results.write_part(slot, frame, time.perf_counter() - start)
             tick()
     return time.perf_counter() - began
 
@@ -90,8 +89,8 @@ class _Block(NamedTuple):
 class _ModelChain:
     """The factor model, grown day by day."""
 
-    def __init__(self, plan: Plan, chain: Chain, source: Source, folder: Path, _current: Settings) -> None:
-        self._plan, self._chain, self._source, self._folder = plan, chain, source, folder
+    def __init__(self, plan: Plan, chain: Chain, source: Source, results: Results, _current: Settings) -> None:
+        self._plan, self._chain, self._source, self._results = plan, chain, source, results
         self._settings = ModelSettings.from_dict(source.settings)
         strict = self._settings.read_as.policy == "strict"
         self._policy: Any = "warn" if strict else None  # the days were let in before
@@ -108,7 +107,7 @@ class _ModelChain:
     def blocks(self, missing: list[int]) -> Iterator[int]:
         """Compute the blocks up to the last missing one, from the carried state behind which none is missing."""
         plan = self._plan
-        found = load_state(self._folder, MODEL, plan.keys[: missing[0]])
+        found = self._results.load_state(MODEL, plan.keys[: missing[0]])
         first = 0
         if found is not None:
             first = found[0] + 1
@@ -120,7 +119,7 @@ class _ModelChain:
             self._model.forget(self._keep)
             if time.monotonic() - saved > STATE_EVERY_S or block == missing[-1]:
                 state = self._model.state(last=self._keep)
-                save_state(self._folder, MODEL, plan.keys[block], *_kept(state))
+                self._results.save_state(MODEL, plan.keys[block], *_kept(state))
                 saved = time.monotonic()
 
     def _compute(self, block: int) -> _Block:
@@ -280,8 +279,8 @@ class _Books(PastBooks):
 class _LibraryChain:
     """A group of the factor library, row by row with what it carries."""
 
-    def __init__(self, plan: Plan, chain: Chain, source: Source, folder: Path, current: Settings) -> None:
-        self._plan, self._chain, self._source, self._folder = plan, chain, source, folder
+    def __init__(self, plan: Plan, chain: Chain, source: Source, results: Results, current: Settings) -> None:
+        self._plan, self._chain, self._source, self._results = plan, chain, source, results
         self._library: Library = formulas_of(current).chosen(chain.ids)
         self._levels = _levels(plan, source)
         self._values: np.ndarray
@@ -294,7 +293,7 @@ class _LibraryChain:
         try:
             begin = 0
             if library.recursive:
-                found = load_state(self._folder, name, plan.keys[: missing[0]])
+                found = self._results.load_state(name, plan.keys[: missing[0]])
                 if found is not None:
                     machine.restore(found[1])
                     begin = plan.blocks[found[0]][1]
@@ -308,7 +307,7 @@ class _LibraryChain:
                 self._compute(machine, max(first, begin), last, first)
                 yield block
                 if library.recursive and (time.monotonic() - saved > STATE_EVERY_S or block == missing[-1]):
-                    save_state(self._folder, name, plan.keys[block], machine.state(), {})
+                    self._results.save_state(name, plan.keys[block], machine.state(), {})
                     saved = time.monotonic()
         finally:
             machine.close()

@@ -31,6 +31,8 @@ ROOT = Path(__file__).parent.parent
 MODEL = "model"
 GROUP_FACTORS = 96
 """Factors of a group at most: so many columns of a block are in memory, and so much is done again after a kill."""
+GROUP_BYTES = 512 << 20
+"""Of a group's values in a block at most: of many names groups are small, which need less memory and share out well."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +149,19 @@ def library_groups(work: Work, source: Source, current: Settings) -> tuple[list[
             raise InvalidInput(f"the data cannot compute every factor: {why}", field="factors", rows=lacking)
         ids, missing = wanted, {}
     groups = []
+    widest = group_factors(len(source.symbols))
     for number, tier in enumerate(tiers(formulas.library, ids)):
-        n = -(-len(tier) // GROUP_FACTORS)
+        n = -(-len(tier) // widest)
         size = -(-len(tier) // n)
         groups += [
             Chain(f"library-{number}-{part}", ("library",), tier[part * size : (part + 1) * size]) for part in range(n)
         ]
     return groups, missing
+
+
+def group_factors(n_names: int) -> int:
+    """Give the most factors of a group for so many names."""
+    return max(min(GROUP_FACTORS, GROUP_BYTES // (BLOCK_DAYS * n_names * 8)), 1)
 
 
 @lru_cache(maxsize=1)

@@ -6,14 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from contracts.files import replacing
 from contracts.settings import settings
-from jobs.parts import Slot, note_of
+from jobs.parts import Results, Slot
 from jobs.told import progress_path, submission_id
 from jobs.work import Work
 
@@ -30,7 +29,7 @@ class Progress:
         self._tell: Callable[[dict[str, Any]], None] | None = None
         self._work: Work | None = None
         self._slots: list[Slot] = []
-        self._folder = Path()
+        self._results: Results | None = None
         self._made: dict[Slot, dict[str, Any]] = {}
         self._before = 0
         self._began = time.time()
@@ -51,10 +50,10 @@ class Progress:
         self._work = work
         self.say(f"job {work.job_id}")
 
-    def begin(self, slots: Sequence[Slot], folder: Path) -> None:
+    def begin(self, slots: Sequence[Slot], results: Results) -> None:
         """Take up the parts that are to be there."""
-        self._slots, self._folder = list(slots), folder
-        self._made = {slot: note for slot in slots if (note := note_of(folder, slot)) is not None}
+        self._slots, self._results = list(slots), results
+        self._made = results.notes(slots)
         self._before = len(self._made)
         self._started = time.monotonic()
         if self._before:
@@ -72,11 +71,9 @@ class Progress:
         if not force and now - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = now
-        for slot in self._slots:
-            if slot not in self._made:
-                note = note_of(self._folder, slot)
-                if note is not None:
-                    self._made[slot] = note
+        if self._results is not None:
+            missing = [slot for slot in self._slots if slot not in self._made]
+            self._made |= self._results.notes(missing, fresh=force)
         self._out()
 
     def say(self, line: str) -> None:
@@ -111,7 +108,7 @@ class Progress:
             "started_at": self._began,
             "at": time.time(),
             "pid": os.getpid(),
-            "out": str(self._folder) if self._slots else None,
+            "out": self._results.name if self._results is not None else None,
             "table": self._table,
         }
 
@@ -129,7 +126,8 @@ class Progress:
             if name in rows:
                 rows[name]["seconds"] = round(seconds, 3)
         self._table = rows
-        self._state, self._stage, self._message = "done", "done", f"manifest in {self._folder}"
+        place = self._results.name if self._results is not None else None
+        self._state, self._stage, self._message = "done", "done", f"manifest in {place}"
         self._out(force=True)
         if self._terminal:
             print(flush=True)

@@ -24,9 +24,10 @@ from contracts.errors import EngineError, InvalidInput, VersionConflict, first_l
 from contracts.settings import Settings, settings
 from factors.errors import FactorError
 from jobs.chains import run_chain
-from jobs.parts import commit, is_made, make_folders, notes_of
+from jobs.parts import Results
 from jobs.plan import Plan, describe, make_plan
 from jobs.progress import Progress
+from jobs.results import open_results
 from jobs.source import Place, StoredSource, open_source
 from jobs.work import WHAT, Work
 from jobs.workers import Inline, Workers
@@ -50,15 +51,15 @@ def recompute(work: Work, progress: Progress, workers: Workers | None = None) ->
         What is wrong with the work, the data or the place of the results; nothing is committed then.
     """
     current = settings()
-    folder = work.folder(current.store_path)
-    make_folders(folder)
-    with _held(folder, progress):
+    results = open_results(work, current)
+    results.begin()
+    with _held(results.scratch, progress):
         for _ in range(ATTEMPTS):
             progress.stage("planning")
             head, plan, told = _planned(work, current)
-            _run(plan, folder, progress, workers or Inline())
+            _run(plan, results, progress, workers or Inline())
             if _unchanged(work, current, head):
-                return _commit(plan, told, folder, progress)
+                return _commit(plan, told, results, progress)
             progress.say(f"model {work.model_id} changed meanwhile: what follows from the change is made again")
     raise VersionConflict(f"the history of model {work.model_id!r} changed {ATTEMPTS} times while it was recomputed")
 
@@ -79,30 +80,30 @@ def _unchanged(work: Work, current: Settings, number: int | None) -> bool:
     return source.version.manifest.version == number
 
 
-def _run(plan: Plan, folder: Path, progress: Progress, workers: Workers) -> None:
+def _run(plan: Plan, results: Results, progress: Progress, workers: Workers) -> None:
     slots = plan.slots()
-    progress.begin(slots, folder)
+    progress.begin(slots, results)
     waiting = [
         chain
         for chain in plan.chains
-        if not all(is_made(folder, plan.slot(what, chain, block)) for block in plan.wanted for what in chain.what)
+        if not all(results.is_made(plan.slot(what, chain, block)) for block in plan.wanted for what in chain.what)
     ]
     # The longest first, so that the others fill what it leaves.
     waiting.sort(key=lambda chain: len(chain.ids) or 1000, reverse=True)
-    seconds = workers.run(run_chain, [(plan, chain, str(folder)) for chain in waiting], progress.look)
+    seconds = workers.run(run_chain, [(plan, chain) for chain in waiting], progress.look)
     progress.chains |= {chain.name: took for chain, took in zip(waiting, seconds, strict=True)}
     progress.look(force=True)
 
 
-def _commit(plan: Plan, told: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
+def _commit(plan: Plan, told: dict[str, Any], results: Results, progress: Progress) -> dict[str, Any]:
     progress.stage("committing")
-    parts = list(notes_of(folder, plan.slots()))
+    parts = list(results.notes(plan.slots()).values())
     missing = len(plan.slots()) - len(parts)
     if missing:
-        raise InvalidInput(f"{missing} parts were removed from {folder} while the job ran", field="out")
+        raise InvalidInput(f"{missing} parts were removed from {results.name} while the job ran", field="out")
     plain = [{name: value for name, value in part.items() if name != "seconds"} for part in parts]
     manifest = {"job_id": plan.place.work.job_id, **told, "parts": plain}
-    commit(folder, manifest)
+    results.commit(manifest)
     progress.done(parts)
     return manifest
 
@@ -150,7 +151,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--data", metavar="URI", help="Parquet, a folder of it, csv, Delta or Iceberg; default: the model's"
     )
-    made.add_argument("--out", metavar="FOLDER", help="for the results; default: recomputed/ID in the store")
+    made.add_argument(
+        "--out", metavar="URI", help="for the results, a folder or s3://...; default: recomputed/ID in the store"
+    )
     made.add_argument("--settings", type=orjson.loads, default={}, metavar="JSON", help="settings to change")
     made.add_argument("--request-id", default=None, help="of a fit anew: repeat it to repeat the job safely")
     made.add_argument("--workers", type=int, default=None, help="chains at once; 0: one after the other, without help")

@@ -27,6 +27,10 @@ from store.place import store_place
 BLOCK_DAYS = 64
 """Days of a block: small enough that all factors of many names fit into memory, and the warm-up before it is little."""
 
+OBJECTS = ("s3://", "gs://", "az://")
+REMOTE: dict[str, Any] = {"timeout": "60s", "connect_timeout": "5s", "max_retries": 5, "retry_timeout_ms": 20_000}
+"""Of what polars reads from an object store. By itself it tries a store that never answers for minutes."""
+
 
 class Source(Protocol):
     """Days of a market on one axis of names, under the settings of a model."""
@@ -202,6 +206,7 @@ def scan(uri: str) -> pl.LazyFrame:
     """
     path = Path(uri.removeprefix("file://"))
     remote = "://" in uri and not uri.startswith("file://")
+    options = REMOTE if uri.startswith(OBJECTS) else None
     if not remote and not path.exists():
         raise InvalidInput(f"there is nothing at {path}", field="data")
     try:
@@ -211,10 +216,10 @@ def scan(uri: str) -> pl.LazyFrame:
             return pl.scan_iceberg(str(max((path / "metadata").glob("*.metadata.json"))))
         if uri.endswith((".csv", ".csv.gz")):
             # As text: what reads the table makes dates and numbers of it, as of any other CSV, and guesses none.
-            return pl.scan_csv(uri, infer_schema=False)
+            return pl.scan_csv(uri, infer_schema=False, storage_options=options)
         if not remote and path.is_dir():
             return pl.scan_parquet(path / "**/*.parquet", hive_partitioning=True)
-        return pl.scan_parquet(uri if remote else path)
+        return pl.scan_parquet(uri if remote else path, storage_options=options)
     except ImportError as error:
         raise InvalidInput(f"{uri}: a library is missing that reads it: {first_line(error)}", field="data") from None
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -11,12 +11,11 @@ from typing import Any
 import orjson
 
 from contracts.errors import InvalidInput
+from contracts.settings import checked_store
 
 KIND = "recompute"
 WHAT = ("scores", "returns", "covariance", "specific", "library", "attribution")
 """What can be recomputed, in the order in which it is made."""
-LATER = ("s3://", "gs://", "az://", "http://", "https://")
-"""Where results cannot be put yet: a part is put in place by a rename."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Work:
     data
         A Parquet file, a folder of them, a csv, or a Delta or Iceberg table, instead of the model's data.
     out
-        The folder that gets the parts and the manifest; None: below the store.
+        The folder, or the prefix of a bucket, that gets the parts and the manifest; None: below the store.
     settings
         Settings that replace the model's own, nested as they are.
     """
@@ -64,8 +63,11 @@ class Work:
                     raise InvalidInput(f"{text!r} is no date like 2024-01-31", field=name) from None
         if self.start and self.end and self.start > self.end:
             raise InvalidInput(f"the period ends on {self.end}, before it starts on {self.start}", field="end")
-        if self.out is not None and self.out.startswith(LATER):
-            raise InvalidInput(f"results are written to a file system, not to {self.out}", field="out")
+        if self.out is not None and self.in_objects:
+            try:
+                checked_store(self.out)
+            except ValueError as error:
+                raise InvalidInput(f"results cannot be put to {self.out}: {error}", field="out") from None
         if self.data is not None and "attribution" in self.what and self.what != WHAT:
             raise InvalidInput("attribution needs the books of a store: leave --data or attribution out", field="what")
 
@@ -80,9 +82,14 @@ class Work:
         text = orjson.dumps({**asdict(self), "what": self.wanted}, option=orjson.OPT_SORT_KEYS)
         return f"{KIND}-{self.model_id}-{hashlib.blake2b(text, digest_size=6).hexdigest()}"
 
+    @property
+    def in_objects(self) -> bool:
+        """Whether the results go to an object store."""
+        return self.out is not None and "://" in self.out and not self.out.startswith("file://")
+
     def folder(self, store: Path) -> Path:
-        """Give the folder of the results."""
-        if self.out is None:
+        """Give the folder of the results; of results that go to an object store, this node's for what is on its way."""
+        if self.out is None or self.in_objects:
             return store / "recomputed" / self.job_id
         return Path(self.out.removeprefix("file://")).resolve()
 

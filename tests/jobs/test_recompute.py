@@ -307,7 +307,7 @@ def test_bad_work_is_named_and_commits_nothing(store, changes, error, says):
         ({"what": ("scores", "prices")}, "what"),
         ({"start": "yesterday"}, "start"),
         ({"start": "2024-02-01", "end": "2024-01-01"}, "end"),
-        ({"out": "s3://bucket/prefix"}, "out"),
+        ({"out": "http://bucket/prefix"}, "out"),
     ],
 )
 def test_what_can_be_seen_without_data_is_refused_at_once(changes, field):
