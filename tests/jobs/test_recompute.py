@@ -328,6 +328,12 @@ def test_a_table_without_a_column_and_a_truncated_one_are_named(store, panel, tm
         made(Work("m", what=("returns",), data=str(tmp_path / "cut.parquet")))
 
 
+def test_groups_of_many_names_are_smaller_so_that_a_block_of_one_fits_into_memory():
+    assert [plan.group_factors(n) for n in (20, 500, 10_000, 60_000, 10**9)] == [96, 96, 96, 17, 1]
+    for n in (20_000, 60_000):
+        assert plan.group_factors(n) * n * 64 * 8 <= plan.GROUP_BYTES
+
+
 def test_a_node_with_another_version_of_the_engine_refuses_to_compute(store, monkeypatch):
     monkeypatch.setattr(chains, "engine_digest", lambda: "another")
     with pytest.raises(InvalidInput, match="another"):
