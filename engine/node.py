@@ -46,8 +46,12 @@ def lead_command(
         As for `start_command`.
     """
     low, high = WORKER_PORTS
+    _, *words = _ray_start(num_cpus, object_store_mb, block=block)
     return [
-        *_ray_start(num_cpus, object_store_mb, block=block),
+        sys.executable,
+        "-m",
+        "engine.ray_start",
+        *words,
         "--head",
         f"--port={port}",
         "--dashboard-host=127.0.0.1",

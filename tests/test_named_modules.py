@@ -55,6 +55,7 @@ CHILDREN = {
     "bus.read_process",
     "devices.kernel_process",
     "engine.ray_head",
+    "engine.ray_start",
     "launch.foreground",
 }
 """Started by us, with arguments that nobody types; tests of a run start them."""

@@ -69,6 +69,19 @@ def test_a_head_has_no_autoscaling_and_keeps_the_dashboard_to_itself(monkeypatch
     assert not any("autoscaling" in part or part.startswith("--address") for part in command)
 
 
+def test_a_head_has_no_server_for_ray_clients_which_could_end_it(monkeypatch):
+    from ray.scripts import scripts
+
+    from engine import ray_start
+
+    monkeypatch.setattr(scripts, "get_ray_client_dependency_error", lambda: None)
+    errors = []
+    monkeypatch.setattr(scripts, "main", lambda: errors.append(scripts.get_ray_client_dependency_error()))
+    assert node.lead_command()[1:4] == ["-m", "engine.ray_start", "start"]
+    ray_start.main()
+    assert isinstance(errors[0], ImportError)
+
+
 @pytest.fixture
 def no_ray(monkeypatch):
     kept = dict(os.environ)
