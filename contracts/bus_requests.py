@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from contracts.requests import Request
+
 _MOST = 2**53
 
 
@@ -48,3 +50,11 @@ class EventsPage(BusRequest):
         pattern=r"^factor(\.([A-Za-z0-9_=-]+|\*))*(\.>)?$",
         description="Which subjects, with NATS's wildcards.",
     )
+
+
+class TestBroadcast(Request):
+    """Publish a test event and say what became of it."""
+
+    __test__ = False  # not a pytest class
+
+    message: str = Field("test", max_length=1000)

@@ -7,6 +7,7 @@ estimation universe of the model by capitalisation and in equal parts.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
@@ -110,6 +111,10 @@ class Margin(DatedBook):
     confidence: Confidence = 0.99
     book_value: Amount | None = Field(None, gt=0, description="With it the answer is in money too.")
 
+    def idle(self) -> Iterable[str]:
+        """Only Monte Carlo draws."""
+        return () if "monte_carlo" in self.methods else ("n_scenarios",)
+
 
 class Stress(DatedBook):
     """What a book makes under factor shocks, past episodes and shocks to single names."""
@@ -138,6 +143,10 @@ class Stress(DatedBook):
             raise ValueError("one of shocks, episodes, name_shocks must be given")
         return self
 
+    def idle(self) -> Iterable[str]:
+        """What an episode did, it did to all factors."""
+        return () if self.shocks else ("propagate",)
+
 
 class WhatIf(DatedBook):
     """A book's risk before and after a list of trades, and what each trade does to it at the margin."""
@@ -151,6 +160,10 @@ class WhatIf(DatedBook):
         "the margin's `monte_carlo` makes.",
     )
     confidence: Confidence = 0.99
+
+    def idle(self) -> Iterable[str]:
+        """Without draws there is no tail."""
+        return () if self.n_scenarios is not None else ("confidence",)
 
 
 class HedgeBook(DatedBook):
@@ -227,9 +240,11 @@ class Optimize(ConstructBook):
     def _alpha_where_asked(self) -> Optimize:
         if self.objective == "max_alpha" and self.alpha is None and self.alpha_style is None:
             raise ValueError("max_alpha needs alpha or alpha_style")
-        if self.sought == "min_risk" and "risk_aversion" in self.model_fields_set:
-            raise ValueError("risk_aversion is weighed against alpha: it does nothing for min_risk")
         return self
+
+    def idle(self) -> Iterable[str]:
+        """Without alpha there is nothing to weigh risk against."""
+        return ("risk_aversion",) if self.sought == "min_risk" else ()
 
 
 class Frontier(ConstructBook):

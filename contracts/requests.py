@@ -54,6 +54,10 @@ class Request(BaseModel):
         _set(self, "__pydantic_private__", {"ignored": tuple(sorted(names))})
         return self
 
+    def idle(self) -> Iterable[str]:
+        """Give the fields that do nothing beside the others as they are; overridden by requests that have such."""
+        return ()
+
     @classmethod
     def arrived(cls, fields: dict[str, Any]) -> Self:
         """Make the request again of its fields, which were validated where they came from.
@@ -347,7 +351,7 @@ class RiskModel(Request):
     universe_symbols: list[Symbol] = Field(default_factory=list, max_length=100_000, description="Empty: all.")
     start_date: dt.date | None = None
     end_date: dt.date | None = None
-    universe_size: int = Field(3000, ge=1, le=100_000)
+    universe_size: int = Field(3000, ge=1, le=100_000, description="Of more names so many, the largest.")
 
 
 class FactorSignals(Request):
@@ -435,6 +439,12 @@ class FactorCorrelations(CrossSectionForms):
         "raw", description="What is ranked; only neutralising, and ties from clipping, change ranks."
     )
 
+    def idle(self) -> Iterable[str]:
+        """Raw values and ranks are neither clipped nor neutralised."""
+        if self.form in ("raw", "rank"):
+            return "winsor_deviations", "neutralise_by"
+        return () if self.form == "neutralised" else ("neutralise_by",)
+
 
 class UpdateFactors(Request):
     """Bring the library of a model up to its newest day: one step for each appended day, or a first warm-up."""
@@ -479,16 +489,12 @@ class EvaluateFormula(Request, BarsTable):
         'docs/formula-language.md: {"min_periods": "one"} lets a window speak before it is full.',
     )
 
+    def idle(self) -> Iterable[str]:
+        """How a table is read, where a model is."""
+        return () if self.frame_data is not None else ("time_col", "symbol_col", "intake", "bar_s", "bars")
+
 
 class RemoveFormula(Request):
     """Remove a formula that was registered; its id is free again."""
 
     formula_id: FormulaId
-
-
-class TestBroadcast(Request):
-    """Publish a test event and say what became of it."""
-
-    __test__ = False  # not a pytest class
-
-    message: str = Field("test", max_length=1000)

@@ -50,7 +50,10 @@ def validate(model: type[M], payload: Any) -> M:
         made: M = model.__pydantic_validator__.validate_python(payload)
     except ValidationError as error:
         raise _explain(error) from None
-    return made.ignoring(strange) if strange and isinstance(made, Request) else made
+    if isinstance(made, Request):
+        strange += [name for name in made.idle() if name in made.model_fields_set]
+        return made.ignoring(strange) if strange else made
+    return made
 
 
 @lru_cache(maxsize=256)

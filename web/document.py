@@ -39,8 +39,8 @@ to try by hand: `/docs`. The face listens on `http://127.0.0.1:8300` unless told
 
 A request is a JSON object (`application/json`; at most {_DEFAULT["http_json_limit_bytes"] // MIB} MiB). Fields in the
 path count as fields of the request; fields may come in the query as well, where the body overrides them. A field
-that is not known does nothing and is named in the answer (`ignored_fields`); one that is nearly a known one is an error
-that says which was meant. Where `model_id` may be left out, the default model is meant: the one loaded at start.
+that is not known does nothing and is named in the answer (`ignored_fields`), as is one that does nothing beside the others
+(`risk_aversion` without alpha); one that is nearly a known one is an error that says which was meant. Where `model_id` may be left out, the default model is meant: the one loaded at start.
 
 A table is `{{"columns": [...], "data": [[...], ...]}}` with rows, `{{"column": [...], ...}}`, a list of row objects, or what
 pandas' `to_json` writes (every `orient` but `values`). In bulk

@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from bus.read_request import read_payload
 from bus.reader import HERE_BYTES
+from contracts.bus_requests import TestBroadcast
 from contracts.errors import Unavailable
 from contracts.events import event
 from contracts.operations import V1
-from contracts.requests import TestBroadcast
 from contracts.settings import Settings, without_login
 from contracts.tokens import Scope
 from contracts.validation import validate

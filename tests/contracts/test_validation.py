@@ -7,6 +7,8 @@ from contracts.errors import InvalidInput, MalformedBody
 from contracts.requests import CreateModel, FactorExposures
 from contracts.validation import validate
 
+TABLE = {"date": ["2024-01-02"], "symbol": ["A"], "close": [1.0]}
+
 
 @pytest.mark.parametrize("body", [None, [], "text", 7])
 def test_a_body_that_is_no_object_is_malformed(body):
@@ -79,3 +81,37 @@ def test_a_benchmark_by_name_beside_one_by_weights_or_of_nothing_is_refused(mode
     assert told.value.field == "benchmark"
     with pytest.raises(InvalidInput):
         validate(model, {**sent, "benchmark_weights": {}})
+
+
+@pytest.mark.parametrize(
+    ("model", "plain", "idle", "wakes"),
+    [
+        (portfolio_requests.Optimize, {"symbols": ["A"]}, {"risk_aversion": 5.0}, {"alpha": {"A": 0.1}}),
+        (portfolio_requests.Margin, {"portfolio_id": "p"}, {"n_scenarios": 2000}, {"methods": ["monte_carlo"]}),
+        (
+            portfolio_requests.WhatIf,
+            {"portfolio_id": "p", "trades": {"A": 0.1}},
+            {"confidence": 0.95},
+            {"n_scenarios": 2000},
+        ),
+        (
+            portfolio_requests.Stress,
+            {"portfolio_id": "p", "name_shocks": {"a": {"A": -0.1}}},
+            {"propagate": False},
+            {"shocks": {"b": {"market": -0.1}}},
+        ),
+        (requests.EvaluateFormula, {"formula": "close"}, {"bars": 2, "bar_s": 60.0}, {"frame_data": TABLE}),
+        (
+            requests.FactorCorrelations,
+            {"factors": ["a", "b"]},
+            {"neutralise_by": "sector", "winsor_deviations": 2.0},
+            {"form": "neutralised"},
+        ),
+        (requests.FactorCorrelations, {"factors": ["a", "b"], "form": "zscore"}, {"neutralise_by": "sector"}, {}),
+    ],
+)
+def test_a_field_that_does_nothing_beside_the_others_is_noted_where_it_was_sent(model, plain, idle, wakes):
+    assert validate(model, plain).ignored_fields == ()
+    assert validate(model, {**plain, **idle, "strange": 1}).ignored_fields == tuple(sorted([*idle, "strange"]))
+    if wakes:
+        assert validate(model, {**plain, **idle, **wakes}).ignored_fields == ()

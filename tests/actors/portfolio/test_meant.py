@@ -86,7 +86,6 @@ def test_what_is_expected_of_names_is_sought_unless_something_else_is_asked(book
     [
         (pq.Optimize, {"alpha": {"A": 0.1}, "alpha_style": "value"}, "alpha_style"),
         (pq.Frontier, {"alpha": {"A": 0.1}, "alpha_style": "value"}, "alpha_style"),
-        (pq.Optimize, {"risk_aversion": 5.0}, "body"),
     ],
 )
 def test_a_field_that_would_do_nothing_beside_another_is_refused(kind, fields, field):
