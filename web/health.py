@@ -85,15 +85,15 @@ class Health:
         face = self._services.need_face()
         return await face.answer(OPERATIONS["list_models"], {}, priority=Priority.HIGH, timeout_s=PROBE_S)
 
-    async def _definitions_loaded(self, parts: dict[str, Any]) -> int:
-        """Give how many definitions the library has; asked for rarely, since it only grows by registrations."""
+    async def _definitions_loaded(self, parts: dict[str, Any]) -> int | None:
+        """Give how many definitions the library has, None where it never said; asked for rarely, as it seldom grows."""
         stale = self._definitions is None or time.monotonic() - self._definitions_at > DEFINITIONS_S
         if stale and _state_of(parts, Workload.FACTOR_LIBRARY) == State.READY.value:
             call = self._services.need_face().answer(OPERATIONS["definitions"], {}, timeout_s=PROBE_S)
             answer, _ = await within(PROBE_S, call)
             if answer is not None:
                 self._definitions, self._definitions_at = int(answer.get("loaded", 0)), time.monotonic()
-        return self._definitions or 0
+        return self._definitions
 
     def degraded(self, parts: dict[str, Any]) -> list[dict[str, Any]]:
         """Name every part that is not as it should be, with the reason and since when it was seen so."""
@@ -118,7 +118,8 @@ class Health:
             "toraniko_available": _ready(parts, Workload.FACTOR_MODEL_CREATION, Workload.STYLE_FACTOR_CALCULATION),
             "factor_definitions_loaded": await self._definitions_loaded(parts),
             "huge_improvements": {
-                "factor_models_active": len(models),
+                # Who could not be asked has not said that there are none.
+                "factor_models_active": len(models) if parts["models"] is not None else None,
                 "feature_cleaning_enabled": _ready(parts, Workload.FACTOR_MODEL_CREATION),
                 "ledoit_wolf_enabled": _ready(parts, Workload.COVARIANCE_MATRIX_COMPUTATION),
             },
