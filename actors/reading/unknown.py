@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from contracts.errors import UnknownFactor
-from factors.library.language.names import nearest
 
 NAMED = 10
 """Names in an error's text; its rows have all."""
@@ -17,7 +16,7 @@ LIKE = 0.6
 def no_factor(wrong: Sequence[str], known: Iterable[str], field: str, what: str = "factor") -> UnknownFactor:
     """Make the error about factors, or styles, that a model does not have."""
     said = f"the model has no {what} {', '.join(map(repr, wrong[:NAMED]))}"
-    meant = f"; did you mean {', '.join(nearest(wrong[0], [*known]))}?" if len(wrong) == 1 else ""
+    meant = _like(wrong[0], known, 0.0) if len(wrong) == 1 else ""
     return UnknownFactor(said + meant, field=field, rows=list(wrong))
 
 
@@ -35,8 +34,12 @@ def spelled(wrong: Iterable[str], known: Iterable[str]) -> str:
 
 def alike(name: str, known: Iterable[str]) -> str:
     """Give a clause that names what a name is a slip of; empty where nothing is like it."""
+    return _like(name, known, LIKE)
+
+
+def _like(name: str, known: Iterable[str], least: float) -> str:
     low = {one.casefold(): one for one in known}
-    meant = [low[one] for one in get_close_matches(name.casefold(), [*low], 3, LIKE)]
+    meant = [low[one] for one in get_close_matches(name.casefold(), [*low], 3, least)]
     return f"; did you mean {', '.join(meant)}?" if meant else ""
 
 

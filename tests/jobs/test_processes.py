@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from left_behind import words_of
 
 from contracts.errors import InvalidInput, Unavailable
 from jobs import processes
@@ -51,7 +52,7 @@ def die_always(parent: int, tick=None) -> float:
 
 
 def spawned() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(words_of(child))]
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ async def main():
     nc = await nats.connect(access["url"], user=access["user"], password=access["password"])
     try:
         await follow(nc)
-    except nats.errors.TimeoutError:
+    except TimeoutError:  # nats-py has its own or asyncio's, by where it waited
         pass
     await nc.jetstream().delete_consumer("FACTOR_EVENTS", "my-program")
     await nc.close()
