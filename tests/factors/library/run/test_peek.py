@@ -114,6 +114,7 @@ def test_peeks_stay_true_over_holidays_and_ends_of_blocks(library, panel_of):
 def test_peeks_stay_true_while_names_join(library, panel_of):
     rng = np.random.default_rng(4)
     listed = np.sort(rng.integers(-30, 75, 12)).clip(0)
+    listed[0] = 0  # a stream begins with somebody
     panel = listing(panel_of(100, 12, seed=4, dirty=False), listed, SHARED)
     assert_peeks_foretell(library, panel, rng, listed)
 
@@ -131,6 +132,7 @@ def test_the_whole_catalogue_peeks_as_it_updates(everything, panel_of, seed):
 def test_the_whole_catalogue_peeks_as_it_updates_while_names_join(everything, panel_of, seed):
     rng = np.random.default_rng(seed)
     listed = np.sort(rng.integers(-30, 75, 12)).clip(0)
+    listed[0] = 0  # a stream begins with somebody
     panel = listing(panel_of(90, 12, seed=seed, dirty=False), listed, SHARED)
     assert_peeks_foretell(everything, panel, rng, listed, peeked_from=30, some=0.4)
 

@@ -269,6 +269,7 @@ def test_the_whole_catalogue_streams_as_it_batches_and_forgets_where_it_began(ev
 @given(seed=st.integers(0, 1000))
 def test_the_whole_catalogue_streams_as_it_batches_while_names_join(everything, panel_of, seed):
     listed = np.sort(np.random.default_rng(seed).integers(-30, 75, 12)).clip(0)
+    listed[0] = 0  # a stream begins with somebody
     shared = ("benchmark_return", "benchmark_close", "benchmark_open")
     panel = listing(panel_of(90, 12, seed=seed, dirty=False), listed, shared)
     panel.fields["returns"][listed, np.arange(12)] = -0.02
