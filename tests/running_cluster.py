@@ -191,7 +191,7 @@ class RunningCluster:
         def holds() -> bool:
             try:
                 seen.update(self.health())
-                return bool(seen["actors"]) and condition(seen)
+                return bool(seen.get("actors")) and condition(seen)  # without a router it is a problem document
             except (httpx.HTTPError, ValueError):
                 return False
 
