@@ -83,11 +83,7 @@ def seen(fields):
 
 def run_oracle(script, arguments, fields, folder, *, formulas=None, own_python=False):
     """Run a script on the fields and give its arrays; skips, or fails under CI, where the environment is absent."""
-    python = Path(sys.executable)
-    if not own_python:
-        python = ROOT / os.environ.get("FACTOR_ENGINE_ORACLE_PYTHON", ".venv-oracles/bin/python")
-        if not python.exists():
-            _absent("there is no oracle environment: set FACTOR_ENGINE_ORACLE_PYTHON")
+    python = Path(sys.executable) if own_python else oracle_python()
     inputs, out = folder / "panel.npz", folder / "out.npz"
     np.savez(inputs, **fields)
     files = [formulas, inputs, out] if formulas else [inputs, out]
@@ -97,6 +93,17 @@ def run_oracle(script, arguments, fields, folder, *, formulas=None, own_python=F
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     with np.load(out) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def oracle_python(module=None):
+    """Give the Python of the oracle environment, which has a module; skips, or fails under CI, where it is absent."""
+    python = ROOT / os.environ.get("FACTOR_ENGINE_ORACLE_PYTHON", ".venv-oracles/bin/python")
+    if not python.exists():
+        _absent("there is no oracle environment: set FACTOR_ENGINE_ORACLE_PYTHON")
+    installed = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    if module is not None and subprocess.run([python, "-c", installed], check=False).returncode:
+        _absent(f"{module} is not in the oracle environment: run `make oracles`")
+    return python
 
 
 def _absent(reason):

@@ -24,7 +24,7 @@ from factors.library import (
     conventions,
     parse,
 )
-from factors.library.language.names import nearest
+from factors.near import nearest
 from factors.warm import marker
 from store import LRU
 from store.commit import Commit, Step, attempt

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.deploy.test_deploy import linter, run
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCUMENTS = {page["kind"]: page for page in yaml.safe_load_all((DEPLOY / "kubernetes/cluster.yaml").read_text())}
@@ -73,11 +72,7 @@ def test_what_pods_are_made_of_is_said_how_to_make_on_the_page():
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_kubernetes_takes_the_pods(group, tmp_path):
-    linter = shutil.which("kubernetes-validate", path=str(Path(sys.executable).parent))
-    if linter is None:
-        pytest.skip("there is no kubernetes-validate")
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": group}, "spec": GROUPS[group]["template"]["spec"]}
     path = tmp_path / "pod.yaml"
     path.write_text(json.dumps(pod))
-    done = subprocess.run([linter, "--strict", str(path)], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(linter("kubernetes-validate"), "--strict", str(path))

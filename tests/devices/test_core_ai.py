@@ -6,12 +6,14 @@ what stays within the stated bounds here was rounded as often as a device may.
 
 import itertools
 import json
-import os
+import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from oracle_agreement import oracle_python
 
 from contracts.work import Device
 from devices import cpu, neural_engine
@@ -19,7 +21,6 @@ from devices.kernels import KERNELS, relative_error
 from tests.devices.test_kernels import SIZES, within_bounds
 
 ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / os.environ.get("FACTOR_ENGINE_ORACLE_PYTHON", ".venv-oracles/bin/python")
 NE = Device.NEURAL_ENGINE
 pytestmark = pytest.mark.oracle
 CASES = [(name, sizes) for name, each in SIZES.items() for sizes in each if np.prod(sizes) < 100_000]
@@ -28,17 +29,15 @@ CASES = [(name, sizes) for name, each in SIZES.items() for sizes in each if np.p
 @pytest.fixture(scope="module")
 def core_ai(tmp_path_factory):
     """Run a body on Core AI, as `devices.neural_engine.evaluate` does on value inference; it tells the types."""
-    if not PYTHON.exists():
-        pytest.skip("no .venv-oracles: run `make oracles`")
-    installed = "import importlib.util, sys; sys.exit(importlib.util.find_spec('coreai') is None)"
-    if subprocess.run([PYTHON, "-c", installed], check=False).returncode:
-        pytest.skip("no coreai-core in .venv-oracles: it has wheels for few machines")
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        pytest.skip("the oracles have coreai-core on Linux of x86_64 only")
+    python = oracle_python("coreai")
     folder = tmp_path_factory.mktemp("core_ai")
     files = {"in": str(folder / "in.npz"), "out": str(folder / "out.npz")}
     errors = folder / "errors.txt"
     with errors.open("wb") as out:
         process = subprocess.Popen(
-            [PYTHON, ROOT / "oracles" / "core_ai_programs.py"],
+            [python, ROOT / "oracles" / "core_ai_programs.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=out,

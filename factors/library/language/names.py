@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 
@@ -85,9 +84,3 @@ def expansion(name: str, conventions: Conventions) -> str | None:
     if name in _MARKET_BENCHMARK and conventions.benchmark == "market":
         return _MARKET_BENCHMARK[name]
     return None
-
-
-def nearest(name: str, candidates: list[str]) -> tuple[str, ...]:
-    """The three known names that look most like the unknown one, the nearest first; upper and lower case are alike."""
-    low = {candidate.lower(): candidate for candidate in candidates}
-    return tuple(low[found] for found in difflib.get_close_matches(name.lower(), [*low], 3, 0.0))

@@ -16,6 +16,7 @@ from factors.library.language import limits, names
 from factors.library.language.conventions import PAPER, Conventions
 from factors.library.language.errors import FormulaError
 from factors.library.language.operators import BY_NAME, OPERATORS, Operator, Parameter
+from factors.near import nearest
 
 NUMBER, PANEL, BOOL, GROUP = "number", "panel", "bool", "group"
 
@@ -76,8 +77,8 @@ _READABLE = {
 
 def _syntax_error(error: UnexpectedInput, text: str) -> FormulaError:
     if isinstance(error, UnexpectedCharacters):
-        found = f"unexpected character {(strange := text[error.pos_in_stream or 0])!r}"
-        allowed = set(error.allowed or ())
+        strange = text[error.pos_in_stream or 0]
+        allowed, found = set(error.allowed or ()), f"unexpected character {strange!r}"
         if strange == "$":
             found += "; fields are written so in the dialect 'qlib'"
     elif isinstance(error, UnexpectedToken):
@@ -195,14 +196,12 @@ class _Reader:
         if raw in BY_NAME:
             raise FormulaError(f"{raw!r} is an operator", *position, (f"'(' after {raw}",))
         candidates = [*names.FIELDS, *names.GROUPS, *names.DERIVED, *self.extra_fields, *self.definitions, *self.locals]
-        raise FormulaError(f"unknown name {raw!r}", *position, names.nearest(raw, candidates) or ("a field",))
+        raise FormulaError(f"unknown name {raw!r}", *position, nearest(raw, candidates) or ("a field",))
 
     def call(self, raw: str, arguments: list[Any], position: tuple[int, int]) -> Term:
         operator = BY_NAME.get(raw)
         if operator is None:
-            raise FormulaError(
-                f"unknown operator {raw!r}", *position, names.nearest(raw, list(BY_NAME)) or ("an operator",)
-            )
+            raise FormulaError(f"unknown operator {raw!r}", *position, nearest(raw, list(BY_NAME)) or ("an operator",))
         if len(arguments) > limits.MAX_ARGUMENTS:
             raise FormulaError(f"more than {limits.MAX_ARGUMENTS} arguments", *position)
         positional = [a for a in arguments if getattr(a, "data", "") != "keyword"]

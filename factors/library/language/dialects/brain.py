@@ -8,9 +8,9 @@ from typing import Any
 
 from lark import Token, Tree
 
-from factors.library.language import names
 from factors.library.language.errors import FormulaError
 from factors.library.language.syntax import syntax_tree
+from factors.near import nearest
 
 Node = Tree[Token] | Token
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
@@ -152,7 +152,7 @@ class _Reader:
 
     def call(self, name: str, arguments: list[Any], node: Any) -> str:
         if name not in _KNOWN:
-            raise self.error(node, f"unknown operator {name!r}", names.nearest(name, _KNOWN))
+            raise self.error(node, f"unknown operator {name!r}", nearest(name, _KNOWN))
         keywords = {}
         positional = []
         for argument in arguments:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from factors.library.language import limits, names
 from factors.library.language.errors import FormulaError
+from factors.near import nearest
 
 _FEATURE = re.compile(r"\$\$?([A-Za-z_]\w*)")
 _RENAMED = {"change": "returns", "money": "amount", "amt": "amount"}
@@ -125,12 +126,12 @@ class _Reader:
         if names.is_panel_name(known):
             return known
         raise self.error(
-            node, f"unknown feature '${name}'", tuple(f"${n}" for n in names.nearest(name, sorted(names.FIELDS)))
+            node, f"unknown feature '${name}'", tuple(f"${n}" for n in nearest(name, sorted(names.FIELDS)))
         )
 
     def call(self, name: str, node: ast.Call) -> str:
         if name not in _KNOWN:
-            raise self.error(node, f"unknown operator {name!r}", names.nearest(name, _KNOWN))
+            raise self.error(node, f"unknown operator {name!r}", nearest(name, _KNOWN))
         if name in _NOTES or name == "IdxMin":
             self.notes.append(_NOTES["IdxMax" if name == "IdxMin" else name])
         if name in _SIGNS:
