@@ -85,7 +85,7 @@ def more_results(model, scores, days):
     """Results that are parts of others, or of the running day."""
     panel, rng = model.panel_, np.random.default_rng(2)
     returns = 0.01 * rng.standard_normal(scores.shape)
-    live = LiveDay(model, panel.dates[-1] + 1)
+    live = LiveDay(model, panel.dates[-1] + np.timedelta64(1, "D"))
     every = np.arange(panel.n_assets)
     live.tick(every, {"returns": rng.normal(0.0, 0.01, every.size), "market_cap": panel.fields["market_cap"][-1]})
     values, book = live.peek(), np.nan_to_num(panel.fields["market_cap"][-1:])

@@ -285,11 +285,11 @@ def test_active_books_under_exposure_limits_are_those_of_another_solver(problem,
             {"type": "eq", "fun": lambda w: X[:, 1] @ (w - b) - 0.2},
             {"type": "ineq", "fun": lambda w: -0.1 - X[:, 2] @ (w - b)},
         ],
-        options={"maxiter": 1000, "ftol": 1e-13},
+        options={"maxiter": 1000, "ftol": 1e-10},  # at 1e-13 its line search gives up on one problem of four
     )  # fmt: skip
     assert other.success
-    assert loss(found.weights) == pytest.approx(other.fun, rel=1e-5)
-    np.testing.assert_allclose(found.weights, other.x, atol=1e-3)
+    assert loss(found.weights) == pytest.approx(other.fun, rel=1e-6)
+    np.testing.assert_allclose(found.weights, other.x, atol=1e-4)
 
 
 @pytest.mark.oracle
