@@ -67,7 +67,7 @@ class Drainer:
         self._full = False
         self._known: set[str] = set()
         self._check_at = 0.0
-        self._checkpoint: asyncio.Task[None] | None = None
+        self._checkpoint: asyncio.Task[bool] | None = None
         self._prefix = 0
         self.published = 0
         self.acknowledged = 0
@@ -259,8 +259,8 @@ class Drainer:
 
     def _start_checkpoint(self) -> None:
         running = self._checkpoint is not None and not self._checkpoint.done()
-        if not running and self._outbox.wal_bytes() > CHECKPOINT_BYTES:
-            self._checkpoint = asyncio.get_running_loop().create_task(asyncio.to_thread(self._outbox.checkpoint))
+        if not running and self._outbox.log.due(CHECKPOINT_BYTES):
+            self._checkpoint = asyncio.create_task(asyncio.to_thread(self._outbox.log.move))
 
     def _on_wake(self, pipe: int) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from bus.outbox_log import LIMIT_LENGTH, OutboxLog
 from bus.outbox_table import DELETE, SCHEMA, drop, insert, locked, note_told, told, transaction
 from contracts.errors import Unavailable, first_line
 from contracts.events import Event
@@ -116,6 +117,7 @@ class Outbox:
         self._patient = self._open(LOCK_WAIT_S)
         self._db = self._open(0.0)
         self._lock = threading.Lock()
+        self.log = OutboxLog(path, LOCK_WAIT_S)
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._waiting: list[Put] = []
         self._again: list[Put] = []
@@ -146,6 +148,7 @@ class Outbox:
         db.execute("PRAGMA synchronous = NORMAL")
         # A checkpoint calls fsync; the drainer does it, off every face's event loop.
         db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute(LIMIT_LENGTH)
         db.executescript(SCHEMA)
         db.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
         return db
@@ -324,8 +327,8 @@ class Outbox:
         self.trouble = None
         if depth > self.limit and (self._trimming is None or self._trimming.done()):
             self._trimming = self._slow.submit(self.trim)
-        if self._commits % WAL_CHECK_EVERY == 0 and self.wal_bytes() > WAL_LIMIT_BYTES:
-            self._slow.submit(self.checkpoint)
+        if self._commits % WAL_CHECK_EVERY == 0 and self.log.due(WAL_LIMIT_BYTES):
+            self._slow.submit(self.log.move)
         self._unannounced += len(events)
         if self._unannounced >= self.buffer_size or any(event.priority >= self.threshold for event in events):
             self._unannounced = 0
@@ -407,19 +410,6 @@ class Outbox:
         """Give a number that differs after another process committed."""
         number: int = self._db.execute("PRAGMA data_version").fetchone()[0]
         return number
-
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the database; calls fsync, so do it off the event loop."""
-        db = sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_WAIT_S)
-        with contextlib.closing(db):
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
-    def wal_bytes(self) -> int:
-        """Size of the write-ahead log."""
-        try:
-            return self.path.with_name(self.path.name + "-wal").stat().st_size
-        except FileNotFoundError:
-            return 0
 
     # -- waking the drainer
 

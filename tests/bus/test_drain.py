@@ -31,7 +31,8 @@ def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 if sys.argv[2] == "before delete":
-    Outbox.delete = die
+    # On a slow machine it would remove the first before the last is out: then the database is as if it were locked.
+    Outbox.delete = lambda box, seqs, **_: die() if len(seqs) == 50 else False
 if sys.argv[2] == "before publish":
     import bus.drain
     bus.drain.publish_all = die

@@ -306,13 +306,6 @@ def test_commits_of_others_are_seen(box):
     other.close()
 
 
-def test_a_checkpoint_keeps_what_is_there(box):
-    keep(box, events(20))
-    box.checkpoint()
-    assert len(ids(box)) == 20
-    assert box.wal_bytes() > 0
-
-
 @given(st.sets(st.integers(1, 60)))
 def test_ranges_cover_exactly_what_was_named(numbers):
     runs = _runs(list(numbers))
