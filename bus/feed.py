@@ -48,7 +48,7 @@ class Feed:
         """Take an event of the outbox; one that is not newer than the newest of those is known already."""
         if stored.seq > self.stored:
             self.stored = stored.seq
-            self._take(stored._replace(seq=max(stored.seq, self.last + 1)))
+            self._take(Stored(max(stored.seq, self.last + 1), stored.event))
 
     def add_event(self, event: Event) -> None:
         """Take an event that did not pass the outbox."""

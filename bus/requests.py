@@ -90,7 +90,8 @@ class RequestDesk:
         self._engines = engines
         self._nc: Client | None = None
         self._subscriptions: list[Subscription] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._begun = 0
         self._peer_limit = max(1, limit // PEER_SHARE)
         self._of_peer: Counter[str] = Counter()
         self.endpoints = endpoints()
@@ -153,46 +154,42 @@ class RequestDesk:
             raise QueueFull(f"{self._peer_limit} requests of {peer} are in work on this bridge", retry_after_s=0.1)
 
     def _begin(self, msg: Msg, came: float, connection: str) -> None:
-        peer = msg.subject.partition(".")[0]
-        size: list[int] = []
-        task = asyncio.create_task(self._serve(msg, came, size))
-        self._tasks.add(task)
+        number = self._begun = self._begun + 1
+        self._tasks[number] = asyncio.create_task(self._serve(number, msg, came, connection))
 
-        def ended(done: asyncio.Task[None]) -> None:
-            self._tasks.discard(done)
-            self._of_peer[peer] -= 1
-            self._shares.ended(connection, sum(size))
-
-        task.add_done_callback(ended)
-
-    async def _serve(self, msg: Msg, came: float, size: list[int]) -> None:
-        """Answer a request, and note the size of the answer."""
+    async def _serve(self, number: int, msg: Msg, came: float, connection: str) -> None:
+        """Answer a request, and give its place to those that wait."""
         began = time.perf_counter_ns()
         headers: dict[str, str] | None = None
         problem: EngineError | None = None
+        body = b""
         given = msg.headers or {}
         whose = Asked(given.get(REQUEST_ID_HEADER, "")[:MAX_REQUEST_ID] or new_id())
         asked.set(whose)
         trace = None
         try:
-            with tracing.span(msg.subject, tracing.SERVER, given.get(tracing.HEADER, ""), request_id=whose.id):
-                trace = tracing.trace_id()
-                body, headers = await self._told(msg, came)
-        except EngineError as error:
-            problem = error
-        except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
-            problem = unexpected(error, log)
-        if problem is not None:
-            body, headers = as_json(problem.to_problem()), problem_headers(problem)
-        took_ns = time.perf_counter_ns() - began
-        self._count(msg.subject, took_ns, problem)
-        ours = problem is not None and problem.status >= tracing.OURS
-        if logs.wanted(ours=ours):
-            code, status = (problem.code, problem.status) if problem is not None else (None, OK)
-            about = {"request_id": whose.id, "trace_id": trace, "code": code, "nats_ms": round(took_ns / 1e6, 3)}
-            logs.told(msg.subject, status, ours=ours, **about)
-        size.append(len(body))
-        await self._reply(msg, body, headers)
+            try:
+                with tracing.span(msg.subject, tracing.SERVER, given.get(tracing.HEADER, ""), request_id=whose.id):
+                    trace = tracing.trace_id()
+                    body, headers = await self._told(msg, came)
+            except EngineError as error:
+                problem = error
+            except Exception as error:  # noqa: BLE001  a defect of ours must not leave the requester waiting
+                problem = unexpected(error, log)
+            if problem is not None:
+                body, headers = as_json(problem.to_problem()), problem_headers(problem)
+            took_ns = time.perf_counter_ns() - began
+            self._count(msg.subject, took_ns, problem)
+            ours = problem is not None and problem.status >= tracing.OURS
+            if logs.wanted(ours=ours):
+                code, status = (problem.code, problem.status) if problem is not None else (None, OK)
+                about = {"request_id": whose.id, "trace_id": trace, "code": code, "nats_ms": round(took_ns / 1e6, 3)}
+                logs.told(msg.subject, status, ours=ours, **about)
+            await self._reply(msg, body, headers)
+        finally:
+            del self._tasks[number]
+            self._of_peer[msg.subject.partition(".")[0]] -= 1
+            self._shares.ended(connection, len(body))
 
     async def _told(self, msg: Msg, came: float) -> tuple[bytes, dict[str, str] | None]:
         """Give the reply, or a part of one that was given before."""
@@ -255,8 +252,8 @@ class RequestDesk:
         """Wait for the requests in work and those behind them; what is not done in time is cancelled."""
         end = time.monotonic() + timeout_s
         while self._tasks and (left := end - time.monotonic()) > 0:
-            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        for task in self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for task in self._tasks.values():
             task.cancel()
 
 

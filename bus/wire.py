@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
 
 from contracts.events import Event
+from contracts.work import Priority
 
 _SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 
@@ -42,13 +44,19 @@ def hpub(event: Event, sequence: int | None, reply: str, of_unit: tuple[str, int
 
 def unpublishable(event: Event) -> str | None:
     """Say why an event can never be sent; None when it can."""
-    if _SUBJECT.fullmatch(event.subject) is None:
+    if not _is_subject(event.subject):
         return "its subject is none"
     try:
-        event.headers()
+        Priority(event.priority)
     except ValueError as error:
         return str(error)
     return None
+
+
+@lru_cache(maxsize=4096)
+def _is_subject(text: str) -> bool:
+    """Say whether one can publish on it; mostly the same few are asked about."""
+    return _SUBJECT.fullmatch(text) is not None
 
 
 def publication(subject: str, headers: Mapping[str, str], data: bytes, reply: str = "") -> bytes:
@@ -59,7 +67,7 @@ def publication(subject: str, headers: Mapping[str, str], data: bytes, reply: st
     ValueError
         The subject is none that can be published on.
     """
-    if _SUBJECT.fullmatch(subject) is None:
+    if not _is_subject(subject):
         raise ValueError(f"{subject!r} is not a subject")
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers):

@@ -11,6 +11,7 @@ from contracts.errors import InvalidInput
 from contracts.work import Priority, new_id
 
 SOURCE = "factor-engine"
+_PRIORITIES = {priority: priority.name.lower() for priority in Priority}
 _ESCAPED = re.compile(rb"=(..)", re.DOTALL)
 
 
@@ -35,7 +36,7 @@ class Event(NamedTuple):
             "ce-time": self.time,
             "ce-subject": self.subject,
             "Nats-Msg-Id": self.id,
-            "factor-priority": Priority(self.priority).name.lower(),
+            "factor-priority": _PRIORITIES[Priority(self.priority)],
             "Content-Type": self.content_type,
         }
         if sequence is not None:
