@@ -22,7 +22,7 @@ from nats.errors import Error as NatsError
 from bus import streams
 from bus.audit import Audit
 from bus.condition import Condition
-from bus.connection import connect
+from bus.connection import close, connect
 from bus.direct import Direct
 from bus.drain import Drainer
 from bus.face import Face, FaceClient
@@ -208,8 +208,7 @@ class Bridge:
                 finally:
                     self._set_connected(False)
                     follow = asyncio.create_task(self.drainer.follow())
-                    with contextlib.suppress(Exception):
-                        await nc.close()
+                    await close(nc)
         finally:
             follow.cancel()
 

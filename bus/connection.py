@@ -59,8 +59,7 @@ async def connect(
         )
     except BaseException:
         # nats-py leaves the socket of an attempt that failed.
-        with contextlib.suppress(Exception):
-            await nc.close()
+        await close(nc)
         raise
     version = nc.connected_server_version
     return nc, {
@@ -68,3 +67,15 @@ async def connect(
         "version": f"{version.major}.{version.minor}.{version.patch}",
         "max_payload": nc.max_payload,
     }
+
+
+async def close(nc: Client) -> None:
+    """Close a connection. Its socket too when there is no time for it: TLS waits for the server's word of parting."""
+    try:
+        with contextlib.suppress(Exception):
+            await nc.close()
+    finally:
+        # The socket below TLS, to which nats-py gives no public way.
+        bare = getattr(nc._transport, "_bare_io_writer", None)  # noqa: SLF001
+        if bare is not None:
+            bare.transport.abort()

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from bus.audit import Audit
-from bus.connection import connect
+from bus.connection import close, connect
 from bus.face import Face, FaceClient
 from bus.micro import Micro
 from bus.outbox_afar import Keep, OutboxAfar
@@ -117,8 +117,7 @@ class Outpost:
                 self.errors[type(error).__name__] += 1
             finally:
                 self._set_connected(False)
-                with contextlib.suppress(Exception):
-                    await nc.close()
+                await close(nc)
 
     async def _serve(self, nc: Client) -> None:
         """Answer until the connection ends or the mode is another."""
