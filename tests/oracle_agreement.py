@@ -193,20 +193,27 @@ PEERS = {
 }
 
 
-def shares(oracle, fields, folder):
-    """Compare an oracle with us: each factor's share of equal cells, between a name's first row and its last."""
-    script, arguments, name_of, rtol = PEERS[oracle]
+def compared(oracle, fields, folder):
+    """Compute an oracle and us: of each factor the record, our values, theirs, and the cells where both can speak.
+
+    These are a name's rows from its first to its last, less those that the oracle itself calls unreliable.
+    """
+    script, arguments, name_of, _ = PEERS[oracle]
     listed = np.isfinite(fields["close"])
     theirs = run_oracle(script, arguments, {**fields, "listed": listed}, folder)
     ours = our_values(oracle, fields)
-    inside, found = seen(fields), {}
+    inside = seen(fields)
     for row in oracles()[oracle].agreements:
         if row.share > 0.0:
             name = name_of(row.factor)
             first = int(theirs.get(f"unreliable_{name}", 0))
-            away = inside & (np.cumsum(listed, axis=0) > first)
-            found[row.factor] = equal_share(ours[row.factor][0], theirs[name], row, rtol, away)
-    return found
+            yield row, ours[row.factor][0], theirs[name], inside & (np.cumsum(listed, axis=0) > first)
+
+
+def shares(oracle, fields, folder):
+    """Compare an oracle with us: each factor's share of equal cells."""
+    rtol = PEERS[oracle][-1]
+    return {row.factor: equal_share(a, b, row, rtol, there) for row, a, b, there in compared(oracle, fields, folder)}
 
 
 def real_market(n_assets=40):

@@ -7,9 +7,12 @@ from oracle_agreement import (
     library_fields,
     oracle_market,
     our_values,
+    real_market,
     rows_of,
     run_oracle,
+    torn_market,
 )
+from torn_cells import Seen
 from whole_catalogue import whole_catalogue
 
 from factors.library import compile_library
@@ -79,6 +82,27 @@ def test_a_comparison_with_what_is_not_there_is_false_in_the_preset_qlib_as_in_q
 @pytest.mark.parametrize("row", rows_of("qlib_alpha158_strict"))
 def test_the_default_gives_qlibs_values_with_whole_windows(row, ours, with_whole_windows):
     assert_agrees(ours["qlib_alpha158_strict"][row.factor][0], with_whole_windows[name_of(row)], row, rtol=1e-7)
+
+
+@pytest.mark.parametrize("panel", ["gaps", "real"])
+def test_the_default_gives_qlibs_values_also_where_names_list_late_leave_and_pause(panel, tmp_path):
+    """Every cell of the panel, before a listing and after a leaving too; the same cells are missing."""
+    fields = torn_market(10) if panel == "gaps" else real_market(6)
+    if fields is None:
+        pytest.skip("the real panel is not beside the project: ../shared/data/sp500_2014_2018.parquet")
+    theirs, ours = run_oracle("qlib_alpha158.py", [], fields, tmp_path), our_values("qlib_alpha158_strict", fields)
+    everywhere, met = np.ones(fields["close"].shape, dtype=bool), Seen(fields)
+    for row in oracles()["qlib_alpha158_strict"].agreements:
+        values, expected = ours[row.factor][0], theirs[name_of(row)]
+        assert row.share == 1.0
+        assert_agrees(values, expected, row, rtol=1e-7)
+        met.add(row.factor, values, expected, everywhere)
+    assert met.missing == {}
+    if panel == "gaps":
+        assert met.names == {"late": 3, "back": 6, "gone": 2}
+        assert met.values["late"] > 11_500
+        assert met.values["back"] > 67_000
+    assert met.values["all"] > {"gaps": 380_000, "real": 335_000}[panel]
 
 
 @pytest.mark.parametrize("row", rows_of("kunquant_alpha158"))
