@@ -1,4 +1,4 @@
-"""A small market, the catalogue's values on it, and a slow view of it for closed forms in plain numpy.
+"""A small market, the same torn, the catalogue's values on it, and a slow view of it for closed forms in plain numpy.
 
 The whole suite loads this module, so what it needs is imported where it is used.
 """
@@ -117,9 +117,23 @@ class Slow:
 @pytest.fixture(scope="session")
 def small_market():
     """60 names over 1,600 days: late listings that bring a return, delistings, suspensions, gaps."""
+    return _small_market(torn=False)
+
+
+@pytest.fixture(scope="session")
+def torn_sample():
+    """The same, torn around the dates on which closed forms are compared."""
+    return _small_market(torn=True)
+
+
+def _small_market(*, torn):
+    from tearing import tear
+
     from factors.sample.market import sample_market
 
     panel = sample_market(n_assets=60, n_days=1600, seed=11).panel
+    if torn:
+        tear(panel)
     returns = panel.fields["returns"]
     for name, first in enumerate(np.isfinite(panel.fields["close"]).argmax(axis=0)):
         if first > 0:
@@ -128,8 +142,8 @@ def small_market():
 
 
 @pytest.fixture(scope="session")
-def slow(small_market):
-    return Slow(small_market)
+def slow(torn_sample):
+    return Slow(torn_sample)
 
 
 @pytest.fixture(scope="session")
@@ -152,18 +166,18 @@ def ids_of():
 
 
 @pytest.fixture(scope="session")
-def calculate(catalogue, small_market):
-    """Give values by id of a factor, or of an alias by its own formula, on the small market or the caller's fields."""
+def calculate(catalogue, torn_sample):
+    """Give values by id of a factor, or of an alias by its own formula, on the torn sample or what the caller has."""
     from factors.library.compile.compiler import compile_library
 
-    def run(ids, fields=None):
+    def run(ids, fields=None, panel=torn_sample):
         texts = {name: alias.formula for name, alias in catalogue.aliases.items()}
         library = compile_library({name: catalogue.entries.get(name) or texts[name] for name in ids}, listed=True)
         if fields is not None:
             n_dates = len(next(iter(fields.values())))
             return library.run(fields, dates=np.datetime64("2020-01-01") + np.arange(n_dates))
-        groups = {name: small_market.categories[name].codes for name in library.groups}
-        return library.run(small_market.fields, dates=small_market.dates, groups=groups)
+        groups = {name: panel.categories[name].codes for name in library.groups}
+        return library.run(panel.fields, dates=panel.dates, groups=groups)
 
     return run
 

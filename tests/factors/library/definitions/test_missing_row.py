@@ -12,12 +12,12 @@ def test_the_report_says_how_many_factors_a_missing_row_silences(catalogue, calc
     fields = small_market.fields
     whole = np.isfinite([fields[name] for name in ("close", "returns", "volume")]).all(axis=0)
     name = int(np.flatnonzero(whole[1:].all(axis=0))[0])
-    before = calculate(catalogue.entries)
+    before = calculate(catalogue.entries, panel=small_market)
     kept = {field: values[ROW, name] for field, values in fields.items()}
     try:
         for values in fields.values():
             values[ROW, name] = np.nan
-        after = calculate(catalogue.entries)
+        after = calculate(catalogue.entries, panel=small_market)
     finally:
         for field, value in kept.items():
             fields[field][ROW, name] = value

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import tearing
 
 from factors.library.definitions.agreement import oracles
 
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-DATES = (270, 1100, 1599)
+DATES = tearing.DATES["barra"]
 MONTH, YEAR = 21, 252
 
 
@@ -103,14 +104,14 @@ def orthogonal(y, weight, *xs):
     return y - X @ np.linalg.lstsq(w[:, None] * X[use], w * y[use], rcond=None)[0]
 
 
-def traded(s, t, descriptor):
-    """Descriptor of the names that have a row: one that left has no say in the cross-section."""
-    return np.where(s.here(t, "close", "earnings", "assets"), descriptor(s, t), np.nan)
+def traded(descriptor, *names):
+    """Descriptor of the names that have a row of its fields: one without has no say in the cross-section."""
+    return lambda s, t: np.where(s.here(t, *names), descriptor(s, t), np.nan)
 
 
 def composite(*parts):
     def compute(s, t):
-        return sum(weight * exposure(traded(s, t, descriptor), s.cap[t]) for weight, descriptor in parts)
+        return sum(weight * exposure(descriptor(s, t), s.cap[t]) for weight, descriptor in parts)
 
     return compute
 
@@ -127,14 +128,20 @@ def cubed(of):
     return compute
 
 
+def beta_exposure(s, t):
+    return exposure(traded(beta, "returns")(s, t), s.cap[t])
+
+
 def residual_volatility(s, t):
-    v = composite((0.74, dastd), (0.16, cmra), (0.10, hsigma))(s, t)
-    return orthogonal(v, np.sqrt(s.cap[t]), exposure(traded(s, t, beta), s.cap[t]), size(s, t))
+    parts = (traded(descriptor, "returns") for descriptor in (dastd, cmra, hsigma))
+    v = composite(*zip((0.74, 0.16, 0.10), parts, strict=True))(s, t)
+    return orthogonal(v, np.sqrt(s.cap[t]), beta_exposure(s, t), size(s, t))
 
 
 def liquidity(s, t):
-    parts = ((0.35, share_turnover(1, 15)), (0.35, share_turnover(3, 45)), (0.30, share_turnover(12, 180)))
-    return orthogonal(composite(*parts)(s, t), np.sqrt(s.cap[t]), size(s, t))
+    windows = (share_turnover(1, 15), share_turnover(3, 45), share_turnover(12, 180))
+    parts = (traded(descriptor, "volume", "shares") for descriptor in windows)
+    return orthogonal(composite(*zip((0.35, 0.35, 0.30), parts, strict=True))(s, t), np.sqrt(s.cap[t]), size(s, t))
 
 
 PUBLISHED = {
@@ -156,7 +163,7 @@ PUBLISHED = {
     "barra_liquidity": liquidity,
     "barra_earnings_yield": composite((0.21 / 0.32, ratio("cash_flow")), (0.11 / 0.32, ratio("earnings"))),
     "barra_growth": composite((0.24 / 0.71, growth("earnings")), (0.47 / 0.71, growth("sales"))),
-    "barra_nonlinear_beta": cubed(lambda s, t: exposure(traded(s, t, beta), s.cap[t])),
+    "barra_nonlinear_beta": cubed(beta_exposure),
     "barra_leverage": composite((0.38, mlev), (0.35, ratio("debt", "assets")), (0.27, blev)),
 }
 

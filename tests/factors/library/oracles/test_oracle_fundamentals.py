@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import tearing
 
 from factors.library.definitions.agreement import oracles
 
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-DATES = (800, 1599)
+DATES = tearing.DATES["jkp_fundamental"]
 QUARTER, YEAR = 63, 252
 
 

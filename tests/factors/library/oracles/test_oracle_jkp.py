@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import tearing
 from whole_catalogue import whole_catalogue
 
 from factors.library import compile_library
@@ -13,7 +14,7 @@ from factors.library.definitions.agreement import oracles
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 CATALOGUE = whole_catalogue()
-DATES = (300, 1290, 1599)
+DATES = tearing.DATES["jkp"]
 MONTH, YEAR = 21, 252
 
 
@@ -228,8 +229,9 @@ def test_characteristic_equals_its_closed_form(name, date, slow, values, of_toda
 
 
 @pytest.mark.parametrize("name", RESIDUAL_MOMENTUM)
-def test_residual_momentum_compounds_each_days_residual_of_its_own_regression(name, slow, values):
-    expected = RESIDUAL_MOMENTUM[name](slow, DATES[-1], range(0, slow.n_assets, 10))
+def test_residual_momentum_compounds_each_days_residual_of_its_own_regression(name, slow, values, of_today):
+    chosen = range(0, slow.n_assets, 10)
+    expected = of_today(name, DATES[-1], RESIDUAL_MOMENTUM[name](slow, DATES[-1], chosen))
     np.testing.assert_allclose(values[name][DATES[-1], ::10], expected[::10], rtol=1e-7)
 
 
@@ -239,7 +241,7 @@ def test_every_price_and_volume_characteristic_has_a_closed_form(ids_of):
     assert compared <= {row.factor for row in oracles()["jkp_closed_forms"].agreements}
 
 
-def test_betas_over_falling_or_rising_days_use_the_return_of_a_names_first_day(calculate, small_market):
+def test_betas_over_falling_or_rising_days_use_the_return_of_a_names_first_day():
     """The market's own look-back is not the name's: a name that lists with a return has it in the regression."""
     rng = np.random.default_rng(8)
     n_dates, first = 130, 60

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
+import tearing
 
 from factors.library.definitions.agreement import oracles
 
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-DATES = (320, 1300, 1599)
-TREND_DATE = 1400
+DATES = tearing.DATES["openap"]
+TREND_DATE = 1599
 LAGS = (3, 5, 10, 20, 50, 100, 200, 400, 600, 800, 1000)
 
 
@@ -63,8 +64,9 @@ def momentum_in_volume(s, t):
 
 
 def momentum_and_reversal(s, t):
-    m = bucket(s.each(t - 21, 105, 75, np.sum, s.lr), 5)
-    b = bucket(s.each(t - 252, 504, 375, np.sum, s.lr), 5)
+    """Quintiles of the day the return ends on, among the names that have a row on it."""
+    m = bucket(np.where(s.here(t - 21, "returns"), s.each(t - 21, 105, 75, np.sum, s.lr), np.nan), 5)
+    b = bucket(np.where(s.here(t - 252, "returns"), s.each(t - 252, 504, 375, np.sum, s.lr), np.nan), 5)
     out = ((m == 4) & (b == 0)).astype(float) - ((m == 0) & (b == 4))
     return np.where(np.isfinite(m) & np.isfinite(b), out, np.nan)
 

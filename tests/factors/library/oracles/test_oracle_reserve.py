@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
+import tearing
 
 from factors.library.definitions.agreement import oracles
 
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-DATES = (300, 700, 1599)
+DATES = tearing.DATES["reserve"]
 LN2 = math.log(2.0)
 
 

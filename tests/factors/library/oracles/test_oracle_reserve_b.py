@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import tearing
 
 # The slow side meets empty slices and divides by what is missing.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-DATES = (330, 900, 1599)
+DATES = tearing.DATES["reserve_b"]
 
 
 def sessions(s):
@@ -121,7 +122,7 @@ def commonality(s, t):
 
 
 def month_among_traded(s, t):
-    traded = s.here(t, "returns", "volume")
+    traded = s.here(t, "volume", "shares")
     month = np.where(s.here(t, "returns"), np.exp(s.month(t)) - 1, np.nan)
     turnover = np.where(traded, s.each(t, 21, 15, np.mean, s.turnover), np.nan)
     return (s.share(month) - 0.5) * s.share(turnover)
