@@ -37,20 +37,24 @@ LOST = (
     (("open", "high", "low", "close", "volume", "vwap", "returns"), 0, 0),
     (("market_cap", "shares"), 0, 0),
     (("volume", "high"), 9, 2),
-    (("book", "sales", "earnings", "earnings_q", "sales_q", "assets", "debt", "cash_flow", "capex"), 0, 0),
+    (
+        ("book", "book_price", "sales", "earnings", "earnings_q", "sales_q", "assets", "debt", "cash_flow", "capex"),
+        0,
+        0,
+    ),
     (("book", "earnings_q", "sales", "shares"), 255, 60),
 )
 
 
-def tear(panel):
-    """Take rows and fields from a panel of at least 1,600 days and 60 names."""
+def tear(panel, compared=COMPARED):
+    """Take rows and fields from a panel around some of its dates; it has names enough for one trouble each."""
     own = {name: values for name, values in panel.fields.items() if not name.startswith("benchmark")}
     n_dates, n_names = panel.fields["close"].shape
-    late = np.arange(n_names)[::-1][: len(COMPARED) * len(LISTED)].reshape(len(COMPARED), -1)
-    throughout = np.isfinite(panel.fields["market_cap"][[0, *COMPARED]]).all(axis=0)
+    late = np.arange(n_names)[::-1][: len(compared) * len(LISTED)].reshape(len(compared), -1)
+    throughout = np.isfinite(panel.fields["market_cap"][[0, *compared]]).all(axis=0)
     others = np.setdiff1d(np.flatnonzero(throughout), late)
     away = np.zeros((n_dates, n_names), dtype=bool)
-    for k, date in enumerate(COMPARED):
+    for k, date in enumerate(compared):
         for name, before in zip(late[k], LISTED, strict=True):
             away[: date - before, name] = True
         troubled = iter(np.roll(others, -len(AWAY) * k))
