@@ -166,16 +166,17 @@ def ids_of():
 
 
 @pytest.fixture(scope="session")
-def calculate(catalogue, torn_sample):
+def calculate(catalogue, request):
     """Give values by id of a factor, or of an alias by its own formula, on the torn sample or what the caller has."""
     from factors.library.compile.compiler import compile_library
 
-    def run(ids, fields=None, panel=torn_sample):
+    def run(ids, fields=None, panel=None):
         texts = {name: alias.formula for name, alias in catalogue.aliases.items()}
         library = compile_library({name: catalogue.entries.get(name) or texts[name] for name in ids}, listed=True)
         if fields is not None:
             n_dates = len(next(iter(fields.values())))
             return library.run(fields, dates=np.datetime64("2020-01-01") + np.arange(n_dates))
+        panel = panel or request.getfixturevalue("torn_sample")  # made only where it is asked for: it takes seconds
         groups = {name: panel.categories[name].codes for name in library.groups}
         return library.run(panel.fields, dates=panel.dates, groups=groups)
 

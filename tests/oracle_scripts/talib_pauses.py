@@ -221,12 +221,13 @@ def main(panel, out):
     with np.load(panel) as arrays:
         columns = [arrays[name].astype(float) for name in ("open", "high", "low", "close", "volume")]
     found = []
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         for o, h, lo, c, v in zip(*(x.T for x in columns), strict=True):
             found.append(
                 directional(h, lo, c) | oscillators(h, lo, c) | averages(o, h, lo, c) | volumes(h, lo, c, v) | cycles(c)
             )
-    np.savez(out, **{name: np.stack([of[name] for of in found], axis=1) for name in found[0]})
+    values = {name: np.stack([of[name] for of in found], axis=1) for name in found[0]}
+    np.savez(out, **{name: np.where(np.isfinite(x), x, np.nan) for name, x in values.items()})  # a quotient by 0
 
 
 if __name__ == "__main__":
