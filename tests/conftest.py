@@ -22,8 +22,8 @@ sys.path.append(str(HERE / "actors"))  # the workloads that tests run inside Ray
 from left_behind import MARK, end_all, processes_of  # noqa: E402
 
 pytest_plugins = [
-    "fixtures_engine", "fixtures_library", "fixtures_nats", "fixtures_objects", "fixtures_ray", "fixtures_store",
-    "fixtures_toraniko",
+    "fixtures_engine", "fixtures_library", "fixtures_nats", "fixtures_objects", "fixtures_ray", "fixtures_real",
+    "fixtures_store", "fixtures_toraniko",
 ]  # fmt: skip
 
 # Examples are judged by what they show, not by the clock: a machine with more to do draws and runs them slowly.
@@ -40,6 +40,13 @@ GROUPS = {
     "tests/launch": "shared_run",
     "tests/examples/test_engine_examples.py": "shared_run",
     "tests/jobs/test_running.py": "shared_run",
+    "tests/factors/library/oracles/test_oracle_barra.py": "slow",
+    "tests/factors/library/oracles/test_oracle_fundamentals.py": "slow",
+    "tests/factors/library/oracles/test_oracle_jkp.py": "slow",
+    "tests/factors/library/oracles/test_oracle_openap.py": "slow",
+    "tests/factors/library/oracles/test_oracle_reserve.py": "slow",
+    "tests/factors/library/oracles/test_oracle_reserve_b.py": "slow",
+    "tests/factors/library/oracles/test_torn_sample.py": "slow",
     "tests/factors/library/definitions/test_count.py": "sample_census",
     "tests/factors/library/definitions/test_distinct.py": "sample_census",
     "tests/bus/test_actor.py": "ray_cluster",

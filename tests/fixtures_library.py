@@ -184,7 +184,7 @@ def calculate(catalogue, request):
 
 
 @pytest.fixture(scope="session")
-def of_today(catalogue, slow):
+def of_today(catalogue, request):
     """Leave out of a closed form the names that have no row: none of the factor's own fields is there on the date."""
     from factors.library.compile.graph import Graph
     from factors.library.compile.lowering import lower
@@ -193,14 +193,15 @@ def of_today(catalogue, slow):
 
     inputs = {}
 
-    def run(name, date, expected):
+    def run(name, date, expected, view=None):
+        view = view or request.getfixturevalue("slow")
         if name not in inputs:
             entry = catalogue.entries.get(name)
             graph = Graph()
             ref = lower(graph, entry.expression if entry else parse(catalogue.aliases[name].formula))
             own = {graph.nodes[node].name for node in graph.reach((ref,), "own").of}
             inputs[name] = sorted(own - SHARED)
-        return np.where(slow.here(date, *inputs[name]), expected, np.nan)
+        return np.where(view.here(date, *inputs[name]), expected, np.nan)
 
     return run
 

@@ -180,6 +180,12 @@ def test_exposure_equals_the_published_definition(name, date, slow, values, of_t
     np.testing.assert_allclose(values[name][date], expected, rtol=1e-8, atol=1e-10)
 
 
+def test_exposure_equals_the_published_definition_on_real_data(equal_on_real_data):
+    computed, compared = equal_on_real_data(PUBLISHED, rtol=1e-8, atol=1e-10)
+    assert computed == 13
+    assert compared > 730
+
+
 def test_every_barra_entry_is_compared(ids_of):
     assert set(PUBLISHED) == set(ids_of("barra.toml"))
     assert {row.factor for row in oracles()["barra_definitions"].agreements} == set(PUBLISHED)

@@ -206,6 +206,13 @@ def test_characteristic_equals_its_closed_form(name, date, slow, values, of_toda
     np.testing.assert_allclose(values[name][date], of_today(name, date, expected), rtol=1e-7, atol=1e-12)
 
 
+def test_characteristic_equals_its_closed_form_on_real_data(equal_on_real_data):
+    forms = {name: lambda s, t, form=form: form(Books(s, t)) for name, form in CLOSED_FORMS.items()}
+    computed, compared = equal_on_real_data(forms, rtol=1e-7, atol=1e-12)
+    assert computed == 12
+    assert compared > 460
+
+
 def test_every_fundamental_characteristic_has_a_closed_form(ids_of):
     assert set(CLOSED_FORMS) == set(ids_of("jkp_fundamental.toml", "jkp_fundamental_assets.toml"))
     assert set(CLOSED_FORMS) <= {row.factor for row in oracles()["jkp_closed_forms"].agreements}

@@ -235,6 +235,12 @@ def test_residual_momentum_compounds_each_days_residual_of_its_own_regression(na
     np.testing.assert_allclose(values[name][DATES[-1], ::10], expected[::10], rtol=1e-7)
 
 
+def test_characteristic_equals_its_closed_form_on_real_data(equal_on_real_data):
+    computed, compared = equal_on_real_data(CLOSED_FORMS, rtol=1e-8, atol=1e-12)
+    assert computed == 38
+    assert compared > 2160
+
+
 def test_every_price_and_volume_characteristic_has_a_closed_form(ids_of):
     compared = {*CLOSED_FORMS, *RESIDUAL_MOMENTUM}
     assert compared == set(ids_of("jkp.toml")) | {f"jkp_zero_trades_{days}d" for days in (21, 126, 252)}

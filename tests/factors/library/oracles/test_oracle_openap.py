@@ -249,6 +249,12 @@ def test_trend_factor_is_last_years_coefficients_times_todays_moving_averages(sl
     np.testing.assert_allclose(values["openap_trendfactor"][TREND_DATE], expected, rtol=1e-6, atol=1e-8)
 
 
+def test_predictor_equals_its_definition_on_real_data(equal_on_real_data):
+    computed, compared = equal_on_real_data(DEFINITIONS, rtol=1e-7, atol=1e-10)
+    assert computed == 17
+    assert compared > 530
+
+
 def test_every_openap_entry_is_compared(ids_of):
     assert {*DEFINITIONS, "openap_trendfactor"} == set(ids_of("openap.toml"))
     recorded = {row.factor for row in oracles()["openap_definitions"].agreements}

@@ -205,6 +205,12 @@ def test_measure_equals_its_papers_formula(name, date, slow, values, of_today):
     np.testing.assert_allclose(values[name][date], expected, rtol=1e-7, atol=1e-12)
 
 
+def test_measure_equals_its_papers_formula_on_real_data(equal_on_real_data):
+    computed, compared = equal_on_real_data(FORMULAS, rtol=1e-7, atol=1e-12)
+    assert computed == 32
+    assert compared > 1880
+
+
 def test_every_entry_of_the_reserve_is_compared(ids_of):
     assert set(FORMULAS) == set(ids_of("reserve.toml"))
     recorded = {row.factor for row in oracles()["papers_formulas"].agreements}

@@ -190,5 +190,11 @@ def test_measure_equals_its_papers_formula(name, date, slow, values, of_today):
     np.testing.assert_allclose(values[name][date], of_today(name, date, expected), rtol=1e-7, atol=1e-11)
 
 
+def test_measure_equals_its_papers_formula_on_real_data(equal_on_real_data):
+    computed, compared = equal_on_real_data(FORMULAS, rtol=1e-7, atol=1e-11)
+    assert computed == 17
+    assert compared > 1000
+
+
 def test_every_entry_is_compared(ids_of):
     assert set(FORMULAS) == set(ids_of("reserve_b.toml"))
