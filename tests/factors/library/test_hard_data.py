@@ -92,6 +92,16 @@ def test_a_name_has_no_value_before_it_is_listed_and_one_that_never_is_has_none(
         assert np.isnan(found[:, NEVER]).all(), name
 
 
+def test_a_name_has_no_value_on_a_day_without_a_row_nor_after_it_has_left(values):
+    for name, found in values.items():
+        assert np.isnan(found[GONE:, DELISTED]).all(), name
+        assert np.isnan(found[150:161, SUSPENDED]).all(), name
+    spoken = sum(np.isfinite(found[GONE - 1, DELISTED]) for found in values.values())
+    returned = sum(np.isfinite(found[161:, SUSPENDED]).any() for found in values.values())
+    assert spoken > 300
+    assert returned > 500
+
+
 def looks_across(term):
     """Whether a formula compares names anywhere."""
     across = term.name in ACROSS or term.name.startswith(("cs_", "group_"))
