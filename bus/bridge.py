@@ -42,6 +42,7 @@ from bus.retell import Retell
 from bus.spool import Spool
 from bus.subjects import HEALTH
 from contracts.access import want_restart
+from contracts.answers import Calculation
 from contracts.backoff import backoff_s
 from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import EngineError, first_line
@@ -78,7 +79,7 @@ class BridgeClient(FaceClient, Protocol):
     async def live(self, packed: bytes) -> bytes:
         """Hand market data to the actor that holds the running days."""
 
-    def foresee(self, operation: str, request: Request) -> None:
+    async def foresee(self, operation: str, request: Request) -> Calculation | None:
         """Let the factor library compute a day that is being appended."""
 
 
@@ -418,7 +419,7 @@ class Bridge:
             "in_flight": drainer.in_flight,
             "delivery_ms": percentiles(drainer.delays_ms),
             "durable": _inbound(self.durable),
-            "bars": _inbound(self.bars),
+            "bars": {**_inbound(self.bars), "foreseen": self.bars.foreseen},
             "direct": {
                 "published": self.direct.published,
                 "duplicates": self.direct.duplicates,

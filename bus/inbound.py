@@ -13,7 +13,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -24,8 +24,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from bus import dead_letters
 from bus.answer_form import ACCEPT, JSON, Formed, formed, wants_arrow
 from bus.answer_text import as_json, written
+from bus.behind import Behind
 from bus.direct import Direct
 from bus.face import Face, Publish
+from bus.foreseen import Foresee, Foreseen
 from bus.journal import FINAL_WORD
 from bus.pulled import batches
 from bus.reader import Reader
@@ -72,7 +74,6 @@ class Write(NamedTuple):
 Work = Callable[[Msg, Turn | None], Awaitable[Formed]]
 WriteOf = Callable[[Msg], Awaitable[Write | None]]
 Committed = Callable[[str, int], Awaitable[None]]
-Foresee = Callable[[str, Request], None]
 
 
 class Inbound:
@@ -93,7 +94,12 @@ class Inbound:
     spool : Spool, optional
         Where answers lie that are larger than a message; without one they are not given.
     foresee : callable of (operation's name, request), optional
-        Told of a bar that is being appended, so that the library computes beside the writer.
+        Asked of a bar that is being appended, so that the library computes beside the writer; see `bus.foreseen`.
+
+    Attributes
+    ----------
+    taken, done, retried, rejected, foreseen : int
+        Messages; and bars whose values were there when they were durable.
     """
 
     def __init__(
@@ -121,6 +127,7 @@ class Inbound:
         self.done = 0
         self.retried = 0
         self.rejected = 0
+        self.foreseen = 0
 
     async def run_requests(self, nc: Client, js: JetStreamContext) -> None:
         """Take requests until the connection ends: the writes of a model in their order, all else at the same time."""
@@ -320,84 +327,87 @@ class Inbound:
         closed_at = (msg.headers or {}).get(CLOSED_AT_HEADER, "")
         # A day's end that is read again gives its bar again, which is not known by the place of its message.
         again = msg.metadata.num_delivered > 1 or bool(closed_at)
-        if self._foresee is not None and msg.metadata.num_delivered == 1:
-            # Behind the writer's own request. A bar that comes again may be what ended an actor.
-            asyncio.get_running_loop().call_soon(self._foresee, operation.name, request)
-        async with _Behind(self._direct, again=again) as out:
+        # A bar that comes again may be what ended an actor.
+        foresee = None if msg.metadata.num_delivered > 1 or self._direct is None else self._foresee
+        async with Foreseen(foresee, operation.name, request) as foreseen, Behind(self._direct, again=again) as out:
             publish = None if self._direct is None else out.publish
+
+            def named(made: Calculation) -> str:
+                foreseen.stored(made)
+                return _of_version("bar", model_id, made)
+
             answer = await self._face.answer(
                 operation,
                 request,
                 priority=priority,
                 request_id=identity,
-                calculation_id=partial(_of_version, "bar", model_id),
+                calculation_id=named,
                 turn=turn,
                 publish=publish,
             )
-            answer["factor_library"] = await self._update_library(answer, priority, identity, publish)
+            told = await self._tell_foreseen(foreseen, model_id, priority, out)
+            answer["factor_library"] = await self._update_library(answer, priority, identity, publish, told)
         if self._committed is not None:
             place = int(closed_at) if closed_at.isdecimal() else msg.metadata.sequence.stream
             await self._committed(answer["model_id"], place)
         return Formed(await written(answer), JSON, {})
 
+    async def _tell_foreseen(
+        self, foreseen: Foreseen, model_id: str, priority: Priority | None, out: Behind
+    ) -> dict[str, Any] | None:
+        """Publish the library's values where they are here already; gives what is answered of them, else None."""
+        made = await foreseen.values()
+        if made is None:
+            return None
+        operation = OPERATIONS["update_factors"]
+        request = self._face.read(operation, {"model_id": model_id, "values": True})
+        calculation = await self._face.tell(
+            operation,
+            request,
+            made,
+            _of_version("library", model_id, made),
+            {},
+            priority or Priority.parse(request.messagebus_priority),
+            out.publish,
+        )
+        await out.all_out()  # the step, which nobody waits for any more, is not to take their processor
+        self.foreseen += 1
+        return {"success": True, "message": made.message, "calculation_result": calculation}
+
     async def _update_library(
-        self, answer: dict[str, Any], priority: Priority | None, identity: str, publish: Publish | None
+        self,
+        answer: dict[str, Any],
+        priority: Priority | None,
+        identity: str,
+        publish: Publish | None,
+        told_already: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Let the library take its step; when it cannot, the bar comes again, and its append is known by its id.
 
-        A library that is kept takes the step at once; one that is not is waited for in the lane of long requests.
+        A library that is kept takes the step at once; one that is not is waited for in the lane of long requests. Of
+        values that are told already no more is said.
         """
         model_id, version = answer["model_id"], answer.get("model_version")
         try:
             for wait in (False, True):
                 told = await self._face.answer(
                     OPERATIONS["update_factors"],
-                    {"model_id": model_id, "values": True, "wait": wait},
+                    {"model_id": model_id, "values": told_already is None, "wait": wait},
                     priority=priority,
                     request_id=identity,
                     calculation_id=partial(_of_version, "library", model_id),
-                    publish=publish,
+                    publish=publish if told_already is None else _nowhere,
                 )
                 if "tables" in told["calculation_result"]:
                     break
         except EngineError as error:
             detail = f"the bar is in version {version} of {model_id}, but the library did not follow: {error.detail}"
             raise type(error)(detail, field=error.field, retry_after_s=error.retry_after_s) from None
-        return told
+        return told_already or told
 
 
-class _Behind:
-    """Publishes the events of a bar in their order, while its library takes its step; all are out at the end."""
-
-    def __init__(self, direct: Direct | None, *, again: bool) -> None:
-        self._direct = direct
-        self._again = again
-        self._last: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def publish(self, events: Sequence[Event]) -> None:
-        """Have events published behind those before them."""
-        self._last = asyncio.create_task(self._publish(self._last, events))
-
-    async def _publish(self, before: asyncio.Task[None] | None, events: Sequence[Event]) -> None:
-        if before is not None:
-            await before
-        assert self._direct is not None
-        await self._direct.publish(events, again=self._again)
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait until all are out; what keeps them from it is raised, and the bar comes again."""
-        if self._last is None:
-            return
-        if kind is not None and issubclass(kind, asyncio.CancelledError):
-            self._last.cancel()
-        if kind is None:
-            await self._last
-        else:
-            # What went wrong before is what is told; the events that are out stay out, under their ids.
-            await asyncio.gather(self._last, return_exceptions=True)
+async def _nowhere(_: Sequence[Event]) -> None:
+    """Publish nothing: the events are out."""
 
 
 async def _batches(

@@ -35,6 +35,9 @@ class Calculation:
         False: the result is not published.
     stages_s : mapping, optional
         Seconds of what is no computation, such as a durable write; they become stages of their own.
+    day : str
+        Names the one day that a write stored, or that values are of: what it came behind, and its row, to the bit
+        (`actors.reading.next_day`). Empty where that is not known. No caller is told it.
     """
 
     values: Any
@@ -46,6 +49,7 @@ class Calculation:
     tables: Sequence[bytes] = ()
     event: bool = True
     stages_s: Mapping[str, float] | None = None
+    day: str = ""
 
     def timed(self, **stages_s: float) -> Calculation:
         """Give it with further stages, seconds."""
@@ -55,7 +59,7 @@ class Calculation:
         """Give the fields in their order, plain; `made_of` makes the same one of them."""
         return (
             self.values, self.message, self.confidence_score, self.model_version, self.device._value_, self.details,
-            self.tables, self.event, self.stages_s,
+            self.tables, self.event, self.stages_s, self.day,
         )  # fmt: skip
 
     @classmethod

@@ -452,8 +452,8 @@ class UpdateFactors(Request):
     model_id: ModelId | None = None
     wait: bool = Field(
         True,
-        description="False: begin in the background, and say how far it is; with `values` the step of a library that "
-        "is kept is taken at once.",
+        description="False: the step of a library that is kept is taken at once; another is begun in the background, "
+        "and the answer says how far it is.",
     )
     values: bool = Field(False, description="Also publish every name's values, as Arrow tables; a bar does.")
     messagebus_priority: PriorityName = "high"
@@ -461,7 +461,7 @@ class UpdateFactors(Request):
     @property
     def light(self) -> bool:
         """Whether it is a step at most: it then does not wait behind what is long, nor steps back behind others."""
-        return self.values and not self.wait
+        return not self.wait
 
 
 FormulaId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]

@@ -11,14 +11,17 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from contracts import tracing
+from contracts.answers import Calculation
 from contracts.backoff import backoff_s
 from contracts.errors import CallerGone, DeadlineExceeded, QueueFull, Unavailable, UnknownOperation, first_line
+from contracts.handed_tables import take
 from contracts.operations import OPERATIONS, Operation, Workload
 from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
@@ -26,7 +29,7 @@ from contracts.unexpected import unexpected
 from contracts.work import Presence, Priority, State, WorkItem, WorkResult, work_item
 from router.link import ActorGone, Links
 from router.order import Order, Turn
-from router.packing import pack_items, unpack_table
+from router.packing import pack_items, unpack_foreseen, unpack_table
 from router.table import RouteTable
 
 ROUTER = "router"
@@ -221,14 +224,24 @@ class RouterClient:
             raise Unavailable(f"the actor of the running days went: {first_line(error)}", retry_after_s=0.1) from None
         return answer
 
-    def foresee(self, operation: str, request: Request) -> None:
-        """Let the factor library compute a day while its model's writer makes it durable; nothing waits for it."""
+    async def foresee(self, operation: str, request: Request) -> Calculation | None:
+        """Let the factor library compute a day while its model's writer makes it durable.
+
+        Returns
+        -------
+        Calculation or None
+            What the library will tell of the day if it is stored as it came; its `day` says which day that is. None
+            where the library cannot say it, or is away.
+        """
         route = self.table.routes.get(Workload.FACTOR_LIBRARY.value)
         if route is None or not route.direct:
-            return
+            return None
         item = work_item(operation, request, timeout_s=CONTROL_S)
-        with contextlib.suppress(RayError):
-            route.handle.foresee.remote(pack_items([item]))
+        with contextlib.suppress(RayError, TimeoutError, OSError):
+            async with asyncio.timeout(CONTROL_S):
+                (made,) = unpack_foreseen(await route.handle.foresee.remote(pack_items([item])))
+                return None if made is None else replace(made, tables=await asyncio.to_thread(take, made.tables))
+        return None
 
     async def _dispatch(self, item: WorkItem) -> WorkResult:
         """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline."""

@@ -119,6 +119,17 @@ def unpack_results(packed: bytes) -> list[WorkResult]:
     ]
 
 
+def pack_foreseen(made: Sequence[Calculation | None]) -> bytes:
+    """Pack what an actor says of writes that are on their way."""
+    return pickle.dumps([None if one is None else one.fields() for one in made], PROTOCOL)
+
+
+def unpack_foreseen(packed: bytes) -> list[Calculation | None]:
+    """Unpack what `pack_foreseen` packed."""
+    flat = pickle.loads(packed)  # noqa: S301  (from our own process)
+    return [None if fields is None else Calculation.made_of(*fields) for fields in flat]
+
+
 def pack_table(table: RouteTable) -> bytes:
     """Pack a route table, the actors' handles with it."""
     packed: bytes = cloudpickle.dumps(table, PROTOCOL)  # type: ignore[no-untyped-call]

@@ -129,9 +129,9 @@ class WorkloadHost:
         return packing.pack_results(self._actor.call_heavy(packing.unpack_items(packed)))
 
     @ray.method(concurrency_group="light")
-    def foresee(self, packed: bytes) -> None:
+    def foresee(self, packed: bytes) -> bytes:
         """Prepare for writes that another actor does."""
-        self._actor.foresee(packing.unpack_items(packed))
+        return packing.pack_foreseen(self._actor.foresee(packing.unpack_items(packed)))
 
     @ray.method(concurrency_group="live")
     def call_live(self, packed: bytes) -> bytes:

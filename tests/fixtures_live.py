@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 from fixtures_nats import ClientDouble
@@ -12,6 +13,7 @@ from actors.workloads.factor_model_creation import FactorModelCreation
 from contracts import requests as rq
 from contracts.errors import Unavailable
 from contracts.frames import encode
+from contracts.handed_tables import take
 from contracts.operations import OPERATIONS, Workload
 from contracts.work import work_item
 
@@ -23,15 +25,17 @@ class ActorsHere(ClientDouble):
 
     def __init__(self, writer, library):
         super().__init__()
+        library._handed = library.settings.store_path / "handed"  # not into the run directory of who runs the tests
         self.actors = {Workload.FACTOR_MODEL_CREATION: writer, Workload.FACTOR_LIBRARY: library}
 
     async def call(self, operation, request, *, priority, timeout_s=None, request_id=None, turn=None, presence=None):
         item = work_item(operation, request, priority=priority, timeout_s=timeout_s or 60.0, request_id=request_id)
         return (await asyncio.to_thread(self.actors[OPERATIONS[operation].workload].call_heavy, [item]))[0]
 
-    def foresee(self, operation, request):
+    async def foresee(self, operation, request):
         item = work_item(operation, request)
-        asyncio.get_running_loop().run_in_executor(None, self.actors[Workload.FACTOR_LIBRARY].foresee, [item])
+        (made,) = await asyncio.to_thread(self.actors[Workload.FACTOR_LIBRARY].foresee, [item])
+        return None if made is None else replace(made, tables=take(made.tables))
 
     away = False
     """Whether the live call is cut off, as when the actor died."""

@@ -69,7 +69,7 @@ class ClientDouble:
     async def health(self):
         return {"state": "READY", "actors": []}
 
-    def foresee(self, operation, request):
+    async def foresee(self, operation, request):
         self.foreseen.append((operation, request))
 
     async def live(self, packed):

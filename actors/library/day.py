@@ -70,6 +70,20 @@ class LibraryDay:
         vars(left).update(ids=tuple(self.ids[i] for i in rows), values=self.values[rows], **made)
         return left
 
+    def followed(
+        self,
+        ids: tuple[str, ...],
+        values: NDArray[np.float64],
+        date: np.datetime64,
+        groups: Mapping[str, NDArray[np.int16]],
+    ) -> LibraryDay:
+        """Give the day that a version with one date more, on the same names, would have."""
+        day = copy.copy(self)
+        vars(day).pop("position", None)
+        made = {"_forms": LRU(FORMS_KEPT), "_making": threading.Lock(), "_groups": groups}
+        vars(day).update(ids=ids, values=values, number=self.number + 1, date=date, **made)
+        return day
+
     def level(self, asked: str | None) -> str:
         """Name the groups to neutralise by. Raises `InvalidInput` when the model lacks the level asked for."""
         if asked is None:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
+from actors.library.day import LibraryDay
 from actors.reading.features import features_panel, intake_of_days
 from actors.reading.panels import whole_panel
 from actors.reading.slices import settings_of
 from contracts.requests import AppendDay
 from factors.panel.panel import Panel
 from store import Version
+
+
+class Foreseen(NamedTuple):
+    """What a library gives if a day is stored as it came.
+
+    Attributes
+    ----------
+    day : LibraryDay
+    steps : int
+        Days that the library will have taken since its warm-up.
+    name : str
+        Of the day that is meant; see `name_of_day`.
+    """
+
+    day: LibraryDay
+    steps: int
+    name: str
 
 
 def with_next_day(version: Version, request: AppendDay) -> Panel | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,9 +72,9 @@ class FactorStream:
         """Take one row."""
         self.values = np.asarray(self.stream.update(*_row(fields, t), date))
 
-    def foresee(self, fields: LibraryFields, t: int, date: np.datetime64) -> None:
-        """Compute a row that may come next."""
-        self.stream.peek(*_row(fields, t), date)
+    def foresee(self, fields: LibraryFields, t: int, date: np.datetime64) -> NDArray[np.float64]:
+        """Give the values of a row that may come next; the stream's own array."""
+        return self.stream.peek(*_row(fields, t), date)
 
 
 def _row(fields: LibraryFields, t: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -157,10 +157,17 @@ class LiveLibrary:
 
     def _show(self, version: Version) -> None:
         """Put the parts' rows into the order of the definitions."""
-        rows = {name: row for part in self._every() for name, row in zip(part.ids, part.values, strict=True)}
-        ids = tuple(name for name in self._formulas.library.ids if name in rows and name not in self._forgotten)
-        values = np.stack([rows[name] for name in ids]) if ids else np.empty((0, len(version.symbols)))
+        ids, values = self._ordered([part.values for part in self._every()], len(version.symbols))
         self.day = LibraryDay(ids, values, version, len(version.dates) - 1, self._groups)
+
+    def _ordered(
+        self, parts: Iterable[NDArray[np.float64]], n_assets: int
+    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Give what is shown of the parts' rows, and a copy of them, in the order of the definitions."""
+        pairs = zip(self._every(), parts, strict=True)
+        rows = {name: row for part, values in pairs for name, row in zip(part.ids, values, strict=True)}
+        ids = tuple(name for name in self._formulas.library.ids if name in rows and name not in self._forgotten)
+        return ids, np.stack([rows[name] for name in ids]) if ids else np.empty((0, n_assets))
 
     def _every(self) -> list[FactorStream]:
         return [*self._catalogue, *self._registered]
@@ -216,21 +223,30 @@ class LiveLibrary:
         """Whether days were stored as they were foreseen: a model that adjusts what it is given never does so."""
         return self._missed < MISSED_MOST
 
-    def foresee(self, panel: Panel) -> None:
+    def foresee(self, number: int, panel: Panel) -> LibraryDay | None:
         """Compute the day that is to come; `follow` takes it so, where it was stored as it is here, to the bit.
 
         Parameters
         ----------
+        number : int
+            The version that the day comes behind.
         panel : Panel
             The day that this is at and the next one, on the names of that.
+
+        Returns
+        -------
+        LibraryDay or None
+            What this shows once it followed a version that is so. None where another day came meanwhile.
         """
         with self.lock:
-            if panel.dates[0] != self.day.date or len(panel.symbols) != len(self.day.symbols):
-                return
+            if number != self.number or panel.dates[0] != self.day.date or len(panel.symbols) != len(self.day.symbols):
+                return None
             self._missed += 1
             fields = library_fields(panel, self._level)
-            for part in self._every():
-                part.foresee(fields, 1, panel.dates[1])
+            found = [part.foresee(fields, 1, panel.dates[1]) for part in self._every()]
+            ids, values = self._ordered(found, len(panel.symbols))
+            groups = {name: np.asarray(codes[-1]) for name, codes in fields.groups.items()}
+            return self.day.followed(ids, values, panel.dates[1], groups)
 
     def members(self) -> Iterator[tuple[str, Member]]:
         """Give the catalogue's carried state, and what belongs to it, in pieces.

@@ -14,10 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from actors.library.foreseen import with_next_day
+from actors.library.foreseen import Foreseen, with_next_day
 from actors.library.formulas import Formulas
 from actors.library.live_library import LiveLibrary, made_of
 from actors.library.saved import SavedLibraries, read_saved
+from actors.reading.next_day import name_of_day
 from actors.runtime.memory import give_back
 from actors.runtime.niceness import step_back
 from contracts.errors import EngineError, InvalidInput, Unavailable
@@ -88,21 +89,29 @@ class LiveModels:
             return None
         return live if self._follow(live, self._store.head(model_id), formulas) else None
 
-    def foresee(self, request: AppendDay, formulas: Formulas) -> None:
+    def foresee(self, request: AppendDay, formulas: Formulas) -> Foreseen | None:
         """Compute what a day will give that is being appended, where the model's library is kept and current.
 
         A request that cannot be read is refused by whoever appends it.
+
+        Returns
+        -------
+        Foreseen or None
+            What the library gives if the day is stored as it came; None where that cannot be said.
         """
         live = self._live.get(request.model_id)
         if live is None or formulas is not live.formulas or not live.may_foresee:
-            return
+            return None
         try:
             version = self._store.head(request.model_id)
-            panel = with_next_day(version, request) if version.manifest.version == live.number else None
-            if panel is not None:
-                live.foresee(panel)
+            if version.manifest.version != live.number or made_of(version) != live.made:
+                return None
+            panel = with_next_day(version, request)
+            day = None if panel is None else live.foresee(live.number, panel)
+            return None if panel is None or day is None else Foreseen(day, live.steps + 1, name_of_day(version, panel))
         except (EngineError, FactorError, FieldsError) as error:
             _log.info("a day of %s is not foreseen: %s", request.model_id, error)
+            return None
 
     def current(self, model_id: str, formulas: Formulas, wait_s: float) -> LiveLibrary:
         """Give the library of a model at its newest version: kept, stepped forward, or warmed.

@@ -19,6 +19,7 @@ from actors.runtime.memory import give_back, limit
 from actors.runtime.meter import Meter
 from actors.runtime.queue import LaneQueue, Outcome
 from contracts import logs, tracing
+from contracts.answers import Calculation
 from contracts.caller import Asked, asked
 from contracts.errors import (
     CallerGone,
@@ -179,8 +180,12 @@ class WorkloadActor:
         """Take market data and give values; only the actor that holds the running days can."""
         raise UnknownOperation(f"{type(self).__name__} holds no running day ({len(packed)} bytes came)")
 
-    def foresee(self, items: list[WorkItem]) -> None:
-        """Prepare for writes that another actor has been asked for. A hint: nobody is told what becomes of it."""
+    def foresee(self, items: list[WorkItem]) -> list[Calculation | None]:
+        """Prepare for writes that another actor has been asked for; gives what will be told if they are done as asked.
+
+        None where nothing can be said. A hint: whatever goes wrong here goes wrong again where it is asked for.
+        """
+        return [None] * len(items)
 
     def leave(self, keys: Sequence[Key]) -> None:
         """End what is computed, drop what waits, and refuse what is still on its way here, for callers that went away.

@@ -30,6 +30,7 @@ from actors.runtime.niceness import step_back
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor
+from contracts.handed_tables import hand
 from contracts.work import State, WorkItem, WorkResult, new_id
 from factors.library import (
     PAPER,
@@ -77,6 +78,7 @@ class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Esti
         )
         current = self.settings
         folder = current.store_path / "library"
+        self._handed = current.run_dir.resolve() / "handed"
         self.live = LiveModels(self.slices.store, folder, current.library_threads, current.library_models)
         self.live.recover(self.formulas)
         self.open_desk(self.live.continues)
@@ -113,12 +115,18 @@ class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Esti
         step_back()
         return super().call_heavy(items)
 
-    def foresee(self, items: list[WorkItem]) -> None:
+    def foresee(self, items: list[WorkItem]) -> list[Calculation | None]:
         """Compute the days that the model's writer is making durable; see `LiveLibrary.foresee`."""
-        if self._state is State.READY:
-            for request in (item.request for item in items):
-                if isinstance(request, rq.AppendDay):
-                    self.live.foresee(request, self.formulas)
+        return [self._foreseen(item.request) for item in items]
+
+    def _foreseen(self, request: Any) -> Calculation | None:
+        if self._state is not State.READY or not isinstance(request, rq.AppendDay):
+            return None
+        found = self.live.foresee(request, self.formulas)
+        if found is None:
+            return None
+        told = _update(found.day, found.steps, self._tables.write(found.day))
+        return replace(told, tables=hand(self._handed, told.tables), day=found.name)
 
     # -- values
 
@@ -143,21 +151,9 @@ class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Esti
             message = f"the library of {model_id} is {state['state']}"
             return Calculation({}, message, 0.0, state.get("model_version"), details=state, event=False)
         live = live or self.live.current(model_id, self.formulas, WAIT_S)
-        day = live.day
-        defined = np.isfinite(day.values).sum(axis=1)
-        tables = self._tables.write(day) if request.values else []
-        details = {
-            "date": str(day.date),
-            "factors": len(day.ids),
-            "names": len(day.symbols),
-            "steps": live.steps,
-            "tables": len(tables),
-        }
-        counts = dict(zip(day.ids, defined.tolist(), strict=True))
-        score = confidence_score(share(defined > 0), int(defined.max(initial=0)), 1)
-        message = f"{len(day.ids)} factors of {len(day.symbols)} names on {day.date}"
+        day, steps = live.day, live.steps
         self.desk.committed(model_id)
-        return Calculation(counts, message, score, day.number, details=details, tables=tables)
+        return _update(day, steps, self._tables.write(day) if request.values else [])
 
     def calculate_factors(self, request: rq.CalculateFactors) -> Calculation:
         """Factors of a symbol: its value and its place in the cross-section."""
@@ -405,6 +401,22 @@ def _refuse_lacking(library: Library, version: Version) -> None:
     _, missing = computable(library, library_fields(whole_panel(version, rows=1)).available)
     if missing:
         raise InvalidInput(f"the formula {missing['formula']}, which the model lacks", field="formula")
+
+
+def _update(day: LibraryDay, steps: int, tables: list[bytes]) -> Calculation:
+    """Tell of a day that a library was brought up to, or will be."""
+    defined = np.isfinite(day.values).sum(axis=1)
+    details = {
+        "date": str(day.date),
+        "factors": len(day.ids),
+        "names": len(day.symbols),
+        "steps": steps,
+        "tables": len(tables),
+    }
+    counts = dict(zip(day.ids, defined.tolist(), strict=True))
+    score = confidence_score(share(defined > 0), int(defined.max(initial=0)), 1)
+    message = f"{len(day.ids)} factors of {len(day.symbols)} names on {day.date}"
+    return Calculation(counts, message, score, day.number, details=details, tables=tables)
 
 
 def _columns(version: Version, symbols: list[str] | None) -> np.ndarray:

@@ -14,6 +14,7 @@ from actors.reading.confidence import confidence_score
 from actors.reading.features import features_panel, in_request, in_table, intake_of, intake_of_days, rows_panel
 from actors.reading.grid import check_model
 from actors.reading.lineage import CONTINUES, Before, continued, state_before
+from actors.reading.next_day import name_of_day
 from actors.reading.panels import whole_panel
 from actors.reading.quality import door_before, door_of
 from actors.reading.slices import Slices, by_name, settings_of
@@ -333,8 +334,8 @@ class FactorModelCreation(WorkloadActor):
         if onto is not None:
             state = replace(state, meta={**state.meta, **continued(onto)})
         elif new_days is not None:
-            before = self.store.head(model_id).manifest.meta.get(CONTINUES)
-            state = replace(state, meta={**state.meta, CONTINUES: before})
+            before = self.store.head(model_id)
+            state = replace(state, meta={**state.meta, CONTINUES: before.manifest.meta.get(CONTINUES)})
         began = time.perf_counter()
         version = self.store.commit(
             model_id,
@@ -349,7 +350,11 @@ class FactorModelCreation(WorkloadActor):
         )
         committed = time.perf_counter() - began
         self._models.put(model_id, (version.manifest.version, model.forget()))
-        return describe(version).timed(commit=committed)
+        answer = describe(version).timed(commit=committed)
+        if new_days == 1 and onto is None:
+            # Of what was stored, which the model's door may have made another row than the one that came.
+            answer = replace(answer, day=name_of_day(before, whole_panel(version, rows=1)))
+        return answer
 
     def _again(self, model_id: str, made: int) -> Calculation:
         """Answer a repeated write: by the version that it made, or by its number when that is retired or a deletion."""

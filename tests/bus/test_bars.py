@@ -13,7 +13,7 @@ from actors.workloads.factor_library import FactorLibrary
 from actors.workloads.factor_model_creation import FactorModelCreation
 from bus.streams import EVENTS
 from contracts import requests as rq
-from contracts.errors import Unavailable
+from contracts.errors import InvalidInput, Unavailable
 from contracts.frames import ARROW_STREAM, encode
 from contracts.operations import Workload
 from contracts.settings import settings
@@ -175,3 +175,174 @@ def test_events_of_a_bar_whose_acknowledgement_was_lost_are_the_same_bytes_under
     events = asyncio.run(run())
     ids = [event.headers["ce-id"] for event in events if event.subject.endswith(".again")]
     assert len(ids) == len(set(ids)) > 2
+
+
+def live_model(client, market, model, back):
+    """A model that ends before the day that is so many before the end, with its library warm."""
+    history = market.select(dates=market.dates[: N_DAYS - back]).to_frame(names=COLUMNS)
+    made = rq.CreateModel(model_id=model, feature_data=encode(history), request_id=f"made {model}")
+    client.actors[Workload.FACTOR_MODEL_CREATION].create_model(made)
+    library = client.actors[Workload.FACTOR_LIBRARY]
+    library.live.current(model, library.formulas, 150)
+
+
+def plain(events):
+    return [(event.id, event.subject, event.type, event.data) for event in events]
+
+
+def of_library(events, model):
+    """What the stream has of a model's library: kind, id and data, in its order."""
+    found = following(events, f"factor.library.{model}")
+    return [(event.headers["ce-type"], event.headers["ce-id"], event.data) for event in found]
+
+
+def by_hand(client, model):
+    """What is told of the newest day by a library that foresaw nothing."""
+    return client.actors[Workload.FACTOR_LIBRARY].update_factors(rq.UpdateFactors(model_id=model, values=True))
+
+
+@pytest.mark.parametrize("cut", ["before", "in the midst", "behind"])
+def test_values_that_were_foreseen_are_told_again_to_the_byte_by_a_bridge_that_was_cut_off(
+    own_server, client, market, cut
+):
+    """What was told beforehand is what the step gives, and each event is in the stream once, the tables first."""
+    model = f"foreseen {cut}".replace(" ", "_")
+    live_model(client, market, model, 9)
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            made = []
+
+            async def keep(events, *, again=False):
+                made.append(events)
+                if len(made) == 2:
+                    assert client.actors[Workload.FACTOR_LIBRARY].live.states()[model]["steps"] == 0, "as foreseen"
+                    out = {"before": [], "in the midst": events[:1], "behind": events}[cut]
+                    if out:
+                        await publish(out)
+                    raise Unavailable("cut off")
+                await publish(events, again=again)
+
+            publish = bridge.direct.publish
+            bridge.direct.publish = keep
+            await nc.jetstream().publish(BAR, bar(market, 9, model))
+            await until(lambda: bridge.bars.done == 1, "the bar came again and was done", 60.0)
+            assert bridge.bars.foreseen == 0, "it was made again by the step"
+            assert [plain(events) for events in made[:2]] == [plain(events) for events in made[2:]]
+            return await stored_in(nc, EVENTS)
+
+    told = of_library(asyncio.run(run()), model)
+    assert len(told) == len({identity for _, identity, _ in told})
+    assert [kind for kind, _, _ in told] == [
+        *["FACTOR_LIBRARY_UPDATED_VALUES"] * (len(told) - 1),
+        "FACTOR_LIBRARY_UPDATED",
+    ]
+    assert [data for _, _, data in told[:-1]] == by_hand(client, model).tables
+
+
+def test_values_that_were_foreseen_are_published_when_the_day_is_durable_and_the_library_steps_behind(
+    own_server, client, market
+):
+    live_model(client, market, "ahead", 8)
+    library = client.actors[Workload.FACTOR_LIBRARY]
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            at = []
+
+            async def keep(events, *, again=False):
+                at.append(
+                    (library.live.states()["ahead"]["steps"], library.slices.store.head("ahead").manifest.version)
+                )
+                await publish(events, again=again)
+
+            publish = bridge.direct.publish
+            bridge.direct.publish = keep
+            for n in (1, 2):
+                await nc.jetstream().publish(BAR, bar(market, 9 - n, "ahead"))
+                await until(lambda n=n: bridge.bars.done == n, "the bar is done", 60.0)
+                assert library.live.states()["ahead"]["steps"] == n
+            assert bridge.bars.foreseen == 2
+            assert bridge.stats()["bars"]["foreseen"] == 2
+            assert at == [(0, 2), (0, 2), (1, 3), (1, 3)]
+            return await stored_in(nc, EVENTS)
+
+    told = of_library(asyncio.run(run()), "ahead")
+    assert library.live.states()["ahead"]["foreseen"] == 2
+    assert [data for kind, _, data in told if kind.endswith("VALUES")][-1:] == by_hand(client, "ahead").tables[-1:]
+
+
+@pytest.mark.parametrize("other", ["row", "version"])
+def test_values_of_another_row_or_behind_another_version_are_thrown_away(
+    own_server, client, market, other, monkeypatch
+):
+    """The library is told of a row that differs in one price; or the past is corrected between that and the append."""
+    model = f"other_{other}"
+    live_model(client, market, model, 8)
+    foreseen = client.foresee
+    asked = asyncio.Event()
+    day = market.select(dates=market.dates[N_DAYS - 9 :][:1]).to_frame(names=COLUMNS)
+
+    async def foresee(operation, request):
+        if other == "row":
+            frame = pl.read_ipc_stream(request.feature_data).with_columns(pl.col("close") * 1.001)
+            request = request.model_copy(update={"feature_data": encode(frame)})
+        said = await foreseen(operation, request)
+        assert said is not None
+        asked.set()
+        return said
+
+    call = client.call
+
+    async def behind(operation, request, **how):
+        if operation == "append_day":
+            await asked.wait()
+            if other == "version":
+                changed = day.head(1).select("date", "symbol", pl.col("close") * 1.02)
+                correction = rq.CorrectDays(model_id=model, feature_data=encode(changed), request_id="between")
+                await asyncio.to_thread(client.actors[Workload.FACTOR_MODEL_CREATION].correct_days, correction)
+        return await call(operation, request, **how)
+
+    monkeypatch.setattr(client, "foresee", foresee)
+    monkeypatch.setattr(client, "call", behind)
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            await nc.jetstream().publish(BAR, bar(market, 8, model))
+            await until(lambda: bridge.bars.done == 1, "the bar is done", 60.0)
+            assert bridge.bars.foreseen == 0
+            return await stored_in(nc, EVENTS)
+
+    told = of_library(asyncio.run(run()), model)
+    step = by_hand(client, model)
+    assert [data for kind, _, data in told if kind.endswith("VALUES")] == step.tables
+    assert orjson.loads(told[-1][2])["model_version"] == step.model_version == (3 if other == "version" else 2)
+
+
+def test_of_a_bar_that_is_refused_nothing_is_told_though_it_was_foreseen(own_server, client, market, monkeypatch):
+    live_model(client, market, "refused", 8)
+    asked = asyncio.Event()
+    foreseen, call = client.foresee, client.call
+
+    async def foresee(operation, request):
+        said = await foreseen(operation, request)
+        asked.set()
+        return said
+
+    async def refused(operation, request, **how):
+        if operation == "append_day":
+            await asked.wait()
+            raise InvalidInput("the disk says no", field="feature_data")
+        return await call(operation, request, **how)
+
+    monkeypatch.setattr(client, "foresee", foresee)
+    monkeypatch.setattr(client, "call", refused)
+
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            await nc.jetstream().publish(BAR, bar(market, 8, "refused"))
+            await until(lambda: bridge.bars.rejected == 1, "the bar is refused", 60.0)
+            await until(lambda: bridge._own_outbox.counts().depth == 0, "all is in the stream")
+            return await stored_in(nc, EVENTS)
+
+    assert of_library(asyncio.run(run()), "refused") == []

@@ -12,7 +12,7 @@ from contracts.operations import OPERATIONS
 from contracts.requests import SizeFactor
 from contracts.work import Device, WorkResult, work_item
 from router import packing
-from router.packing import pack_items, pack_results, unpack_items, unpack_results
+from router.packing import pack_foreseen, pack_items, pack_results, unpack_foreseen, unpack_items, unpack_results
 
 
 def test_every_operations_request_comes_out_as_the_model_that_went_in():
@@ -36,7 +36,7 @@ def test_a_request_that_arrived_is_as_frozen_as_it_was_and_can_be_copied_and_dum
 
 
 def test_results_come_out_as_they_went_in_with_arrays():
-    given = ("done", 0.5, 2, Device.METAL_GPU, {"date": "d"}, (b"table",), False, {"commit": 1.0})
+    given = ("done", 0.5, 2, Device.METAL_GPU, {"date": "d"}, (b"table",), False, {"commit": 1.0}, "day")
     calculation = Calculation(np.arange(3.0), *given)
     results = [
         WorkResult("a", calculation, None, "cpu", {"queue": 0.1}),
@@ -47,6 +47,11 @@ def test_results_come_out_as_they_went_in_with_arrays():
     np.testing.assert_array_equal(first.value.values, [0.0, 1.0, 2.0])
     assert tuple(getattr(first.value, field.name) for field in fields(Calculation))[1:] == given
     assert (second, third) == (results[1], results[2])
+
+
+def test_what_is_said_beforehand_comes_out_as_it_went_in():
+    said = [Calculation({"A": 3}, "soon", 0.5, 2, details={"date": "d"}, tables=[b"table"], day="d"), None]
+    assert unpack_foreseen(pack_foreseen(said)) == said
 
 
 def test_a_result_that_cannot_be_packed_becomes_a_problem_and_those_beside_it_arrive():

@@ -59,7 +59,7 @@ class InProcessEngine:
     async def live(self, packed: bytes) -> bytes:
         raise Unavailable("no live market in this process")
 
-    def foresee(self, operation: str, request: Any) -> None:
+    async def foresee(self, operation: str, request: Any) -> None:
         """Only tells an actor early what it will be asked; here nothing is gained by it."""
 
     async def health(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A day that the library computes before it is stored gives what it gives when it comes, to the bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,7 @@ from actors.workloads.factor_library import FactorLibrary
 from actors.workloads.factor_model_creation import FactorModelCreation
 from contracts import requests as rq
 from contracts.frames import encode
+from contracts.handed_tables import take
 from contracts.settings import settings
 from contracts.work import work_item
 from factors.library.run.members import whole
@@ -28,6 +31,7 @@ def actors(tmp_path_factory):
     """The model's writer, a library that is told of days, and one that is not."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACTOR_ENGINE_STORE_DIR", str(tmp_path_factory.mktemp("store")))
+        patch.setenv("FACTOR_ENGINE_RUN_DIR", str(tmp_path_factory.mktemp("run")))
         settings.cache_clear()
         made = FactorModelCreation(), FactorLibrary(), FactorLibrary()
         for actor in made:
@@ -55,7 +59,14 @@ class Model:
         return rq.AppendDay(model_id=self.model_id, feature_data=encode(frame), request_id=str(frame["date"][0]))
 
     def foresee(self, frame):
-        self.told.foresee([work_item("append_day", self.request(frame))])
+        """Tell of a day; gives what will be told of it."""
+        (made,) = self.told.foresee([work_item("append_day", self.request(frame))])
+        return None if made is None else replace(made, tables=take(made.tables))
+
+    def told_after(self, frame):
+        """Have the day appended; gives what the writer says of it, and the library that was told nothing."""
+        stored = self.writer.append_day(self.request(frame))
+        return stored, self.untold.update_factors(rq.UpdateFactors(model_id=self.model_id, values=True))
 
     def append(self, frame):
         """Have the day appended; both libraries follow, and give the same."""
@@ -79,6 +90,35 @@ def test_days_that_were_foreseen_give_the_same_values_and_leave_the_same_behind(
         model.foresee(day)
         assert model.append(day) == number
     assert model.append(model.days[3]) == 3  # nobody told of it
+
+
+def test_what_is_said_of_a_day_beforehand_is_to_the_byte_what_is_told_of_it_when_it_is_stored(actors, market):
+    model = Model(actors, market, "said")
+    for day in model.days[:3]:
+        said = model.foresee(day)
+        stored, told = model.told_after(day)
+        assert said.day == stored.day != ""
+        assert replace(said, day="") == told
+        assert said.tables
+        assert said.model_version == stored.model_version
+        model.told.update_factors(rq.UpdateFactors(model_id="said", wait=False))
+    assert model.told.live.known("said").foreseen == 3
+
+
+def test_what_is_said_of_a_row_that_is_stored_otherwise_is_of_another_day(actors, market):
+    model = Model(actors, market, "row")
+    said = model.foresee(model.days[0].with_columns(pl.col("close") * 1.01))
+    assert said.day != model.told_after(model.days[0])[0].day
+    model.told.update_factors(rq.UpdateFactors(model_id="row", wait=False))
+    assert model.foresee(model.days[0]) is None, "that day is there"
+    said = model.foresee(model.days[1])
+    symbol = model.days[1]["symbol"][0]
+    change = model.days[0].filter(pl.col("symbol") == symbol).with_columns(pl.col("close") * 1.02)
+    change = change.select("date", "symbol", "close")
+    model.writer.correct_days(rq.CorrectDays(model_id="row", feature_data=encode(change), request_id="corrected"))
+    stored = model.told_after(model.days[1])[0]
+    assert said.day != stored.day, "the row is the same, and comes behind another version"
+    assert said.model_version != stored.model_version
 
 
 def test_a_day_that_comes_otherwise_than_it_was_foreseen_is_computed(actors, market):
