@@ -217,7 +217,9 @@ class _Process:
         return value
 
     async def _exchange(self, packed: bytes, body: bytes, memory_mb: int) -> tuple[bool, Any]:
-        child = await asyncio.to_thread(self.start)
+        child = self._child
+        if child is None or child.poll() is not None:
+            child = await asyncio.to_thread(self.start)
         self._overgrown = False
         watch = asyncio.create_task(self._watch(child, memory_mb))
         work = asyncio.create_task(asyncio.to_thread(_send, child, packed, body))

@@ -1,4 +1,4 @@
-"""How everything reaches the workload actors: reads go straight to the actor, all else through the router.
+"""How everything reaches the workload actors: straight, or through the router, which has what fails on its way.
 
 One client per process and event loop. It survives the death of any actor and of the router: a call ends in an answer or
 in an error before its deadline.
@@ -192,11 +192,21 @@ class RouterClient:
             return _timed(await self._write(item, presence), now)
 
     async def _write(self, item: WorkItem, presence: Presence | None) -> WorkResult:
-        """Have a write done; one whose caller goes is waited for all the same, as it may have been committed."""
+        """Have a write done; one whose caller goes is waited for all the same, as it may have been committed.
+
+        One that nobody can go away from, such as a bar, goes straight to the actor while that is there: the router
+        would pass it on. One that comes to no answer is sent again by the router, and known by its id.
+        """
         if presence is not None:
             if presence.gone:
                 raise CallerGone("the caller went away before the write began")
             presence.when_gone(lambda: self._leave(item))
+            return await self._dispatch(item)
+        row = OPERATIONS[item.operation]
+        route = self.table.routes.get(row.workload.value)
+        if route is not None and route.direct:
+            with contextlib.suppress(ActorGone):
+                return await self._links.to(route.workload, row.lane_of(item.request), route.handle).submit(item)
         return await self._dispatch(item)
 
     def _leave(self, item: WorkItem) -> None:
