@@ -9,7 +9,6 @@ from typing import Any
 
 from bus.bridge import Bridge
 from bus.face_process import settle
-from bus.outbox import Outbox
 from bus.outposts import BRIDGE, Outposts
 from contracts import logs, tracing
 from contracts.errors import Unavailable, first_line
@@ -132,8 +131,3 @@ def start_bridge(current: Settings, *, extra: Mapping[str, str] | None = None) -
 def bridge_names(current: Settings) -> tuple[str, ...]:
     """List the names of the bridges."""
     return (BRIDGE, *(f"{BRIDGE}_{number}" for number in range(2, current.bridges + 1)))
-
-
-def outbox_for_face(current: Settings) -> Outbox | None:
-    """Open the node's outbox for a face; None when the message bus is switched off: nothing is queued then."""
-    return Outbox.of(current) if current.messagebus_enabled else None

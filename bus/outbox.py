@@ -448,6 +448,11 @@ class Outbox:
             self._wake_fd = None
 
 
+def outbox_for_face(current: Settings) -> Outbox | None:
+    """Open the node's outbox for a face; None when the message bus is switched off: nothing is queued then."""
+    return Outbox.of(current) if current.messagebus_enabled else None
+
+
 def _is_held(put: Put) -> bool:
     done = put.done
     return done.done() and not done.cancelled() and done.exception() is None and not done.result()

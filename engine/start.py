@@ -13,10 +13,10 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bus.actor import bridge_names, outbox_for_face, start_bridge
+from bus.actor import bridge_names, start_bridge
 from bus.audit import Audit
 from bus.face import Face
-from bus.outbox import Outbox
+from bus.outbox import Outbox, outbox_for_face
 from bus.outposts import outposts
 from contracts.access import keep_external
 from contracts.bus_mode import ModeFile

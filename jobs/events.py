@@ -7,8 +7,7 @@ import hashlib
 import time
 from typing import Any
 
-from bus.actor import outbox_for_face
-from bus.outbox import OutboxError
+from bus.outbox import OutboxError, outbox_for_face
 from contracts.bus_mode import BusMode, ModeFile
 from contracts.events import event, token
 from contracts.settings import settings

@@ -24,6 +24,7 @@ from contracts.errors import EngineError, InvalidInput, VersionConflict, first_l
 from contracts.settings import Settings, settings
 from factors.errors import FactorError
 from jobs.chains import run_chain
+from jobs.events import JobEvents
 from jobs.parts import Results
 from jobs.plan import Plan, describe, make_plan
 from jobs.progress import Progress
@@ -179,8 +180,6 @@ def main(arguments: Sequence[str]) -> int:
         try:
             workers = _workers(options.workers)
             opened.callback(workers.close)
-            from jobs.events import JobEvents  # it imports Ray, which takes a second: the workers get ready meanwhile
-
             events = JobEvents()
             opened.callback(events.close)
             progress.tell_to(events)

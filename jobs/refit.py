@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import ray
 
 from actors.runtime.niceness import step_behind_light
-from bus.actor import outbox_for_face
 from bus.audit import Audit
 from bus.face import Face
+from bus.outbox import outbox_for_face
 from contracts.answers import Calculation
 from contracts.bus_mode import ModeFile
 from contracts.caller import caller

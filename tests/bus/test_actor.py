@@ -11,7 +11,8 @@ import ray
 from fixtures_nats import peer_of, stored_in, until
 from fixtures_ray import DEADLINE_S, ECHOING
 
-from bus.actor import BRIDGE, outbox_for_face, start_bridge
+from bus.actor import BRIDGE, start_bridge
+from bus.outbox import outbox_for_face
 from bus.streams import EVENTS
 from contracts.settings import NAMESPACE, Settings
 from engine.nats_server import NatsServer
