@@ -27,13 +27,12 @@ from factors.panel.corrections import as_given
 from factors.panel.panel import Panel
 from factors.portfolio.attribution import attribute
 from factors.style.scores import StyleScores
+from jobs.pace import Pace
 from jobs.parts import Results
 from jobs.plan import MODEL, Chain, Plan, engine_digest, formulas_of
 from jobs.results import open_results
 from jobs.source import Source, StoredSource, open_source
 
-STATE_EVERY_S = 5.0
-"""A carried state is saved after so much work: what is behind it is computed again after a kill, and not written."""
 MACHINE_ROWS = 16
 Tick = Callable[[], None]
 
@@ -112,15 +111,15 @@ class _ModelChain:
         if found is not None:
             first = found[0] + 1
             self._model = _restored(found[1], found[2])
-        saved = time.monotonic()
+        pace = Pace()
         for block in range(first, missing[-1] + 1):
             self._made = self._compute(block)
             yield block
             self._model.forget(self._keep)
-            if time.monotonic() - saved > STATE_EVERY_S or block == missing[-1]:
-                state = self._model.state(last=self._keep)
-                self._results.save_state(MODEL, plan.keys[block], *_kept(state))
-                saved = time.monotonic()
+            if pace.due or block == missing[-1]:
+                with pace.saving():
+                    state = self._model.state(last=self._keep)
+                    self._results.save_state(MODEL, plan.keys[block], *_kept(state))
 
     def _compute(self, block: int) -> _Block:
         first, last = self._plan.blocks[block]
@@ -283,6 +282,7 @@ class _LibraryChain:
         self._plan, self._chain, self._source, self._results = plan, chain, source, results
         self._library: Library = formulas_of(current).chosen(chain.ids)
         self._levels = _levels(plan, source)
+        self._room = np.empty(0)
         self._values: np.ndarray
         self._panel: Panel
 
@@ -300,15 +300,15 @@ class _LibraryChain:
             elif missing[0]:
                 stop = plan.blocks[missing[-1]][1]
                 begin = begin_of(library, self._fields(0, stop).fields, plan.blocks[missing[0]][0], stop)
-            saved = time.monotonic()
+            pace = Pace()
             for block, (first, last) in enumerate(plan.blocks[: missing[-1] + 1]):
                 if last <= begin:
                     continue
                 self._compute(machine, max(first, begin), last, first)
                 yield block
-                if library.recursive and (time.monotonic() - saved > STATE_EVERY_S or block == missing[-1]):
-                    self._results.save_state(name, plan.keys[block], machine.state(), {})
-                    saved = time.monotonic()
+                if library.recursive and (pace.due or block == missing[-1]):
+                    with pace.saving():
+                        self._results.save_state(name, plan.keys[block], machine.state(), {})
         finally:
             machine.close()
 
@@ -317,12 +317,20 @@ class _LibraryChain:
         values: dict[str, np.ndarray] = {**fields.fields, **fields.groups}
         wanted = {name: values[name] for name in (*self._library.fields, *self._library.groups)}
         bars, sessions = machine.clock.read(self._source.dates[start:last])
-        out = np.full((len(self._chain.ids), last - first, machine.n), np.nan)
+        out = self._taken((len(self._chain.ids), last - first, machine.n))
+        out[:, : start - first] = np.nan
         for t in range(0, last - start, machine.block):
             end = min(t + machine.block, last - start)
             machine.load({name: value[t:end] for name, value in wanted.items()}, bars[t:end])
             machine.run(out[:, start - first + t : start - first + end], bars[t:end], sessions[t:end])
         self._values = out
+
+    def _taken(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """Give room for a block's values, that of the block before: the system clears fresh memory, at every block."""
+        size = shape[0] * shape[1] * shape[2]
+        if size > len(self._room):
+            self._room = np.empty(size)
+        return self._room[:size].reshape(shape)
 
     def _fields(self, start: int, last: int) -> LibraryFields:
         """Give what the library reads of some days, with the benchmark as it was over the whole history."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import socket
 
 import pytest
@@ -11,7 +12,7 @@ from contracts.errors import InvalidInput
 from contracts.settings import settings
 from factors.factor_model.model import FactorModel
 from factors.sample.market import sample_market
-from jobs import chains, plan, source
+from jobs import pace, plan, source
 from jobs import recompute as job
 from jobs.parts import read_manifest
 from jobs.progress import Progress
@@ -43,7 +44,8 @@ def model():
 def store(tmp_path, monkeypatch, model):
     monkeypatch.setenv("FACTOR_ENGINE_RUN_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("MESSAGEBUS_ENABLED", "false")
-    monkeypatch.setattr(chains, "STATE_EVERY_S", 0.0)
+    monkeypatch.setattr(pace, "EVERY_S", 0.0)
+    monkeypatch.setattr(pace, "SHARE", math.inf)
     settings.cache_clear()
     plan.formulas_of.cache_clear()
     store = ModelStore(settings().store_path)

@@ -1,6 +1,7 @@
 """A recompute gives what the engine gave online, to the bit, and makes nothing twice."""
 
 import json
+import math
 import os
 
 import numpy as np
@@ -22,7 +23,7 @@ from contracts.settings import settings
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.sample.market import sample_market
-from jobs import chains, plan
+from jobs import chains, pace, plan
 from jobs import recompute as job
 from jobs.parts import read_manifest, sha256_of
 from jobs.progress import Progress
@@ -52,7 +53,8 @@ def grown(panel):
 @pytest.fixture
 def store(tmp_path, monkeypatch, grown):
     monkeypatch.setenv("FACTOR_ENGINE_RUN_DIR", str(tmp_path / "run"))
-    monkeypatch.setattr(chains, "STATE_EVERY_S", 0.0)
+    monkeypatch.setattr(pace, "EVERY_S", 0.0)
+    monkeypatch.setattr(pace, "SHARE", math.inf)
     settings.cache_clear()
     plan.formulas_of.cache_clear()
     store = ModelStore(settings().store_path)
