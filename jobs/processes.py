@@ -45,66 +45,107 @@ class Processes:
         pool = ProcessPoolExecutor(self._others, multiprocessing.get_context("spawn"), _begin)
         before = set(multiprocessing.active_children())
         with _one_thread():
-            pool.submit(_prepare)
+            for _ in range(self._others):  # each begins one, as long as none of them is ready
+                pool.submit(_prepare)
         self._begun = set(multiprocessing.active_children()) - before
         return pool
 
     def close(self) -> None:
         """End the processes, whatever they compute."""
-        if self._pool is not None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
             for process in self._begun:
                 process.kill()
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+            pool.shutdown(cancel_futures=True)
 
     def run(
         self, function: Callable[..., float], arguments: Sequence[tuple[Any, ...]], look: Callable[[], None]
     ) -> list[float]:
         """Give the results; the first failure ends the others."""
-        waiting = deque(enumerate(arguments))
-        running: dict[Future[float], int] = {}
-        made: dict[int, float] = {}
+        chains = _Chains(arguments)
+
+        def fill(before: Future[float] | None = None) -> None:
+            """Give a chain to each process without one; the pool calls it from its own thread behind each chain.
+
+            This process may be in the midst of a block then, and the other one would wait for its end.
+            """
+            with chains.lock:
+                if before is not None and (before.cancelled() or before.exception() is not None):
+                    return
+                pool = self._pool
+                while chains.waiting and pool is not None and chains.under_way < self._others:
+                    number = chains.waiting[0]
+                    try:
+                        future = pool.submit(function, *arguments[number])
+                    except BrokenProcessPool:
+                        chains.died = True
+                        return
+                    chains.waiting.popleft()
+                    chains.running[future] = number
+                    future.add_done_callback(fill)
 
         def tend() -> None:
-            self._collect(running, made, waiting, arguments)
-            while waiting and self._pool is not None and len(running) < self._others:
-                number, one = waiting.popleft()
-                running[self._pool.submit(function, *one)] = number
+            if chains.collect():
+                self._replace()
+            fill()
             look()
 
-        while waiting or running:
-            tend()
-            if waiting:
-                number, one = waiting.popleft()
-                made[number] = function(*one, tend)
-            elif running:
-                wait(running, LOOK_S, FIRST_COMPLETED)
-        return [made[number] for number in range(len(arguments))]
+        try:
+            while chains.waiting or chains.running:
+                tend()
+                number = chains.take()
+                if number is not None:
+                    chains.made[number] = function(*arguments[number], tend)
+                elif chains.running:
+                    wait(list(chains.running), LOOK_S, FIRST_COMPLETED)
+        finally:
+            with chains.lock:
+                chains.waiting.clear()
+        return [chains.made[number] for number in range(len(arguments))]
 
-    def _collect(
-        self,
-        running: dict[Future[float], int],
-        made: dict[int, float],
-        waiting: deque[tuple[int, tuple[Any, ...]]],
-        arguments: Sequence[tuple[Any, ...]],
-    ) -> None:
-        """Take what is done; when a process died, put what all of them had back, and start others."""
-        died = False
-        for future in [one for one in running if one.done()]:
-            number = running.pop(future)
-            try:
-                made[number] = future.result()
-            except BrokenProcessPool:
-                died = True
-                waiting.appendleft((number, arguments[number]))
-        if died:
-            waiting.extendleft((number, arguments[number]) for number in running.values())
-            running.clear()
-            self.close()
-            if not self._left:
-                raise Unavailable(f"a process of the job did not come to its end, {RETRIES + 1} times")
-            self._left -= 1
-            self._pool = self._started()
+    def _replace(self) -> None:
+        self.close()
+        if not self._left:
+            raise Unavailable(f"a process of the job did not come to its end, {RETRIES + 1} times")
+        self._left -= 1
+        self._pool = self._started()
+
+
+class _Chains:
+    """Numbers of the chains that wait, and of those that processes are at."""
+
+    def __init__(self, arguments: Sequence[tuple[Any, ...]]) -> None:
+        self.lock = threading.RLock()
+        self.waiting = deque(range(len(arguments)))
+        self.running: dict[Future[float], int] = {}
+        self.made: dict[int, float] = {}
+        self.died = False
+
+    @property
+    def under_way(self) -> int:
+        """How many are not done yet."""
+        return sum(not future.done() for future in self.running)
+
+    def take(self) -> int | None:
+        """Take the next one that waits."""
+        with self.lock:
+            return self.waiting.popleft() if self.waiting else None
+
+    def collect(self) -> bool:
+        """Take what is done; when a process died, have what all of them had wait again, and say so."""
+        with self.lock:
+            for future in [one for one in self.running if one.done()]:
+                number = self.running.pop(future)
+                try:
+                    self.made[number] = future.result()
+                except BrokenProcessPool:
+                    self.died = True
+                    self.waiting.appendleft(number)
+            died, self.died = self.died, False
+            if died:
+                self.waiting.extendleft(self.running.values())
+                self.running.clear()
+            return died
 
 
 @contextmanager

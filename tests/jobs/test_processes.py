@@ -108,3 +108,28 @@ def test_processes_end_with_a_job_that_is_killed():
     job.communicate()
     child.wait(DEADLINE_S)
     assert not child.is_running()
+
+
+def write(folder: str, name: str, parent: int, _tick=None) -> float:
+    """Do one thing; the process that asked waits in the midst of it, and looks at nothing, until two more are done."""
+    limit = time.monotonic() + DEADLINE_S
+    while os.getpid() == parent and len(list(Path(folder).iterdir())) < 2 and time.monotonic() < limit:
+        pass
+    (Path(folder) / name).write_text(str(os.getpid()))
+    return 1.0
+
+
+def test_a_process_that_is_done_begins_its_next_chain_while_this_one_is_at_a_block(workers, tmp_path):
+    assert workers.run(write, [(str(tmp_path), name, os.getpid()) for name in "abc"], lambda: None) == [1.0] * 3
+    by = [path.read_text() for path in tmp_path.iterdir()]
+    assert by.count(str(os.getpid())) == 1
+
+
+def test_all_processes_begin_at_once_with_one_thread_each(monkeypatch):
+    monkeypatch.setattr(processes, "_prepare", os.getpid)
+    workers = Processes(4)
+    try:
+        assert len(workers._begun) == 3
+        assert {child.environ()[name] for child in spawned() for name in processes.ONE_THREAD} == {"1"}
+    finally:
+        workers.close()
