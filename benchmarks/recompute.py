@@ -4,9 +4,9 @@ Makes a model of a market (the file beside the project where it is, else a sampl
 covariance, specific risk, the library and attribution twice: in one process that may use one core, and in single-
 threaded processes on so many cores. Two gates: the latter takes at most 1.3 times the former divided by the cores; and
 two processes are at least 1.7 times as fast as one where one takes more than a minute. With the wall stands what the
-processors did (`cpu`), which says more on a machine that others use too. Beside it stands a floor: so many copies of
-the one process as there are cores, at once. Cores that share memory, cache and disk do less than so many times the
-work of one, and what they lose so is not lost by the splitting.
+processors did (`cpu`), which says more on a machine that others use too, and what those took. Beside it stands a
+floor: so many copies of the one process as there are cores, at once. Cores that share memory, cache and disk do less
+than so many times the work of one, and what they lose so is not lost by the splitting.
 
     python benchmarks/recompute.py [--data FILE | --names 3000 --days 756] [--cores 2] [--what A,B] [--repeat 1]
 """
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+import psutil
 
 from actors.reading.states import state_of
 from factors import FactorModel, sample_market
@@ -44,6 +45,8 @@ class Took(NamedTuple):
 
     wall: float
     cpu: float
+    others: float = 0.0
+    """The share of the machine's processors that other programs took meanwhile."""
 
 
 def make_model(store: Path, data: Path | None, names: int = NAMES, days: int = DAYS) -> str:
@@ -61,7 +64,7 @@ def run(folder: Path, outs: Sequence[Path], workers: int, what: str | None) -> T
         shutil.rmtree(out, ignore_errors=True)
     environment = {**os.environ, "FACTOR_ENGINE_RUN_DIR": str(folder), "MESSAGEBUS_ENABLED": "false"}
     environment |= dict.fromkeys(ONE_THREAD, "1")
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    busy, before, began = busy_s(), resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     started = []
     for number, out in enumerate(outs):
         words = ["--model", "main", "--out", str(out), "--workers", str(workers), *(["--what", what] if what else [])]
@@ -75,15 +78,20 @@ def run(folder: Path, outs: Sequence[Path], workers: int, what: str | None) -> T
     for one, (said, wrong) in zip(started, told, strict=True):
         if one.returncode:
             raise SystemExit(said + wrong)
-    took = Took(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    took = Took(wall, cpu, max(busy_s() - busy - cpu, 0.0) / wall / (os.cpu_count() or 1))
     several = f" ({len(outs)} at once)" if len(outs) > 1 else ""
-    print(
-        f"workers {workers}{several}: {took.wall:.1f} s, cpu {took.cpu:.1f} s, load {os.getloadavg()[0]:.1f}",
-        flush=True,
-    )
+    told_of = f"{took.wall:.1f} s, cpu {took.cpu:.1f} s, others {took.others:.0%} of the processors"
+    print(f"workers {workers}{several}: {told_of}", flush=True)
     if not several:
         print(told[0][0][told[0][0].rindex("what ") :])
     return took
+
+
+def busy_s() -> float:
+    """Give the seconds that all processors have worked since the machine was started."""
+    times = psutil.cpu_times()
+    return float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal")))
 
 
 @contextmanager

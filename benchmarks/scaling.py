@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
-from recompute import make_model
+from recompute import busy_s, make_model
 from scaling_model import Fitted, Node, Size, fit, forecast, makespan
 from scaling_page import Checked, checked_table, duration, forecast_table, model_table, put, runs_table
 
@@ -258,12 +258,6 @@ def measured(folder: Path, shape: tuple[int, int, int], workers: int = 1) -> Run
 def full_days(days: int, lookbacks: Sequence[int]) -> float:
     """Give the days behind a factor's look-back, in the mean."""
     return float(np.mean([max(days - back, 0) for back in lookbacks])) if lookbacks else 0.0
-
-
-def busy_s() -> float:
-    """Give the seconds that all processors have worked since the machine was started."""
-    times = psutil.cpu_times()
-    return float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal")))
 
 
 def disk_bytes_per_s(folder: Path) -> float:
