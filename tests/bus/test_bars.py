@@ -1,6 +1,7 @@
 """From a bar on market_data.* to the library's values on factor.library.*: real nats-server, real actors, no Ray."""
 
 import asyncio
+from collections import defaultdict
 
 import numpy as np
 import orjson
@@ -201,12 +202,33 @@ def by_hand(client, model):
     return client.actors[Workload.FACTOR_LIBRARY].update_factors(rq.UpdateFactors(model_id=model, values=True))
 
 
+def foreseen_first(client, monkeypatch):
+    """Have a bar appended when the library has said what it foresees; else the faster of the two decides."""
+    said = defaultdict(asyncio.Event)
+    foreseen, call = client.foresee, client.call
+
+    async def foresee(operation, request):
+        try:
+            return await foreseen(operation, request)
+        finally:
+            said[request.feature_data].set()
+
+    async def behind(operation, request, **how):
+        if operation == "append_day":
+            await said[request.feature_data].wait()
+        return await call(operation, request, **how)
+
+    monkeypatch.setattr(client, "foresee", foresee)
+    monkeypatch.setattr(client, "call", behind)
+
+
 @pytest.mark.parametrize("cut", ["before", "in the midst", "behind"])
 def test_values_that_were_foreseen_are_told_again_to_the_byte_by_a_bridge_that_was_cut_off(
-    own_server, client, market, cut
+    own_server, client, market, cut, monkeypatch
 ):
     """What was told beforehand is what the step gives, and each event is in the stream once, the tables first."""
     model = f"foreseen {cut}".replace(" ", "_")
+    foreseen_first(client, monkeypatch)
     live_model(client, market, model, 9)
 
     async def run():
@@ -241,8 +263,9 @@ def test_values_that_were_foreseen_are_told_again_to_the_byte_by_a_bridge_that_w
 
 
 def test_values_that_were_foreseen_are_published_when_the_day_is_durable_and_the_library_steps_behind(
-    own_server, client, market
+    own_server, client, market, monkeypatch
 ):
+    foreseen_first(client, monkeypatch)
     live_model(client, market, "ahead", 8)
     library = client.actors[Workload.FACTOR_LIBRARY]
 

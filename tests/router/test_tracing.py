@@ -17,6 +17,7 @@ from bus.outbox import Outbox
 from contracts import tracing
 from contracts.operations import OPERATIONS, Workload
 from contracts.settings import Settings
+from contracts.work import Presence
 from router.client import RouterClient
 from router.placement import CLASS_PATHS
 from router.router import start_router
@@ -44,7 +45,7 @@ def receiver(ray_cluster):
             end_router()
 
 
-def traced(operation, request):
+def traced(operation, request, presence=None):
     """Call an operation as a face does, in a trace of a caller's; gives the trace and the caller's span."""
     trace, above = secrets.token_hex(16), secrets.token_hex(8)
 
@@ -53,7 +54,7 @@ def traced(operation, request):
         try:
             await client.wait_ready(set(HOSTED), DEADLINE_S)
             with tracing.span("face", tracing.SERVER, f"00-{trace}-{above}-01"):
-                return await client.call(operation, request, timeout_s=DEADLINE_S)
+                return await client.call(operation, request, timeout_s=DEADLINE_S, presence=presence)
         finally:
             await client.close()
 
@@ -77,10 +78,16 @@ def test_a_read_goes_from_the_face_to_the_actor(receiver):
     chain(receiver, trace, above, steps)
 
 
-def test_a_write_goes_by_the_router(receiver, tmp_path):
-    trace, above = traced("create_model", asked(model_id="m", folder=str(tmp_path)))
+def test_a_write_that_its_caller_may_leave_goes_by_the_router(receiver, tmp_path):
+    trace, above = traced("create_model", asked(model_id="m", folder=str(tmp_path)), Presence())
     steps = [("face", "here"), ("call create_model", "here"), ("dispatch create_model", "router")]
     chain(receiver, trace, above, [*steps, ("compute create_model", "factor_model_creation")])
+
+
+def test_another_write_goes_from_the_face_to_the_actor(receiver, tmp_path):
+    trace, above = traced("create_model", asked(model_id="m", folder=str(tmp_path)))
+    there = "factor_model_creation"
+    chain(receiver, trace, above, [("face", "here"), ("call create_model", "here"), ("compute create_model", there)])
 
 
 @contextlib.asynccontextmanager
