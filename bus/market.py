@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType
 
+from bus.direct import HEADER_ALLOWANCE
 from bus.journal import BEHIND, Journal, beginning
 from bus.line import Line
 from bus.streams import MARKET_DATA
@@ -28,7 +29,7 @@ from bus.wire import publication, publish_all
 from contracts.backoff import backoff_s
 from contracts.errors import EngineError, first_line
 from contracts.events import token
-from contracts.live_call import Answered, MarketData, Told, WatchValue, pack, unpack_answer
+from contracts.live_call import TOO_LARGE, Answered, MarketData, Told, WatchValue, pack, unpack_answer
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,9 @@ class Market:
 
     Attributes
     ----------
-    calls, values, lost, told : int
-        Calls, values published, calls that were made again, and messages put into streams: ends of days, corrections.
+    calls, values, too_large, lost, told : int
+        Calls, values published and those of them that went without their body, calls that were made again, and messages
+        put into streams: ends of days, corrections.
     lags_ms : deque
         From the first message of a call that was taken in to its values being sent.
     """
@@ -83,6 +85,7 @@ class Market:
         self.calls = 0
         self.values = 0
         self.lost = 0
+        self.too_large = 0
         self.ended = 0
         self.told = 0
         self.lags_ms: deque[float] = deque(maxlen=2048)
@@ -110,7 +113,7 @@ class Market:
         inbox = nc.new_inbox()
         self._inbox = inbox
         unheard = await nc.subscribe(f"{inbox}.*", cb=self._nobody)
-        keeping = asyncio.create_task(self._keep(js), name="last values of watches")
+        keeping = asyncio.create_task(self._keep(nc, js), name="last values of watches")
         asking = asyncio.create_task(self._ask_quiet(nc), name="listeners of quiet watches")
         try:
             attempt = 0
@@ -222,7 +225,9 @@ class Market:
             reply = ""
             if now - self._asked.get(value.watch_id, 0.0) > ASK_EVERY_S:
                 reply = self._heard(value.watch_id, now)
-            commands.append(publication(LIVE_PREFIX + value.watch_id, value.headers, value.body, reply))
+            headers, body = _fitting(value, nc.max_payload)
+            self.too_large += TOO_LARGE in headers
+            commands.append(publication(LIVE_PREFIX + value.watch_id, headers, body, reply))
         await publish_all(nc, commands)
         self.values += len(commands)
         for value in answer.values:
@@ -240,7 +245,7 @@ class Market:
             for watch_id, idle_s in self._idle_s.items():
                 if now - self._asked.setdefault(watch_id, now) > max(ASK_EVERY_S, idle_s / ASKS):
                     value = self.newest[watch_id][1] if watch_id in self.newest else None
-                    headers, body = (WAITING, b"") if value is None else (value.headers, value.body)
+                    headers, body = (WAITING, b"") if value is None else _fitting(value, nc.max_payload)
                     reply = self._heard(watch_id, now)
                     commands.append(publication(LIVE_PREFIX + watch_id, headers, body, reply))
             with contextlib.suppress(NatsError, OSError):
@@ -313,7 +318,7 @@ class Market:
             if "already in use" not in str(error):
                 raise
 
-    async def _keep(self, js: JetStreamContext) -> None:
+    async def _keep(self, nc: Client, js: JetStreamContext) -> None:
         """Put the newest values into the bucket, each watch's now and then."""
         while True:
             await self._keep_poke.wait()
@@ -321,9 +326,9 @@ class Market:
             kept, self._to_keep = self._to_keep, {}
             for watch_id, value in kept.items():
                 with contextlib.suppress(NatsError, TimeoutError):
-                    gone = (b"", {"KV-Operation": "DEL"})
-                    body, headers = gone if value is None else (bytes(value.body), value.headers)
-                    await js.publish(f"$KV.{BUCKET}.{watch_id}", body, headers=headers)
+                    gone = {"KV-Operation": "DEL"}, b""
+                    headers, body = gone if value is None else _fitting(value, nc.max_payload)
+                    await js.publish(f"$KV.{BUCKET}.{watch_id}", bytes(body), headers=headers)
             await asyncio.sleep(KEEP_EVERY_S)
 
     async def final_bar(self, model_id: str, place: int) -> None:
@@ -352,11 +357,23 @@ class Market:
             "behind": self.journal.behind,
             "calls": self.calls,
             "values": self.values,
+            "values_too_large": self.too_large,
             "calls_lost": self.lost,
             "watches": len(self._idle_s),
             "watches_ended_unheard": self.ended,
             "told": self.told,
         }
+
+
+def _fitting(value: WatchValue, limit: int) -> tuple[dict[str, str], bytes]:
+    """Give the headers and body of a value; no body where it is over the server's limit, and a header that says so.
+
+    The server would end the connection for it, and with it every request, value and event that is on its way.
+    """
+    size = len(value.body)
+    if size + HEADER_ALLOWANCE <= limit:
+        return value.headers, value.body
+    return {**value.headers, TOO_LARGE: f"{size} bytes, NATS takes {limit}"}, b""
 
 
 def _since_key(model_id: str) -> str:

@@ -23,6 +23,7 @@ from clients.shown import plot_frame, watched_frame
 from clients.surface import ANSWER_HEADER, ANYHOW, How, TableAnswer, body_of, wait_s
 from contracts.access import NatsAccess, read_access
 from contracts.errors import (
+    BodyTooLarge,
     DeadlineExceeded,
     EngineError,
     InternalError,
@@ -32,6 +33,7 @@ from contracts.errors import (
 )
 from contracts.frames import ARROW_STREAM, encode
 from contracts.identity import ENGINE_HEADER, engine_id
+from contracts.live_call import TOO_LARGE
 from contracts.live_requests import PutWatch
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
@@ -335,12 +337,14 @@ class NatsEngine(Surface):
         ------
         EngineError
             What is wrong with the watch.
+        BodyTooLarge
+            A value is over the server's largest message; over HTTP's websocket it comes whole.
         """
         watch_id = watch if isinstance(watch, str) else watch.watch_id
         newest: asyncio.Queue[Msg] = asyncio.Queue(1)
 
         async def take(msg: Msg) -> None:
-            if not msg.data:
+            if not msg.data and TOO_LARGE not in (msg.headers or {}):
                 return  # it asks only who listens
             if newest.full():
                 newest.get_nowait()
@@ -356,7 +360,7 @@ class NatsEngine(Surface):
                     kept = await self.connection.jetstream().get_last_msg(
                         "KV_factor_live", f"$KV.factor_live.{watch_id}"
                     )
-                    if kept.data and kept.headers:
+                    if kept.headers and (kept.data or TOO_LARGE in kept.headers):
                         yield _watched(kept.headers, kept.data)
             while True:
                 msg = await newest.get()
@@ -369,6 +373,8 @@ def _watched(headers: Mapping[str, str], body: bytes | None) -> Watched:
     def said(name: str) -> str:
         return headers.get(f"factor-{name}", "")
 
+    if TOO_LARGE in headers:
+        raise BodyTooLarge(f"a value of watch {said('watch-id')} has {headers[TOO_LARGE]}; ask for less of it")
     data = orjson.loads(body or b"null") if headers.get("Content-Type") == "application/json" else body
     time = said("market-time")
     return Watched(

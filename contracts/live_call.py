@@ -10,6 +10,8 @@ import pickle
 from typing import NamedTuple
 
 PROTOCOL = 5
+TOO_LARGE = "factor-too-large"
+"""The header of a value that is over the server's largest message, which goes out without its body."""
 
 
 class MarketData(NamedTuple):

@@ -1,15 +1,20 @@
 """What a watch may ask for, over the real path: everything, forms, changed names only; its cost; its end unheard."""
 
 import asyncio
+import contextlib
 
 import numpy as np
 import orjson
 import pytest
 from fixtures_live import COLUMNS, actors_over, ticks_of
 from fixtures_nats import bridge_over, peer_of, until
+from nats.errors import Error as NatsError
 
 import bus.market
+from clients.nats import NatsEngine
 from contracts import requests as rq
+from contracts.errors import BodyTooLarge
+from contracts.live_call import TOO_LARGE
 from contracts.operations import Workload
 
 
@@ -230,5 +235,45 @@ def test_a_watch_to_which_nobody_listens_ends_and_one_that_is_heard_goes_on(own_
             await until(ended, "nobody listened for so long", 90.0)
             assert (await ask(nc, "get_watch", watch_id="heard"))["state"] == "live"
             assert bridge.market.ended == 1
+
+    asyncio.run(run())
+
+
+def test_a_value_over_the_servers_largest_message_says_so_and_ends_no_connection(own_server, client, day):
+    async def run():
+        async with bridge_over(own_server, client) as bridge, peer_of(own_server) as nc:
+            got = []
+
+            async def take(msg):
+                got.append((msg.headers, msg.data))
+
+            await nc.subscribe("factor.live.large", cb=take)
+            bridge._nc._max_payload = 20_000
+            answer = await ask(
+                nc, "put_watch", watch_id="large", model_id="main", factors=["*"], rate_ms=0, encoding="arrow"
+            )
+            assert answer["success"]
+
+            async def came():
+                await play(nc, day)
+                return [headers for headers, _ in got if TOO_LARGE in headers]
+
+            await until(came, "a value came", 90.0)
+            headers, data = next(each for each in got if TOO_LARGE in each[0])
+            assert data == b""
+            assert headers[TOO_LARGE].endswith("NATS takes 20000")
+            whole = await bridge.watch_value("large", 0, 30.0)
+            assert len(whole["body"]) > 20_000, "the websocket has it"
+            assert bridge.stats()["live"]["values_too_large"] >= 1
+            assert bridge.status()["connections"] == 1
+
+            async def kept():
+                with contextlib.suppress(NatsError):
+                    return await nc.jetstream().get_last_msg("KV_factor_live", "$KV.factor_live.large")
+
+            await until(kept, "it is in the bucket", 30.0)
+            async with NatsEngine(own_server.access) as engine:
+                with pytest.raises(BodyTooLarge, match=r"watch large has \d+ bytes, NATS takes 20000"):
+                    await anext(engine.watch("large"))
 
     asyncio.run(run())
