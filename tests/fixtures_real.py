@@ -11,18 +11,24 @@ LAST = 1257
 """The last date of the panel, on which the forms are compared."""
 
 
-@pytest.fixture(scope="session")
-def real_sample():
-    """Every twelfth name and the 22 that list late, over 1,258 days; of what the panel lacks there is nothing."""
+def real_panel():
+    """Read the real panel; skip where it is not."""
     import polars as pl
 
-    from factors.library.definitions.fields import library_fields
-    from factors.library.language.names import FIELDS
     from factors.panel.panel import Panel
 
     if not REAL_PANEL.exists():
         pytest.skip("the real panel is not beside the project: ../shared/data/sp500_2014_2018.parquet")
-    panel = Panel.from_frame(pl.read_parquet(REAL_PANEL))
+    return Panel.from_frame(pl.read_parquet(REAL_PANEL))
+
+
+@pytest.fixture(scope="session")
+def real_sample():
+    """Every twelfth name and the 22 that list late, over 1,258 days; of what the panel lacks there is nothing."""
+    from factors.library.definitions.fields import library_fields
+    from factors.library.language.names import FIELDS
+
+    panel = real_panel()
     late = np.flatnonzero(np.isnan(panel.fields["close"][0]))
     assert len(late) == 22
     chosen = np.union1d(np.arange(0, len(panel.symbols), 12), late)

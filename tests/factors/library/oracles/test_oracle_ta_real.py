@@ -1,14 +1,12 @@
 """Technical indicators against TA-Lib and its restatement on real bars: the recorded share of cells is equal."""
 
 import numpy as np
-import polars as pl
 import pytest
-from oracle_agreement import ROOT, equal_share, run_oracle
+from fixtures_real import real_panel
+from oracle_agreement import equal_share, run_oracle
 
 from factors.library.definitions.agreement import oracles
-from factors.panel.panel import Panel
 
-REAL_PANEL = ROOT.parent / "shared" / "data" / "sp500_2014_2018.parquet"
 N_DATES = 700
 # Rows after the first bar from which TA-Lib's values are ours: see test_oracle_ta.py.
 UNSTABLE = {"ta_stoch_k": 8, "ta_stochrsi": 20, "ta_macdhist": 400, "ta_adosc": 200, "ta_obv_z60": 60}
@@ -21,9 +19,7 @@ pytestmark = pytest.mark.oracle
 @pytest.fixture(scope="module")
 def bars():
     """Every 24th name and the ten that list within the last 700 days."""
-    if not REAL_PANEL.exists():
-        pytest.skip("the real panel is not beside the project: ../shared/data/sp500_2014_2018.parquet")
-    panel = Panel.from_frame(pl.read_parquet(REAL_PANEL)).last(N_DATES)
+    panel = real_panel().last(N_DATES)
     late = np.flatnonzero(np.isnan(panel.fields["close"][0]))
     assert len(late) == 10
     chosen = np.union1d(np.arange(0, len(panel.symbols), 24), late)
