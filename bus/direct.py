@@ -18,13 +18,12 @@ from nats.errors import Error as NatsError
 from bus.feed import Feed
 from bus.outbox_table import MODEL_EVENTS
 from bus.streams import EVENTS
-from bus.wire import hpub, publish_all
+from bus.wire import HEADER_ALLOWANCE, hpub, publish_all
 from contracts.errors import BodyTooLarge, Unavailable, first_line
 from contracts.events import Event
 
 ACK_S = 10.0
 LOOK_S = 0.02
-HEADER_ALLOWANCE = 8192
 
 
 class Direct:

@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from bus.feed import Feed
 from bus.lines import Lines, Unit
 from bus.outbox import Outbox, Stored
-from bus.wire import hpub, publish_all, unpublishable
+from bus.wire import HEADER_ALLOWANCE, hpub, publish_all, unpublishable
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ REMOVE_BATCH = 256
 """Acknowledged events are removed so many at a time, or at rest: one transaction for many."""
 CHECKPOINT_BYTES = 16 * 2**20
 """A log of this size is moved into the database: two fsyncs for some thousand events."""
-HEADER_ALLOWANCE = 8192
 _DUPLICATE_IN_UNIT = 10201
 _TOO_LARGE = 10054
 """The stream takes no message of this size, whoever else's it takes: such an event would wait for ever."""

@@ -20,12 +20,11 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType
 
-from bus.direct import HEADER_ALLOWANCE
 from bus.journal import BEHIND, Journal, beginning
 from bus.line import Line
 from bus.streams import MARKET_DATA
 from bus.subjects import LIVE_PREFIX
-from bus.wire import publication, publish_all
+from bus.wire import HEADER_ALLOWANCE, publication, publish_all
 from contracts.backoff import backoff_s
 from contracts.errors import EngineError, first_line
 from contracts.events import token

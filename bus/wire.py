@@ -17,6 +17,8 @@ from nats.errors import ConnectionClosedError
 from contracts.events import Event
 from contracts.work import Priority
 
+HEADER_ALLOWANCE = 8192
+"""What the headers of a message of ours may take of the server's largest one."""
 _SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 
 
