@@ -34,7 +34,7 @@ from contracts.errors import (
 from contracts.frames import ARROW_STREAM, encode
 from contracts.identity import ENGINE_HEADER, engine_id
 from contracts.live_call import TOO_LARGE
-from contracts.live_requests import PutWatch
+from contracts.live_requests import SINGLE, PutWatch
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.work import new_id
@@ -374,7 +374,10 @@ def _watched(headers: Mapping[str, str], body: bytes | None) -> Watched:
         return headers.get(f"factor-{name}", "")
 
     if TOO_LARGE in headers:
-        raise BodyTooLarge(f"a value of watch {said('watch-id')} has {headers[TOO_LARGE]}; ask for less of it")
+        raise BodyTooLarge(
+            f"a value of watch {said('watch-id')} has {headers[TOO_LARGE]}; ask for less of it, "
+            f"or for encoding {SINGLE!r}, which is half as large as 'arrow'"
+        )
     data = orjson.loads(body or b"null") if headers.get("Content-Type") == "application/json" else body
     time = said("market-time")
     return Watched(

@@ -13,9 +13,10 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from contracts.arrow_table import TableShape
+from contracts.arrow_table import TableShape, in_single
 from contracts.frames import ARROW_STREAM, encode
 from contracts.live_call import WatchValue
+from contracts.live_requests import SINGLE
 from factors.live import DayValues, PortfolioValues, in_form
 from store.watch_store import Watch
 
@@ -129,14 +130,14 @@ class Watching:
         self.sequence += 1
         self.dirty = False
         self.due = now + self.watch.rate_ms / 1e3
-        body = self._arrow(values, symbols) if self.watch.encoding == "arrow" else b""
+        body = b"" if self.watch.encoding == "json" else self._arrow(values, symbols)
         about = self._about(moment)
         if not body:
             body = self._json(about, values, symbols, moment)
         took = (time.perf_counter() - began) * 1e3
         self.cost_ms = took if self.cost_ms is None else (1 - LATELY) * self.cost_ms + LATELY * took
         headers = {f"factor-{name.replace('_', '-')}": _text(value) for name, value in about.items()}
-        headers["Content-Type"] = ARROW_STREAM if self.watch.encoding == "arrow" else JSON
+        headers["Content-Type"] = JSON if self.watch.encoding == "json" else ARROW_STREAM
         return WatchValue(self.watch.watch_id, self.sequence, headers, body)
 
     def _about(self, moment: Moment) -> dict[str, Any]:
@@ -174,10 +175,13 @@ class Watching:
         return np.ascontiguousarray(whole if self._columns is None else whole[:, self._columns])
 
     def _arrow(self, values: Array, symbols: tuple[str, ...]) -> bytes:
+        single = self.watch.encoding == SINGLE
         if symbols is self._symbols and symbols:
             if self._shape is None:
-                self._shape = TableShape({"symbol": symbols}, (), self.by_symbol)
+                self._shape = TableShape({"symbol": symbols}, (), self.by_symbol, single)
             return self._shape.write(values)
+        if single:
+            values = in_single(values)
         columns = [pl.Series(name, row, nan_to_null=False) for name, row in zip(self.by_symbol, values, strict=True)]
         return encode(pl.DataFrame([pl.Series("symbol", symbols, dtype=pl.String), *columns]))
 

@@ -5,6 +5,7 @@ import contextlib
 
 import numpy as np
 import orjson
+import polars as pl
 import pytest
 from fixtures_live import COLUMNS, actors_over, ticks_of
 from fixtures_nats import bridge_over, peer_of, until
@@ -123,6 +124,58 @@ def test_ranked_and_zscored_values_are_those_of_the_raw_ones_and_share_one_plan(
         np.testing.assert_allclose([scored.mean(), scored.std(ddof=1)], [0.0, 1.0], atol=1e-9)
         assert (np.argsort(scored, kind="stable") == np.argsort(raw[there], kind="stable")).mean() > 0.8
         assert np.isnan(numbers(values["ranked"][name])[~there]).all()
+
+
+def rounded(table):
+    return table.select("symbol", pl.exclude("symbol").cast(pl.Float32))
+
+
+def test_single_precision_is_the_double_one_rounded_whole_and_of_changed_names(own_server, client, day):
+    wanted = {"model_id": "main", "factors": ["*"], "styles": ["size"], "rate_ms": 0}
+    forms = {
+        "double": {"encoding": "arrow"},
+        "single": {"encoding": "arrow_float32"},
+        "changed": {"encoding": "arrow_float32", "only_changed": True},
+    }
+
+    async def run():
+        async with bridge_over(own_server, client), peer_of(own_server) as nc:
+            got = {}
+
+            def taking(name):
+                async def take(msg):
+                    if msg.headers.get("factor-seen") == "1.0":
+                        got[name] = pl.read_ipc_stream(msg.data)
+
+                return take
+
+            for name, form in forms.items():
+                await nc.subscribe(f"factor.live.{name}", cb=taking(name))
+                answer = await ask(nc, "put_watch", watch_id=name, **wanted, **form)
+                assert answer["success"], answer
+
+                async def at_work(name=name):
+                    return (await ask(nc, "get_watch", watch_id=name))["state"] in ("waiting", "live")
+
+                await until(at_work, f"{name} is at work", 90.0)
+            await play(nc, day)
+
+            def agree():
+                if len(got) < len(forms) or not rounded(got["double"]).equals(got["single"]):
+                    return False
+                of_changed = pl.col("symbol").is_in(got["changed"]["symbol"].to_list())
+                return rounded(got["double"]).filter(of_changed).equals(got["changed"])
+
+            await until(agree, "all three are of the last tick", 90.0)
+            answer = await ask(nc, "put_watch", watch_id="book", model_id="main", portfolios=["market"],
+                               encoding="arrow_float32")  # fmt: skip
+            assert "portfolios come as JSON" in answer["detail"], answer
+            return got
+
+    tables = asyncio.run(run())
+    assert len(tables["double"].columns) > 400
+    assert set(tables["double"].dtypes[1:]) == {pl.Float64}
+    assert set(tables["single"].dtypes[1:]) == set(tables["changed"].dtypes[1:]) == {pl.Float32}
 
 
 def test_windows_speak_early_where_that_is_asked_beside_a_watch_of_full_ones(own_server, client, day, market):
