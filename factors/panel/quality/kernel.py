@@ -85,6 +85,8 @@ MADE, WRITTEN = -2, -1
 ROWS_OF_A_QUARTER = 63
 """Series are compared quarter by quarter."""
 ROOTS = np.sqrt(np.arange(2.0, ROWS_OF_A_QUARTER + 2.0))
+CELLS_OF_A_BLOCK = 8_192
+"""Rows of so many cells are looked at together: of five fields they fit into the second cache."""
 PRESENT, BIG, KNOWN = range(3)
 """What is counted of each day: names that are there, returns that are big, returns that are known."""
 LOOKED_AT = ("returns", "market_cap", "open", "high", "low", "close", "vwap", "volume", "shares")
@@ -147,8 +149,8 @@ def or_missing(last: Array, n: int) -> Array:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan_prices(
-    first: int, returns: Array, close: Array, volume: Array, last: Array, run: Runs, away: Array, own: Array,
-    found: Found, counts: Counts, most: Counts,
+    begin: int, end: int, first: int, returns: Array, close: Array, volume: Array, last: Array, run: Runs, away: Array,
+    own: Array, found: Found, counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Look at closes beside returns and volumes; `first` is the number of the first row in the whole history.
 
@@ -160,7 +162,7 @@ def scan_prices(
     has_volume = volume.shape[0] > 0
     start = or_missing(last, n)
     odd, older = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.uint8)
-    for t in range(close.shape[0]):
+    for t in range(begin, end):
         row = first + t
         before = start if t == 0 else close[t - 1]
         now, r = close[t], returns[t]
@@ -227,9 +229,9 @@ def price_at(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan_caps(
-    first: int, returns: Array, cap: Array, close: Array, shares: Array, given: bool, last_returns: Array,
-    last_cap: Array, last_close: Array, last_shares: Array, away: Array, own: Array, tally: Tally, found: Found,
-    counts: Counts, most: Counts,
+    begin: int, end: int, first: int, returns: Array, cap: Array, close: Array, shares: Array, given: bool,
+    last_returns: Array, last_cap: Array, last_close: Array, last_shares: Array, away: Array, own: Array, tally: Tally,
+    found: Found, counts: Counts, most: Counts,
 ) -> None:  # fmt: skip
     """Look at caps and shares beside returns, at returns that are missing, and count the names of each row.
 
@@ -242,7 +244,7 @@ def scan_caps(
     if not (has_shares and has_close and last_shares.shape[0] and last_close.shape[0]):
         nothing = np.full(n, np.nan)
     odd = np.empty(n, dtype=np.bool_)
-    for t in range(cap.shape[0]):
+    for t in range(begin, end):
         row = first + t
         m, r = cap[t], returns[t]
         before, r_before = (start, start_r) if t == 0 else (cap[t - 1], returns[t - 1])
@@ -270,7 +272,7 @@ def scan_caps(
         tally[PRESENT, t], tally[BIG, t], tally[KNOWN, t] = n_present, n_big, n_known
         if has_shares:
             for j in range(n):
-                odd[j] |= s[j] > LEAST_SPLIT * s_before[j] or s_before[j] > LEAST_SPLIT * s[j]
+                odd[j] |= (s[j] > LEAST_SPLIT * s_before[j]) | (s_before[j] > LEAST_SPLIT * s[j])
         if has_shares and has_close:
             for j in range(n):
                 odd[j] |= abs(m[j] - c[j] * s[j]) > SHARES_GAP * m[j]
@@ -352,25 +354,28 @@ def scan(
         most[code] = max(MAX_ROWS - counted[code], least[code])
     run[:] = run_before
     last_returns, last_cap, last_close, last_raw_close, last_shares = last
-    scan_prices(first, returns, close, volume, last_close, run, away, own, found, counts, most)
-    scan_caps(
-        first, returns, cap, raw_close, raw_shares, given, last_returns, last_cap, last_raw_close, last_shares, away,
-        own, tally, found, counts, most,
-    )  # fmt: skip
-    # Where low is above 0 the day's range tells of the other prices.
-    if low.shape[0] > 0:
-        scan_one(low, LOW_0, 0.0, found, counts, most)
-    else:
-        scan_one(open_, OPEN_0, 0.0, found, counts, most)
-        scan_one(high, HIGH_0, 0.0, found, counts, most)
-        scan_one(vwap, VWAP_0, 0.0, found, counts, most)
-    scan_one(volume, VOLUME_0, -SMALLEST, found, counts, most)
-    scan_one(shares, SHARES_0, -SMALLEST, found, counts, most)
-    if low.shape[0] > 0 and high.shape[0] > 0:
-        scan_range(open_, low, high, RANGE_OPEN, RANGE_TOLERANCE, found, counts, most)
-        scan_range(close, low, high, RANGE_CLOSE, RANGE_TOLERANCE, found, counts, most)
-        scan_range(vwap, low, high, RANGE_VWAP, RANGE_TOLERANCE, found, counts, most)
-    fingerprints(returns, first % ROWS_OF_A_QUARTER, sums_before, nonzero_before, sums, nonzero)
+    n_rows, step = returns.shape[0], max(CELLS_OF_A_BLOCK // max(returns.shape[1], 1), 1)
+    for begin in range(0, n_rows, step):  # all looks at some rows while the cache has them
+        end = min(begin + step, n_rows)
+        scan_prices(begin, end, first, returns, close, volume, last_close, run, away, own, found, counts, most)
+        scan_caps(
+            begin, end, first, returns, cap, raw_close, raw_shares, given, last_returns, last_cap, last_raw_close,
+            last_shares, away, own, tally, found, counts, most,
+        )  # fmt: skip
+        # Where low is above 0 the day's range tells of the other prices.
+        if low.shape[0] > 0:
+            scan_one(begin, end, low, LOW_0, 0.0, found, counts, most)
+        else:
+            scan_one(begin, end, open_, OPEN_0, 0.0, found, counts, most)
+            scan_one(begin, end, high, HIGH_0, 0.0, found, counts, most)
+            scan_one(begin, end, vwap, VWAP_0, 0.0, found, counts, most)
+        scan_one(begin, end, volume, VOLUME_0, -SMALLEST, found, counts, most)
+        scan_one(begin, end, shares, SHARES_0, -SMALLEST, found, counts, most)
+        if low.shape[0] > 0 and high.shape[0] > 0:
+            scan_range(begin, end, open_, low, high, RANGE_OPEN, RANGE_TOLERANCE, found, counts, most)
+            scan_range(begin, end, close, low, high, RANGE_CLOSE, RANGE_TOLERANCE, found, counts, most)
+            scan_range(begin, end, vwap, low, high, RANGE_VWAP, RANGE_TOLERANCE, found, counts, most)
+        fingerprints(begin, end, returns, first % ROWS_OF_A_QUARTER, sums_before, nonzero_before, sums, nonzero)
     flags = ODD if any_odd_day(days, usual, tally) else 0
     return flags | said_of(found, days, counts, told)
 
@@ -413,12 +418,14 @@ def any_odd_day(days: Counts, usual: int, tally: Tally) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def fingerprints(returns: Array, place: int, before: Array, nonzero_before: Runs, sums: Array, nonzero: Runs) -> None:
+def fingerprints(
+    begin: int, end: int, returns: Array, place: int, before: Array, nonzero_before: Runs, sums: Array, nonzero: Runs
+) -> None:
     """Sum returns times weights over rows from a place of the quarter on, and count those that are not zero.
 
     Equal series have equal sums. `before` are those of the rows before; it may be `sums` itself.
     """
-    for t in range(returns.shape[0]):
+    for t in range(begin, end):
         weight = ROOTS[place + t]
         so_far, n_so_far = (before, nonzero_before) if t == 0 else (sums, nonzero)
         for j in range(returns.shape[1]):
@@ -430,9 +437,13 @@ def fingerprints(returns: Array, place: int, before: Array, nonzero_before: Runs
 
 
 @njit(cache=True, nogil=True)
-def scan_one(values: Array, code: int, least: float, found: Found, counts: Counts, most: Counts) -> None:
+def scan_one(
+    begin: int, end: int, values: Array, code: int, least: float, found: Found, counts: Counts, most: Counts
+) -> None:
     """Look for values at or below a least one."""
-    for t in range(values.shape[0]):
+    if values.shape[0] == 0:
+        return
+    for t in range(begin, end):
         some = False
         for j in range(values.shape[1]):
             some |= values[t, j] <= least
@@ -444,11 +455,14 @@ def scan_one(values: Array, code: int, least: float, found: Found, counts: Count
 
 @njit(cache=True, nogil=True)
 def scan_range(
-    price: Array, low: Array, high: Array, code: int, tolerance: float, found: Found, counts: Counts, most: Counts
-) -> None:
+    begin: int, end: int, price: Array, low: Array, high: Array, code: int, tolerance: float, found: Found,
+    counts: Counts, most: Counts,
+) -> None:  # fmt: skip
     """Look for prices outside low to high."""
+    if price.shape[0] == 0:
+        return
     up, down = 1.0 + tolerance, 1.0 - tolerance
-    for t in range(price.shape[0]):
+    for t in range(begin, end):
         some = False
         for j in range(price.shape[1]):
             some |= (price[t, j] > high[t, j] * up) | (price[t, j] < low[t, j] * down)

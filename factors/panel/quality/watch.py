@@ -39,7 +39,7 @@ HAS_LINE = np.array([KINDS[kind].severity != "info" for kind, _ in k.CODES])
 TOLD = np.flatnonzero(HAS_LINE)
 ERRORS = [code for code, (kind, _) in enumerate(k.CODES) if KINDS[kind].severity == "error"]
 NONE_COUNTED: k.Counts = np.zeros(len(k.CODES), dtype=np.int64)
-CELLS_OF_A_LOOK = 32_768
+CELLS_OF_A_LOOK = 262_144
 NO_LIMIT = 2**62
 SPLITTING = [k.INFERRED, k.SPLIT, k.PRICE]
 """What decides over prices and shares, every row of it."""
