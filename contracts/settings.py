@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 NAMESPACE = "factor_engine"
@@ -74,6 +74,15 @@ class Settings(BaseSettings):
     )
     http: Literal["haproxy", "uvicorn"] | None = Field(None, description="Serve's proxy; default haproxy on Linux.")
     http_replicas: int = Field(1, ge=1, le=16, description="Processes that answer HTTP requests, all on the head.")
+    http_replicas_most: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="Their number follows the requests in work, from `http_replicas` up to so many; default: it stays.",
+    )
+    http_requests_each: float = Field(
+        32.0, gt=0, description="Requests in work, open websockets too, that are the share of one such process."
+    )
     http_json_limit_bytes: int = Field(32 * 2**20, ge=1024, description="Largest JSON body.")
     http_bulk_limit_bytes: int = Field(2 * 2**30, ge=1024, description="Largest Arrow or Parquet body.")
     json_value_limit: int = Field(5_000_000, ge=1000, description="Most values (numbers, texts, lists) in a JSON body.")
@@ -193,6 +202,14 @@ class Settings(BaseSettings):
         from contracts.work import Priority
 
         return Priority.parse(value).name
+
+    @field_validator("http_replicas_most")
+    @classmethod
+    def _no_fewer_than_the_least(cls, value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get("http_replicas")  # absent where it is wrong itself
+        if value is not None and least is not None and value < least:
+            raise ValueError(f"it is below http_replicas, which is {least}")
+        return value
 
     @field_validator("store")
     @classmethod

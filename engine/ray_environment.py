@@ -23,6 +23,8 @@ DEFAULTS = {
     # Ray remembers its last calls for the dashboard, 100,000 of them: 150 MB more in the first ten minutes of a busy
     # engine, for calls of a millisecond.
     "RAY_task_events_max_num_task_in_gcs": "10000",
+    # HAProxy passes requests to the replicas by itself, so that only they know how many they have in work.
+    "RAY_SERVE_COLLECT_AUTOSCALING_METRICS_ON_HANDLE": "0",
     # A proxy that is slow to start on a busy machine is not a dead one.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",

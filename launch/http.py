@@ -17,6 +17,9 @@ from engine import cluster, node, ray_environment
 from engine.errors import StartError
 from engine.run_dir import noted
 
+LOOK_BACK_S, GROWS_AFTER_S, SHRINKS_AFTER_S = 10.0, 5.0, 60.0
+"""How Serve's autoscaling looks at the mean of the requests in work. A new replica takes some seconds to be there."""
+
 
 def application(current: Settings, *, local: bool) -> Any:
     """Give Serve's application as the settings want it.
@@ -34,7 +37,24 @@ def application(current: Settings, *, local: bool) -> Any:
     if not local:
         hashed = {TOKENS: os.environ[TOKENS]} if TOKENS in os.environ else {}
         options["runtime_env"] = {"env_vars": {**environment_of(current), **hashed}}
-    return serve_app.deployment.options(num_replicas=current.http_replicas, ray_actor_options=options).bind()
+    return serve_app.deployment.options(**replicas(current), ray_actor_options=options).bind()
+
+
+def replicas(current: Settings) -> dict[str, Any]:
+    """Give how many replicas there are: a number, or how it follows the requests that they have in work."""
+    least, most = current.http_replicas, current.http_replicas_most
+    if most is None or most == least:
+        return {"num_replicas": least}
+    scaling = {
+        "min_replicas": least,
+        "initial_replicas": least,
+        "max_replicas": most,
+        "target_ongoing_requests": current.http_requests_each,
+        "look_back_period_s": LOOK_BACK_S,
+        "upscale_delay_s": GROWS_AFTER_S,
+        "downscale_delay_s": SHRINKS_AFTER_S,
+    }
+    return {"num_replicas": "auto", "autoscaling_config": scaling}
 
 
 def redeploy(current: Settings) -> None:
