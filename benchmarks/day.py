@@ -5,9 +5,11 @@ The times are those that the actors measured of themselves (`timings_ms` of the 
 target of the design, beside it stand the stages of the write. Then the library alone, stage by stage, and the update
 after ever longer histories. Nothing here is a gate: absolute times belong to a machine.
 
-With `--policy off` nothing is looked at in the tables that come in, so that two runs tell what the look costs.
+With `--live RATE` so many days follow in the same engine while ticks of the running day come in at this rate, with a
+watch that somebody reads. With `--policy off` nothing is looked at in the tables that come in, so that two runs tell
+what the look costs.
 
-    python benchmarks/day.py [--days 120] [--library-only] [--policy off] [--json FILE]
+    python benchmarks/day.py [--days 120] [--library-only] [--live 1000] [--policy off] [--json FILE]
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import nats
 import numpy as np
+import orjson
 import polars as pl
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from latency import MODEL, N_ASSETS, N_DAYS, running_engine
+from latency import LOAD, MODEL, N_ASSETS, N_DAYS, running_engine
 
 from clients.http import HttpEngine
 from contracts import requests as rq
@@ -57,6 +61,8 @@ TARGETS_MS = {
 HISTORIES = (320, 1000, 2500)
 COLD = 2
 """Days left out of the quantiles: the first ones load what every later one finds loaded."""
+WARM_S, BURST_S = 5.0, 0.02
+"""The feed runs so long before days are appended; ticks of so long leave together."""
 REST_S, REST_SHARE, LONGEST_REST_S = 2.0, 0.25, 90.0
 """The engine rests when its processes took less than this share of one core for so long: it saves the library first."""
 Ask = Callable[[], Awaitable[Any]]
@@ -109,8 +115,66 @@ def questions(engine: HttpEngine, weights: dict[str, float], day: Any) -> dict[s
     }
 
 
+class Feed:
+    """Ticks of the day that runs, at a rate, and somebody who reads what a watch makes of them.
+
+    Attributes
+    ----------
+    sent, read : int
+        Ticks published, and values that came.
+    """
+
+    def __init__(self, run_dir: Path, per_s: float, first: pl.DataFrame) -> None:
+        self.per_s, self._run_dir = per_s, run_dir
+        self.sent, self.read = 0, 0
+        self.day = first
+
+    async def __aenter__(self) -> Self:
+        """Put the watch and begin."""
+        access = json.loads((self._run_dir / "nats" / "access.json").read_text())
+        self._nc = await nats.connect(access["url"], user=access["user"], password=access["password"])
+        self._tasks: list[asyncio.Task[None]] = []
+        if not self.per_s:
+            return self
+
+        async def take(_: Any) -> None:
+            self.read += 1
+
+        await self._nc.subscribe("factor.live.load", cb=take)
+        wish = orjson.dumps({"watch_id": "load", **LOAD})
+        answer = orjson.loads((await self._nc.request("ml.factor_features.put_watch", wish, timeout=60.0)).data)
+        if not answer["success"]:
+            raise SystemExit(f"the watch was refused: {answer}")
+        self._tasks.append(asyncio.create_task(self._publish()))
+        await asyncio.sleep(WARM_S)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End it."""
+        for task in self._tasks:
+            task.cancel()
+        await self._nc.close()
+
+    async def _publish(self) -> None:
+        """Let names trade one after the other, in small bursts; what comes late is not made up for."""
+        rng = np.random.default_rng(0)
+        each = max(int(self.per_s * BURST_S), 1)
+        while True:
+            began = time.perf_counter()
+            symbols, closes = self.day["symbol"], self.day["close"]
+            moment = f"{self.day['date'][0]}T15:00:00Z"
+            for at in rng.integers(0, len(symbols), each).tolist():
+                if closes[at] is None:
+                    continue
+                price = closes[at] * (1 + 0.002 * float(rng.standard_normal()))
+                row = {"symbol": symbols[at], "price": price, "size": 100, "time": moment}
+                await self._nc.publish(f"market_data.tick.{symbols[at]}", orjson.dumps(row))
+                self.sent += 1
+            await asyncio.sleep(max(each / self.per_s - (time.perf_counter() - began), 0.001))
+
+
 async def ask_engine(
-    url: str, days: list[pl.DataFrame], weights: dict[str, float]
+    url: str, days: list[pl.DataFrame], weights: dict[str, float], feed: Feed
 ) -> dict[str, dict[str, list[float]]]:
     """Append each day and ask every workload for it; milliseconds by workload and stage."""
     measured: dict[str, dict[str, list[float]]] = {}
@@ -120,21 +184,29 @@ async def ask_engine(
             measured.setdefault(workload, {}).setdefault(stage, []).append(ms)
         return answer.calculation_result
 
-    async with HttpEngine(url) as engine:
-        for frame in days:
+    async with HttpEngine(url) as engine, feed:
+        began = time.perf_counter()
+        for number, frame in enumerate(days):
             day = frame["date"][0]
             request = rq.AppendDay(model_id=MODEL, feature_data=encode(frame))
             version = note("factor_model_creation", await engine.append_day(request)).model_version
+            feed.day = days[min(number + 1, len(days) - 1)]
             for workload, ask in questions(engine, weights, day).items():
                 result = note(workload, await ask())
                 if result.model_version != version:
                     raise SystemExit(f"{workload} answered from version {result.model_version}, not {version}")
+        if feed.per_s:
+            took = time.perf_counter() - began + WARM_S
+            print(f"{feed.sent / took:.0f} ticks a second came in, {feed.read / took:.1f} values went out")
+            if not feed.read:
+                raise SystemExit("the watch gave no value: nothing was live")
     return measured
 
 
-def in_engine(n_days: int, policy: Policy) -> dict[str, Any]:
-    """Print what each workload computes of a new day, beside its target."""
-    whole = sample_market(N_ASSETS, N_DAYS + n_days).panel.to_frame().select(COLUMNS)
+def in_engine(n_days: int, policy: Policy, live: float) -> dict[str, Any]:
+    """Print what each workload computes of a new day, beside its target; then the same while a day runs."""
+    turns = (0.0, live) if live else (0.0,)
+    whole = sample_market(N_ASSETS, N_DAYS + n_days * len(turns)).panel.to_frame().select(COLUMNS)
     dates = whole["date"].unique().sort()
     days = [whole.filter(pl.col("date") == date) for date in dates[N_DAYS:]]
     held = days[-1].filter(pl.col("market_cap").is_not_null())["symbol"].head(100).to_list()
@@ -146,8 +218,24 @@ def in_engine(n_days: int, policy: Policy) -> dict[str, Any]:
         settings.write_text(f'[intake]\npolicy = "{policy}"\n')
         with running_engine(Path(name), path, ("--settings", str(settings))) as engine:
             wait_for_rest(engine["process"].pid)
-            measured = asyncio.run(ask_engine(engine["http"], days, dict.fromkeys(held, 1.0 / len(held))))
-    print(f"a new day at {N_ASSETS} assets after {N_DAYS} days, every style, {n_days} days one by one; compute in ms:")
+            found: dict[str, Any] = {}
+            weights = dict.fromkeys(held, 1.0 / len(held))
+            for turn, per_s in enumerate(turns):
+                some = days[turn * n_days : (turn + 1) * n_days]
+                measured = asyncio.run(
+                    ask_engine(engine["http"], some, weights, Feed(engine["run_dir"], per_s, some[0]))
+                )
+                found["live" if per_s else "quiet"] = told(measured, n_days, per_s)
+    return found
+
+
+def told(measured: dict[str, dict[str, list[float]]], n_days: int, per_s: float) -> dict[str, Any]:
+    """Print a table of what was measured, and give it."""
+    beside = f", beside {per_s:g} ticks a second" if per_s else ""
+    print(
+        f"a new day at {N_ASSETS} assets after {N_DAYS} days, every style, {n_days} days one by one{beside}; "
+        "compute in ms:"
+    )
     print(f"{'workload':32}{'p50':>8}{'p99':>8}{'max':>8}{'target':>8}")
     found: dict[str, Any] = {}
     for workload, target in TARGETS_MS.items():
@@ -257,12 +345,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=120, help="new days, one by one")
     parser.add_argument("--library-only", action="store_true", help="start no engine")
+    parser.add_argument("--live", type=float, default=0.0, help="then as many days again beside so many ticks a second")
     parser.add_argument("--policy", choices=("strict", "warn", "off"), default="warn", help="of the quality report")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     found: dict[str, Any] = {}
     if not options.library_only:
-        found["engine"] = in_engine(options.days, options.policy)
+        found["engine"] = in_engine(options.days, options.policy, options.live)
     found["library"] = in_library(options.days, options.policy)
     found["histories"] = after_histories(min(options.days, 40), options.policy)
     if options.json:
