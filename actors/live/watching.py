@@ -180,9 +180,8 @@ class Watching:
             if self._shape is None:
                 self._shape = TableShape({"symbol": symbols}, (), self.by_symbol, single)
             return self._shape.write(values)
-        if single:
-            values = in_single(values)
-        columns = [pl.Series(name, row, nan_to_null=False) for name, row in zip(self.by_symbol, values, strict=True)]
+        rows = in_single(values) if single else values
+        columns = [pl.Series(name, row, nan_to_null=False) for name, row in zip(self.by_symbol, rows, strict=True)]
         return encode(pl.DataFrame([pl.Series("symbol", symbols, dtype=pl.String), *columns]))
 
     def _json(self, about: dict[str, Any], values: Array, symbols: tuple[str, ...], moment: Moment) -> bytes:
