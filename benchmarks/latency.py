@@ -45,7 +45,31 @@ TARGETS = {
     "nats 64 in flight ratio": ("at least", 3.0),
     "nats 64 in flight per s": ("at least", 1000.0),
     "device layer, % of nats p50": ("at most", 1.0),
+    "token, % of http p50": ("at most", 3.0),
 }
+
+
+def token_us(n: int = 2_000) -> float:
+    """Give what a request with a token takes longer to let in than one where none is asked for, microseconds."""
+    from contracts.settings import Settings
+    from contracts.tokens import Scope, add_token
+    from web.callers import Callers
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "tokens.json"
+        secrets = [add_token(path, f"peer-{k}", Scope.READ, 1e6) for k in range(20)]
+        scope = {"type": "http", "path": "/factor-exposures/calculate", "headers": [
+            (b"host", b"127.0.0.1:8300"), (b"content-type", b"application/json"),
+            (b"authorization", f"Bearer {secrets[7]}".encode())]}  # fmt: skip
+        asked, free = (Callers(Settings(run_dir=Path(name), token_file=file)) for file in (path, Path(name) / "none"))
+        times = {}
+        for callers in (asked, free, asked, free):
+            assert (callers.admit(scope).name == "peer-7") is (callers is asked)
+            began = time.perf_counter()
+            for _ in range(n):
+                callers.admit(scope)
+            times[callers] = min((time.perf_counter() - began) / n * 1e6, times.get(callers, float("inf")))
+    return times[asked] - times[free]
 
 
 def free_port() -> int:
@@ -348,6 +372,7 @@ def report(measured: dict[str, Any]) -> tuple[dict[str, float], bool]:
         "nats 64 in flight per s": many["engine, NATS"],
         "http 64 in flight ratio": paired(rounds, "HTTP"),
         "device layer, % of nats p50": layer_us() / 10.0 / one["engine, NATS"]["p50"],
+        "token, % of http p50": token_us() / 10.0 / one["engine, HTTP"]["p50"],
     }
     print()
     all_met = True
