@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from contracts.frames import Frame, TableSettings
 from contracts.requests import FactorId, MinPeriods, ModelId, Request
@@ -18,6 +19,14 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 ESTIMATOR_BYTES = 16 * 2**20
 """A file of an estimator has at most so many bytes."""
 _BASE64 = -(-ESTIMATOR_BYTES // 3) * 4
+Form = Annotated[
+    Literal["raw", "zscored"],
+    Field(
+        description="z-scores of styles and library factors, across all names that have the value on a date; the "
+        "market and sectors stay as they are."
+    ),
+]
+Clip = Annotated[FiniteFloat | None, Field(gt=0, le=1000, description="Z-scores beyond are set to it; default: none.")]
 WHICH = "Factors of the model (`market`, sectors, styles) and ids of the factor library."
 
 
@@ -30,7 +39,13 @@ class FactorFeatures(Request):
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
     start_date: dt.date | None = Field(None, description="With end_date: a table of all dates from here on.")
     end_date: dt.date | None = None
+    form: Form = "raw"
+    clip: Clip = None
     min_periods: MinPeriods = "strict"
+
+    def idle(self) -> Iterable[str]:
+        """Raw values are not clipped."""
+        return ("clip",) if self.form == "raw" else ()
 
     @model_validator(mode="after")
     def _a_date_or_a_period(self) -> Self:
@@ -59,10 +74,16 @@ class Dataset(Request):
     n_folds: int = Field(5, ge=2, le=50, description="Stretches of dates.")
     n_test_folds: int = Field(1, ge=1, le=49, description="Folds that a split tests on; a split for each choice.")
     embargo_days: int = Field(5, ge=0, le=252, description="Dates dropped behind test dates, beyond those purged.")
+    form: Form = "raw"
+    clip: Clip = None
     min_periods: MinPeriods = "strict"
     sha256: Digest | None = Field(
         None, description="Of a manifest: refused unless the data are the same, so that a training run is repeated."
     )
+
+    def idle(self) -> Iterable[str]:
+        """Raw values are not clipped."""
+        return ("clip",) if self.form == "raw" else ()
 
     @field_validator("horizons")
     @classmethod
@@ -84,12 +105,18 @@ class PutEstimator(Request):
     )
     format: Literal["skops", "onnx"] = Field("skops", description="What the file is.")
     features: FeatureNames = Field(description=f"What its columns are, in their order. {WHICH}")
+    features_form: Form = "raw"
+    features_clip: Clip = None
     trusted: list[Annotated[str, Field(max_length=200)]] = Field(
         default_factory=list,
         max_length=200,
         description="Types in the file that skops does not trust by itself; of scikit-learn, numpy and scipy only.",
     )
     description: str = Field("", max_length=1000)
+
+    def idle(self) -> Iterable[str]:
+        """Raw values are not clipped."""
+        return ("features_clip",) if self.features_form == "raw" else ()
 
 
 class ListEstimators(Request):

@@ -228,6 +228,8 @@ class EstimatorSummary(Result):
     )
     format: str = Field(description="`skops` or `onnx`.")
     network: bool = Field(description="Whether it is a network of dense layers, which devices can compute.")
+    features_form: str = Field(description="How a model's features are given to it: `raw` or `zscored`.")
+    features_clip: float | None = Field(description="Where z-scores are cut.")
 
 
 class EstimatorList(Result):

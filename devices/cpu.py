@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.prepare import ALIKE
 from factors.learning.dense import dense_layers
 from factors.numeric.blas import one_blas_thread
 from factors.portfolio.risk import portfolio_exposures
@@ -141,10 +142,13 @@ def standardize(values: Array, known: Known, bound: float) -> Array:
         NaN where not known; 0 on a date whose values are all equal.
     """
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    centred = np.where(known, values, 0.0)
-    centred = np.where(known, centred - centred.sum(axis=1, keepdims=True) / count, 0.0)
+    inside = np.where(known, values, 0.0)
+    centred = np.where(known, inside - inside.sum(axis=1, keepdims=True) / count, 0.0)
     spread = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / count)
-    scores = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0.0)
+    differ = np.abs(centred).max(axis=1, keepdims=True, initial=0.0) > ALIKE * np.abs(inside).max(
+        axis=1, keepdims=True, initial=0.0
+    )
+    scores = np.divide(centred, spread, out=np.zeros_like(centred), where=differ & (spread > 0.0))
     return np.where(known, np.clip(scores, -bound, bound), np.nan)
 
 

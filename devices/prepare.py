@@ -23,13 +23,18 @@ def unit(array: Array, axes: int | tuple[int, ...] | None = None) -> tuple[Array
     return np.ldexp(array, -exponent), np.ldexp(1.0, exponent)
 
 
+ALIKE = 1e-12
+"""Values whose distance from their mean is below this share of the largest are alike: what is left is rounding."""
+
+
 def unit_rows(values: Array, known: NDArray[np.bool_]) -> Array:
     """Centre the known values of each row and scale them to a largest magnitude of 1; 0 where not known."""
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
     inside = np.where(known, values, 0.0)
     inside = np.where(known, inside - inside.sum(axis=1, keepdims=True) / count, 0.0)
     largest = np.abs(inside).max(axis=1, keepdims=True, initial=0.0)
-    scaled: Array = np.divide(inside, largest, out=np.zeros_like(inside), where=largest > 0.0)
+    differ = largest > ALIKE * np.abs(np.where(known, values, 0.0)).max(axis=1, keepdims=True, initial=0.0)
+    scaled: Array = np.divide(inside, largest, out=np.zeros_like(inside), where=differ)
     return scaled
 
 

@@ -46,7 +46,8 @@ WORK: dict[str, Work] = {
     "covariance_matrix_computation": Work("covariances", "covariance", lambda s: (s.portfolios, s.dates, s.factors)),
     # The draws of the eigenfactor adjustment; what estimates a risk model beside them is the CPU's.
     "risk_model_estimation": Work("covariances", "risk_model", lambda s: (200 * s.dates, s.factors, s.factors)),
-    "style_factor_calculation": Work("standardize", "style_factors", lambda s: (s.dates, s.assets)),
+    # Scores that are given as features; those that a model stores are the CPU's.
+    "style_factor_calculation": Work("standardize", "factor_features", lambda s: (s.dates, s.assets)),
     "ml_prediction": Work("network", "predict", lambda s: (s.assets, s.factors, 32, 3)),
 }
 

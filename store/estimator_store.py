@@ -40,6 +40,8 @@ class Estimator:
         Of the file: "skops" or "onnx".
     network
         Hash of the network of dense layers that was read off it; "" where it is none.
+    features_form, features_clip
+        How the features of a model are given to it: "raw" or "zscored", and where scores are cut.
     requests
         The last requests and the versions that they made, so that a repeated one is recognised.
     """
@@ -57,6 +59,8 @@ class Estimator:
     created_at: str = ""
     form: str = "skops"
     network: str = ""
+    features_form: str = "raw"
+    features_clip: float | None = None
     requests: dict[str, int] = field(default_factory=dict)
 
 

@@ -26,7 +26,9 @@ CELLS_MOST = 30_000_000
 LABEL = "forward_return_"
 PANELS_MOST = 150_000_000
 """Values of features over all names of the model, which are computed whichever names are asked for: 1.2 GB."""
-_FIELDS = ("symbols", "horizons", "delay_days", "n_folds", "n_test_folds", "embargo_days", "min_periods")
+_FIELDS = (
+    "symbols", "horizons", "delay_days", "n_folds", "n_test_folds", "embargo_days", "form", "clip", "min_periods",
+)  # fmt: skip
 
 
 def refuse_large(n_cells: int) -> None:

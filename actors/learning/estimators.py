@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.learning.features import Window, feature_values, known_names
+from actors.learning.features import Window, feature_values, in_form, known_names
 from actors.learning.keeper import Keeper
 from actors.reading.columns import Named
 from actors.reading.confidence import confidence_score
@@ -23,6 +23,7 @@ from contracts.frames import decode
 from contracts.operations import OPERATIONS
 from contracts.settings import Settings
 from contracts.work import Device, new_id
+from devices import cpu
 from devices.kernels import KERNELS
 from factors.learning.dense import DenseNetwork
 from factors.panel.intake import DEFAULT
@@ -65,6 +66,8 @@ class Estimators(DeviceUser):
             trusted=tuple(request.trusted),
             description=request.description,
             form=request.format,
+            features_form=request.features_form,
+            features_clip=request.features_clip,
             **found,
         )
         kept = self.estimators.put(made, content, request.request_id, network)
@@ -152,7 +155,10 @@ class Estimators(DeviceUser):
             raise unknown_symbols(request.symbols, version, "symbols")
         else:
             columns = np.array([version.column[symbol] for symbol in request.symbols], dtype=np.intp)
-        matrix = feature_values(version, names, day, self._window(version, request.min_periods))[:, 0, columns].T
+        values = feature_values(version, names, day, self._window(version, request.min_periods))
+        # As a data set has them: scored on the CPU.
+        values = in_form(version, names, values, kept.features_form, kept.features_clip, cpu.standardize)
+        matrix = values[:, 0, columns].T
         return [version.symbols[i] for i in columns], matrix, str(version.date(row))
 
     if TYPE_CHECKING:
@@ -212,6 +218,8 @@ def _summary(kept: Estimator) -> dict[str, object]:
         "description": kept.description,
         "saved_by": kept.saved_by,
         "format": kept.form,
+        "features_form": kept.features_form,
+        "features_clip": kept.features_clip,
         "network": kept.network != "",
     }
 

@@ -11,6 +11,8 @@ from actors.reading.slices import Day, caps_name
 from contracts.errors import UnknownFactor
 from store import Version
 
+Scores = Callable[[NDArray[np.float64], NDArray[np.bool_], float], NDArray[np.float64]]
+"""Clipped z-scores of rows, given which values are known and the bound; see `devices.cpu.standardize`."""
 Window = Callable[[tuple[str, ...], slice], NDArray[np.float64]]
 """Values of library factors of some days, float64 [n_factors, n_days, n_assets]."""
 
@@ -74,4 +76,26 @@ def feature_values(version: Version, names: Sequence[str], days: slice, window: 
         else:
             row[:] = 1.0
     out[:, ~known] = np.nan
+    return out
+
+
+def in_form(
+    version: Version, names: Sequence[str], values: NDArray[np.float64], form: str, clip: float | None, scores: Scores
+) -> NDArray[np.float64]:
+    """Give features in a form, [n_features, n_days, n_assets], which must be of all names of the model.
+
+    Styles and library factors are scored across the names of a date that have the value; the market and sectors are
+    exposures of 0 to 1, and stay as they are.
+    """
+    if form == "raw":
+        return values
+    own = set(version.manifest.meta["factor_names"]) - set(version.manifest.meta["style_names"])
+    at = [i for i, name in enumerate(names) if name not in own]
+    if not at:
+        return values
+    rows = values[at].reshape(-1, values.shape[-1])
+    known = np.isfinite(rows)
+    out = values.copy()
+    made = scores(np.where(known, rows, 0.0), known, np.inf if clip is None else clip)
+    out[at] = made.reshape(len(at), *values.shape[1:])
     return out

@@ -16,20 +16,26 @@ from actors.learning.dataset import (
     split_columns,
     table_of,
 )
-from actors.learning.features import Window, feature_values, known_names, split_names
+from actors.learning.features import Window, feature_values, in_form, known_names, split_names
 from actors.library.formulas import Formulas
 from actors.library.values import window_values
 from actors.reading.confidence import confidence_score, share
 from actors.reading.slices import Slices, by_name, row_of, rows_between, unknown_symbols
+from actors.runtime.device_user import DeviceUser
 from contracts import learning_requests as lr
 from contracts.answer_table import ArrowValues
 from contracts.answers import Calculation
 from contracts.errors import InvalidInput
+from contracts.operations import OPERATIONS
 from contracts.settings import Settings
+from contracts.work import Device
+from devices import cpu
 from store import Version
 
+_FEATURES = OPERATIONS["factor_features"]
 
-class Learning:
+
+class Learning(DeviceUser):
     """The methods of the factor library's actor that make features and data sets."""
 
     slices: Slices
@@ -52,7 +58,8 @@ class Learning:
         known = known_names(version, day)[0]
         if request.symbols is None:
             columns = np.flatnonzero(known)
-        values = feature_values(version, names, day, self._window(version, request.min_periods))[:, 0, columns].T
+        features, device = self._features_of(version, names, day, request)
+        values = features[:, 0, columns].T
         day_text = str(version.date(row))
         score = confidence_score(share(known[columns]), int(known.sum()), len(names))
         return Calculation(
@@ -61,6 +68,7 @@ class Learning:
             confidence_score=score,
             model_version=version.manifest.version,
             details={"date": day_text, "columns": names},
+            device=device,
         )
 
     def _of_period(
@@ -70,7 +78,7 @@ class Learning:
         refuse_large((days.stop - days.start) * len(columns) * (len(names) + 2))
         refuse_heavy(version, days, names)
         rows = _rows(version, days, columns)
-        features = feature_values(version, names, days, self._window(version, request.min_periods))
+        features, device = self._features_of(version, names, days, request)
         dates = version.dates_of(days)
         frame = table_of(dict(zip(names, features, strict=True)), dates, version.symbols, rows)
         n_known = int(rows.sum(axis=1).max(initial=0))
@@ -80,7 +88,23 @@ class Learning:
             confidence_score=confidence_score(share(np.isfinite(features[:, rows])), n_known, len(names)),
             model_version=version.manifest.version,
             details={"start_date": str(dates[0]), "end_date": str(dates[-1]), "columns": frame.columns},
+            device=device,
         )
+
+    def _features_of(
+        self, version: Version, names: list[str], days: slice, request: lr.FactorFeatures
+    ) -> tuple[NDArray[np.float64], Device]:
+        """Give features, [n_features, n_days, n_assets], in the form that was asked for, and what scored them."""
+        values = feature_values(version, names, days, self._window(version, request.min_periods))
+        used = [Device.CPU]
+
+        def scores(rows: NDArray[np.float64], known: NDArray[np.bool_], bound: float) -> NDArray[np.float64]:
+            made, used[0] = self.devices.run(
+                "standardize", rows.shape, _FEATURES.tolerance, lambda: (rows, known, bound)
+            )
+            return np.asarray(made)
+
+        return in_form(version, names, values, request.form, request.clip, scores), used[0]
 
     def dataset(self, request: lr.Dataset) -> Calculation:
         """Features with forward returns, folds, and a manifest."""
@@ -96,7 +120,9 @@ class Learning:
         refuse_large(len(dates) * len(columns) * n_columns)
         refuse_heavy(version, days, names)
         rows = _rows(version, days, columns)
-        features = feature_values(version, names, days, self._window(version, request.min_periods))
+        values = feature_values(version, names, days, self._window(version, request.min_periods))
+        # On the CPU, so that the hash of a manifest is the same on every machine.
+        features = in_form(version, names, values, request.form, request.clip, cpu.standardize)
         panels = split_columns(folds) | dict(zip(names, features, strict=True)) | labels_of(version, days, request)
         frame = table_of(panels, dates, version.symbols, rows)
         manifest = manifest_of(request, version, frame, folds, dates, names, self.formulas.digest)

@@ -85,9 +85,10 @@ def test_a_period_of_features_is_a_table(http, dataset):
 # -- estimators
 
 
-def put(http, estimator, name="own", features=("beta", "momentum"), trusted=(), content=None):
+def put(http, estimator, name="own", features=("beta", "momentum"), trusted=(), content=None, **more):
     content = skops.io.dumps(estimator) if content is None else content
     body = {"estimator": base64.b64encode(content).decode(), "features": list(features), "trusted": list(trusted)}
+    body |= more
     return http.put(f"/estimators/{name}", json=body)
 
 
@@ -125,6 +126,30 @@ def test_predictions_are_those_of_scikit_learn_on_the_same_features(http, datase
     gone = http.post("/ml/predict", json={"estimator_id": "own"})
     assert (gone.status_code, gone.json()["code"]) == (404, "unknown_estimator")
     assert http.delete("/estimators/own").status_code == 404
+
+
+def test_an_estimator_of_z_scores_is_given_a_models_features_as_its_data_set_had_them(http):
+    form = {"form": "zscored", "clip": 1.0}
+    frame, _ = table_of(http.post("/ml/dataset", json={**ASKED, **form}, headers=ARROW))
+    raw, _ = table_of(http.post("/ml/dataset", json=ASKED, headers=ARROW))
+    assert frame["beta"].abs().max() == 1.0 < raw["beta"].abs().max()
+    rows = frame.drop_nulls(["beta", "momentum", "forward_return_5"])
+    estimator = LinearRegression().fit(rows.select("beta", "momentum").to_numpy(), rows["forward_return_5"].to_numpy())
+    made = put(http, estimator, "scored", features_form="zscored", features_clip=1.0)
+    assert made.status_code == 200, made.text
+    date = frame["date"].max()
+    last = frame.filter(pl.col("date") == date).drop_nulls(["beta", "momentum"])
+    expected = dict(zip(last["symbol"], estimator.predict(last.select("beta", "momentum").to_numpy()), strict=True))
+    answer = http.post("/ml/predict", json={"estimator_id": "scored", "date_requested": str(date)}).json()
+    got = {name: x for name, x in answer["calculation_result"]["factor_values"].items() if x is not None}
+    assert got.keys() == expected.keys()
+    for symbol, value in expected.items():
+        assert got[symbol] == pytest.approx(value, rel=1e-12), symbol
+    (listed,) = [row for row in http.get("/estimators").json()["estimators"] if row["estimator_id"] == "scored"]
+    assert (listed["features_form"], listed["features_clip"]) == ("zscored", 1.0)
+    plain = put(http, estimator, "scored", features_clip=1.0)
+    assert plain.json()["ignored_fields"] == ["features_clip"], plain.text
+    assert http.delete("/estimators/scored").status_code == 200
 
 
 def test_a_network_of_a_callers_own_comes_as_onnx_and_predicts_as_the_file_does(http):

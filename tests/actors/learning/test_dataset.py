@@ -23,6 +23,8 @@ from contracts.frames import encode
 from contracts.learning_requests import Dataset, FactorFeatures
 from contracts.requests import CreateModel
 from contracts.settings import settings
+from contracts.work import Device
+from devices.dispatch import Dispatcher
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.library import Catalogue
@@ -39,6 +41,7 @@ class Here(Learning):
 
     def __init__(self) -> None:
         self.settings = settings()
+        self.devices = Dispatcher({})
         self.slices = Slices()
         catalogue = whole_catalogue()
         few = {name: catalogue.entries[name] for name in ("barra_rstr", "alpha158_ma60")}
@@ -123,6 +126,55 @@ def test_features_of_a_model_are_its_exposures_where_nothing_is_missing(learning
                 assert got is None or got == pytest.approx(value, abs=1e-12)
                 compared += got is not None
     assert compared > 0.8 * len(values) * len(names)
+
+
+def scored(values):
+    known = np.array([value is not None for value in values])
+    numbers = np.array([value for value in values if value is not None])
+    out = np.full(len(values), np.nan)
+    out[known] = (numbers - numbers.mean()) / numbers.std()
+    return out
+
+
+@pytest.mark.parametrize("clip", [None, 0.8])
+def test_z_scores_are_across_all_names_that_have_the_value_and_exposures_stay(learning, made, clip):
+    names = ["market", *FEATURES]
+    raw = learning.factor_features(FactorFeatures(model_id="m", factors=names)).values
+    chosen = sorted(raw)[:5]
+    asked = FactorFeatures(model_id="m", factors=names, form="zscored", clip=clip, symbols=chosen)
+    answer = learning.factor_features(asked)
+    assert answer.device is Device.CPU
+    assert sorted(answer.values) == chosen
+    for name in names:
+        of_all = [raw[symbol][name] for symbol in raw]
+        expected = np.array(of_all, float) if name == "market" else scored(of_all)
+        if clip is not None and name != "market":
+            expected = np.clip(expected, -clip, clip)
+        got = np.array([answer.values[symbol][name] for symbol in chosen], float)
+        np.testing.assert_allclose(got, [expected[list(raw).index(symbol)] for symbol in chosen], rtol=1e-12)
+    if clip is not None:
+        assert np.abs(list(answer.values[chosen[0]].values())[1:]).max() <= clip
+
+
+def test_a_data_set_of_z_scores_has_those_of_each_date_and_its_manifest_says_so(learning):
+    answer = learning.dataset(Dataset(model_id="m", **ASKED, form="zscored", clip=2.0))
+    frame, manifest = pl.read_ipc_stream(io.BytesIO(answer.values.stream)), answer.details["manifest"]
+    assert (manifest["request"]["form"], manifest["request"]["clip"]) == ("zscored", 2.0)
+    dates = frame["date"].unique().sort().to_list()
+    for date in (dates[-1], dates[-40]):
+        asked = FactorFeatures(model_id="m", factors=FEATURES, date_requested=date, form="zscored", clip=2.0)
+        values = learning.factor_features(asked).values
+        for row in frame.filter(pl.col("date") == date).iter_rows(named=True):
+            assert {name: row[name] for name in FEATURES} == values[row["symbol"]]
+    again = {"model_id": "m", **manifest["request"], "sha256": manifest["sha256"]}
+    learning.dataset(Dataset.model_validate(again))
+    with pytest.raises(InvalidInput):
+        learning.dataset(Dataset.model_validate({**again, "form": "raw"}))
+
+
+def test_a_clip_of_raw_values_does_nothing_and_is_told():
+    assert list(FactorFeatures(clip=2.0).idle()) == list(Dataset(clip=2.0).idle()) == ["clip"]
+    assert list(FactorFeatures(clip=2.0, form="zscored").idle()) == []
 
 
 def test_a_period_of_features_has_the_rows_of_the_data_set(made, learning):
