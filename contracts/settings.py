@@ -127,6 +127,11 @@ class Settings(BaseSettings):
         le=16,
         description="The same on each further node; needs `nats_url`, reached from there. They publish nothing.",
     )
+    pools: Words = Field(
+        (),
+        description="Several actors of a workload that only reads: `workload=3`, or `workload=node`, one on each node; "
+        "commas between.",
+    )
     bridge_limit: int = Field(4096, ge=1, description="NATS requests in work at once before 429.")
     nats_rate: float = Field(10_000.0, gt=0, description="Requests per second of one NATS connection before 429.")
     batch_limit: int = Field(64, ge=1, description="Requests in one dispatch.")
@@ -193,6 +198,15 @@ class Settings(BaseSettings):
         from contracts.work import Priority
 
         return Priority.parse(value).name
+
+    @field_validator("pools")
+    @classmethod
+    def _known_pools(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value:
+            from contracts.pools import pools
+
+            pools(value)
+        return value
 
     @field_validator("store")
     @classmethod

@@ -310,9 +310,11 @@ def _beside(work: Callable[[], T]) -> Future[T]:
 
 def _actor_row(actor: dict[str, Any]) -> dict[str, Any]:
     """Give one actor's row: placement until it computed something, then the device that ran."""
+    from contracts.pools import name_in
+
     placed = actor["placement"]["device"]
     return {
-        "name": actor["workload"],
+        "name": name_in(actor),
         "wanted": ", ".join(actor["wanted_device"]),
         "actual": actor["device"] or ", ".join(placed),
         "state": actor["state"],

@@ -27,6 +27,7 @@ from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.unexpected import unexpected
 from contracts.work import Presence, Priority, State, WorkItem, WorkResult, work_item
+from router.choice import Choice
 from router.link import ActorGone, Links
 from router.order import Order, Turn
 from router.packing import pack_items, unpack_foreseen, unpack_table
@@ -61,6 +62,7 @@ class RouterClient:
     def __init__(self, current: Settings | None = None) -> None:
         self._current = current or settings()
         self._links = Links(self._current)
+        self._choice = Choice(self._links)
         self._router: Any = None
         self._table: RouteTable | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -167,17 +169,23 @@ class RouterClient:
         now = item.sent_at
         if not row.writes:
             route = self.table.routes.get(row.workload.value)
+            lost = ""
             if route is not None and route.direct:
-                link = self._links.to(route.workload, row.lane_of(request), route.handle)
+                name, handle = route.workload, route.handle
+                if route.copies and (copy := self._choice.best(route.copies)) is not None:
+                    name, handle = copy.name, copy.handle
+                link = self._links.to(name, row.lane_of(request), handle)
                 try:
                     return _timed(await link.submit(item), now)
-                except ActorGone:
-                    pass  # the router knows better, or waits until the actor is back
+                except ActorGone:  # the router knows better, or waits until the actor is back
+                    if route.copies:
+                        lost = name
+                        self._choice.lost(name)
                 except asyncio.CancelledError:
                     link.leave(item.key)
                     raise
             try:
-                return _timed(await self._dispatch(item), now)
+                return _timed(await self._dispatch(item, lost), now)
             except asyncio.CancelledError:
                 self._leave(item)
                 raise
@@ -253,8 +261,11 @@ class RouterClient:
                 return None if made is None else replace(made, tables=await asyncio.to_thread(take, made.tables))
         return None
 
-    async def _dispatch(self, item: WorkItem) -> WorkResult:
-        """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline."""
+    async def _dispatch(self, item: WorkItem, lost: str = "") -> WorkResult:
+        """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline.
+
+        `lost` names the one of several actors that went while it had the item.
+        """
         if self._dispatching >= self._current.queue_limit:
             raise QueueFull(f"{self._dispatching} requests wait for the router", retry_after_s=1.0)
         self._dispatching += 1
@@ -263,7 +274,7 @@ class RouterClient:
             while True:
                 try:
                     result: WorkResult = await self._from_router(
-                        "dispatch", pack_items([item]), timeout_s=item.remaining_s()
+                        "dispatch", pack_items([item]), *((lost,) if lost else ()), timeout_s=item.remaining_s()
                     )
                 except RayTaskError as error:
                     # The router stands and has a defect, which asking again would only meet again.

@@ -10,8 +10,9 @@ from contracts.operations import OPERATIONS, PLACEMENTS, Workload
 from contracts.settings import Settings
 from contracts.work import Device, State
 from router import fleet, placement
-from router.fleet import PREPARING_FACTOR, WAITS_S, Action, Fleet, Member, decide, frozen_limit_s
+from router.fleet import WAITS_S, Fleet
 from router.health import degraded
+from router.member import PREPARING_FACTOR, Action, Member, decide, frozen_limit_s
 from router.nodes import Node
 from router.table import Bus, RouteTable
 

@@ -43,7 +43,7 @@ function Models({health}) {
 
 function Actors({rows}) {
   return html`<${Table} caption="Actors" rows=${rows} columns=${[
-    {name: 'Actor', of: (a) => plain(a.workload)}, {name: 'State', of: (a) => html`<${State} is=${a.state} />`},
+    {name: 'Actor', of: (a) => plain(a.actor ?? a.workload)}, {name: 'State', of: (a) => html`<${State} is=${a.state} />`},
     {name: 'Runs on', of: (a) => a.device ?? '–'}, {name: 'Calls', n: true, of: (a) => count(a.calls)},
     {name: 'Errors', n: true, of: (a) => count(a.errors)}, {name: 'p50', n: true, of: (a) => a.calls ? ms(a.p50_ms) : '–'},
     {name: 'p99', n: true, of: (a) => a.calls ? ms(a.p99_ms) : '–'}, {name: 'Waiting', n: true, of: (a) => count(a.queue_length)},
