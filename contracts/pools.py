@@ -2,6 +2,7 @@
 
 An entry is ``workload=3``, so many actors, or ``workload=node``, one on each node. The first actor of a pool is called
 as its workload, the others have their number behind it: ``risk_model_construction``, ``risk_model_construction.2``.
+Any of them answers a read. Writes are shared out by the name of the model, so that a model has one writer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ MOST = 16
 BY_NODE = "node"
 EACH_NODE = 0
 """The size of a pool that has an actor on each node."""
+MODEL = "model_id"
 NAMED = 3
 """Operations that an error names."""
 
@@ -49,6 +51,8 @@ def pools(entries: Sequence[str]) -> dict[Workload, int]:
         reason = why_not(workload)
         if reason and size != 1:
             raise ValueError(f"{entry!r}: {name} has one actor only: {reason}")
+        if size == EACH_NODE and shared_out(workload):
+            raise ValueError(f"{entry!r}: {name} writes models: they are shared out over a number of actors, not nodes")
         found[workload] = size
     return found
 
@@ -67,10 +71,16 @@ def why_not(workload: Workload) -> str:
     if held:
         return f"it holds {held}"
     writing = [row.name for row in OPERATIONS.values() if row.workload is workload and row.writes]
-    if not writing:
+    if not writing or shared_out(workload):
         return ""
     more = f" and {len(writing) - NAMED} more" if len(writing) > NAMED else ""
     return f"it writes ({', '.join(writing[:NAMED])}{more}), and what is written has one writer"
+
+
+def shared_out(workload: Workload) -> bool:
+    """Say whether a workload's actors have each its own share of what it writes: all of it is writes of models."""
+    rows = [row for row in OPERATIONS.values() if row.workload is workload]
+    return all(row.writes and row.written == MODEL for row in rows)
 
 
 def actor_name(workload: Workload, number: int) -> str:

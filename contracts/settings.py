@@ -129,8 +129,7 @@ class Settings(BaseSettings):
     )
     pools: Words = Field(
         (),
-        description="Several actors of a workload that only reads: `workload=3`, or `workload=node`, one on each node; "
-        "commas between.",
+        description="Several actors of a workload: `workload=3`, or `workload=node`, one on each node; commas between.",
     )
     bridge_limit: int = Field(4096, ge=1, description="NATS requests in work at once before 429.")
     nats_rate: float = Field(10_000.0, gt=0, description="Requests per second of one NATS connection before 429.")

@@ -181,8 +181,9 @@ class Start:
 
         with self._stage("all actors") as stage:
             try:
-                self.loop.run(self.connection.client.wait_ready(engine.ALL, READY_S))
-                stage.detail = f"{len(engine.ALL)} READY"
+                self.loop.run(self.connection.client.wait_ready(engine.ALL, READY_S, every=True))
+                routes = self.connection.client.table.routes.values()
+                stage.detail = f"{sum(len(route.actors) for route in routes)} READY"
             except EngineError as error:
                 stage.detail = str(error)
 

@@ -1,12 +1,14 @@
-"""Which of a workload's several actors a read goes to: to the one with the least of this process's work before it.
+"""Which of a workload's several actors an item goes to: a read to the one with the least of this process's work.
 
 What other processes have sent there is not known here. Each process with a face shares its own reads out, so the sum is
 shared out too. A read keeps an actor busy in one of two lanes; both count, as they share an interpreter.
+A write goes to the writer of its model, whether that is there or not.
 """
 
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Collection, Sequence
 
 import ray
@@ -18,6 +20,11 @@ AWAY_S = 1.0
 """An actor that lost a read is left alone so long, or it would attract all others, as nothing waits for it."""
 MOST_LOST = 2
 """Actors that may go while they have one read; then it waits for the last of them, whose notes tell what it did."""
+
+
+def writer_of(copies: Sequence[Copy], line: str) -> Copy:
+    """Give the one of several writers that has a line of writes (`Operation.line`): always and everywhere the same."""
+    return copies[zlib.crc32(line.encode(errors="surrogatepass")) % len(copies)]
 
 
 class Choice:
@@ -60,8 +67,8 @@ class Choice:
                     best, best_rank = copy, rank
         return best
 
-    def again(self, copies: Sequence[Copy], lost: Sequence[str]) -> Copy | None:
-        """Give the copy for a read that was lost with others; where none is READY, one that may say why, or None.
+    def again(self, copies: Sequence[Copy], lost: Sequence[str]) -> Copy:
+        """Give the copy for a read that was lost with others; where none is READY, one that may say why.
 
         It goes to another at first. A read that was lost with `MOST_LOST` may be what ends them: it waits for the last,
         unless that is not to come again, so that it ends no more of them.
@@ -69,8 +76,8 @@ class Choice:
         if len(lost) >= MOST_LOST:
             for copy in copies:
                 if copy.name == lost[-1] and copy.state != FAULTED:
-                    return copy if copy.handle is not None else None
-        return self.best(copies, lost) or next((copy for copy in copies if copy.handle is not None), None)
+                    return copy
+        return self.best(copies, lost) or next((copy for copy in copies if copy.handle is not None), copies[0])
 
     def lost(self, name: str) -> None:
         """Take in that an actor did not answer."""

@@ -27,7 +27,7 @@ from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.unexpected import unexpected
 from contracts.work import Presence, Priority, State, WorkItem, WorkResult, work_item
-from router.choice import Choice
+from router.choice import Choice, writer_of
 from router.link import ActorGone, Links
 from router.order import Order, Turn
 from router.packing import pack_items, unpack_foreseen, unpack_table
@@ -212,7 +212,12 @@ class RouterClient:
             return await self._dispatch(item)
         row = OPERATIONS[item.operation]
         route = self.table.routes.get(row.workload.value)
-        if route is not None and route.direct:
+        if route is not None and route.copies:
+            writer = writer_of(route.copies, row.line(getattr(item.request, row.written)))
+            if writer.direct:
+                with contextlib.suppress(ActorGone):
+                    return await self._links.to(writer.name, row.lane_of(item.request), writer.handle).submit(item)
+        elif route is not None and route.direct:
             with contextlib.suppress(ActorGone):
                 return await self._links.to(route.workload, row.lane_of(item.request), route.handle).submit(item)
         return await self._dispatch(item)
@@ -349,8 +354,8 @@ class RouterClient:
         self._reported[method] = value
         await self._control(self._from_router(method, value, timeout_s=CONTROL_S))
 
-    async def wait_ready(self, workloads: set[str], timeout_s: float) -> None:
-        """Wait until these workloads' actors are READY.
+    async def wait_ready(self, workloads: set[str], timeout_s: float, *, every: bool = False) -> None:
+        """Wait until these workloads' actors are READY; of several one, or `every` one.
 
         Raises
         ------
@@ -359,16 +364,22 @@ class RouterClient:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            routes = self.table.routes
-            missing = {w for w in workloads if w not in routes or routes[w].state != State.READY.value}
+            missing = [why for workload in sorted(workloads) for why in self._missing(workload, every=every)]
             if not missing:
                 return
             if time.monotonic() > deadline:
-                why = "; ".join(
-                    f"{w} is {routes[w].state} ({routes[w].reason})" if w in routes else w for w in sorted(missing)
-                )
-                raise Unavailable(f"not READY within {timeout_s:g} s: {why}")
+                raise Unavailable(f"not READY within {timeout_s:g} s: {'; '.join(missing)}")
             await asyncio.sleep(0.05)
+
+    def _missing(self, workload: str, *, every: bool) -> list[str]:
+        """Name the workload's actors that are not READY, with their reasons; none where one is, unless `every` must."""
+        route = self.table.routes.get(workload)
+        if route is None:
+            return [workload]
+        if route.state == State.READY.value and not every:
+            return []
+        away = [one for one in route.actors if one.state != State.READY.value]
+        return [f"{one.name} is {one.state} ({one.reason})" for one in away]
 
     @staticmethod
     async def _control(answer: Awaitable[T]) -> T:

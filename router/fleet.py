@@ -20,7 +20,7 @@ import ray
 from contracts.backoff import backoff_s
 from contracts.errors import first_line
 from contracts.operations import PLACEMENTS, Placement, Workload, devices_of
-from contracts.pools import EACH_NODE, pools
+from contracts.pools import EACH_NODE, pools, shared_out
 from contracts.settings import Settings
 from contracts.work import Device, State
 from router import placement
@@ -248,14 +248,15 @@ class Fleet:
         return placement.choose(member.wanted, self._usable(member), self._current)
 
     def _due(self, member: Member) -> bool:
-        """Say whether the actor's stage of the start has come: what HTTP needs goes first, one of each workload."""
+        """Say whether the actor's stage of the start has come: what HTTP needs goes first, one of those that read."""
         if self._is_first(member) or time.monotonic() - self._started > STAGE_LIMIT_S:
             return True
         first = [one for one in self.members.values() if self._is_first(one)]
         return not self._held and all(one.state is State.READY for one in first)
 
     def _is_first(self, member: Member) -> bool:
-        return self._placements[member.workload].first and member.number == 1
+        needed = member.number == 1 or shared_out(member.workload)
+        return needed and self._placements[member.workload].first
 
     def _collect_pings(self) -> None:
         """Ping every actor and take in what answers; at most one ping per actor is under way."""

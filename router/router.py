@@ -25,7 +25,7 @@ from contracts.operations import OPERATIONS, Operation
 from contracts.settings import Settings, settings
 from contracts.work import Device, Key, State, WorkItem, WorkResult, new_id
 from router import health as report
-from router.choice import Choice
+from router.choice import Choice, writer_of
 from router.client import ROUTER
 from router.fleet import Fleet
 from router.link import ActorGone, ActorLink, Links
@@ -33,7 +33,7 @@ from router.member import Member
 from router.packing import pack_table, unpack_items
 from router.placement import CLASS_PATHS, service
 from router.pool import route_of
-from router.table import Bus, Published, RouteTable
+from router.table import Bus, Copy, Published, RouteTable
 
 RETRY_S = (0.02, 0.05, 0.1, 0.25)
 ANSWER_MARGIN_S = 0.05
@@ -182,8 +182,12 @@ class Router:
         timed = item._replace(deadline=item.deadline - min(ANSWER_MARGIN_S, item.remaining_s() / 10))
         while True:
             route = self._table.routes.get(workload)
-            actor = choice.again(route.actors, lost) if route is not None else None
-            if actor is not None:
+            actor: Copy | None = None
+            if route is not None and route.copies and row.writes:
+                actor = writer_of(route.copies, row.line(getattr(item.request, row.written)))
+            elif route is not None:
+                actor = choice.again(route.actors, lost)
+            if actor is not None and actor.handle is not None:
                 try:
                     work.link = links.to(actor.name, row.lane_of(item.request), actor.handle)
                     return await work.link.submit(timed)
@@ -193,21 +197,23 @@ class Router:
                     choice.lost(actor.name)
                     self._fleet.nudge()
                 except DeadlineExceeded:
-                    raise self._too_late(workload) from None
+                    raise self._too_late(workload, actor) from None
             if work.gone:
                 raise CallerGone(f"the caller went away while {workload} was not there")
             if timed.remaining_s() <= 0:
-                raise self._too_late(workload)
+                raise self._too_late(workload, actor)
             await self._until_change(min(backoff_s(RETRY_S, attempt), timed.remaining_s()))
             attempt += 1
 
-    def _too_late(self, workload: str) -> EngineError:
+    def _too_late(self, workload: str, asked: Copy | None) -> EngineError:
         """Say why an item was not answered: its actor is not there, or was too slow."""
         route = self._table.routes.get(workload)
-        if route is None or not route.direct:
-            state, reason = (route.state, route.reason) if route else (State.STARTING.value, "not created yet")
-            return Unavailable(f"{workload} is {state}: {reason}", retry_after_s=1.0)
-        return DeadlineExceeded(f"{workload} did not answer within the deadline")
+        if route is None or asked is None:
+            return Unavailable(f"{workload} is {State.STARTING}: not created yet", retry_after_s=1.0)
+        now = next((one for one in route.actors if one.name == asked.name), asked)
+        if not now.direct:
+            return Unavailable(f"{now.name} is {now.state}: {now.reason}", retry_after_s=1.0)
+        return DeadlineExceeded(f"{now.name} did not answer within the deadline")
 
     @property
     def _bus_wanted(self) -> bool:

@@ -4,10 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.operations import OPERATIONS, PLACEMENTS, Workload
-from contracts.pools import EACH_NODE, MOST, actor_name, name_in, numbered, pools, why_not
+from contracts.pools import EACH_NODE, MOST, actor_name, name_in, numbered, pools, shared_out, why_not
 from contracts.settings import Settings, environment_of, settings
 
 EXPOSURES, RISK = Workload.FACTOR_EXPOSURE_ANALYSIS, Workload.RISK_MODEL_CONSTRUCTION
+WRITER = Workload.FACTOR_MODEL_CREATION
 ABLE = [workload for workload in PLACEMENTS if not why_not(workload)]
 
 
@@ -28,12 +29,17 @@ def test_a_pool_is_a_number_of_actors_or_one_on_each_node_and_other_processes_re
         settings.cache_clear()
 
 
-def test_a_workload_may_have_several_actors_where_all_of_its_operations_read_and_it_holds_nothing():
+def test_a_workload_may_have_several_actors_where_it_holds_nothing_and_all_it_does_is_reading_or_writing_models():
     writing = {row.workload for row in OPERATIONS.values() if row.writes}
-    assert set(ABLE) == set(Workload) - writing - {Workload.FACTOR_LIBRARY}
-    assert EXPOSURES in ABLE
+    assert set(ABLE) == set(Workload) - writing | {WRITER}
+    assert {workload for workload in Workload if shared_out(workload)} == {WRITER}
     for workload in ABLE:
         assert pools([f"{workload}={MOST}"]) == {workload: MOST}
+
+
+def test_models_are_shared_out_over_a_number_of_writers_and_not_over_nodes_which_come_and_go():
+    with pytest.raises(ValidationError, match=f"pools\n.*{WRITER} writes models: they are shared out over a number"):
+        Settings(pools=(f"{WRITER}=node",))
 
 
 @pytest.mark.parametrize("workload", sorted(set(Workload) - set(ABLE)))
@@ -48,7 +54,10 @@ def test_one_that_writes_or_holds_live_state_is_refused_with_the_reason(workload
     ("text", "why"),
     [
         ("size_factor", "write workload=number"),
-        ("size=2", "there is no workload 'size'; several actors may have: factor_exposure_analysis"),
+        (
+            "size=2",
+            "there is no workload 'size'; several actors may have: factor_model_creation, factor_exposure_analysis",
+        ),
         ("size_factor=0", "from 1 to 16, or node"),
         ("size_factor=17", "from 1 to 16, or node"),
         ("size_factor=-1", "from 1 to 16, or node"),

@@ -186,6 +186,14 @@ def test_what_http_needs_first_is_one_actor_of_each_such_workload(cluster):
     assert all(kept._due(one) for one in kept.members.values())
 
 
+def test_all_writers_of_models_belong_to_the_first_stage_since_each_has_its_own_models(cluster):
+    writer = Workload.FACTOR_MODEL_CREATION
+    kept = cluster.start(f"{writer}=2", writer, SIZE)
+    kept._started += fleet.STAGE_LIMIT_S + 1.0
+    due = {name: kept._due(one) for name, one in kept.members.items()}
+    assert due == {writer.value: True, f"{writer}.2": True, SIZE.value: False}
+
+
 # -- what is told
 
 

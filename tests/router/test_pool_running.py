@@ -1,4 +1,7 @@
-"""Several actors of a workload on a real Ray: reads are shared out, and one that is killed is missed by none."""
+"""Several actors of a workload on a real Ray: reads are shared out, and one that is killed is missed by none.
+
+Each of several writers has its own models.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,20 @@ from echo_workload import asked
 from fixtures_ray import DEADLINE_S, ECHOING, echoing
 
 from contracts.settings import Settings
+from contracts.work import Presence, WorkResult
 from router.client import RouterClient
 
 WORKLOAD = "factor_exposure_analysis"
 NAMES = [WORKLOAD, f"{WORKLOAD}.2", f"{WORKLOAD}.3"]
 CALLERS = 24
+WRITER = "factor_model_creation"
+WRITERS = [WRITER, f"{WRITER}.2"]
 
 
 @pytest.fixture(scope="module")
 def pool(ray_cluster: Path) -> Iterator[Path]:
-    """A router whose exposures have three actors."""
-    yield from echoing(ray_cluster, {}, pools=(f"{WORKLOAD}=3",))
+    """A router whose exposures have three actors, and whose models have two writers."""
+    yield from echoing(ray_cluster, {}, pools=(f"{WORKLOAD}=3", f"{WRITER}=2"))
 
 
 def with_client(scenario: Callable[[RouterClient], Awaitable[Any]]) -> Any:
@@ -35,8 +41,8 @@ def with_client(scenario: Callable[[RouterClient], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         client = await RouterClient(Settings()).start(DEADLINE_S)
         try:
-            await client.wait_ready(set(ECHOING), DEADLINE_S)
-            await until(lambda: whole(client))
+            await client.wait_ready(set(ECHOING), DEADLINE_S, every=True)
+            assert whole(client)
             return await scenario(client)
         finally:
             await client.close()
@@ -55,13 +61,13 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 
 
 def whole(client: RouterClient) -> bool:
-    copies = client.table.routes[WORKLOAD].copies
-    return [copy.name for copy in copies] == NAMES and all(copy.direct for copy in copies)
+    copies = [copy for workload in (WORKLOAD, WRITER) for copy in client.table.routes[workload].copies]
+    return [copy.name for copy in copies] == [*NAMES, *WRITERS] and all(copy.direct for copy in copies)
 
 
-async def actors(client: RouterClient) -> dict[str, dict[str, Any]]:
+async def actors(client: RouterClient, workload: str = WORKLOAD) -> dict[str, dict[str, Any]]:
     rows = (await client.health())["actors"]
-    return {row["actor"]: row for row in rows if row["workload"] == WORKLOAD}
+    return {row["actor"]: row for row in rows if row["workload"] == workload}
 
 
 async def pid_that_read(client: RouterClient, **given: Any) -> int:
@@ -97,7 +103,7 @@ def test_each_actor_has_its_row_and_its_route(pool):
     assert len({row["pid"] for row in rows.values()}) == 3
     (route,) = [route for route in routing["routes"] if route["workload"] == WORKLOAD]
     assert [copy["actor"] for copy in route["copies"]] == NAMES
-    assert all("copies" not in other for other in routing["routes"] if other is not route)
+    assert {other["workload"] for other in routing["routes"] if "copies" in other} == {WORKLOAD, WRITER}
 
 
 @pytest.mark.parametrize("victim", [WORKLOAD, f"{WORKLOAD}.2"])
@@ -157,3 +163,32 @@ def test_a_read_that_ends_what_computes_it_is_refused_before_it_ended_all(pool):
     assert (problem["code"], problem["status"]) == ("ends_actors", 422)
     assert len(pids) == 6
     assert restarts <= 3
+
+
+@pytest.mark.parametrize("presence", [None, Presence()], ids=["straight", "by the router"])
+def test_the_writes_of_a_model_go_to_its_writer_and_wait_for_it_while_those_of_others_go_on(pool, presence, tmp_path):
+    async def scenario(client: RouterClient) -> tuple[dict[str, str], dict[str, str], int, list[int]]:
+        async def written(model_id: str, timeout_s: float = DEADLINE_S) -> WorkResult:
+            request = asked(model_id=model_id, folder=str(tmp_path))
+            return await client.call("create_model", request, timeout_s=timeout_s, presence=presence)
+
+        async def writers_of_models() -> dict[str, str]:
+            names = {int(row["pid"]): name for name, row in (await actors(client, WRITER)).items()}
+            results = await asyncio.gather(*(written(f"model-{n}") for n in range(12)))
+            return {f"model-{n}": names[int(result.unwrap().values["pid"])] for n, result in enumerate(results)}
+
+        before = await writers_of_models()
+        mine, other = (next(model for model, name in before.items() if name == writer) for writer in WRITERS)
+        killed = int((await actors(client, WRITER))[WRITERS[0]]["pid"])
+        os.kill(killed, signal.SIGKILL)
+        waiting = [asyncio.create_task(written(mine)) for _ in range(3)]
+        (await written(other)).unwrap()
+        pids = [int((await one).unwrap().values["pid"]) for one in waiting]
+        await until(lambda: whole(client))
+        return before, await writers_of_models(), killed, pids
+
+    before, after, killed, pids = with_client(scenario)
+    assert set(before.values()) == set(WRITERS)
+    assert after == before
+    assert killed not in pids
+    assert len(set(pids)) == 1
