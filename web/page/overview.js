@@ -66,7 +66,7 @@ function Day({day}) {
 
 function Store({health}) {
   const writers = health.actors.filter((actor) => actor.workload === 'factor_model_creation'), notes = writers.map((writer) => writer.notes ?? {});
-  const sum = (name) => notes.some((told) => name in told) ? notes.reduce((so_far, told) => so_far + (told[name] ?? 0), 0) : undefined;
+  const sum = (name) => notes.some((told) => name in told) ? notes.reduce((total, told) => total + (told[name] ?? 0), 0) : undefined;
   const bad = health.degraded.filter((row) => row.component.startsWith('model:') || ['outbox', 'disk', 'store'].some((part) => row.component.includes(part)));
   return html`<p><${State} is=${bad.length ? 'DEGRADED' : writers.length ? 'READY' : 'STARTING'} /> ${bad.length ? bad.map((row) => row.reason).join('; ') : ''}</p>
     <${Figures} rows=${[['Models', count(health.models.length)], ['Commits since start', count(sum('commits'))],
