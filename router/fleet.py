@@ -44,6 +44,8 @@ WAITS_S = 10.0
 """An actor whose process is not there after so long is told of, with what may hold it up."""
 FOUND_S = 15.0
 """An actor that was found may take so long to say on which node it is, before another is made for a node."""
+ASTRAY_S = 60.0
+"""An actor that is not on its node after a move is moved there again after so long."""
 STOP_S = 1.0
 STAGE_LIMIT_S = 30.0
 """The second stage of the start does not wait longer than this for the first."""
@@ -199,12 +201,18 @@ class Fleet:
             time.monotonic(),
             timeout_s=self._current.actor_ready_timeout_s,
             settled=settled,
+            astray=self._astray(member),
             frozen_after_s=self._current.frozen_after_s,
         )
         if action is Action.CREATE:
             self._create(member, offer, reason)
         elif action is Action.MOVE:
             self._move(member, reason)
+
+    def _astray(self, member: Member) -> bool:
+        """Say whether an actor is not on its node, though that is there: to Ray it was not when it placed the actor."""
+        sits = member.ping.get("node_id")
+        return sits not in (None, member.home) and member.home in {node.node_id for node in self.nodes.living}
 
     def _shape(self) -> list[tuple[Any, ...]]:
         return [(m.name, id(m.handle), m.state, m.generation, m.reason) for m in self.members.values()]
@@ -413,6 +421,8 @@ class Fleet:
                 member.refusals += 1
         if member.ping and not member.alive and member.state is State.DEGRADED:
             self._end_frozen(member)
+        if self._astray(member):
+            member.home_at = time.monotonic() + ASTRAY_S
         killed = member.handle
         ray.kill(killed, no_restart=True)
         member.handle, member.restarts = None, member.restarts + 1

@@ -40,6 +40,8 @@ class Member:
     """It is one of several, which are to lie on different nodes."""
     home: str | None = None
     """The node that it is wanted on, where each node has one."""
+    home_at: float = 0.0
+    """When it may be moved to that node, if it is on another; monotonic seconds."""
     handle: Any = None
     devices: tuple[Device, ...] = ()
     state: State = State.STARTING
@@ -97,6 +99,7 @@ def decide(
     *,
     timeout_s: float,
     settled: bool,
+    astray: bool = False,
     frozen_after_s: float = FROZEN_AFTER_S,
 ) -> tuple[Action, str]:
     """Decide what to do with an actor, and say why.
@@ -113,6 +116,8 @@ def decide(
         How long an actor on a device may take to appear.
     settled
         Whether the nodes have been the same for a while.
+    astray
+        Whether the node that it is wanted on lives, and it is on another.
     frozen_after_s
         Silence beyond the longest deadline before a living process is replaced.
     """
@@ -133,9 +138,11 @@ def decide(
         return Action.LEAVE, member.reason
     if member.state is State.STARTING and member.devices and silent_s > PREPARING_FACTOR * timeout_s:
         return Action.MOVE, f"not READY on {names(member.devices)} within {PREPARING_FACTOR * timeout_s:g} s"
-    better = len(offer) > len(member.devices)
-    if better and settled and member.state is State.READY and member.ping.get("idle", False):
-        return Action.MOVE, f"{names(offer)} came"
+    if settled and member.state is State.READY and member.ping.get("idle", False):
+        if astray and now >= member.home_at:
+            return Action.MOVE, "it is not on its node, which Ray did not know yet"
+        if len(offer) > len(member.devices):
+            return Action.MOVE, f"{names(offer)} came"
     return Action.LEAVE, member.reason
 
 

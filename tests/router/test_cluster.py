@@ -99,12 +99,12 @@ def test_a_pool_on_each_node_comes_and_goes_with_the_nodes_and_its_first_stays(o
     assert third.keys() == first.keys()
     assert third[name] == outcome["head"]
     assert third[f"{name}.2"] not in (outcome["head"], outcome["mac"])
+    # The first is where it was, with the head as its node: no node's coming or going concerns it.
     assert outcome["returned"][name]["generation"] == outcome["pinned"][name]["generation"]
 
 
 def test_a_pool_of_a_number_is_whole_again_after_a_node_died(outcome):
+    # On which nodes is Ray's to say, which spreads them over those that it knows by then.
     for then in ("pinned", "fallen_back", "returned"):
         actors = [outcome[then][name] for name in ("size_factor", "size_factor.2")]
         assert [actor["state"] for actor in actors] == ["READY", "READY"]
-    nodes = {outcome["pinned"][name]["placement"]["node_id"] for name in ("size_factor", "size_factor.2")}
-    assert nodes == {outcome["head"], outcome["mac"]}

@@ -155,6 +155,24 @@ def test_a_pool_on_each_node_follows_the_nodes(cluster):
     assert cluster.killed == [second]
 
 
+def test_an_actor_that_ray_put_elsewhere_is_moved_to_its_node_once_that_is_known(cluster, monkeypatch):
+    monkeypatch.setattr(placement, "find", lambda name: None)
+    kept = cluster.start("size_factor=node", SIZE)
+    kept._round()
+    first, second = kept.members.values()
+    for one in (first, second):
+        one.ping = {"pid": 1, "node_id": "h", "idle": True, "resources": {}, "state": "READY", "reason": None}
+        one.state, one.alive = State.READY, True
+    kept._reconcile(second)
+    assert cluster.killed == [], "the nodes have not settled"
+    kept.nodes.since -= fleet.SETTLED_S + 1.0
+    for one in (first, second):
+        kept._reconcile(one)
+    assert cluster.killed == [cluster.made["size_factor.2"][0]]
+    assert cluster.seats[-1] == Seat("size_factor.2", "m")
+    assert second.home_at > 0.0
+
+
 def test_an_actor_on_its_node_is_offered_that_nodes_devices_only(cluster):
     kept = cluster.start("factor_exposure_analysis=node", EXPOSURES)
     kept._look_at_nodes()
