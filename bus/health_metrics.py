@@ -21,6 +21,7 @@ from nats.js.api import KeyValueConfig, StorageType
 
 from bus.wire import publication, publish_all
 from contracts.events import Event, event
+from contracts.pools import name_in
 from contracts.work import Priority, new_id
 
 BUCKET = "factor_health"
@@ -125,7 +126,7 @@ class HealthTeller:
             "answers": _short(done),
             "success": _short(1.0 - (failed or 0.0) / done) if done else None,
             "devices": devices,
-            "actors": {row["workload"]: _actor(row) for row in actors},
+            "actors": {name_in(row): _actor(row) for row in actors},
         }
 
     def _since(self, name: str, count: float, now: float) -> float | None:

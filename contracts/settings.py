@@ -136,6 +136,10 @@ class Settings(BaseSettings):
         le=16,
         description="The same on each further node; needs `nats_url`, reached from there. They publish nothing.",
     )
+    pools: Words = Field(
+        (),
+        description="Several actors of a workload: `workload=3`, or `workload=node`, one on each node; commas between.",
+    )
     bridge_limit: int = Field(4096, ge=1, description="NATS requests in work at once before 429.")
     nats_rate: float = Field(10_000.0, gt=0, description="Requests per second of one NATS connection before 429.")
     batch_limit: int = Field(64, ge=1, description="Requests in one dispatch.")
@@ -209,6 +213,15 @@ class Settings(BaseSettings):
         least = info.data.get("http_replicas")  # absent where it is wrong itself
         if value is not None and least is not None and value < least:
             raise ValueError(f"it is below http_replicas, which is {least}")
+        return value
+
+    @field_validator("pools")
+    @classmethod
+    def _known_pools(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value:
+            from contracts.pools import pools
+
+            pools(value)
         return value
 
     @field_validator("store")

@@ -24,12 +24,14 @@ from contracts.caller import caller
 from contracts.errors import EngineError, UnknownModel, WrongEngine
 from contracts.identity import engine_id
 from contracts.operations import OPERATIONS, PLACEMENTS
+from contracts.pools import actor_name
 from contracts.settings import NAMESPACE, Settings
 from contracts.work import Priority
 from engine.market import Market
 from engine.nats_server import NatsServer
 from engine.run_dir import is_held, starting
 from router.client import ROUTER, RouterClient
+from router.placement import existing
 from router.router import start_router
 
 FIRST = {workload.value for workload, placement in PLACEMENTS.items() if placement.first}
@@ -118,9 +120,9 @@ def stop_engine(current: Settings, timeout_s: float = STOP_S) -> None:
                 ray.get(handle.stop.remote(), timeout=max(0.1, deadline - time.monotonic()))
             ray.kill(handle, no_restart=True)
     # The router stops its actors itself; this is for one that could not.
-    for name in ALL:
+    for workload, number in existing():
         with contextlib.suppress(ValueError):
-            ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+            ray.kill(ray.get_actor(actor_name(workload, number), namespace=NAMESPACE), no_restart=True)
     if current.nats_url is None:
         NatsServer(current.run_dir, current.nats_port).stop()
 

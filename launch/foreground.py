@@ -181,8 +181,9 @@ class Start:
 
         with self._stage("all actors") as stage:
             try:
-                self.loop.run(self.connection.client.wait_ready(engine.ALL, READY_S))
-                stage.detail = f"{len(engine.ALL)} READY"
+                self.loop.run(self.connection.client.wait_ready(engine.ALL, READY_S, every=True))
+                routes = self.connection.client.table.routes.values()
+                stage.detail = f"{sum(len(route.actors) for route in routes)} READY"
             except EngineError as error:
                 stage.detail = str(error)
 
@@ -310,9 +311,11 @@ def _beside(work: Callable[[], T]) -> Future[T]:
 
 def _actor_row(actor: dict[str, Any]) -> dict[str, Any]:
     """Give one actor's row: placement until it computed something, then the device that ran."""
+    from contracts.pools import name_in
+
     placed = actor["placement"]["device"]
     return {
-        "name": actor["workload"],
+        "name": name_in(actor),
         "wanted": ", ".join(actor["wanted_device"]),
         "actual": actor["device"] or ", ".join(placed),
         "state": actor["state"],

@@ -27,6 +27,7 @@ from contracts.requests import Request
 from contracts.settings import NAMESPACE, Settings, settings
 from contracts.unexpected import unexpected
 from contracts.work import Presence, Priority, State, WorkItem, WorkResult, work_item
+from router.choice import Choice, writer_of
 from router.link import ActorGone, Links
 from router.order import Order, Turn
 from router.packing import pack_items, unpack_foreseen, unpack_table
@@ -61,6 +62,7 @@ class RouterClient:
     def __init__(self, current: Settings | None = None) -> None:
         self._current = current or settings()
         self._links = Links(self._current)
+        self._choice = Choice(self._links)
         self._router: Any = None
         self._table: RouteTable | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -167,17 +169,23 @@ class RouterClient:
         now = item.sent_at
         if not row.writes:
             route = self.table.routes.get(row.workload.value)
+            lost = ""
             if route is not None and route.direct:
-                link = self._links.to(route.workload, row.lane_of(request), route.handle)
+                name, handle = route.workload, route.handle
+                if route.copies and (copy := self._choice.best(route.copies)) is not None:
+                    name, handle = copy.name, copy.handle
+                link = self._links.to(name, row.lane_of(request), handle)
                 try:
                     return _timed(await link.submit(item), now)
-                except ActorGone:
-                    pass  # the router knows better, or waits until the actor is back
+                except ActorGone:  # the router knows better, or waits until the actor is back
+                    if route.copies:
+                        lost = name
+                        self._choice.lost(name)
                 except asyncio.CancelledError:
                     link.leave(item.key)
                     raise
             try:
-                return _timed(await self._dispatch(item), now)
+                return _timed(await self._dispatch(item, lost), now)
             except asyncio.CancelledError:
                 self._leave(item)
                 raise
@@ -204,7 +212,12 @@ class RouterClient:
             return await self._dispatch(item)
         row = OPERATIONS[item.operation]
         route = self.table.routes.get(row.workload.value)
-        if route is not None and route.direct:
+        if route is not None and route.copies:
+            writer = writer_of(route.copies, row.line(getattr(item.request, row.written)))
+            if writer.direct:
+                with contextlib.suppress(ActorGone):
+                    return await self._links.to(writer.name, row.lane_of(item.request), writer.handle).submit(item)
+        elif route is not None and route.direct:
             with contextlib.suppress(ActorGone):
                 return await self._links.to(route.workload, row.lane_of(item.request), route.handle).submit(item)
         return await self._dispatch(item)
@@ -253,8 +266,11 @@ class RouterClient:
                 return None if made is None else replace(made, tables=await asyncio.to_thread(take, made.tables))
         return None
 
-    async def _dispatch(self, item: WorkItem) -> WorkResult:
-        """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline."""
+    async def _dispatch(self, item: WorkItem, lost: str = "") -> WorkResult:
+        """Let the router do it; if the router dies meanwhile, ask its next life, within the deadline.
+
+        `lost` names the one of several actors that went while it had the item.
+        """
         if self._dispatching >= self._current.queue_limit:
             raise QueueFull(f"{self._dispatching} requests wait for the router", retry_after_s=1.0)
         self._dispatching += 1
@@ -263,7 +279,7 @@ class RouterClient:
             while True:
                 try:
                     result: WorkResult = await self._from_router(
-                        "dispatch", pack_items([item]), timeout_s=item.remaining_s()
+                        "dispatch", pack_items([item]), *((lost,) if lost else ()), timeout_s=item.remaining_s()
                     )
                 except RayTaskError as error:
                     # The router stands and has a defect, which asking again would only meet again.
@@ -338,8 +354,8 @@ class RouterClient:
         self._reported[method] = value
         await self._control(self._from_router(method, value, timeout_s=CONTROL_S))
 
-    async def wait_ready(self, workloads: set[str], timeout_s: float) -> None:
-        """Wait until these workloads' actors are READY.
+    async def wait_ready(self, workloads: set[str], timeout_s: float, *, every: bool = False) -> None:
+        """Wait until these workloads' actors are READY; of several one, or `every` one.
 
         Raises
         ------
@@ -348,16 +364,22 @@ class RouterClient:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            routes = self.table.routes
-            missing = {w for w in workloads if w not in routes or routes[w].state != State.READY.value}
+            missing = [why for workload in sorted(workloads) for why in self._missing(workload, every=every)]
             if not missing:
                 return
             if time.monotonic() > deadline:
-                why = "; ".join(
-                    f"{w} is {routes[w].state} ({routes[w].reason})" if w in routes else w for w in sorted(missing)
-                )
-                raise Unavailable(f"not READY within {timeout_s:g} s: {why}")
+                raise Unavailable(f"not READY within {timeout_s:g} s: {'; '.join(missing)}")
             await asyncio.sleep(0.05)
+
+    def _missing(self, workload: str, *, every: bool) -> list[str]:
+        """Name the workload's actors that are not READY, with their reasons; none where one is, unless `every` must."""
+        route = self.table.routes.get(workload)
+        if route is None:
+            return [workload]
+        if route.state == State.READY.value and not every:
+            return []
+        away = [one for one in route.actors if one.state != State.READY.value]
+        return [f"{one.name} is {one.state} ({one.reason})" for one in away]
 
     @staticmethod
     async def _control(answer: Awaitable[T]) -> T:

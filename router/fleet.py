@@ -1,19 +1,17 @@
 """The workload actors as they should be and as they are: creation in stages, watching, and moving between devices.
 
 A thread of the router's pings every actor, compares it with what is wanted, and kills and recreates where they differ.
-What to do with one actor is a pure function of what was seen of it (`decide`), so that it can be tested without Ray.
+What to do with one actor is `router.member.decide`'s to say, which actors a pool has `router.pool.on_each_node`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,15 @@ import ray
 
 from contracts.backoff import backoff_s
 from contracts.errors import first_line
-from contracts.operations import OPERATIONS, PLACEMENTS, Placement, Workload, devices_of
-from contracts.settings import FROZEN_AFTER_S, Settings
+from contracts.operations import PLACEMENTS, Placement, Workload, devices_of
+from contracts.pools import EACH_NODE, pools, shared_out
+from contracts.settings import Settings
 from contracts.work import Device, State
 from router import placement
 from router.frozen import is_stopped, kill, stack_of, why_no_process, works
+from router.member import Action, Member, decide, frozen_limit_s, names
 from router.nodes import Node, Nodes
+from router.pool import on_each_node
 
 PERIOD_S = 1.0
 BUSY_PERIOD_S = 0.1
@@ -37,12 +38,14 @@ NAME_FREE_S = 5.0
 """How long a killed actor may keep its name."""
 SETTLED_S = 5.0
 """Nodes must have been the same for this long before a working actor is moved to a device that came."""
-PREPARING_FACTOR = 6.0
-"""A process that lives may prepare this many times longer than a process may take to appear."""
 SILENT_S = 3.0
 """An actor that does nothing and answered no ping for so long is told of: with a round more, within five seconds."""
 WAITS_S = 10.0
 """An actor whose process is not there after so long is told of, with what may hold it up."""
+FOUND_S = 15.0
+"""An actor that was found may take so long to say on which node it is, before another is made for a node."""
+ASTRAY_S = 60.0
+"""An actor that is not on its node after a move is moved there again after so long."""
 STOP_S = 1.0
 STAGE_LIMIT_S = 30.0
 """The second stage of the start does not wait longer than this for the first."""
@@ -51,118 +54,6 @@ FORGIVEN_S = (600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
 BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 _log = logging.getLogger(__name__)
-
-
-class Action(enum.Enum):
-    """What reconciling does with one actor."""
-
-    LEAVE = "leave"
-    CREATE = "create"
-    MOVE = "move"
-
-
-@dataclass
-class Member:
-    """One workload's actor: what is wanted, what was asked for, and what was last seen."""
-
-    workload: Workload
-    wanted: tuple[Device, ...]
-    handle: Any = None
-    devices: tuple[Device, ...] = ()
-    state: State = State.STARTING
-    reason: str = "not created yet"
-    generation: int = 0
-    restarts: int = 0
-    """Times that this router saw it in a new process, or moved it."""
-    asked_at: float = 0.0
-    """When it was created, restarted or last answered; monotonic seconds."""
-    retry_at: float = 0.0
-    failures: int = 0
-    ping: dict[str, Any] = field(default_factory=dict)
-    pending: Future[dict[str, Any]] | None = None
-    alive: bool = False
-    """The process answered its last ping."""
-    gone: bool = False
-    """Ray says that the actor is dead for good."""
-    restarting: bool = False
-    """Its process ended, and the next one has not answered yet."""
-    waits: int = 0
-    """It was asked for, and its process is not there after so many times `WAITS_S`."""
-    pinged_at: float = 0.0
-    """When the ping that is under way was sent; monotonic seconds."""
-    worked_at: float = 0.0
-    """When a thread of the silent process was last seen at work; monotonic seconds."""
-    stopped: bool = False
-    """The process was seen stopped: it computes nothing, however long one waits."""
-    failed_on: frozenset[str] = frozenset()
-    """Nodes whose devices did not serve this actor; they are tried again when the nodes change, or a while passed."""
-    forgiven_at: float = 0.0
-    """When these nodes are tried again; monotonic seconds."""
-    refusals: int = 0
-    """Times that nodes failed this actor since the nodes changed."""
-
-
-def frozen_limit_s(member: Member, frozen_after_s: float) -> float:
-    """Give how long an actor may be silent before it is replaced: `frozen_after_s` beyond its longest deadline.
-
-    A process that holds the interpreter for a long computation answers no ping either; a stopped one computes nothing.
-    """
-    if member.stopped:
-        return frozen_after_s
-    return frozen_after_s + max(row.timeout_s for row in OPERATIONS.values() if row.workload is member.workload)
-
-
-def decide(
-    member: Member,
-    offer: tuple[Device, ...],
-    now: float,
-    *,
-    timeout_s: float,
-    settled: bool,
-    frozen_after_s: float = FROZEN_AFTER_S,
-) -> tuple[Action, str]:
-    """Decide what to do with an actor, and say why.
-
-    Parameters
-    ----------
-    member
-        What is known of it.
-    offer
-        The devices that the cluster offers it now, those that failed it left out.
-    now
-        Monotonic seconds.
-    timeout_s
-        How long an actor on a device may take to appear.
-    settled
-        Whether the nodes have been the same for a while.
-    frozen_after_s
-        Silence beyond the longest deadline before a living process is replaced.
-    """
-    if member.handle is None or member.gone:
-        return (Action.CREATE, member.reason) if now >= member.retry_at else (Action.LEAVE, member.reason)
-    silent_s = now - member.asked_at
-    lost = [device.value for device in member.devices if device not in offer]
-    if member.state is State.FAULTED:
-        return (Action.MOVE, member.reason) if now >= member.retry_at else (Action.LEAVE, member.reason)
-    if not member.alive:
-        if lost and member.devices:
-            return Action.MOVE, f"no living node offers {', '.join(lost)}"
-        patience_s = PREPARING_FACTOR * timeout_s if member.ping else timeout_s
-        if member.devices and silent_s > patience_s:
-            return Action.MOVE, f"not up on {_names(member.devices)} within {patience_s:g} s"
-        if silent_s > frozen_limit_s(member, frozen_after_s):
-            return Action.MOVE, f"frozen: no sign of life for {silent_s:.0f} s"
-        return Action.LEAVE, member.reason
-    if member.state is State.STARTING and member.devices and silent_s > PREPARING_FACTOR * timeout_s:
-        return Action.MOVE, f"not READY on {_names(member.devices)} within {PREPARING_FACTOR * timeout_s:g} s"
-    better = len(offer) > len(member.devices)
-    if better and settled and member.state is State.READY and member.ping.get("idle", False):
-        return Action.MOVE, f"{_names(offer)} came"
-    return Action.LEAVE, member.reason
-
-
-def _names(devices: Sequence[Device]) -> str:
-    return " and ".join(device.value for device in devices) or "cpu"
 
 
 class Fleet:
@@ -196,7 +87,10 @@ class Fleet:
         self._extra = dict(extra)
         self._changed = changed
         self._placements: dict[Workload, Placement] = {w: p for w, p in PLACEMENTS.items() if w.value in self._paths}
-        self.members = {w: Member(w, devices_of(w)) for w in self._placements}
+        self._pools = {w: size for w, size in pools(current.pools).items() if w in self._placements}
+        self.members: dict[str, Member] = {}
+        """By name; another thread may go through what this was at some time, so it is replaced and not changed."""
+        self._put(self._new(w, n + 1) for w in self._placements for n in range(self._pools.get(w) or 1))
         self.nodes = Nodes()
         self._started = time.monotonic()
         self._wake = threading.Event()
@@ -230,6 +124,7 @@ class Fleet:
                 member.state, member.reason = State.STOPPED, "stopped"
 
     def _run(self) -> None:
+        self._look_for_copies()
         for member in self.members.values():
             with self._alone(member):
                 self._adopt(member)
@@ -243,9 +138,30 @@ class Fleet:
             self._wake.wait(PERIOD_S if calm else BUSY_PERIOD_S)
             self._wake.clear()
 
+    def _new(self, workload: Workload, number: int, home: str | None = None) -> Member:
+        several = self._pools.get(workload, 1) > 1
+        return Member(workload, devices_of(workload), number, spread=several, home=home)
+
+    def _put(self, members: Iterable[Member]) -> None:
+        """Take in members; they are listed by workload and number."""
+        order = list(self._placements)
+        listed = sorted((*self.members.values(), *members), key=lambda one: (order.index(one.workload), one.number))
+        self.members = {member.name: member for member in listed}
+
+    def _look_for_copies(self) -> None:
+        """Take in the actors on the nodes that an earlier life of the router created; which nodes, they will say."""
+        if EACH_NODE not in self._pools.values():
+            return
+        try:
+            found = placement.existing()
+        except Exception:  # noqa: BLE001  they are made anew, and found by their names then
+            _log.exception("the actors that are there could not be listed")
+            return
+        self._put(self._new(w, number) for w, number in found if number > 1 and self._pools.get(w) == EACH_NODE)
+
     def _adopt(self, member: Member) -> None:
         """Take over an actor that an earlier life of the router created."""
-        handle = placement.find(member.workload.value)
+        handle = placement.find(member.name)
         if handle is not None:
             member.handle, member.generation = handle, 1
             member.asked_at = time.monotonic()
@@ -254,11 +170,12 @@ class Fleet:
     def _round(self) -> None:
         before = self._shape()
         self._look_at_nodes()
+        self._follow_nodes()
         self._collect_pings()
-        for workload, member in self.members.items():
+        for member in self.members.values():
             if self._stopped:
                 return
-            if self._due(workload):
+            if self._due(member):
                 with self._alone(member):
                     self._reconcile(member)
         if self._shape() != before:
@@ -270,7 +187,7 @@ class Fleet:
         try:
             yield
         except Exception as error:  # noqa: BLE001
-            _log.exception("looking after %s failed", member.workload.value)
+            _log.exception("looking after %s failed", member.name)
             if member.handle is None:
                 member.reason = f"cannot be created: {first_line(error)}"
                 self._back_off(member)
@@ -284,6 +201,7 @@ class Fleet:
             time.monotonic(),
             timeout_s=self._current.actor_ready_timeout_s,
             settled=settled,
+            astray=self._astray(member),
             frozen_after_s=self._current.frozen_after_s,
         )
         if action is Action.CREATE:
@@ -291,8 +209,34 @@ class Fleet:
         elif action is Action.MOVE:
             self._move(member, reason)
 
+    def _astray(self, member: Member) -> bool:
+        """Say whether an actor is not on its node, though that is there: to Ray it was not when it placed the actor."""
+        sits = member.ping.get("node_id")
+        return sits not in (None, member.home) and member.home in {node.node_id for node in self.nodes.living}
+
     def _shape(self) -> list[tuple[Any, ...]]:
-        return [(id(m.handle), m.state, m.generation, m.reason) for m in self.members.values()]
+        return [(m.name, id(m.handle), m.state, m.generation, m.reason) for m in self.members.values()]
+
+    def _follow_nodes(self) -> None:
+        """Give each workload that wants an actor on each node those that it should have."""
+        patient = time.monotonic() - self._started < FOUND_S
+        for workload in [workload for workload, size in self._pools.items() if size == EACH_NODE]:
+            members = [member for member in self.members.values() if member.workload is workload]
+            change = on_each_node(members, self.nodes.living, self._here(), patient=patient)
+            for member, home in change.homes:
+                member.home = home
+            for member in change.ended:
+                with self._alone(member):
+                    self._end(member)
+            if change.made:
+                self._put(self._new(workload, number, home) for number, home in change.made)
+
+    def _end(self, member: Member) -> None:
+        """Let go of an actor whose node is gone, and kill what Ray may have started of it elsewhere."""
+        self.members = {name: one for name, one in self.members.items() if one is not member}
+        _log.info("%s ends: its node %s is gone", member.name, self.nodes.name(member.home))
+        if member.handle is not None:
+            ray.kill(member.handle, no_restart=True)
 
     def _look_at_nodes(self) -> None:
         now = time.monotonic()
@@ -304,17 +248,23 @@ class Fleet:
                 member.failed_on = frozenset()
 
     def _usable(self, member: Member) -> list[Node]:
-        return [node for node in self.nodes.living if node.node_id not in member.failed_on]
+        living = self.nodes.living
+        own = [node for node in living if node.node_id == member.home]
+        return [node for node in own or living if node.node_id not in member.failed_on]
 
     def _offer(self, member: Member) -> tuple[Device, ...]:
         return placement.choose(member.wanted, self._usable(member), self._current)
 
-    def _due(self, workload: Workload) -> bool:
-        """Say whether the workload's stage of the start has come: what HTTP needs goes first."""
-        if self._placements[workload].first or time.monotonic() - self._started > STAGE_LIMIT_S:
+    def _due(self, member: Member) -> bool:
+        """Say whether the actor's stage of the start has come: what HTTP needs goes first, one of those that read."""
+        if self._is_first(member) or time.monotonic() - self._started > STAGE_LIMIT_S:
             return True
-        first = [self.members[w] for w, p in self._placements.items() if p.first]
-        return not self._held and all(member.state is State.READY for member in first)
+        first = [one for one in self.members.values() if self._is_first(one)]
+        return not self._held and all(one.state is State.READY for one in first)
+
+    def _is_first(self, member: Member) -> bool:
+        needed = member.number == 1 or shared_out(member.workload)
+        return needed and self._placements[member.workload].first
 
     def _collect_pings(self) -> None:
         """Ping every actor and take in what answers; at most one ping per actor is under way."""
@@ -341,7 +291,7 @@ class Fleet:
         if member.ping and ping["pid"] != member.ping["pid"]:
             member.restarts += 1
             member.generation += 1
-            _log.warning("%s restarted as process %s", member.workload.value, ping["pid"])
+            _log.warning("%s restarted as process %s", member.name, ping["pid"])
         if not member.ping or ping["pid"] != member.ping["pid"] or ping["state"] == State.READY.value:
             member.asked_at = now
         if not member.ping:
@@ -358,14 +308,14 @@ class Fleet:
         if not member.wanted:
             return "wants cpu"
         if member.devices:
-            return f"on {_names(member.devices)}"
+            return f"on {names(member.devices)}"
         if member.failed_on:
             minutes = max(0.0, member.forgiven_at - time.monotonic()) / 60
             return (
-                f"wanted {_names(member.wanted)}, but did not come up there: on cpu; tried again in {minutes:.0f} min, "
+                f"wanted {names(member.wanted)}, but did not come up there: on cpu; tried again in {minutes:.0f} min, "
                 "or when a node comes"
             )
-        return f"wanted {_names(member.wanted)}, which the cluster does not offer: on cpu"
+        return f"wanted {names(member.wanted)}, which the cluster does not offer: on cpu"
 
     def _missed(self, member: Member, error: BaseException) -> None:
         if member.state is not State.STARTING:
@@ -378,9 +328,9 @@ class Fleet:
             why = f"its node {node} is gone" if node is not None else type(error).__name__
             member.reason = f"restarting: {why}"
         self._look_at_waiting(member)
-        if placement.find(member.workload.value) is None:
+        if placement.find(member.name) is None:
             member.gone, member.reason = True, f"dead: {first_line(error)}"
-            _log.error("%s is dead: %s", member.workload.value, error)
+            _log.error("%s is dead: %s", member.name, error)
             self._back_off(member)
 
     def _look_at_silent(self, member: Member) -> None:
@@ -419,16 +369,20 @@ class Fleet:
 
     def _is_here(self, member: Member) -> bool:
         """Say whether the actor's process is one of this machine's."""
+        return bool(member.ping) and member.ping["node_id"] == self._here()
+
+    def _here(self) -> str:
+        """Give the router's own node."""
         if self._node_id is None:
             self._node_id = str(ray.get_runtime_context().get_node_id())
-        return bool(member.ping) and member.ping["node_id"] == self._node_id
+        return self._node_id
 
     def _end_frozen(self, member: Member) -> None:
         """Put the stack of a frozen process into the log, and kill it: it does not hear Ray."""
         if not self._is_here(member):
             return
         pid = member.ping["pid"]
-        _log.error("%s, process %s, is frozen; its stack:\n%s", member.workload.value, pid, stack_of(pid, _logs()))
+        _log.error("%s, process %s, is frozen; its stack:\n%s", member.name, pid, stack_of(pid, _logs()))
         kill(pid)
 
     @staticmethod
@@ -439,25 +393,26 @@ class Fleet:
 
     def _create(self, member: Member, devices: tuple[Device, ...], reason: str) -> None:
         """Create the actor, or take the one that appeared under its name meanwhile."""
-        name = member.workload.value
+        name, path = member.name, self._paths[member.workload.value]
+        seat = placement.Seat(name, member.home, member.spread)
         try:
-            handle = placement.create(member.workload, self._paths[name], devices, self._current, self._extra)
+            handle = placement.create(member.workload, path, devices, self._current, self._extra, seat)
         except ValueError:
             # The name is taken: by an actor that is still being killed, or by one that a router before us made.
             handle = placement.find(name)
             if handle is None:
                 return
-        _log.info("created %s on %s (%s)", name, _names(devices), reason)
+        _log.info("created %s on %s (%s)", name, names(devices), reason)
         member.handle, member.devices = handle, devices
         member.generation += 1
-        member.state, member.reason = State.STARTING, f"starting on {_names(devices)}"
+        member.state, member.reason = State.STARTING, f"starting on {names(devices)}"
         member.asked_at = time.monotonic()
         member.ping, member.pending, member.alive, member.gone, member.waits = {}, None, False, False, 0
         member.restarting = False
 
     def _move(self, member: Member, reason: str) -> None:
         """Kill the actor and create it where the cluster offers most, without the nodes that just failed it."""
-        _log.warning("moving %s from %s: %s", member.workload.value, _names(member.devices), reason)
+        _log.warning("moving %s from %s: %s", member.name, names(member.devices), reason)
         if member.devices and (not member.alive or member.state is not State.READY):
             failed = {node.node_id for node in self.nodes.living if set(member.devices) <= node.devices}
             member.failed_on = member.failed_on | failed
@@ -466,12 +421,14 @@ class Fleet:
                 member.refusals += 1
         if member.ping and not member.alive and member.state is State.DEGRADED:
             self._end_frozen(member)
+        if self._astray(member):
+            member.home_at = time.monotonic() + ASTRAY_S
         killed = member.handle
         ray.kill(killed, no_restart=True)
         member.handle, member.restarts = None, member.restarts + 1
         member.state, member.reason = State.STARTING, f"moving: {reason}"
         deadline = time.monotonic() + NAME_FREE_S
-        while placement.find(member.workload.value) == killed and time.monotonic() < deadline:
+        while placement.find(member.name) == killed and time.monotonic() < deadline:
             self._wake.wait(0.02)
         self._create(member, self._offer(member), reason)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from contracts.work import Device, State
-from router.fleet import Member
-from router.table import RouteTable
+from router.member import Member
+from router.table import Copy, RouteTable
 
 OVERDUE_S = 2.0
 """A computation looks at its deadline between blocks, a fraction of a second long."""
@@ -30,6 +30,7 @@ def describe(member: Member, stats: dict[str, Any] | None) -> dict[str, Any]:
     used: dict[str, int] = said.get("devices_used", {})
     latency: dict[str, float] = said.get("latency_ms", {})
     return {
+        "actor": member.name,
         "workload": member.workload.value,
         "wanted_device": [device.value for device in member.wanted] or [Device.CPU.value],
         "placement": {
@@ -60,7 +61,7 @@ def describe(member: Member, stats: dict[str, Any] | None) -> dict[str, Any]:
 def degraded(members: list[Member], table: RouteTable, *, bus_wanted: bool) -> list[dict[str, str]]:
     """Name each component that is not as wanted, and why."""
     out = [
-        {"component": f"actor:{m.workload.value}", "state": m.state.value, "reason": m.reason}
+        {"component": f"actor:{m.name}", "state": m.state.value, "reason": m.reason}
         for m in members
         if m.state in (State.DEGRADED, State.FAULTED)
         or (m.state is State.STARTING and (m.ping or m.restarts or m.waits))
@@ -75,7 +76,7 @@ def overdue(members: list[Member], said: list[dict[str, Any] | None]) -> list[di
     now = time.time()
     return [
         {
-            "component": f"actor:{member.workload.value}",
+            "component": f"actor:{member.name}",
             "state": State.DEGRADED.value,
             "reason": f"its {lane} lane computes {row['operation']} {now - row['since']:.0f} s beyond its deadline",
             "since": row["since"],
@@ -113,7 +114,19 @@ def routing(table: RouteTable) -> dict[str, Any]:
                 "direct_reads": route.direct,
                 "generation": route.generation,
                 "reason": route.reason,
+                **({"copies": [_copy(copy) for copy in route.copies]} if route.copies else {}),
             }
             for route in table.routes.values()
         ],
+    }
+
+
+def _copy(copy: Copy) -> dict[str, Any]:
+    return {
+        "actor": copy.name,
+        "state": copy.state,
+        "direct_reads": copy.direct,
+        "generation": copy.generation,
+        "node_id": copy.node_id,
+        "reason": copy.reason,
     }

@@ -97,6 +97,11 @@ class ActorLink:
         self._planned = False
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def load(self) -> int:
+        """Items that wait here, or were sent and are not answered."""
+        return len(self._waiting) + sum(call.n_items for call in self._in_flight.values())
+
     def submit(self, item: WorkItem) -> asyncio.Future[WorkResult]:
         """Send the item, with what is submitted in the same turn of the loop, or with the next call.
 
@@ -256,15 +261,20 @@ class Links:
         self._current = current
         self._links: dict[tuple[str, Lane], tuple[Any, ActorLink]] = {}
 
-    def to(self, workload: str, lane: Lane, handle: Any) -> ActorLink:
-        """Give the link to a lane of the workload's actor."""
-        known = self._links.get((workload, lane))
+    def load(self, name: str) -> int:
+        """Give how many items of this process wait for an actor or are with it, in both lanes."""
+        light, heavy = self._links.get((name, Lane.LIGHT)), self._links.get((name, Lane.HEAVY))
+        return (light[1].load if light else 0) + (heavy[1].load if heavy else 0)
+
+    def to(self, name: str, lane: Lane, handle: Any) -> ActorLink:
+        """Give the link to a lane of an actor."""
+        known = self._links.get((name, lane))
         if known is not None and known[0] is handle:
             return known[1]
         # Every new table brings new handles; most name the same actor, whose link goes on.
         same = known is not None and known[0] == handle
         link = known[1] if same and known is not None else ActorLink(handle, lane, self._current)
-        self._links[workload, lane] = (handle, link)
+        self._links[name, lane] = (handle, link)
         return link
 
 

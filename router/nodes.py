@@ -13,12 +13,13 @@ REMEMBERED_S = 600.0
 
 
 class Node(NamedTuple):
-    """A node, the devices that it offers, its host's name, and its address."""
+    """A node, the devices that it offers, its host's name, its address, and whether it takes an actor of each pool."""
 
     node_id: str
     devices: frozenset[Device]
     name: str = ""
     address: str = ""
+    holds: bool = True
 
 
 class _Gone(NamedTuple):

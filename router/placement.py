@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.runtime.base import CONCURRENCY_GROUPS, WorkloadActor
 from actors.runtime.niceness import step_behind_light
 from contracts.operations import PLACEMENTS, Workload
+from contracts.pools import numbered
 from contracts.settings import HEAD, NAMESPACE, Settings, environment_of
 from contracts.work import Device, Key
 from router import packing
@@ -53,6 +55,8 @@ def living_nodes() -> list[Node]:
             frozenset(d for d in Device if node["Resources"].get(d.value, 0) > 0),
             str(node["NodeManagerHostname"]),
             str(node["NodeManagerAddress"]),
+            # Who gives Ray no processor of a node, such as a head that is only that, wants no work there.
+            node["Resources"].get("CPU", 0) > 0,
         )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
@@ -107,15 +111,15 @@ class WorkloadHost:
     actors, imports none of them.
     """
 
-    def __init__(self, workload: str, path: str) -> None:
+    def __init__(self, name: str, path: str) -> None:
         tell_stack_on_signal()
-        module, _, name = path.partition(":")
-        self._workload = workload
-        self._actor: WorkloadActor = getattr(importlib.import_module(module), name)()
-        self._actor.remember(workload)
+        module, _, kind = path.partition(":")
+        self._name = name
+        self._actor: WorkloadActor = getattr(importlib.import_module(module), kind)(name)
+        self._actor.remember(name)
 
     def __repr__(self) -> str:
-        return self._workload
+        return self._name
 
     @ray.method(concurrency_group="light")
     def call_light(self, packed: bytes) -> bytes:
@@ -160,27 +164,49 @@ class WorkloadHost:
         return self._actor.stats()
 
 
+class Seat(NamedTuple):
+    """An actor's name; of one of several also the node where it should be, or that they should lie apart."""
+
+    name: str
+    home: str | None = None
+    spread: bool = False
+
+    def strategy(self) -> dict[str, Any]:
+        """Give the option that tells Ray where to place it; none for the only actor of its workload."""
+        if self.home is not None:
+            # Soft: a node that goes, or that has no room, must not keep the actor from starting.
+            return {"scheduling_strategy": NodeAffinitySchedulingStrategy(self.home, soft=True)}
+        return {"scheduling_strategy": "SPREAD"} if self.spread else {}
+
+
 def create(
-    workload: Workload, path: str, devices: Sequence[Device], current: Settings, extra: Mapping[str, str] | None = None
+    workload: Workload,
+    path: str,
+    devices: Sequence[Device],
+    current: Settings,
+    extra: Mapping[str, str] | None = None,
+    seat: Seat | None = None,
 ) -> Any:
-    """Create the workload's detached actor with a share of each of `devices`.
+    """Create a detached actor of the workload with a share of each of `devices`.
 
     Raises
     ------
     ValueError
         An actor of this name still exists.
     """
+    seat = seat or Seat(workload.value)
     threads = current.library_threads if workload is Workload.FACTOR_LIBRARY else current.model_threads
     hosted = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(WorkloadHost)  # type: ignore[call-overload]
     return hosted.options(
-        name=workload.value,
+        name=seat.name,
         namespace=NAMESPACE,
         lifetime="detached",
         max_restarts=-1,
         num_cpus=0,
         resources={device.value: FRACTION for device in devices},
         runtime_env={"env_vars": environment(current, threads, extra)},
-    ).remote(workload.value, path)
+        **seat.strategy(),
+    ).remote(seat.name, path)
 
 
 def find(name: str) -> Any | None:
@@ -189,3 +215,10 @@ def find(name: str) -> Any | None:
         return ray.get_actor(name, namespace=NAMESPACE)
     except ValueError:
         return None
+
+
+def existing() -> list[tuple[Workload, int]]:
+    """List the workload actors that the cluster has, as workload and number."""
+    listed: list[Any] = ray.util.list_named_actors(all_namespaces=True)
+    names = [one["name"] for one in listed if one["namespace"] == NAMESPACE]
+    return sorted(found for name in names if (found := numbered(name)) is not None)

@@ -25,12 +25,15 @@ from contracts.operations import OPERATIONS, Operation
 from contracts.settings import Settings, settings
 from contracts.work import Device, Key, State, WorkItem, WorkResult, new_id
 from router import health as report
+from router.choice import Choice, writer_of
 from router.client import ROUTER
 from router.fleet import Fleet
 from router.link import ActorGone, ActorLink, Links
+from router.member import Member
 from router.packing import pack_table, unpack_items
 from router.placement import CLASS_PATHS, service
-from router.table import ActorRoute, Bus, Published, RouteTable
+from router.pool import route_of
+from router.table import Bus, Copy, Published, RouteTable
 
 RETRY_S = (0.02, 0.05, 0.1, 0.25)
 ANSWER_MARGIN_S = 0.05
@@ -72,7 +75,7 @@ class Router:
         self._epoch = new_id()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._change: asyncio.Event | None = None
-        self._links: Links | None = None
+        self._links: tuple[Links, Choice] | None = None
         self._started = time.time()
         self._working: dict[Key, _Work] = {}
         self._memory = self._settings.run_dir / "router.json"
@@ -97,12 +100,10 @@ class Router:
             self._loop.call_soon_threadsafe(self._announce)
 
     def _current(self, former: RouteTable) -> RouteTable:
-        routes = {
-            member.workload.value: ActorRoute(
-                member.workload.value, member.handle, member.state.value, member.generation, member.reason
-            )
-            for member in self._fleet.members.values()
-        }
+        by_workload: dict[str, list[Member]] = {}
+        for member in self._fleet.members.values():
+            by_workload.setdefault(member.workload.value, []).append(member)
+        routes = {workload: route_of(members) for workload, members in by_workload.items()}
         return former._replace(routes=routes, bus=self._bus, default_model=self._default_model)
 
     def _announce(self) -> None:
@@ -110,11 +111,12 @@ class Router:
             self._change.set()
         self._change = asyncio.Event()
 
-    def _here(self) -> Links:
+    def _here(self) -> tuple[Links, Choice]:
         """Bind to the actor's event loop at the first call on it."""
         if self._links is None:
             self._loop = asyncio.get_running_loop()
-            self._links = Links(self._settings)
+            links = Links(self._settings)
+            self._links = links, Choice(links)
             self._announce()
         return self._links
 
@@ -134,11 +136,18 @@ class Router:
         except TimeoutError:
             return
 
-    async def dispatch(self, packed: bytes) -> WorkResult:
+    async def dispatch(self, packed: bytes, lost: str = "") -> WorkResult:
         """Run one packed item whatever happens to its actor, within its deadline.
 
         An item whose actor died is sent again: a read changes nothing, and a write carries its request id, by which the
         store knows it. The order of writes is kept where they come in; see `router.order`.
+
+        Parameters
+        ----------
+        packed
+            The item.
+        lost
+            The one of several actors of its workload that went while it had the item.
         """
         self._here()
         (item,) = unpack_items(packed)
@@ -148,7 +157,8 @@ class Router:
         work = self._working[item.key] = _Work()
         try:
             with tracing.span(f"dispatch {row.name}", parent=item.trace):
-                return await self._insist(row, item._replace(trace=traceparent.get() or item.trace), work)
+                traced = item._replace(trace=traceparent.get() or item.trace)
+                return await self._insist(row, traced, work, [lost] if lost else [])
         except EngineError as error:
             return _refusal(item, error)
         finally:
@@ -164,37 +174,46 @@ class Router:
             work.link.leave(key)
         self._announce()
 
-    async def _insist(self, row: Operation, item: WorkItem, work: _Work) -> WorkResult:
-        """Send the item until an actor answers or its time is up."""
-        links = self._here()
+    async def _insist(self, row: Operation, item: WorkItem, work: _Work, lost: list[str]) -> WorkResult:
+        """Send the item until an actor answers or its time is up; `lost` are the copies that went with it."""
+        links, choice = self._here()
         workload = row.workload.value
         attempt = 0
         timed = item._replace(deadline=item.deadline - min(ANSWER_MARGIN_S, item.remaining_s() / 10))
         while True:
             route = self._table.routes.get(workload)
-            if route is not None and route.handle is not None:
+            actor: Copy | None = None
+            if route is not None and route.copies and row.writes:
+                actor = writer_of(route.copies, row.line(getattr(item.request, row.written)))
+            elif route is not None:
+                actor = choice.again(route.actors, lost)
+            if actor is not None and actor.handle is not None:
                 try:
-                    work.link = links.to(workload, row.lane_of(item.request), route.handle)
+                    work.link = links.to(actor.name, row.lane_of(item.request), actor.handle)
                     return await work.link.submit(timed)
                 except ActorGone:
                     work.link = None
+                    lost.append(actor.name)
+                    choice.lost(actor.name)
                     self._fleet.nudge()
                 except DeadlineExceeded:
-                    raise self._too_late(workload) from None
+                    raise self._too_late(workload, actor) from None
             if work.gone:
                 raise CallerGone(f"the caller went away while {workload} was not there")
             if timed.remaining_s() <= 0:
-                raise self._too_late(workload)
+                raise self._too_late(workload, actor)
             await self._until_change(min(backoff_s(RETRY_S, attempt), timed.remaining_s()))
             attempt += 1
 
-    def _too_late(self, workload: str) -> EngineError:
+    def _too_late(self, workload: str, asked: Copy | None) -> EngineError:
         """Say why an item was not answered: its actor is not there, or was too slow."""
         route = self._table.routes.get(workload)
-        if route is None or not route.direct:
-            state, reason = (route.state, route.reason) if route else (State.STARTING.value, "not created yet")
-            return Unavailable(f"{workload} is {state}: {reason}", retry_after_s=1.0)
-        return DeadlineExceeded(f"{workload} did not answer within the deadline")
+        if route is None or asked is None:
+            return Unavailable(f"{workload} is {State.STARTING}: not created yet", retry_after_s=1.0)
+        now = next((one for one in route.actors if one.name == asked.name), asked)
+        if not now.direct:
+            return Unavailable(f"{now.name} is {now.state}: {now.reason}", retry_after_s=1.0)
+        return DeadlineExceeded(f"{now.name} did not answer within the deadline")
 
     @property
     def _bus_wanted(self) -> bool:
@@ -223,12 +242,12 @@ class Router:
         said = await asyncio.gather(*(_stats(member.handle if member.alive else None) for member in members))
         faults = report.degraded(members, self._table, bus_wanted=self._bus_wanted)
         faults += [*self._fleet.nodes.degraded(), *report.overdue(members, said)]
-        starting = [member.workload.value for member in members if member.state is State.STARTING]
+        starting = [member.name for member in members if member.state is State.STARTING]
         return {
             "state": (State.DEGRADED if faults else State.STARTING if starting else State.READY).value,
             "degraded": faults,
             "starting": starting,
-            "starting_because": {m.workload.value: m.reason for m in members if m.state is State.STARTING},
+            "starting_because": {m.name: m.reason for m in members if m.state is State.STARTING},
             "actors": [report.describe(member, stats) for member, stats in zip(members, said, strict=True)],
             "nodes": self._fleet.nodes.listed(),
             "bus": {**self._table.bus._asdict(), "mode": self._mode.now.value},

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from contracts.work import State
 
 READY = State.READY.value
+FAULTED = State.FAULTED.value
 
 
 class Bus(NamedTuple):
@@ -18,14 +19,39 @@ class Bus(NamedTuple):
     since: float
 
 
+class Copy(NamedTuple):
+    """One of several actors of a workload, under its name, and the node where it was last seen."""
+
+    name: str
+    handle: Any
+    state: str
+    generation: int
+    reason: str
+    node_id: str | None
+
+    @property
+    def direct(self) -> bool:
+        """Whether a read may go straight to it."""
+        return self.state == READY and self.handle is not None
+
+
 class ActorRoute(NamedTuple):
-    """One workload's actor. `handle` is None until it was created."""
+    """One workload's actor. `handle` is None until it was created.
+
+    Where the workload has several, it is the first that is READY, and `copies` has all of them, by number.
+    """
 
     workload: str
     handle: Any
     state: str
     generation: int
     reason: str
+    copies: tuple[Copy, ...] = ()
+
+    @property
+    def actors(self) -> tuple[Copy, ...]:
+        """All of the workload's actors, also where it has but one."""
+        return self.copies or (Copy(self.workload, self.handle, self.state, self.generation, self.reason, None),)
 
     @property
     def direct(self) -> bool:

@@ -53,6 +53,7 @@ GROUPS = {
     "tests/router/test_tracing.py": "ray_cluster",
     "tests/router/test_client.py": "ray_cluster",
     "tests/router/test_leaving.py": "ray_cluster",
+    "tests/router/test_pool_running.py": "ray_cluster",
     "tests/router/test_writes.py": "ray_cluster",
     "tests/web": "http",
     "tests/web/page": "http",

@@ -7,8 +7,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from left_behind import MARK
@@ -66,14 +67,20 @@ def short_folder() -> Iterator[Path]:
 def echo_router(ray_cluster: Path) -> Iterator[Path]:
     """Run a router whose workloads only echo (see actors/echo_workload.py), for the tests of one module."""
     from contracts.operations import Workload
+
+    yield from echoing(ray_cluster, {Workload.SIZE_FACTOR.value: "echo_workload:Stubborn"})
+
+
+def echoing(run_dir: Path, paths: Mapping[str, str], **settings: Any) -> Iterator[Path]:
+    """Run a router whose workloads only echo, and those of `paths` with these classes; gives the run directory."""
     from contracts.settings import Settings
     from router.router import start_router
 
     end_router()
-    paths = dict.fromkeys(ECHOING, "echo_workload:Echo")
-    paths[Workload.SIZE_FACTOR.value] = "echo_workload:Stubborn"
-    start_router(Settings(run_dir=ray_cluster, frozen_after_s=3.0), paths=paths, extra={"PYTHONPATH": str(ECHO_PATH)})
-    yield ray_cluster
+    current = Settings(run_dir=run_dir, frozen_after_s=3.0, **settings)
+    paths = {**dict.fromkeys(ECHOING, "echo_workload:Echo"), **paths}
+    start_router(current, paths=paths, extra={"PYTHONPATH": str(ECHO_PATH)})
+    yield run_dir
     end_router()
 
 
@@ -81,16 +88,14 @@ def end_router() -> None:
     """Kill the router and its actors, if there are any, and wait until their names are free."""
     import ray
 
-    from contracts.operations import Workload
     from router.client import ROUTER
-    from router.placement import find
+    from router.placement import existing, find
 
     router = find(ROUTER)
     if router is not None:
         ray.get(router.stop.remote(), timeout=DEADLINE_S)
         ray.kill(router, no_restart=True)
-    for name in (ROUTER, *(workload.value for workload in Workload)):
-        until(lambda name=name: find(name) is None, f"{name} still exists")
+    until(lambda: find(ROUTER) is None and not existing(), "the router or an actor still exists")
 
 
 def until(condition: Callable[[], bool], message: str, deadline_s: float = DEADLINE_S) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bus.condition import troubles
 from contracts.operations import OPERATIONS, Workload
+from contracts.pools import name_in
 from contracts.settings import Settings
 from contracts.work import Device, Priority, State
 from web.services import Services, within
@@ -144,7 +145,7 @@ class Health:
         return {
             "status": _status(parts, degraded),
             "uptime_s": time.time() - self._services.started_at,
-            "actors": {actor["workload"]: actor["state"] for actor in router.get("actors", [])},
+            "actors": {name_in(actor): actor["state"] for actor in router.get("actors", [])},
             "models": [
                 {"model_id": model["model_id"], "model_version": model["model_version"]}
                 for model in (parts["models"] or {}).get("models", [])
@@ -204,10 +205,10 @@ def _damaged(parts: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _state_of(parts: dict[str, Any], workload: Workload) -> str | None:
-    for actor in (parts["router"] or {}).get("actors", []):
-        if actor["workload"] == workload.value:
-            return str(actor["state"])
-    return None
+    """Give the state of a workload's actor; of several READY where one is, since that one answers."""
+    actors = (parts["router"] or {}).get("actors", [])
+    states = [str(actor["state"]) for actor in actors if actor["workload"] == workload.value]
+    return State.READY.value if State.READY.value in states else states[0] if states else None
 
 
 def _ready(parts: dict[str, Any], *workloads: Workload) -> bool:

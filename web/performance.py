@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -19,6 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from actors.runtime.meter import BUCKETS_S
+from contracts.pools import name_in
 from contracts.version import VERSION
 from contracts.work import State
 from web.health import degraded_parts
@@ -81,9 +83,37 @@ def _faces(services: Services, bridge: dict[str, Any]) -> dict[str, dict[str, An
     return {"http": http, "nats": bridge.get("stages", {})}
 
 
-def _operations(router: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _operations(router: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Give what was measured of each operation, of all actors of its workload together."""
+    found: dict[str, dict[str, Any]] = {}
     for actor in router.get("actors", []):
-        yield from actor["operations"].items()
+        for name, row in actor["operations"].items():
+            found[name] = _together(found[name], row) if name in found else row
+    return found.items()
+
+
+def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Add up what two actors measured of an operation."""
+    stages = {**one["stages_ms"]}
+    for stage, summary in other["stages_ms"].items():
+        stages[stage] = _stage_together(stages[stage], summary) if stage in stages else summary
+    return {
+        "calls": one["calls"] + other["calls"],
+        "errors": dict(Counter(one["errors"]) + Counter(other["errors"])),
+        "devices": dict(Counter(one["devices"]) + Counter(other["devices"])),
+        "stages_ms": stages,
+    }
+
+
+def _stage_together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Add counts, sums and buckets; a quantile of both is not in theirs, so it is that of the slower one."""
+    return {
+        "count": one["count"] + other["count"],
+        "sum_ms": one["sum_ms"] + other["sum_ms"],
+        "p50": max(one["p50"], other["p50"]),
+        "p99": max(one["p99"], other["p99"]),
+        "buckets": [a + b for a, b in zip(one["buckets"], other["buckets"], strict=True)],
+    }
 
 
 def _rates(row: dict[str, Any], uptime_s: float | None) -> dict[str, Any]:
@@ -191,7 +221,7 @@ def _actors(router: dict[str, Any]) -> Iterator[Metric]:
     )
     restarts = CounterMetricFamily("factor_engine_actor_restarts", "Restarts and moves.", labels=["workload"])
     for actor in router.get("actors", []):
-        labels = [actor["workload"]]
+        labels = [name_in(actor)]
         ready.add_metric(labels, float(actor["state"] == State.READY.value))
         queue.add_metric(labels, actor["queue_length"] or 0)
         restarts.add_metric(labels, actor["restarts"])
@@ -216,7 +246,7 @@ def _notes(router: dict[str, Any]) -> Iterator[Metric]:
     )
     for actor in router.get("actors", []):
         for name, value in _numbers("", actor["notes"]):
-            values.add_metric([actor["workload"], name], value)
+            values.add_metric([name_in(actor), name], value)
     yield values
 
 

@@ -104,12 +104,18 @@ class WorkloadActor:
     makes its `devices` in `prepare`.
 
     Slow loading belongs into `prepare`, which runs behind the constructor; the actor is READY after it.
+
+    Parameters
+    ----------
+    name : str
+        What it is called where a workload has several actors; default: as the workload.
     """
 
     devices: Dispatcher | None = None
     journal: Journal | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self.settings = settings()
         self.meter = Meter()
         self._started = time.time()

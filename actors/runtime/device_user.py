@@ -28,7 +28,7 @@ class DeviceUser(WorkloadActor):
         Until then the CPU computes. On a machine with a CPU alone there is nothing to choose, and nothing is measured
         beforehand. Nothing runs for a device that is not `among` those that may compute for the actor.
         """
-        self.journal = Journal(device_folder(), name)
+        self.journal = Journal(device_folder(), self.name or name)
         self.devices = Dispatcher(among=among)
         if self.devices.lanes:
             threading.Thread(target=self._calibrated, name="calibration", daemon=True).start()

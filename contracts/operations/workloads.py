@@ -1,4 +1,4 @@
-"""The workloads, each owned by one actor, and what their actors need."""
+"""The workloads, each owned by one actor or a pool of them, and what their actors need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Workload(enum.StrEnum):
-    """The workloads; each is owned by one actor."""
+    """The workloads; each is owned by one actor, or by a pool of them (`contracts.pools`)."""
 
     STYLE_FACTOR_CALCULATION = "style_factor_calculation"
     FACTOR_RETURNS_ESTIMATION = "factor_returns_estimation"
@@ -33,6 +33,8 @@ class Placement:
     stays: bool = False
     """It is not moved to a device's node, though a device may compute for it: what it holds is long in the making, or
     what the device computes is a small part."""
+    held: str = ""
+    """What its actor holds that no second one may have; "" where all of it is in the store."""
 
 
 PLACEMENTS: dict[Workload, Placement] = {
@@ -46,6 +48,6 @@ PLACEMENTS: dict[Workload, Placement] = {
     Workload.SIZE_FACTOR: Placement(3.0),
     Workload.RISK_MODEL_CONSTRUCTION: Placement(10.0),
     Workload.PORTFOLIO_FACTOR_ATTRIBUTION: Placement(3.0, stays=True),
-    Workload.FACTOR_LIBRARY: Placement(None, stays=True),
+    Workload.FACTOR_LIBRARY: Placement(None, stays=True, held="the running days and each model's carried state"),
     Workload.JOBS: Placement(None),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from contracts.pools import name_in
+
 
 def summary(page: Mapping[str, Any]) -> dict[str, Any]:
     """Give what an operator looks at first: the state, what is not well and why, the models and the actors."""
@@ -21,7 +23,7 @@ def summary(page: Mapping[str, Any]) -> dict[str, Any]:
     ]
     actors = [
         {
-            "actor": actor["workload"],
+            "actor": name_in(actor),
             "state": actor["state"],
             "device": ", ".join(actor["placement"]["device"]) or "-",
             "why": actor.get("reason") or "-",

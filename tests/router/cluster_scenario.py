@@ -27,17 +27,36 @@ WORKLOADS = (
     Workload.RISK_MODEL_CONSTRUCTION,
     Workload.VALUE_FACTOR,
 )
+ON_EACH_NODE = Workload.MOMENTUM_FACTOR
+SPREAD = Workload.SIZE_FACTOR
 
 
 async def settled(client: RouterClient, what: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Wait until /health satisfies the condition for every pinned actor; give the actors by workload."""
     end = time.monotonic() + DEADLINE_S
     while True:
-        actors = {actor["workload"]: actor for actor in (await client.health())["actors"]}
+        actors = {actor["actor"]: actor for actor in (await client.health())["actors"]}
         pinned = [actors[w.value] for w in WORKLOADS if devices_of(w)]
         if all(actor["state"] == "READY" for actor in actors.values()) and all(condition(actor) for actor in pinned):
             return actors
         assert time.monotonic() < end, f"{what}: {json.dumps(actors, default=str)}"
+        await asyncio.sleep(0.1)
+
+
+async def covered(client: RouterClient, n_nodes: int) -> dict[str, str]:
+    """Wait until so many nodes have a READY actor of the pool that follows the nodes; give the nodes by its name."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        copies = client.table.routes[ON_EACH_NODE.value].actors
+        living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        found = {
+            actor["actor"]: actor["placement"]["node_id"]
+            for actor in (await client.health())["actors"]
+            if actor["workload"] == ON_EACH_NODE.value
+        }
+        if len(found) == len(copies) == n_nodes and set(found.values()) == living and all(one.direct for one in copies):
+            return found
+        assert time.monotonic() < end, (found, living, copies)
         await asyncio.sleep(0.1)
 
 
@@ -50,13 +69,15 @@ def on_cpu(actor: dict[str, Any]) -> bool:
 
 
 async def scenario(cluster: Cluster, mac: Any, run_dir: Path, echo_path: str) -> dict[str, Any]:
-    current = Settings(run_dir=run_dir, actor_ready_timeout_s=60.0, messagebus_enabled=False)
-    paths = {workload.value: "echo_workload:Echo" for workload in WORKLOADS}
+    pools = (f"{ON_EACH_NODE}=node", f"{SPREAD}=2")
+    current = Settings(run_dir=run_dir, actor_ready_timeout_s=60.0, messagebus_enabled=False, pools=pools)
+    paths = {workload.value: "echo_workload:Echo" for workload in (*WORKLOADS, ON_EACH_NODE, SPREAD)}
     start_router(current, paths=paths, extra={"PYTHONPATH": echo_path})
     client = await RouterClient(current).start(DEADLINE_S)
-    out: dict[str, Any] = {"mac": mac.node_id}
+    out: dict[str, Any] = {"mac": mac.node_id, "head": ray.get_runtime_context().get_node_id()}
     try:
         out["pinned"] = await settled(client, "on the devices", on_devices)
+        out["covered"] = [await covered(client, 2)]
         # The node dies under load: every call still ends in time.
         calls = [
             asyncio.create_task(client.call("factor_exposures", asked(n=i, work_s=0.01), timeout_s=DEADLINE_S))
@@ -66,8 +87,10 @@ async def scenario(cluster: Cluster, mac: Any, run_dir: Path, echo_path: str) ->
         cluster.remove_node(mac, allow_graceful=False)
         out["answers"] = [(await call).unwrap().values["echo"]["n"] for call in calls]
         out["fallen_back"] = await settled(client, "back on the cpu", on_cpu)
+        out["covered"].append(await covered(client, 1))
         cluster.add_node(num_cpus=1, resources=DEVICES)
         out["returned"] = await settled(client, "on the devices again", on_devices)
+        out["covered"].append(await covered(client, 2))
     finally:
         await client.close()
     return out

@@ -51,7 +51,7 @@ def outcome(tmp_path_factory):
 
 
 def pinned(actors):
-    return {name: actor for name, actor in actors.items() if devices_of(Workload(name))}
+    return {name: actor for name, actor in actors.items() if devices_of(Workload(actor["workload"]))}
 
 
 @pytest.mark.timeout(LIMIT_S + 30)
@@ -89,3 +89,22 @@ def test_actors_return_to_their_devices_when_a_node_brings_them(outcome):
     (node,) = {actor["placement"]["node_id"] for actor in actors.values()}
     assert node != outcome["mac"]
     assert all(actor["reason"].startswith("on ") for actor in actors.values())
+
+
+def test_a_pool_on_each_node_comes_and_goes_with_the_nodes_and_its_first_stays(outcome):
+    first, second, third = outcome["covered"]
+    name = "momentum_factor"
+    assert first == {name: outcome["head"], f"{name}.2": outcome["mac"]}
+    assert second == {name: outcome["head"]}
+    assert third.keys() == first.keys()
+    assert third[name] == outcome["head"]
+    assert third[f"{name}.2"] not in (outcome["head"], outcome["mac"])
+    # The first is where it was, with the head as its node: no node's coming or going concerns it.
+    assert outcome["returned"][name]["generation"] == outcome["pinned"][name]["generation"]
+
+
+def test_a_pool_of_a_number_is_whole_again_after_a_node_died(outcome):
+    # On which nodes is Ray's to say, which spreads them over those that it knows by then.
+    for then in ("pinned", "fallen_back", "returned"):
+        actors = [outcome[then][name] for name in ("size_factor", "size_factor.2")]
+        assert [actor["state"] for actor in actors] == ["READY", "READY"]

@@ -10,8 +10,9 @@ from contracts.operations import OPERATIONS, PLACEMENTS, Workload
 from contracts.settings import Settings
 from contracts.work import Device, State
 from router import fleet, placement
-from router.fleet import PREPARING_FACTOR, WAITS_S, Action, Fleet, Member, decide, frozen_limit_s
+from router.fleet import WAITS_S, Fleet
 from router.health import degraded
+from router.member import PREPARING_FACTOR, Action, Member, decide, frozen_limit_s
 from router.nodes import Node
 from router.table import Bus, RouteTable
 
@@ -93,6 +94,18 @@ def test_an_actor_moves_to_a_device_that_came_when_the_nodes_settled_and_it_is_i
     assert act(ready(devices=())) is Action.MOVE
     assert act(ready(devices=()), settled=False) is Action.LEAVE
     assert act(ready(devices=(), ping={"pid": 1, "idle": False})) is Action.LEAVE
+
+
+def test_an_actor_that_is_not_on_its_node_is_moved_there_when_it_is_idle_and_not_again_at_once():
+    def moved(settled=True, **seen):
+        one = ready(devices=(NE,), **seen)
+        return decide(one, (NE,), NOW, timeout_s=TIMEOUT_S, settled=settled, astray=True)[0]
+
+    assert moved() is Action.MOVE
+    assert moved(ping={"pid": 1, "idle": False}) is Action.LEAVE
+    assert moved(home_at=NOW + 1) is Action.LEAVE
+    assert moved(state=State.STARTING) is Action.LEAVE
+    assert moved(settled=False) is Action.LEAVE
 
 
 def test_an_actor_that_waits_to_start_is_told_of_with_what_may_hold_it_up(tmp_path):

@@ -4,8 +4,8 @@ import pytest
 
 from contracts.operations import Workload
 from contracts.work import Device, State
-from router.fleet import Member
 from router.health import degraded, describe, routing
+from router.member import Member
 from router.table import ActorRoute, Bus, RouteTable
 
 NE = Device.NEURAL_ENGINE

@@ -268,6 +268,26 @@ def test_a_new_table_that_names_the_same_actor_keeps_its_link_and_another_actor_
     asyncio.run(scenario())
 
 
+def test_what_waits_and_what_is_in_flight_counts_in_both_lanes_of_an_actor():
+    async def scenario() -> None:
+        links = Links(Settings())
+        actor = Recorder()
+        light, heavy = (links.to("a", lane, actor) for lane in (Lane.LIGHT, Lane.HEAVY))
+        assert links.load("a") == links.load("b") == 0
+        waiting = [light.submit(item(str(i))) for i in range(2)]
+        heavy.submit(item("long"))
+        assert links.load("a") == 3
+        await turn()
+        waiting.append(light.submit(item("more")))
+        assert links.load("a") == 4
+        actor.answer(0)
+        assert [await value(future) for future in waiting[:2]] == ["0", "1"]
+        assert links.load("a") == 2
+        assert links.load("b") == 0
+
+    asyncio.run(scenario())
+
+
 class Unpackable:
     """Something that a request should never hold."""
 

@@ -22,7 +22,7 @@ from contracts.settings import Settings, settings
 from contracts.work import State, WorkResult, work_item
 from jobs.runner import Jobs
 from router import health as report
-from router.fleet import Member
+from router.member import Member
 from router.packing import pack_items, pack_results, unpack_items, unpack_results
 from router.placement import CLASS_PATHS
 from web.app import make_app

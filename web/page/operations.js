@@ -14,10 +14,10 @@ export default function Operations({model, mayWrite}) {
   const measured = useAsk(get('/performance-metrics'), {every_s: 5}), bus = useAsk(get('/messagebus/status'), {every_s: 5});
   return html`<h2>Operations</h2><div class="grid">
     <${Figure} title="Where the actors run" words wide of=${health}><${Asked} of=${health}>${(h) => html`<${Table} caption="Where the actors run" rows=${h.actors} columns=${[
-      {name: 'Actor', of: (a) => plain(a.workload)}, {name: 'State', of: (a) => html`<${State} is=${a.state} />`}, {name: 'Wanted', of: (a) => a.wanted_device.map(plain).join(', ')},
+      {name: 'Actor', of: (a) => plain(a.actor ?? a.workload)}, {name: 'State', of: (a) => html`<${State} is=${a.state} />`}, {name: 'Wanted', of: (a) => a.wanted_device.map(plain).join(', ')},
       {name: 'Placed', of: (a) => `${a.placement.device.map(plain).join(', ')} on ${a.placement.node}`}, {name: 'Ran', of: (a) => Object.entries(a.devices_used ?? {}).map(([d, n]) => `${plain(d)} ${n}×`).join(', ') || 'not yet'},
       {name: 'Waiting', n: true, of: (a) => count(a.queue_length)}, {name: 'Restarts', n: true, of: (a) => count(a.restarts)}, {name: 'Process', n: true, of: (a) => a.pid ?? '–'}]} />`}<//><//>
-    <${Figure} title="Routing" words wide of=${routing}><${Asked} of=${routing}>${(r) => r.routes.length ? html`<p class="dim">Table ${r.version}</p><${Table} caption="Routing" rows=${r.routes} columns=${[{name: 'Workload', of: (x) => plain(x.workload)}, {name: 'State', of: (x) => html`<${State} is=${x.state} />`},
+    <${Figure} title="Routing" words wide of=${routing}><${Asked} of=${routing}>${(r) => r.routes.length ? html`<p class="dim">Table ${r.version}</p><${Table} caption="Routing" rows=${r.routes.flatMap((x) => x.copies ?? [x])} columns=${[{name: 'Actor', of: (x) => plain(x.actor ?? x.workload)}, {name: 'State', of: (x) => html`<${State} is=${x.state} />`},
       {name: 'Reads', of: (x) => x.direct_reads ? 'straight to the actor' : 'through the router'}, {name: 'Generation', n: true, of: (x) => x.generation}, {name: 'Why', long: true, of: (x) => x.reason}]} />` : html`<${Empty}>The table has no route.<//>`}<//><//>
     <${Latencies} measured=${measured} /><${Traffic} bus=${bus} /><${DeadLetters} mayWrite=${mayWrite} /><${Jobs} model=${model} mayWrite=${mayWrite} /><${Versions} model=${model} mayWrite=${mayWrite} /></div>`;
 }

@@ -43,7 +43,7 @@ function Models({health}) {
 
 function Actors({rows}) {
   return html`<${Table} caption="Actors" rows=${rows} columns=${[
-    {name: 'Actor', of: (a) => plain(a.workload)}, {name: 'State', of: (a) => html`<${State} is=${a.state} />`},
+    {name: 'Actor', of: (a) => plain(a.actor ?? a.workload)}, {name: 'State', of: (a) => html`<${State} is=${a.state} />`},
     {name: 'Runs on', of: (a) => a.device ?? '–'}, {name: 'Calls', n: true, of: (a) => count(a.calls)},
     {name: 'Errors', n: true, of: (a) => count(a.errors)}, {name: 'p50', n: true, of: (a) => a.calls ? ms(a.p50_ms) : '–'},
     {name: 'p99', n: true, of: (a) => a.calls ? ms(a.p99_ms) : '–'}, {name: 'Waiting', n: true, of: (a) => count(a.queue_length)},
@@ -65,11 +65,12 @@ function Day({day}) {
 }
 
 function Store({health}) {
-  const writer = health.actors.find((actor) => actor.workload === 'factor_model_creation');
+  const writers = health.actors.filter((actor) => actor.workload === 'factor_model_creation'), notes = writers.map((writer) => writer.notes ?? {});
+  const sum = (name) => notes.some((told) => name in told) ? notes.reduce((total, told) => total + (told[name] ?? 0), 0) : undefined;
   const bad = health.degraded.filter((row) => row.component.startsWith('model:') || ['outbox', 'disk', 'store'].some((part) => row.component.includes(part)));
-  return html`<p><${State} is=${bad.length ? 'DEGRADED' : writer ? 'READY' : 'STARTING'} /> ${bad.length ? bad.map((row) => row.reason).join('; ') : ''}</p>
-    <${Figures} rows=${[['Models', count(health.models.length)], ['Commits since start', count(writer?.notes?.commits)],
-      ['Versions retired', count(writer?.notes?.versions_retired)], ['Versions kept each', count(health.limits.keep_versions)]]} />`;
+  return html`<p><${State} is=${bad.length ? 'DEGRADED' : writers.length ? 'READY' : 'STARTING'} /> ${bad.length ? bad.map((row) => row.reason).join('; ') : ''}</p>
+    <${Figures} rows=${[['Models', count(health.models.length)], ['Commits since start', count(sum('commits'))],
+      ['Versions retired', count(sum('versions_retired'))], ['Versions kept each', count(health.limits.keep_versions)]]} />`;
 }
 
 function Jobs({jobs, model}) {
