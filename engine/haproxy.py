@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
+import psutil
+
 from contracts.files import point, replacing
 from contracts.identity import engine_id
 from engine import haproxy_run
 from engine.errors import StartError
-from engine.ports import service_port
+from engine.ports import holders, service_port
 
 SOCKET_PATH_LIMIT = 97
 """Characters of a socket's whole path that HAProxy takes."""
@@ -75,6 +78,16 @@ def prepare(run_dir: Path, temp: Path) -> dict[str, int]:
     for name, label in (("STATS", "HAProxy statistics"), ("METRICS", "HAProxy metrics")):
         ports[label] = int(set_default(f"RAY_SERVE_HAPROXY_{name}_PORT", str(service_port())))
     return ports
+
+
+def holds(port: int, run_dir: Path) -> bool:
+    """Say whether a HAProxy that was started from this run directory listens on a port."""
+    mark = f"{run_dir}{os.sep}"
+    for process in holders(port):
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "haproxy" and any(word.startswith(mark) for word in process.cmdline()):
+                return True
+    return False
 
 
 async def load_again() -> None:

@@ -6,6 +6,7 @@ nothing of ours, and of the standard library little.
 
 * What is passed on to a replica says which engine passed it on: behind a port that changed hands may be another's.
 * The pages for statistics and metrics listen on loopback. Serve binds them to all interfaces.
+* What no application takes is answered 503: ours takes every path, so that there is none yet. Serve says 404.
 * The answers that HAProxy gives by itself are problem documents, in files of the run directory that are made anew when
   somebody removed them: without them no reload succeeds.
 """
@@ -81,6 +82,8 @@ def rewritten(configuration: str, engine_id: str, answers: dict[int, Path]) -> s
             section = text
         if text.startswith("errorfile "):
             continue
+        if section == "backend default_backend" and text.startswith("http-request return status 404 "):
+            line = "    http-request deny deny_status 503"
         if section in LOOPBACK_SECTIONS and text.startswith("bind "):
             line = f"    bind 127.0.0.1:{text.rpartition(':')[2]}"
         out.append(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from pathlib import Path
@@ -60,15 +61,25 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def holder(port: int) -> str | None:
-    """Name the process that listens on the port; None when that may not be seen (other users' processes, macOS)."""
+def holders(port: int) -> list[psutil.Process]:
+    """List the processes that listen on the port, as far as they may be seen (not other users', not on macOS)."""
     try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                process = psutil.Process(connection.pid)
-                return f"{process.name()} (pid {process.pid})"
-    except (psutil.AccessDenied, psutil.NoSuchProcess):
-        return None
+        found = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return []
+    pids = {c.pid for c in found if c.status == psutil.CONN_LISTEN and c.laddr.port == port and c.pid}
+    listening = []
+    for pid in sorted(pids):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening.append(psutil.Process(pid))
+    return listening
+
+
+def holder(port: int) -> str | None:
+    """Name the process that listens on the port; None when that may not be seen."""
+    for process in holders(port):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return f"{process.name()} (pid {process.pid})"
     return None
 
 

@@ -114,7 +114,7 @@ class Start:
 
     def _connect(self, market: Future[markets.Market]) -> None:
         """Connect to Ray; a market that cannot be had is told at once."""
-        from engine import cluster
+        from engine import cluster, joined
 
         def look() -> None:
             if market.done():
@@ -122,6 +122,7 @@ class Start:
 
         if self.place.temp is None:
             self.cluster = cluster.join(os.environ["RAY_ADDRESS"])
+            joined.note(self.run_dir, cluster.ray_socket())
         else:
             self.cluster = cluster.connect(Path(self.place.temp), self.place.dashboard, look)
 

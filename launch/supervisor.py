@@ -24,7 +24,7 @@ from contracts.access import keep_external, nats_access
 from contracts.errors import EngineError
 from contracts.settings import TOKENS, Settings, environment_of, settings
 from contracts.tokens import known_tokens, of_environment, on_loopback, to_environment
-from engine import cluster, descriptors, haproxy, kernel_cache, ray_head
+from engine import cluster, descriptors, haproxy, joined, kernel_cache, ray_head
 from engine.children import last_line, reap, spawn
 from engine.errors import StartError
 from engine.nats_server import NatsServer
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     signals.take()
     console = show.make_console()
     try:
+        if "RAY_ADDRESS" in os.environ:  # before the run directory is held, which a head on its way needs
+            joined.require(os.environ["RAY_ADDRESS"])
         run_dir = RunDir(settings().run_dir)
     except (StartError, OSError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
@@ -92,6 +94,8 @@ class Supervisor:
         self.starter: subprocess.Popen[bytes] | None = None
         self.nats: NatsKeeper | None = None
         self.player: subprocess.Popen[bytes] | None = None
+        self.line: joined.Line | None = None
+        self._has_joined = False
         self.place = Place(None, None, {}, time.time())
         self._recorded_at = 0.0
         self._temp_lock: int | None = None
@@ -110,7 +114,8 @@ class Supervisor:
         keep_external(self.current, forget=True)
         for name in ("FACTOR_ENGINE_NATS_PASSWORD", "FACTOR_ENGINE_NATS_TOKEN"):
             os.environ.pop(name, None)
-        require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
+        if not self._proxy_stands():
+            require_free(self.current.http_host, self.current.http_port, "FACTOR_ENGINE_HTTP_PORT")
         less = descriptors.prepare()
         if less is not None:
             self._tell(less)
@@ -119,15 +124,26 @@ class Supervisor:
             self._until_done([sys.executable, "-m", "factors.warm"])
         ports = cluster.prepare_environment(self.current, self.run_dir)
         self.place = self.place._replace(ports=ports)
-        if "RAY_ADDRESS" not in os.environ:
+        if not self._on_cluster:
             self._start_ray()
         self._start_nats()
+        joined.note(self.run_dir.path, None)
         command = [sys.executable, "-m", "launch.foreground", self.place.packed(), *self.arguments]
         code = self._until_done(command)
         if code == 0:
+            if self._on_cluster:
+                self._has_joined, self.line = True, joined.Line.to_noted(self.run_dir.path)
             self._note_all()
             self._play()
         return code
+
+    @property
+    def _on_cluster(self) -> bool:
+        return "RAY_ADDRESS" in os.environ
+
+    def _proxy_stands(self) -> bool:
+        """Say whether the HTTP proxy of a run before this one is there: on a cluster it is the cluster's, and stays."""
+        return self._on_cluster and haproxy.holds(self.current.http_port, self.run_dir.path)
 
     def _play(self) -> None:
         """Play a market of ticks, where that was asked for."""
@@ -220,6 +236,8 @@ class Supervisor:
         if self.ray is not None and self.ray.poll() is not None:
             why = last_line(self._ray_log) or f"exit code {self.ray.returncode}"
             raise StartError(f"{why}; Ray's logs are in {self.place.temp}/session_latest/logs")
+        if self.line is not None and not self.line.holds():
+            raise StartError("the Ray that RAY_ADDRESS names ended on this machine, and the engine with it")
         if self.nats is not None:
             self.nats.look()
         if self.place.temp is not None:
@@ -257,13 +275,13 @@ class Supervisor:
         watchdog = threading.Timer(STOP_LIMIT_S, self._kill_all)
         watchdog.daemon = True
         watchdog.start()
-        started = self.ray is not None or self.starter is not None or self.nats is not None
+        started = self._has_joined or any(part is not None for part in (self.ray, self.starter, self.nats))
         if started:
             self._tell("stopping")
         if self.starter is not None:
             self.starter.kill()
             self.starter.wait()
-        elif started and self.ray is None:
+        elif self._has_joined and (self.line is None or self.line.holds()):
             self._leave()
         self.known.update(descendants())
         if self.nats is not None:

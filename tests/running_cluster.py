@@ -1,4 +1,4 @@
-"""The engine on a cluster of hosts, started as an operator does: a head, a node, nats-server, then the engine."""
+"""The engine on a cluster of hosts, started as an operator does: a head, nodes, nats-server, then the engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,11 +19,12 @@ from running_engine import ROOT, START_S, until
 
 from engine.nats_server import find_binary
 
-SETTLED_S = 400.0
+SETTLED_S = 700.0
 """How long the cluster may take to be as wanted again; on two busy cores actors take their time to start."""
 NATS_PORT = 4333
 LOGIN = {"user": "engine", "password": "of-the-test"}
-DEVICES = "{'neural_engine': 1.0, 'metal_gpu': 1.0}"
+BOTH = ("neural_engine", "metal_gpu")
+"""Devices that a host is said to have."""
 AHEAD_S = 60.0
 """So much the node's clock is ahead of the head's: more than a request has time, so that a wrong comparison shows."""
 AHEAD = f"""
@@ -34,6 +36,8 @@ time.time_ns = lambda: true_ns() + int({AHEAD_S} * 1e9)
 PORT = 8300
 REPLICAS = 2
 BRIDGES = 2
+PAUSE_S = 0.2
+"""Before somebody who was not let in asks again."""
 EXPOSURES = "/factor-exposures/calculate"
 RISK = "/portfolio-risk/calculate"
 PORTFOLIO = {"portfolio_weights": {"S0003": 0.5, "S0011": 0.5}}
@@ -65,12 +69,19 @@ class Started:
 
 
 class RunningCluster:
-    """A head and a node that has devices; run directory, market and logs are in a folder that both see.
+    """A head and nodes that have devices; run directory, market and logs are in a folder that all see.
 
     Parameters
     ----------
     environment
         Of all that is started, on top of this process's.
+
+    Attributes
+    ----------
+    joined
+        The nodes that are in the cluster: name: devices.
+    mains
+        The command of each host that was started last, by `lead` and `join`: systemd's main process of it.
     """
 
     def __init__(self, **environment: str) -> None:
@@ -78,6 +89,9 @@ class RunningCluster:
         self.run_dir = self.shared / "run"
         self.network = Network()
         self.head, self.node = self.network.host("head"), self.network.host("node")
+        self.nats = self.head
+        self.joined: dict[str, tuple[str, ...]] = {}
+        self.mains: dict[str, Started] = {}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "FACTOR_ENGINE_"))}
         self.environment = {
             **kept,
@@ -98,34 +112,45 @@ class RunningCluster:
     def started(self, host: Host, name: str, command: list[str], **environment: str) -> Started:
         return Started(host, command, self.shared / f"{name}.log", {**self.environment, **environment})
 
-    def start_nats(self) -> None:
-        """Start the operator's nats-server on the head, where all hosts reach it."""
+    def start_nats(self, host: Host | None = None) -> None:
+        """Start the operator's nats-server, by default on the head, where all hosts reach it."""
+        self.nats = host or self.head
         users = f"[{{user: {LOGIN['user']}, password: {LOGIN['password']}}}]"
         config = self.shared / "nats.conf"
         config.write_text(
             f"listen: 0.0.0.0:{NATS_PORT}\njetstream {{store_dir: {self.shared / 'jetstream'}}}\n"
             f"authorization {{users: {users}}}\n"
         )
-        server = self.started(self.head, "nats", [str(find_binary()), "-c", str(config)])
+        server = self.started(self.nats, "nats", [str(find_binary()), "-c", str(config)])
         assert server.said("Server is ready", START_S), server.text
 
     def lead(self) -> None:
         """Make the head."""
         self._node(self.head, "head", ["-m", "launch.node", "--lead", "--block"])
 
-    def join(self) -> None:
-        """Have the node join, with devices that it does not have; the clock of its Python is fast."""
+    def join(self, host: Host | None = None, devices: Sequence[str] = BOTH) -> None:
+        """Have a node join, by default the first, with devices that it does not have; its Python's clock is fast."""
+        host = host or self.node
+        self.joined[host.name] = tuple(devices)
+        self._node(host, host.name, self.joining(devices), **self.ahead())
+
+    def joining(self, devices: Sequence[str]) -> list[str]:
+        """Give the words behind Python that make a host a node with devices that it does not have."""
+        offer = dict.fromkeys(devices, 1.0)
         join = f"launch.node.main(['--block', '--head', {self.head.address!r}])"
-        program = f"import engine.node, launch.node; engine.node.device_resources = lambda: {DEVICES}; {join}"
+        return ["-c", f"import engine.node, launch.node; engine.node.device_resources = lambda: {offer}; {join}"]
+
+    def ahead(self) -> dict[str, str]:
+        """Give the environment in which Python's clock is fast."""
         ahead = self.shared / "ahead"
         ahead.mkdir(exist_ok=True)
         (ahead / "sitecustomize.py").write_text(AHEAD)  # Python imports it before anything else
-        self._node(self.node, "node", ["-c", program], PYTHONPATH=f"{ahead}{os.pathsep}{ROOT}")
+        return {"PYTHONPATH": f"{ahead}{os.pathsep}{ROOT}"}
 
     def _node(self, host: Host, name: str, words: list[str], **environment: str) -> None:
         """Start Ray on a host as systemd does: again when it did not come up in the time that Ray gives it."""
         for _ in range(5):
-            node = self.started(host, name, [sys.executable, *words], **environment)
+            node = self.mains[name] = self.started(host, name, [sys.executable, *words], **environment)
             if node.said("will now block forever", START_S) and not node.ends_within(3.0):
                 return
             host.kill_all("ray")
@@ -141,7 +166,7 @@ class RunningCluster:
             "FACTOR_ENGINE_BRIDGES": str(BRIDGES),
             "FACTOR_ENGINE_NODE_BRIDGES": "1",
             "FACTOR_ENGINE_HTTP_REPLICAS": str(REPLICAS),
-            "FACTOR_ENGINE_ACTOR_READY_TIMEOUT_S": "120",
+            "FACTOR_ENGINE_ACTOR_READY_TIMEOUT_S": "300",
         }
 
     def start_engine(self, market: Path) -> None:
@@ -152,7 +177,7 @@ class RunningCluster:
 
     @property
     def nats_url(self) -> str:
-        return f"nats://{self.head.address}:{NATS_PORT}"
+        return f"nats://{self.nats.address}:{NATS_PORT}"
 
     # -- ask
 
@@ -171,19 +196,37 @@ class RunningCluster:
         return {row["component"]: row["reason"] for row in self.health()["degraded"]}
 
     def until_whole(self, what: str) -> None:
-        """Wait until nothing is degraded, and every actor that wants devices is on the node."""
-        self._until(what, lambda page: page["status"] == "healthy" and all(map(_as_wanted, page["actors"])))
+        """Wait until nothing is degraded, all nodes are there, and every actor is where most of its devices are."""
+        self._until(what, lambda page: page["status"] == "healthy" and self._as_wanted(page, set(self.joined)))
+
+    def until_healthy(self, what: str) -> None:
+        """Wait until nothing is degraded, all nodes are there, and every actor is READY, on whichever of them."""
+
+        def healthy(page: dict[str, Any]) -> bool:
+            there = {row["node"] for row in page["nodes"]} == {"head", *self.joined}
+            return page["status"] == "healthy" and there and all(a["state"] == "READY" for a in page["actors"])
+
+        self._until(what, healthy)
+
+    def until_without(self, lost: set[str], what: str) -> None:
+        """Wait until every actor is READY on the other nodes, and only the lost ones and what stood there are named."""
+
+        def without(page: dict[str, Any]) -> bool:
+            named = [row for row in page["degraded"] if not row["component"].startswith(("node:", "outpost:"))]
+            return not named and self._as_wanted(page, set(self.joined) - lost)
+
+        self._until(what, without)
 
     def until_alone(self, what: str) -> None:
-        """Wait until every actor is READY on the head, and only the lost node and what stood on it are named."""
+        """Wait until every actor is READY on the head."""
+        self.until_without(set(self.joined), what)
 
-        def alone(page: dict[str, Any]) -> bool:
-            lost = [row for row in page["degraded"] if not row["component"].startswith(("node:", "outpost:"))]
-            return not lost and all(
-                actor["state"] == "READY" and actor["placement"]["node"] == "head" for actor in page["actors"]
-            )
-
-        self._until(what, alone)
+    def _as_wanted(self, page: dict[str, Any], nodes: set[str]) -> bool:
+        """Say whether just these nodes beside the head are there, and the actors as is best on them."""
+        devices = {"head": set(), **{name: set(self.joined[name]) for name in nodes}}
+        return {row["node"] for row in page["nodes"]} == devices.keys() and all(
+            actor["state"] == "READY" and _placed(actor, devices) for actor in page["actors"]
+        )
 
     def _until(self, what: str, condition: Any) -> None:
         seen: dict[str, Any] = {}
@@ -222,10 +265,11 @@ class RunningCluster:
         )
 
 
-def _as_wanted(actor: dict[str, Any]) -> bool:
-    if actor["state"] != "READY":
-        return False
-    return actor["wanted_device"] == ["cpu"] or actor["placement"]["node"] == "node"
+def _placed(actor: dict[str, Any], nodes: Mapping[str, set[str]]) -> bool:
+    """Say whether an actor has as many of the devices that it wants as one of the nodes has."""
+    wanted, has = set(actor["wanted_device"]) - {"cpu"}, set(actor["placement"]["device"]) - {"cpu"}
+    where = nodes.get(actor["placement"]["node"])
+    return where is not None and has <= where and len(has) == max(len(wanted & offer) for offer in nodes.values())
 
 
 def _ask(method: str, path: str, **more: Any) -> httpx.Response:
@@ -250,6 +294,7 @@ class Load:
                 self.answers.append(_ask("POST", (EXPOSURES, RISK)[number % 2], json=PORTFOLIO))
             except httpx.HTTPError as error:
                 self.answers.append(error)
+                self._stop.wait(PAUSE_S)
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -263,7 +308,7 @@ class Load:
 
     def unclear(self) -> list[str]:
         """List what was neither an answer nor a problem that says what is wrong and that asking again helps."""
-        return [text for one in self.answers if (text := _fault(one)) is not None]
+        return [text for one in self.answers if (text := fault(one)) is not None]
 
     def failed(self) -> Counter[str]:
         """Count what was no answer, by its kind."""
@@ -274,7 +319,7 @@ class Load:
         )
 
 
-def _fault(one: httpx.Response | Exception) -> str | None:
+def fault(one: httpx.Response | Exception) -> str | None:
     if isinstance(one, Exception):
         return repr(one)
     if one.status_code == 200:

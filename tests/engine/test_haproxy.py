@@ -30,6 +30,8 @@ frontend http_frontend
     default_backend app
 backend app
     server one 127.0.0.1:18301
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path \\'%[path]\\' not found."
 listen stats
   bind *:18404
   stats enable
@@ -72,6 +74,9 @@ def test_the_configuration_marks_what_is_passed_on_and_opens_its_pages_on_loopba
     assert "bind 127.0.0.1:19101" in text
     assert "bind 127.0.0.1:18404" in text
     assert "/tmp/removed" not in text
+    # What no application takes yet is no wrong path.
+    assert "backend default_backend\n    http-request deny deny_status 503\n" in text
+    assert "status 404" not in text
     # A second start of the same configuration changes nothing.
     assert started(prepared, "-c", "-f", str(path)).returncode == 0
     assert path.read_text() == text

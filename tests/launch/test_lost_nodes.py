@@ -16,7 +16,19 @@ from collections.abc import Iterator
 import nats
 import pytest
 from hosts import why_not, with_signal
-from running_cluster import AHEAD_S, BRIDGES, EXPOSURES, LOGIN, PORTFOLIO, REPLICAS, RISK, Load, RunningCluster, Started
+from running_cluster import (
+    AHEAD_S,
+    BOTH,
+    BRIDGES,
+    EXPOSURES,
+    LOGIN,
+    PORTFOLIO,
+    REPLICAS,
+    RISK,
+    Load,
+    RunningCluster,
+    Started,
+)
 from running_engine import lifecycle, small_market, until
 
 pytestmark = [
@@ -26,6 +38,7 @@ pytestmark = [
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
 ]
 SUBJECT = "risk.factor_request.factor_exposures"
+ONE = ("metal_gpu",)
 ENOUGH = 20
 JOB_S = 600.0
 
@@ -158,7 +171,8 @@ def test_a_node_whose_link_is_down_is_done_without_until_it_is_up_again(cluster)
     lose(cluster, lambda: cluster.node.link("down"))
     cluster.node.link("up")
     # Ray took the node for dead: it ends by itself, and systemd would start it again.
-    until(lambda: not cluster.node.processes("raylet"), "the node's Ray ended", JOB_S)
+    until(lambda: cluster.mains["node"].process.poll() is not None, "the node's command ended", JOB_S)
+    until(lambda: not cluster.node.processes(), "nothing of the node is left", JOB_S)
     cluster.join()
     cluster.until_whole("the node is back")
     answered(cluster)
@@ -193,9 +207,15 @@ def made(cluster: RunningCluster, out: str) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.parquet")}
 
 
-def test_a_recompute_that_loses_a_node_makes_the_same_bytes(cluster):
-    calm = recomputed(cluster, "calm")
-    assert calm.process.wait(JOB_S) == 0, calm.text
+@pytest.fixture(scope="module")
+def calm(cluster) -> dict[str, str]:
+    """What the recompute makes when nothing happens."""
+    job = recomputed(cluster, "calm")
+    assert job.process.wait(JOB_S) == 0, job.text
+    return made(cluster, "calm")
+
+
+def test_a_recompute_that_loses_a_node_makes_the_same_bytes(cluster, calm):
     job = recomputed(cluster, "lost")
     until(
         lambda: cluster.node.processes("ray::_in_task") or job.process.poll() is not None,
@@ -207,7 +227,7 @@ def test_a_recompute_that_loses_a_node_makes_the_same_bytes(cluster):
     assert job.process.wait(JOB_S) == 0, job.text
     parts = made(cluster, "lost")
     assert parts
-    assert parts == made(cluster, "calm")
+    assert parts == calm
     cluster.join()
     cluster.until_whole("the node is back")
 
@@ -231,3 +251,61 @@ def test_replicas_of_the_http_face_are_replaced_and_no_request_fails(cluster):
     assert load.failed() == {}
     assert len(cluster.head.processes("ray::ServeReplica")) == REPLICAS
     answered(cluster)
+
+
+@pytest.fixture(scope="module")
+def other(cluster):
+    """A third host, which has one of the two devices."""
+    host = cluster.network.host("other")
+    cluster.join(host, ONE)
+    cluster.until_whole("there are two nodes")
+    return host
+
+
+def test_of_two_nodes_actors_are_on_the_one_that_has_more_of_their_devices(cluster, other):
+    page = cluster.health()
+    assert {row["node"]: set(row["devices"]) for row in page["nodes"]} == {
+        "head": set(),
+        "node": set(BOTH),
+        "other": set(ONE),
+    }
+    for actor in page["actors"]:
+        if set(actor["wanted_device"]) == set(BOTH):
+            assert actor["placement"]["node"] == "node"
+    answered(cluster)
+    outposts = cluster.ask("GET", "/messagebus/status").json()["outposts"]
+    assert [row["connected"] for row in outposts.values()] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["node", "other"])
+def test_each_of_two_nodes_is_lost_in_turn_and_the_other_has_what_it_can(cluster, other, name):
+    lost, devices = {"node": cluster.node, "other": other}[name], cluster.joined[name]
+    with Load(cluster) as load:
+        until(lambda: len(load.answers) > ENOUGH, "requests flow", JOB_S)
+        lost.kill_all()
+        until(lambda: f"node:{name}" in cluster.degraded(), "health names the node", JOB_S)
+        cluster.until_without({name}, "all actors are on the head and the other node")
+        count = len(load.answers)
+        until(lambda: len(load.answers) > count + ENOUGH, "requests flow again", JOB_S)
+    assert load.unclear() == []
+    left = set(cluster.joined["other" if name == "node" else "node"])
+    with_devices = {device for actor in cluster.actors().values() for device in actor["placement"]["device"]}
+    assert with_devices - {"cpu"} == left
+    cluster.join(lost, devices)
+    cluster.until_whole("the node is back")
+    answered(cluster)
+
+
+def test_a_recompute_over_three_hosts_makes_the_same_bytes(cluster, other, calm):
+    job = recomputed(cluster, "three")
+    hosts = {host.name: host for host in (cluster.head, cluster.node, other)}
+    computing: set[str] = set()
+
+    def ended() -> bool:
+        computing.update(name for name, host in hosts.items() if host.processes("ray::_in_task"))
+        return job.process.poll() is not None
+
+    until(ended, "the recompute is done", JOB_S)
+    assert job.process.wait() == 0, job.text
+    assert computing == hosts.keys()
+    assert made(cluster, "three") == calm
