@@ -24,6 +24,10 @@ HEALTH_CHECK = {"RAY_health_check_period_ms": "2000", "RAY_health_check_timeout_
 """Five of these in vain, and a node is given up: after half a minute. By Ray's own numbers it is above a minute, for
 which whoever asks an actor there gets no answer. A node whose processes end is missed at once.
 """
+FIRST_AUTOSCALER = {"RAY_enable_autoscaler_v2": "0"}
+"""``ray up`` asks for Ray's second autoscaler. That counts the head among the machines that are to be up (Ray 2.60), as
+with ``provider: local`` all are of one type, and so leaves one of them out; the first does not.
+"""
 
 
 def device_resources() -> dict[str, float]:
@@ -32,11 +36,14 @@ def device_resources() -> dict[str, float]:
 
 
 def lead_command(
-    port: int = PORT, num_cpus: int | None = None, *, object_store_mb: int = 512, block: bool = False
+    port: int = PORT,
+    num_cpus: int | None = None,
+    *,
+    object_store_mb: int = 512,
+    block: bool = False,
+    autoscaling: Path | None = None,
 ) -> list[str]:
     """Give the command that makes this machine the head of a new cluster.
-
-    There is no autoscaling configuration: a cluster of one's own machines has those that join.
 
     Parameters
     ----------
@@ -44,6 +51,9 @@ def lead_command(
         The control store's port.
     num_cpus, object_store_mb, block
         As for `start_command`.
+    autoscaling
+        The configuration by which the head starts its nodes over ssh, as ``ray up`` wrote it; None where nodes join by
+        themselves.
     """
     low, high = WORKER_PORTS
     _, *words = _ray_start(num_cpus, object_store_mb, block=block)
@@ -57,6 +67,7 @@ def lead_command(
         "--dashboard-host=127.0.0.1",
         f"--min-worker-port={low}",
         f"--max-worker-port={high}",
+        *([f"--autoscaling-config={autoscaling}"] if autoscaling is not None else []),
     ]
 
 
