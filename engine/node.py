@@ -12,6 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
+from contracts.files import replacing
 from contracts.work import Device
 from devices.detect import detect
 from engine.errors import StartError
@@ -23,10 +24,6 @@ WORKER_PORTS = (10002, 10999)
 HEALTH_CHECK = {"RAY_health_check_period_ms": "2000", "RAY_health_check_timeout_ms": "4000"}
 """Five of these in vain, and a node is given up: after half a minute. By Ray's own numbers it is above a minute, for
 which whoever asks an actor there gets no answer. A node whose processes end is missed at once.
-"""
-FIRST_AUTOSCALER = {"RAY_enable_autoscaler_v2": "0"}
-"""``ray up`` asks for Ray's second autoscaler. That counts the head among the machines that are to be up (Ray 2.60), as
-with ``provider: local`` all are of one type, and so leaves one of them out; the first does not.
 """
 
 
@@ -52,8 +49,7 @@ def lead_command(
     num_cpus, object_store_mb, block
         As for `start_command`.
     autoscaling
-        The configuration by which the head starts its nodes over ssh, as ``ray up`` wrote it; None where nodes join by
-        themselves.
+        The configuration by which the head starts its nodes over ssh; None where nodes join by themselves.
     """
     low, high = WORKER_PORTS
     _, *words = _ray_start(num_cpus, object_store_mb, block=block)
@@ -69,6 +65,35 @@ def lead_command(
         f"--max-worker-port={high}",
         *([f"--autoscaling-config={autoscaling}"] if autoscaling is not None else []),
     ]
+
+
+def write_autoscaling(told: Path, out: Path) -> None:
+    """Write the configuration by which the head starts its nodes over ssh, from what ``ray up`` told.
+
+    With ``provider: local`` all machines are of one type, and Ray's autoscaler (2.60) counts the head among those of a
+    type that are to be up: it would leave one node out. So it is told of one more.
+
+    Parameters
+    ----------
+    told
+        What ``ray up`` wrote on the head: JSON.
+    out
+        Where it goes.
+
+    Raises
+    ------
+    StartError
+        `told` cannot be read, or is not of ``provider: local``.
+    """
+    try:
+        config = json.loads(told.read_text())
+        (kind,) = config["available_node_types"].values()
+        kind["min_workers"] += 1
+        config["max_workers"] += 1
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise StartError(f"{told} is not what ray up writes for machines of one's own: {error!r}") from None
+    with replacing(out, private=True) as file:
+        file.write(json.dumps(config).encode())
 
 
 def start_command(

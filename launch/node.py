@@ -66,11 +66,14 @@ def _lead(options: argparse.Namespace) -> list[str]:
     descriptors.prepare()
     for name, value in node.HEALTH_CHECK.items():
         os.environ.setdefault(name, value)
-    if options.autoscaling is not None:
-        os.environ.update(node.FIRST_AUTOSCALER)
     # Held until this process becomes another: an engine that runs here would lose its HAProxy's files.
     cluster.prepare_environment(current, RunDir(current.run_dir))
-    return node.lead_command(**_offer(options), autoscaling=options.autoscaling)
+    autoscaling = None
+    if options.autoscaling is not None:
+        autoscaling = current.run_dir.resolve() / "ray" / "autoscaling.json"
+        autoscaling.parent.mkdir(mode=0o700, exist_ok=True)
+        node.write_autoscaling(options.autoscaling, autoscaling)
+    return node.lead_command(**_offer(options), autoscaling=autoscaling)
 
 
 def _offer(options: argparse.Namespace) -> dict[str, Any]:

@@ -9,11 +9,13 @@ import tempfile
 from pathlib import Path
 
 import hosts
-import psutil
 from hosts import Host, Network
+from left_behind import words_of
 from running_cluster import Started
-from running_engine import ROOT, START_S, until
+from running_engine import ROOT, until
 
+COMMAND_S = 900.0
+"""How long a command on a host may take; on two busy cores Ray takes its time to start."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The host's own: the home that others see elsewhere, who can log in, and what sshd keeps and notes.
 OWN = """
@@ -23,6 +25,7 @@ mount --bind "$3" /etc/passwd
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /var/log
 mkdir /run/sshd
+touch /var/log/lastlog
 """
 SSHD = """
 ListenAddress {address}:22
@@ -102,7 +105,7 @@ class SshHosts:
         assert server is not None
         log = self.shared / f"sshd-of-{name}.log"
         host.start([server, "-D", "-e", "-f", str(config)], log, {"PATH": PATH}, Path("/"))
-        until(lambda: host.within(_listens, host.address), f"sshd of {name}: {log.read_text()}", START_S)
+        until(lambda: host.within(_listens, host.address), f"sshd of {name}: {log.read_text()}", COMMAND_S)
         return host
 
     def _furnish(self, home: Path) -> None:
@@ -124,19 +127,13 @@ class SshHosts:
     def told(self, name: str, line: str) -> tuple[int, str]:
         """Run a line of the shell on the head; gives its exit code and what it printed."""
         done = self.started(name, line)
-        code = done.process.wait(START_S)
+        code = done.process.wait(COMMAND_S)
         return code, done.text
 
-    def beside_ssh(self, host: Host) -> list[psutil.Process]:
-        """List the processes on a host that are not its sshd and what belongs to that."""
-        return [process for process in host.processes() if Path(_program(process)).name not in ("sshd", "sshd:")]
-
-
-def _program(process: psutil.Process) -> str:
-    try:
-        return (process.cmdline() or [""])[0].split(" ")[0]
-    except psutil.NoSuchProcess:
-        return "sshd"  # it ended meanwhile
+    def beside_ssh(self, host: Host) -> list[str]:
+        """List the commands that run on a host beside its sshd."""
+        commands = [" ".join(words_of(process)) for process in host.processes()]
+        return [command for command in commands if command and Path(command.split()[0]).name not in ("sshd", "sshd:")]
 
 
 def _listens(address: str) -> bool:
