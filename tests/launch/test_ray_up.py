@@ -56,7 +56,7 @@ def raylets(machines: SshHosts) -> dict[str, set[int]]:
 def alive(machines: SshHosts) -> set[str]:
     """Give the addresses of the nodes that the cluster has, as Ray tells them to who has the token."""
     code, text = machines.told("nodes", f"{TOKEN} ray list nodes --filter state=ALIVE --format json")
-    found = re.search(r"^\[.*^\]", text, re.DOTALL | re.MULTILINE)
+    found = re.search(r"^\[\{.*\}\]$", text, re.MULTILINE)
     return {row["node_ip"] for row in json.loads(found[0])} if code == 0 and found else set()
 
 
