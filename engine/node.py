@@ -12,6 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
+from contracts.files import replacing
 from contracts.work import Device
 from devices.detect import detect
 from engine.errors import StartError
@@ -32,11 +33,14 @@ def device_resources() -> dict[str, float]:
 
 
 def lead_command(
-    port: int = PORT, num_cpus: int | None = None, *, object_store_mb: int = 512, block: bool = False
+    port: int = PORT,
+    num_cpus: int | None = None,
+    *,
+    object_store_mb: int = 512,
+    block: bool = False,
+    autoscaling: Path | None = None,
 ) -> list[str]:
     """Give the command that makes this machine the head of a new cluster.
-
-    There is no autoscaling configuration: a cluster of one's own machines has those that join.
 
     Parameters
     ----------
@@ -44,6 +48,8 @@ def lead_command(
         The control store's port.
     num_cpus, object_store_mb, block
         As for `start_command`.
+    autoscaling
+        The configuration by which the head starts its nodes over ssh; None where nodes join by themselves.
     """
     low, high = WORKER_PORTS
     _, *words = _ray_start(num_cpus, object_store_mb, block=block)
@@ -57,7 +63,37 @@ def lead_command(
         "--dashboard-host=127.0.0.1",
         f"--min-worker-port={low}",
         f"--max-worker-port={high}",
+        *([f"--autoscaling-config={autoscaling}"] if autoscaling is not None else []),
     ]
+
+
+def write_autoscaling(told: Path, out: Path) -> None:
+    """Write the configuration by which the head starts its nodes over ssh, from what ``ray up`` told.
+
+    With ``provider: local`` all machines are of one type, and Ray's autoscaler (2.60) counts the head among those of a
+    type that are to be up: it would leave one node out. So it is told of one more.
+
+    Parameters
+    ----------
+    told
+        What ``ray up`` wrote on the head: JSON.
+    out
+        Where it goes.
+
+    Raises
+    ------
+    StartError
+        `told` cannot be read, or is not of ``provider: local``.
+    """
+    try:
+        config = json.loads(told.read_text())
+        (kind,) = config["available_node_types"].values()
+        kind["min_workers"] += 1
+        config["max_workers"] += 1
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise StartError(f"{told} is not what ray up writes for machines of one's own: {error!r}") from None
+    with replacing(out, private=True) as file:
+        file.write(json.dumps(config).encode())
 
 
 def start_command(

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from contracts.settings import Settings, settings
@@ -23,12 +24,17 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="launch.node", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--head", default=os.environ.get("RAY_HEAD_IP"), help="address of the head; RAY_HEAD_IP")
     parser.add_argument("--lead", action="store_true", help="be the head of a new cluster, and make its token")
+    parser.add_argument(
+        "--autoscaling", type=Path, help="with --lead: start the nodes too, by what `ray up` wrote there"
+    )
     parser.add_argument("--port", type=int, default=node.PORT)
     parser.add_argument("--num-cpus", type=int, default=None)
     parser.add_argument("--block", action="store_true", help="stay in front, for systemd and launchd")
     options = parser.parse_args(arguments)
     if not options.head and not options.lead:
         parser.error("--head or RAY_HEAD_IP must name the head node; --lead makes this one the head")
+    if options.autoscaling is not None and not options.lead:
+        parser.error("--autoscaling is for --lead: the head starts the nodes")
     # Without it a Mac talks to nobody but itself, and a Linux head would listen on loopback.
     os.environ[ray_environment.LOOPBACK_ONLY] = "1"
     os.environ.pop("RAY_ADDRESS", None)  # of a cluster that is there; this command says itself which one is meant
@@ -62,7 +68,12 @@ def _lead(options: argparse.Namespace) -> list[str]:
         os.environ.setdefault(name, value)
     # Held until this process becomes another: an engine that runs here would lose its HAProxy's files.
     cluster.prepare_environment(current, RunDir(current.run_dir))
-    return node.lead_command(**_offer(options))
+    autoscaling = None
+    if options.autoscaling is not None:
+        autoscaling = current.run_dir.resolve() / "ray" / "autoscaling.json"
+        autoscaling.parent.mkdir(mode=0o700, exist_ok=True)
+        node.write_autoscaling(options.autoscaling, autoscaling)
+    return node.lead_command(**_offer(options), autoscaling=autoscaling)
 
 
 def _offer(options: argparse.Namespace) -> dict[str, Any]:

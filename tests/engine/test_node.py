@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -62,11 +63,13 @@ def test_under_systemd_a_node_stays_in_front():
     assert "--block" in node.start_command("10.0.0.1", 6379, block=True)
 
 
-def test_a_head_has_no_autoscaling_and_keeps_the_dashboard_to_itself(monkeypatch):
+def test_a_head_keeps_the_dashboard_to_itself_and_starts_nodes_only_where_it_is_told(monkeypatch):
     monkeypatch.setattr(node, "detect", dict)
     command = node.lead_command(6380, block=True)
     assert {"--head", "--block", "--port=6380", "--dashboard-host=127.0.0.1"} <= set(command)
     assert not any("autoscaling" in part or part.startswith("--address") for part in command)
+    told = node.lead_command(6380, block=True, autoscaling=Path("/home/engine/ray_bootstrap_config.yaml"))
+    assert told == [*command, "--autoscaling-config=/home/engine/ray_bootstrap_config.yaml"]
 
 
 def test_a_head_has_no_server_for_ray_clients_which_could_end_it(monkeypatch):
