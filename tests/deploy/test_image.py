@@ -61,7 +61,7 @@ class Composed:
         containers("run", *nats, *options["nats"], containers.name, *SERVICES["nats"]["command"])
         token = deploy / "secrets/read_token"
         token.touch()  # as the shell's redirection does before the container starts
-        words = shlex.split(FIRST_TOKEN.partition(" engine ")[2].partition("|")[0])
+        words = shlex.split(FIRST_TOKEN.replace("\\\n", "").partition(" engine ")[2].partition("|")[0])
         said = containers("run", "--rm", *options["engine"], containers.name, *words)
         self.token = said.splitlines()[-1]
         token.write_text(self.token + "\n")
