@@ -20,6 +20,8 @@ DOCKERFILE = ROOT / "deploy/Dockerfile"
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
 BUILD_OPTIONS = "FACTOR_ENGINE_TEST_BUILD_OPTIONS"
 """More options for the build, as a shell reads them: a mount of pip's settings where pip needs some."""
+IMAGE = "FACTOR_ENGINE_TEST_IMAGE"
+"""An image of this tree that is there: it is run, and none is built."""
 BUILD_S, PULL_S = 1800.0, 300.0
 
 
@@ -29,6 +31,7 @@ class Containers:
     def __init__(self, program: str) -> None:
         self.program = program
         self.name = f"factor-engine-test-{secrets.token_hex(4)}"
+        self.image = os.environ.get(IMAGE, self.name)
 
     def __call__(self, *words: str, timeout: float = 120.0, **options: Any) -> str:
         done = self.tried(*words, timeout=timeout, **options)
@@ -45,6 +48,8 @@ class Containers:
 
     def build(self) -> None:
         """Build the image, or skip where what it is built on cannot be had."""
+        if self.image != self.name:
+            return
         (base,) = set(re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE))
         if self.tried("image", "inspect", base).returncode:
             pulled = self.tried("pull", base, timeout=PULL_S)
@@ -91,7 +96,7 @@ class Containers:
     def remove(self) -> None:
         """Remove every container, volume, network and image that was made."""
         for service in SERVICES:
-            self.tried("rm", "--force", self.of(service))
+            self.tried("rm", "--force", "--volumes", self.of(service))
             self.tried("volume", "rm", self.of(service))
         self.tried("network", "rm", self.name)
         self.tried("image", "rm", self.name)

@@ -58,17 +58,17 @@ class Composed:
         containers("network", "create", containers.name)
         # The server's own image runs it as root.
         nats = ["--detach", "--name", containers.of("nats"), "--user", "0", "--entrypoint", "nats-server"]
-        containers("run", *nats, *options["nats"], containers.name, *SERVICES["nats"]["command"])
+        containers("run", *nats, *options["nats"], containers.image, *SERVICES["nats"]["command"])
         token = deploy / "secrets/read_token"
         token.touch()  # as the shell's redirection does before the container starts
         words = shlex.split(FIRST_TOKEN.replace("\\\n", "").partition(" engine ")[2].partition("|")[0])
-        said = containers("run", "--rm", *options["engine"], containers.name, *words)
+        said = containers("run", "--rm", *options["engine"], containers.image, *words)
         self.token = said.splitlines()[-1]
         token.write_text(self.token + "\n")
         port = SERVICES["engine"]["ports"][0].rpartition(":")[2]
         self.port = port
         detached = ["--detach", "--name", self.engine, "--publish", f"127.0.0.1::{port}"]
-        containers("run", *detached, *options["engine"], containers.name)
+        containers("run", *detached, *options["engine"], containers.image)
 
     def ask(self, path: str, token: str | None) -> httpx.Response:
         address = self.containers("port", self.engine, self.port).splitlines()[0]
@@ -102,7 +102,7 @@ def composed(containers, operator):
 
 
 def test_who_runs_in_the_image_finds_compiled_kernels_and_cannot_change_the_code(containers):
-    said = containers("run", "--rm", "--entrypoint", "python", containers.name, "-c", INSIDE)
+    said = containers("run", "--rm", "--entrypoint", "python", containers.image, "-c", INSIDE)
     user, compiled, may_write, nats = json.loads(said.splitlines()[-1])
     assert user == 10001
     assert compiled
@@ -125,11 +125,11 @@ def test_nobody_is_let_in_without_a_token_and_a_new_one_works_at_once(composed):
 
 
 def test_the_health_check_of_the_image_passes(composed):
-    found = re.search(r"^HEALTHCHECK .*?CMD (\[.+\])$", DOCKERFILE.read_text(), re.DOTALL | re.MULTILINE)
+    found = re.search(r"^HEALTHCHECK .*?CMD (\[[^\n]+\])$", DOCKERFILE.read_text(), re.DOTALL | re.MULTILINE)
     command = json.loads(found[1])
     said = json.loads(composed.containers("exec", composed.engine, *command))
     assert said["models"]
-    declared = composed.containers("image", "inspect", "--format", "{{json .}}", composed.containers.name)
+    declared = composed.containers("image", "inspect", "--format", "{{json .}}", composed.containers.image)
     assert command[-1] in re.sub(r"\\u0026", "&", declared).replace('\\"', '"')
 
 
