@@ -69,10 +69,10 @@ test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/fact
 	@$(BIN)/python -m pytest $(if $(ONLY),-m '$(ONLY)') $(if $(T),$(T),$(ALL)) $(if $(WHOLE),--cov --cov-report= && \
 	$(BIN)/coverage report | awk '$(BY_ROOM)')
 
-lifecycle: $(VENV)/.test ## interrupt 30 starts, fail 10 at random moments, kill every process of the live path, start from the wheel
+lifecycle: $(VENV)/.test ## interrupt 30 starts, fail 10 at random moments, kill every process of the live path, start from the wheel and in a container
 	@$(BIN)/python -m factors.warm
 	@FACTOR_ENGINE_TEST_INTERRUPTS=30 FACTOR_ENGINE_TEST_FAILURES=10 FACTOR_ENGINE_TEST_LIFECYCLE=1 \
-		$(BIN)/python -m pytest tests/launch tests/bus/test_live_kills.py tests/deploy/test_wheel.py \
+		$(BIN)/python -m pytest tests/launch tests/bus/test_live_kills.py tests/deploy/test_wheel.py tests/deploy/test_image.py \
 		tests/factors/library/kernels/test_found.py
 
 # pyenv's commands ask PYENV_VERSION which Python they stand for; to others it says nothing.

@@ -66,6 +66,15 @@ def test_the_image_is_of_the_locked_python_and_of_nobody_in_particular():
     assert int(user) > 0
 
 
+@pytest.mark.parametrize(
+    "name", ["Dockerfile", "compose.yaml", "kubernetes/engine.yaml", "systemd/factor-engine.service"]
+)
+def test_a_run_is_told_no_place_of_its_kernels(name):
+    """It takes those that are compiled beside the sources into its run directory, but not where a place was named."""
+    text = (DEPLOY / name).read_text()
+    assert not re.search(r"NUMBA_CACHE_DIR\s*[=:]|name: NUMBA_CACHE_DIR", text)
+
+
 def test_settings_that_the_files_set_exist():
     known = {f"FACTOR_ENGINE_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     for path in sorted(path for path in DEPLOY.rglob("*") if path.is_file()):

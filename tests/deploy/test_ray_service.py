@@ -58,6 +58,18 @@ def test_every_pod_is_the_composed_image_with_one_environment_and_one_run_direct
         assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
 
 
+def test_every_pod_has_its_kernels_where_numba_can_write_before_ray_starts():
+    for group in GROUPS:
+        (first,) = GROUPS[group]["template"]["spec"]["initContainers"]
+        assert first["image"] == engine(group)["image"]
+        assert first["command"][1:] == ["-m", "factors.warm"]
+        for container in (first, engine(group)):
+            (folder,) = [row["value"] for row in container["env"] if row["name"] == "NUMBA_CACHE_DIR"]
+            (mounted,) = [m["name"] for m in container["volumeMounts"] if Path(folder).is_relative_to(m["mountPath"])]
+            (volume,) = [v for v in GROUPS[group]["template"]["spec"]["volumes"] if v["name"] == mounted]
+            assert "emptyDir" in volume
+
+
 def test_what_pods_are_made_of_is_said_how_to_make_on_the_page():
     page = (DEPLOY.parent / "docs/deployment.md").read_text()
     nats = DOCUMENTS["StatefulSet"]["spec"]["template"]["spec"]
