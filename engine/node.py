@@ -26,6 +26,15 @@ HEALTH_CHECK = {"RAY_health_check_period_ms": "2000", "RAY_health_check_timeout_
 which whoever asks an actor there gets no answer. A node whose processes end is missed at once.
 """
 
+AUTOSCALING = {
+    "RAY_AUTOSCALER_RECONCILE_TERMINATING_STATUS_TIMEOUT_S": "10",
+    "RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S": "30",
+}
+"""How long Ray waits for a machine to be given back or to be had; with machines of one's own both are a line in a file.
+A lost node's address is given back and asked for in one step, and to Ray it then looks like one that does not go: by
+its own numbers it tries that address again after ten minutes.
+"""
+
 
 def device_resources() -> dict[str, float]:
     """Give the custom resources of this machine: 1 for each device besides the CPU that is there."""

@@ -70,6 +70,8 @@ def _lead(options: argparse.Namespace) -> list[str]:
     cluster.prepare_environment(current, RunDir(current.run_dir))
     autoscaling = None
     if options.autoscaling is not None:
+        for name, value in node.AUTOSCALING.items():
+            os.environ.setdefault(name, value)
         autoscaling = current.run_dir.resolve() / "ray" / "autoscaling.json"
         autoscaling.parent.mkdir(mode=0o700, exist_ok=True)
         node.write_autoscaling(options.autoscaling, autoscaling)
