@@ -49,16 +49,24 @@ class Containers:
     def build(self) -> None:
         """Build the image, or skip where what it is built on cannot be had."""
         if self.image != self.name:
+            self._probe(self.image)
             return
         (base,) = set(re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE))
         if self.tried("image", "inspect", base).returncode:
             pulled = self.tried("pull", base, timeout=PULL_S)
             if pulled.returncode:
                 pytest.skip(f"{self.program} pull {base}: {_last_line(pulled.stderr)}")
+        self._probe(base)
         # podman's own format has no health check, and it keeps what the steps made as images without a name.
         own = ["--format", "docker", "--layers=false"] if self.program == "podman" else []
         more = shlex.split(os.environ.get(BUILD_OPTIONS, ""))
         self("build", *own, *more, "--file", str(DOCKERFILE), "--tag", self.name, str(ROOT), timeout=BUILD_S)
+
+    def _probe(self, image: str) -> None:
+        """Skip where no container can be started: an engine may answer without the rights or cgroups that it needs."""
+        done = self.tried("run", "--rm", "--entrypoint", "python", image, "-c", "")
+        if done.returncode:
+            pytest.skip(f"{self.program} run: {_last_line(done.stderr)}")
 
     def options(self, service: str, deploy: Path, variables: Mapping[str, str]) -> list[str]:
         """Give the options that run a service as compose does; `deploy` has the operator's files."""
