@@ -109,6 +109,7 @@ class Supervisor:
         left = self.run_dir.sweep()
         if left:
             self._tell(f"ended what a killed run left behind: {', '.join(left)}")
+        joined.note(self.run_dir.path, None)
         os.environ[MARK] = str(self.run_dir.path)
         self._require_tokens()
         keep_external(self.current, forget=True)
@@ -127,12 +128,10 @@ class Supervisor:
         if not self._on_cluster:
             self._start_ray()
         self._start_nats()
-        joined.note(self.run_dir.path, None)
         command = [sys.executable, "-m", "launch.foreground", self.place.packed(), *self.arguments]
         code = self._until_done(command)
         if code == 0:
-            if self._on_cluster:
-                self._has_joined, self.line = True, joined.Line.to_noted(self.run_dir.path)
+            self._has_joined = self._on_cluster
             self._note_all()
             self._play()
         return code
@@ -236,6 +235,8 @@ class Supervisor:
         if self.ray is not None and self.ray.poll() is not None:
             why = last_line(self._ray_log) or f"exit code {self.ray.returncode}"
             raise StartError(f"{why}; Ray's logs are in {self.place.temp}/session_latest/logs")
+        if self.line is None and self._on_cluster:
+            self.line = joined.Line.to_noted(self.run_dir.path)
         if self.line is not None and not self.line.holds():
             raise StartError("the Ray that RAY_ADDRESS names ended on this machine, and the engine with it")
         if self.nats is not None:
