@@ -25,6 +25,7 @@ NODE_ID_LENGTH = 56
 SOCKET = "admin.sock"
 LINK = "ha"
 """In the run's short temporary folder."""
+LEFT_S = 5.0
 
 
 def short_way(folder: Path, temp: Path) -> Path:
@@ -56,6 +57,7 @@ def prepare(run_dir: Path, temp: Path) -> dict[str, int]:
     StartError
         There is no HAProxy, or the run directory allows no program to be started from it.
     """
+    end_left(run_dir)
     folder = run_dir / "haproxy"
     folder.mkdir(mode=0o700, exist_ok=True)
     for node in folder.glob("?" * NODE_ID_LENGTH):
@@ -82,11 +84,26 @@ def prepare(run_dir: Path, temp: Path) -> dict[str, int]:
 
 def holds(port: int, run_dir: Path) -> bool:
     """Say whether a HAProxy that was started from this run directory listens on a port."""
-    mark = f"{run_dir}{os.sep}"
-    for process in holders(port):
+    return any(_is_of(process, run_dir) for process in holders(port))
+
+
+def end_left(run_dir: Path) -> int:
+    """End every HAProxy that was started from this run directory, of a Ray that ended without it; gives their number.
+
+    Whoever calls holds the run directory. When a head's control store is killed its HAProxy stays, and would keep the
+    port with the addresses of replicas that are gone.
+    """
+    left = [process for process in psutil.process_iter() if _is_of(process, run_dir)]
+    for process in left:
         with contextlib.suppress(psutil.Error):
-            if process.name() == "haproxy" and any(word.startswith(mark) for word in process.cmdline()):
-                return True
+            process.kill()
+    psutil.wait_procs(left, LEFT_S)
+    return len(left)
+
+
+def _is_of(process: psutil.Process, run_dir: Path) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.name() == "haproxy" and any(word.startswith(f"{run_dir}{os.sep}") for word in process.cmdline())
     return False
 
 

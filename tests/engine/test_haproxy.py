@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 
 import orjson
+import psutil
 import pytest
 
 from engine import haproxy, haproxy_run
@@ -115,6 +117,37 @@ def test_sockets_are_reached_by_a_short_link_where_the_run_directorys_path_is_lo
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root on Linux")
+def test_one_that_outlived_its_ray_is_ended_before_the_next_and_anothers_is_not(environment, tmp_path):
+    def running(run_dir):
+        folder = run_dir / "haproxy"
+        folder.mkdir(parents=True)
+        file = folder / "haproxy.cfg"
+        at = f"unix@{folder}/s"
+        file.write_text(
+            "defaults\n  mode http\n  timeout client 1s\n  timeout connect 1s\n  timeout server 1s\n"
+            f"frontend f\n  bind {at}\n  http-request return status 200\n"
+        )
+        process = subprocess.Popen([haproxy.binary(), "-f", str(file)], stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 30.0
+        while not (folder / "s").exists():
+            assert process.poll() is None, "HAProxy runs"
+            assert time.monotonic() < end, "HAProxy listens"
+            time.sleep(0.02)
+        return process
+
+    own, others = running(tmp_path / "own"), running(tmp_path / "own-too")
+    try:
+        haproxy.prepare(tmp_path / "own", tmp_path / "short")
+        own.wait(10.0)  # its status went to whoever waited for it first
+        assert not psutil.pid_exists(own.pid)
+        assert others.poll() is None
+        assert haproxy.end_left(tmp_path / "own") == 0
+    finally:
+        for process in (own, others):
+            process.kill()
+            process.wait()
+
+
 def test_a_run_directory_that_no_program_may_be_started_from_is_named(environment, tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,noexec", "tmpfs", tmp_path], check=True)
     try:
