@@ -88,9 +88,9 @@ def environment(current: Settings, threads: int, extra: Mapping[str, str] | None
 def service(kind: type, name: str, current: Settings, *, max_calls: int, extra: Mapping[str, str] | None = None) -> Any:
     """Give the class as a named actor on the head node that outlives its maker and is restarted by Ray.
 
-    Calling ``remote`` on it gets the actor, or creates it.
+    Calling ``remote`` on it gets the actor, or creates it. Ray gives every head the resource, and waits for it: a
+    driver that has just joined may not know yet which resources there are.
     """
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return ray.remote(kind).options(
         name=name,
         namespace=NAMESPACE,
@@ -99,7 +99,7 @@ def service(kind: type, name: str, current: Settings, *, max_calls: int, extra: 
         max_restarts=-1,
         max_concurrency=max_calls,
         num_cpus=0,
-        resources={HEAD: 0.001} if HEAD in resources else {},
+        resources={HEAD: 0.001},
         runtime_env={"env_vars": environment(current, 1, extra)},
     )
 
@@ -174,8 +174,9 @@ class Seat(NamedTuple):
     def strategy(self) -> dict[str, Any]:
         """Give the option that tells Ray where to place it; none for the only actor of its workload."""
         if self.home is not None:
-            # Soft: a node that goes, or that has no room, must not keep the actor from starting.
-            return {"scheduling_strategy": NodeAffinitySchedulingStrategy(self.home, soft=True)}
+            # Not soft: Ray then places it anywhere every few times (2.60). When the node goes the actor ends for good,
+            # and the fleet, which knows, gives it another node or lets go of it.
+            return {"scheduling_strategy": NodeAffinitySchedulingStrategy(self.home, soft=False)}
         return {"scheduling_strategy": "SPREAD"} if self.spread else {}
 
 

@@ -142,7 +142,7 @@ def test_a_pool_on_each_node_follows_the_nodes(cluster):
     assert {seat.name: seat.home for seat in cluster.seats} == {"size_factor": "h", "size_factor.2": "m"}
     node_id = "ab" * 28
     strategy = Seat("size_factor", node_id).strategy()["scheduling_strategy"]
-    assert (strategy.node_id, strategy.soft) == (node_id, True)
+    assert (strategy.node_id, strategy.soft) == (node_id, False)
     second = cluster.made["size_factor.2"][0]
     cluster.living[0] = [HEAD]
     kept._round()
