@@ -110,7 +110,9 @@ class LiveDesk:
             self._idle_s = {**self._idle_s, watch.watch_id: watch.idle_s}
         model.fault = None
         with model.lock:
-            model.watches = {**model.watches, watch.watch_id: self._watching(watch, model.version)}
+            made = self._watching(watch, model.version)
+            model.settle(made)  # the plan may have all that it wants already, so that a value is due at once
+            model.watches = {**model.watches, watch.watch_id: made}
         self._rebuild(model, fresh_plan=True)
 
     def _watching(self, watch: Watch, version: Version | None) -> Watching:

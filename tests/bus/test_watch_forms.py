@@ -178,6 +178,35 @@ def test_single_precision_is_the_double_one_rounded_whole_and_of_changed_names(o
     assert set(tables["single"].dtypes[1:]) == set(tables["changed"].dtypes[1:]) == {pl.Float32}
 
 
+def test_the_first_value_of_a_watch_that_needs_nothing_new_is_whole(own_server, client, day, monkeypatch):
+    """The plan has its factors already, so that a tick gives its value before anything is made anew for it."""
+    body = {"factors": ["alpha101_101"], "styles": ["size"]}
+    desk = client.actors[Workload.FACTOR_LIBRARY].desk
+
+    async def run():
+        async with bridge_over(own_server, client), peer_of(own_server) as nc:
+            first = await follow(nc, "first", **body)
+            await play(nc, day)
+            await until(lambda: whole(first), "all names were seen")
+            monkeypatch.setattr(desk, "_rebuild", lambda *_, **__: None)
+            got = []
+
+            async def take(msg):
+                got.append(orjson.loads(msg.data))
+
+            await nc.subscribe("factor.live.second", cb=take)
+            assert (await ask(nc, "put_watch", watch_id="second", model_id="main", rate_ms=0, **body))["success"]
+            before = len(first)
+            await nc.publish(*next(iter(ticks_of(day))))
+            await until(lambda: got and len(first) > before, "both have a value")
+            return first[-1], got[0]
+
+    first, second = asyncio.run(run())
+    assert second["symbols"] == first["symbols"]
+    assert second["values"].keys() == first["values"].keys() == {"alpha101_101", "size"}
+    assert all(len(values) == len(second["symbols"]) for values in second["values"].values())
+
+
 def test_windows_speak_early_where_that_is_asked_beside_a_watch_of_full_ones(own_server, client, day, market):
     long = f"mean(returns, {len(market.dates) + 5})"
     body = {"formulas": {"mean": long}, "factors": ["alpha101_101"]}
