@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from contracts.arrow_stream import stream_size
 from contracts.csv_text import fault_of_csv
 from contracts.errors import EngineError, InvalidInput, MalformedBody, Unavailable, UnsupportedMedia, first_line
 from contracts.pandas_json import of_pandas
@@ -186,6 +187,12 @@ def from_bulk(source: bytes | Path, content_type: str, field: str = "body") -> p
     kind = bulk_type(content_type)
     if kind == ARROW_STREAM and _tail(source, len(END_OF_STREAM)) != END_OF_STREAM:
         raise MalformedBody(f"the body is not a whole {kind}: its end-of-stream marker is missing", field=field)
+    if kind == ARROW_STREAM:
+        # Of some headers that cannot be polars takes petabytes, which ends the process: no error comes back.
+        try:
+            stream_size(source)
+        except EngineError as error:
+            raise type(error)(error.detail, field=field) from None
     read = {ARROW_STREAM: pl.read_ipc_stream, PARQUET: pl.read_parquet, CSV: _read_csv}[kind]
     try:
         frame = read(io.BytesIO(source) if isinstance(source, bytes) else source)

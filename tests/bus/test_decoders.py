@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import orjson
 import polars as pl
@@ -29,6 +32,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
+ROOT = Path(__file__).parents[2]
 FUZZ = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 FEW = settings(FUZZ, max_examples=25)
 TABLE = pl.DataFrame({"date": ["2020-01-01"] * 5, "symbol": list("ABCDE"), "x": [1.0, 2.0, None, 4.0, 5.0]})
@@ -103,6 +107,22 @@ def test_a_bulk_table_with_bytes_changed_is_a_table_or_refused(kind, data):
     for given_bytes in damaged(data, BULK[kind]):
         with or_refused(400, 413, 415, 422):
             assert isinstance(frames.from_bulk(given_bytes, kind), pl.DataFrame)
+
+
+def test_an_arrow_body_that_asks_for_petabytes_is_refused_and_does_not_end_the_process():
+    """The library that decodes it aborts the process where such a length is taken at its word."""
+    kind, whole = frames.ARROW_STREAM, BULK[frames.ARROW_STREAM]
+    program = (
+        "import random, sys\nfrom contracts import frames\nfrom contracts.errors import EngineError\n"
+        "whole, rng = sys.stdin.buffer.read(), random.Random(1)\n"
+        "for _ in range(100_000):\n    body = bytearray(whole)\n"
+        "    for _ in range(rng.randint(1, 4)):\n        body[rng.randrange(len(body))] = rng.randint(0, 255)\n"
+        f"    try:\n        frames.from_bulk(bytes(body), {kind!r})\n    except EngineError:\n        pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=whole, capture_output=True, timeout=300, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")
