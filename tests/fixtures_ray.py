@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def end_router() -> None:
         ray.get(router.stop.remote(), timeout=DEADLINE_S)
         ray.kill(router, no_restart=True)
     until(lambda: find(ROUTER) is None and not existing(), "the router or an actor still exists")
+
+
+async def reached(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait until a condition holds, which may itself have to be waited for."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        met = condition()
+        if await met if isinstance(met, Awaitable) else met:
+            return
+        assert time.monotonic() < end, "the condition did not come"
+        await asyncio.sleep(0.02)
 
 
 def until(condition: Callable[[], bool], message: str, deadline_s: float = DEADLINE_S) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from echo_workload import asked
-from fixtures_ray import DEADLINE_S, ECHOING
+from fixtures_ray import DEADLINE_S, ECHOING, reached
 
 from contracts.errors import (
     DeadlineExceeded,
@@ -48,16 +48,6 @@ def with_client(scenario: Callable[[RouterClient], Awaitable[Any]], **limits: An
             await client.close()
 
     return asyncio.run(run())
-
-
-async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while True:
-        met = condition()
-        if await met if isinstance(met, Awaitable) else met:
-            return
-        assert time.monotonic() < end, "the condition did not come"
-        await asyncio.sleep(0.02)
 
 
 async def read(client: RouterClient, **payload: Any) -> WorkResult:
@@ -110,12 +100,12 @@ def test_reads_are_answered_while_a_new_route_table_is_unpacked(echo_router, mon
         monkeypatch.setattr("router.client.unpack_table", slow)
         try:
             await client.set_default_model("another")
-            await until(entered.is_set)
+            await reached(entered.is_set)
             answer = (await read(client, a=1)).unwrap()
             assert client.table.default_model != "another"
         finally:
             go_on.set()
-        await until(lambda: client.table.default_model == "another")
+        await reached(lambda: client.table.default_model == "another")
         await client.set_default_model(None)
         return answer
 
@@ -156,7 +146,7 @@ def test_a_call_that_takes_too_long_ends_while_the_work_goes_on(echo_router, ope
 def test_short_requests_pass_long_ones_of_the_same_actor(echo_router, at_work):
     async def scenario(client: RouterClient) -> list[WorkResult]:
         long = asyncio.create_task(client.call("risk_model", asked(while_there=str(at_work)), timeout_s=DEADLINE_S))
-        await until(lambda: _busy(client, "risk_model_construction"))
+        await reached(lambda: _busy(client, "risk_model_construction"))
         short = await client.call("portfolio_risk", asked(n=1), timeout_s=DEADLINE_S)
         at_work.unlink()
         return [short, await long]
@@ -178,7 +168,7 @@ def test_an_urgent_request_overtakes_what_waits(echo_router, at_work):
             order.append(name)
 
         tasks = [asyncio.create_task(one("first", Priority.NORMAL, {"while_there": str(at_work)}))]
-        await until(lambda: _busy(client, "factor_exposure_analysis"))
+        await reached(lambda: _busy(client, "factor_exposure_analysis"))
         tasks += [asyncio.create_task(one("normal", Priority.NORMAL, {})) for _ in range(6)]
         await asyncio.sleep(0)
         tasks.append(asyncio.create_task(one("urgent", Priority.URGENT, {})))
@@ -246,9 +236,9 @@ def test_everybody_learns_of_the_bus_and_of_the_default_model(echo_router):
         try:
             await client.report_bus(True)
             await client.set_default_model("main")
-            await until(lambda: other.table.bus.connected and other.table.default_model == "main")
+            await reached(lambda: other.table.bus.connected and other.table.default_model == "main")
             await client.report_bus(False)
-            await until(lambda: not other.table.bus.connected)
+            await reached(lambda: not other.table.bus.connected)
             degraded = {one["component"] for one in (await other.health())["degraded"]}
             assert "messagebus" in degraded
         finally:
@@ -297,9 +287,9 @@ def test_an_actor_that_cannot_start_is_named_with_its_reason_and_tried_again(ech
             return True
 
         reasons: list[EngineError] = []
-        await until(tried_again)
-        await until(named)
-        await until(told)
+        await reached(tried_again)
+        await reached(named)
+        await reached(told)
         return reasons[0]
 
     error = with_client(scenario)
@@ -342,15 +332,15 @@ def test_killing_an_actor_under_load_leaves_no_call_without_an_answer_in_time(ec
             return outcomes
 
         callers = [asyncio.create_task(caller(i)) for i in range(32)]
-        await until(lambda: len(latencies) > 64)
+        await reached(lambda: len(latencies) > 64)
         os.kill(victim, signal.SIGKILL)
 
         async def back() -> bool:
             return await pid_of(client, "factor_exposure_analysis") != victim
 
-        await until(back)
+        await reached(back)
         before = len(latencies)
-        await until(lambda: len(latencies) > before + 64)
+        await reached(lambda: len(latencies) > before + 64)
         stop.set()
         return [one for each in await asyncio.gather(*callers) for one in each], latencies, victim, before
 
@@ -407,8 +397,8 @@ def test_killing_the_router_stops_no_read_and_loses_no_write(echo_router, tmp_pa
         for i in range(20):
             assert (await read(client, n=i)).unwrap().values["pid"] == actor
         assert (await write).unwrap().model_version == 1
-        await until(lambda: client.table.epoch != epoch)
-        await until(lambda: client.table.bus.connected and client.table.default_model == "kept")
+        await reached(lambda: client.table.epoch != epoch)
+        await reached(lambda: client.table.bus.connected and client.table.default_model == "kept")
         # The new router took over the actors that were there.
         await client.wait_ready(set(ECHOING), DEADLINE_S)
         assert await pid_of(client, "factor_exposure_analysis") == actor
@@ -433,14 +423,14 @@ def test_a_frozen_actor_is_told_of_replaced_and_its_stack_is_in_the_log():
             return "stopped" in ((await actor())["reason"] or "")
 
         os.kill(pid, signal.SIGSTOP)
-        await until(told)
+        await reached(told)
         assert "actor:factor_exposure_analysis" in {row["component"] for row in (await client.health())["degraded"]}
 
         async def replaced() -> bool:
             now = await actor()
             return now["state"] == State.READY.value and now["pid"] != pid
 
-        await until(replaced)
+        await reached(replaced)
         assert (await read(client)).unwrap().values["pid"] != pid
         return pid
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from echo_workload import asked
-from fixtures_ray import DEADLINE_S, ECHOING, echoing
+from fixtures_ray import DEADLINE_S, ECHOING, echoing, reached
 
 from contracts.settings import Settings
 from contracts.work import Presence, WorkResult
@@ -48,16 +47,6 @@ def with_client(scenario: Callable[[RouterClient], Awaitable[Any]]) -> Any:
             await client.close()
 
     return asyncio.run(run())
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while True:
-        met = condition()
-        if await met if isinstance(met, Awaitable) else met:
-            return
-        assert time.monotonic() < end, "the condition did not come"
-        await asyncio.sleep(0.02)
 
 
 def whole(client: RouterClient) -> bool:
@@ -118,7 +107,7 @@ def test_killing_one_under_load_fails_no_read_and_it_comes_back(pool, victim):
                 answered.append(await pid_that_read(client, n=number, work_s=0.001))
 
         callers = [asyncio.create_task(caller(n)) for n in range(CALLERS)]
-        await until(lambda: len(answered) > 4 * CALLERS)
+        await reached(lambda: len(answered) > 4 * CALLERS)
         os.kill(before[victim], signal.SIGKILL)
         named: set[str] = set()
 
@@ -126,16 +115,16 @@ def test_killing_one_under_load_fails_no_read_and_it_comes_back(pool, victim):
             named.update(row["component"] for row in (await client.health())["degraded"])
             return f"actor:{victim}" in named or int((await actors(client))[victim]["pid"]) != before[victim]
 
-        await until(told)
+        await reached(told)
         n_told = len(answered)
 
         async def back() -> bool:
             row = (await actors(client))[victim]
             return row["state"] == "READY" and int(row["pid"]) != before[victim] and whole(client)
 
-        await until(back)
+        await reached(back)
         now = int((await actors(client))[victim]["pid"])
-        await until(lambda: now in answered[n_told:])
+        await reached(lambda: now in answered[n_told:])
         stop.set()
         await asyncio.gather(*callers)
         return before, now, answered, answered[n_told:], named
@@ -156,7 +145,7 @@ def test_a_read_that_ends_what_computes_it_is_refused_before_it_ended_all(pool):
         fatal = client.call("factor_exposures", asked(die=True), timeout_s=DEADLINE_S, request_id="fatal-in-a-pool")
         others = [pid_that_read(client, n=n) for n in range(6)]
         result, *pids = await asyncio.gather(fatal, *others)
-        await until(lambda: whole(client))
+        await reached(lambda: whole(client))
         return result.problem, await restarts() - before, pids
 
     problem, restarts, pids = with_client(scenario)
@@ -190,7 +179,7 @@ def test_the_writes_of_a_model_go_to_its_writer_and_wait_for_it_while_those_of_o
             row = (await actors(client, WRITER))[WRITERS[0]]
             return row["state"] == "READY" and int(row["pid"]) != killed and whole(client)
 
-        await until(back)
+        await reached(back)
         return before, await writers_of_models(), killed, pids
 
     before, after, killed, pids = with_client(scenario)
