@@ -39,6 +39,7 @@ WORKERS ?= 3
 ALL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15
 # Below Python 3.12 to look at each line takes a third of what the tests take, so there it is for who asks: COVERAGE=yes.
 COVERAGE ?= $(shell $(BIN)/python -c 'import sys; sys.version_info >= (3, 12) and print("yes")')
+PYTEST = $(BIN)/python -m pytest $(if $(ONLY),-m '$(ONLY)')
 WHOLE = $(if $(T),,$(COVERAGE))
 BY_ROOM = NR > 2 && $$2 ~ /^[0-9]+$$/ { split($$1, at, "[/.]"); room = $$1 == "TOTAL" ? "all" : at[1]; lines[room] += $$2; left[room] += $$3 } \
 	END { print "lines that the tests ran in their own processes:"; \
@@ -64,10 +65,11 @@ recompute: $(VENV)/.run ## make results of a period again as Parquet; MODEL=main
 	@exec $(BIN)/python -m jobs.recompute --model '$(MODEL)' $(if $(WHAT),--what '$(WHAT)') $(if $(START),--start $(START)) \
 		$(if $(END),--end $(END)) $(if $(FACTORS),--factors '$(FACTORS)') $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)')
 
-test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one
+test: $(VENV)/.test ## run the tests, in several processes at once; T=tests/factors for a part of them, in one; AGAIN=yes lets what failed pass alone
 	@$(BIN)/python -m factors.warm
-	@$(BIN)/python -m pytest $(if $(ONLY),-m '$(ONLY)') $(if $(T),$(T),$(ALL)) $(if $(WHOLE),--cov --cov-report= && \
-	$(BIN)/coverage report | awk '$(BY_ROOM)')
+	@$(PYTEST) $(if $(T),$(T),$(ALL)) $(if $(WHOLE),--cov --cov-report=) || { [ $$? = 1 ] && [ -n '$(AGAIN)' ] && \
+	echo "what failed runs once more, alone, and has to pass" && $(PYTEST) --last-failed --last-failed-no-failures none; }
+	@$(if $(WHOLE),$(BIN)/coverage report | awk '$(BY_ROOM)')
 
 lifecycle: $(VENV)/.test ## interrupt 30 starts, fail 10 at random moments, kill every process of the live path, start from the wheel and in a container
 	@$(BIN)/python -m factors.warm
@@ -84,9 +86,7 @@ test-pythons: $(BIN)/python ## check types and run what needs no Ray on each oth
 	else echo "Python $$version"; \
 	here="VENV=.venv-$$version PYTHON=$$python"; export PYENV_VERSION=$${python#python}; \
 	$(MAKE) lint $$here; \
-	$(MAKE) test $$here ONLY='not ray' || { \
-	echo "Python $$version: what failed runs once more, alone, and has to pass"; \
-	$(MAKE) test $$here ONLY='not ray' T=--last-failed; }; unset PYENV_VERSION; fi; done
+	$(MAKE) test $$here ONLY='not ray' AGAIN=yes; unset PYENV_VERSION; fi; done
 
 lint: $(VENV)/.test ## check style and types
 	@$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bus.answer_text import TooLong, as_json, written
+from bus.answer_text import Few, TooLong, as_json, written
 from contracts.answer_table import ArrowValues, columns_of, stream_of
 from contracts.errors import InternalError, NotAcceptable
 from contracts.frames import ARROW_STREAM
@@ -67,6 +67,13 @@ def _weight(parameters: list[str]) -> float:
     return 1.0
 
 
+def at_once(answer: Mapping[str, Any], arrow: bool) -> Formed | None:
+    """Write an answer that is known to be small; None of another, which `formed` writes."""
+    if arrow or type(answer.get("calculation_result")) is not Few:
+        return None
+    return Formed(as_json(answer), JSON, {})
+
+
 async def formed(operation: Operation, answer: Mapping[str, Any], arrow: bool) -> Formed:
     """Write an answer.
 
@@ -75,6 +82,9 @@ async def formed(operation: Operation, answer: Mapping[str, Any], arrow: bool) -
     NotAcceptable
         As JSON it would have millions of values; says how to ask for it.
     """
+    small = at_once(answer, arrow)
+    if small is not None:
+        return small
     calculation = answer.get("calculation_result")
     values = calculation.get(operation.values) if isinstance(calculation, dict) else None
     if arrow and isinstance(calculation, dict):

@@ -16,7 +16,14 @@ BLOCK = 3_000
 """Values that are written at once: half a millisecond."""
 JOIN_HERE_BYTES = 2**20
 """A text of more is put together in a thread: it copies so much without holding the interpreter."""
-_CONTAINERS = frozenset((dict, list, tuple))
+
+
+class Few(dict[str, Any]):
+    """What was counted, and has few values: it is written in one go, and not counted again."""
+
+
+_DICTS: frozenset[type] = frozenset((dict, Few))
+_CONTAINERS: frozenset[type] = _DICTS | {list, tuple}
 
 
 class TooLong(Exception):
@@ -57,7 +64,7 @@ def n_values(body: Any, most: int) -> int:
 
     A list whose first element is a plain value has plain values only, as every list of an answer has.
     """
-    if type(body) is dict:
+    if type(body) in _DICTS:
         inner: Any = body.values()
     elif type(body) not in _CONTAINERS:
         return 1
@@ -79,7 +86,7 @@ def n_values(body: Any, most: int) -> int:
 
 def _parts(body: Any) -> Iterator[tuple[bytes, int]]:
     """Give the text in parts of about `BLOCK` values, each with their number."""
-    named = type(body) is dict
+    named = type(body) in _DICTS
     opens, closes = (b"{", b"}") if named else (b"[", b"]")
     between = opens
     for block, held in _blocks(body):
@@ -101,7 +108,7 @@ def _blocks(body: Any) -> Iterator[tuple[Any, int | None]]:
 
     An entry that has more by itself is one of its own, without a number.
     """
-    named = type(body) is dict
+    named = type(body) in _DICTS
     if not named and type(body[0]) not in _CONTAINERS:
         for begin in range(0, len(body), BLOCK):
             part = body[begin : begin + BLOCK]

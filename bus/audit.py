@@ -127,11 +127,12 @@ class Audit:
 
 
 def _line(operation: Operation, request: Request, outcome: str, version: int | None) -> bytes:
+    written = operation.written if operation.writes else str(request.keeps)
     what: dict[str, Any] = {
         "time": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
         "who": caller.get(),
         "operation": operation.name,
-        operation.written: str(getattr(request, operation.written, None))[:LONGEST],
+        written: str(getattr(request, written, None))[:LONGEST],
         "outcome": outcome,
         "version": version,
         "request_id": request.request_id,

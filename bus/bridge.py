@@ -128,7 +128,7 @@ class Bridge:
         )
         self._feed = Feed()
         self.direct = Direct(self._feed, self._outbox.note_told, self._own_outbox.has)
-        self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3)
+        self.drainer = Drainer(self._own_outbox, self._feed, current.buffer_interval_ms / 1e3, self._outbox.fresh)
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT, spool=self.spool)
         self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
         self.bars = Inbound(
@@ -294,8 +294,8 @@ class Bridge:
 
     async def _drain(self, nc: Client) -> None:
         js = nc.jetstream()
-        together = await streams.takes_units(js)
-        await self.drainer.run(nc, await streams.newest_ids(js), together=together)
+        batches = await streams.takes_batches(js)
+        await self.drainer.run(nc, await streams.newest_ids(js), batches=batches)
 
     async def _take_requests(self, nc: Client) -> None:
         await self.durable.run_requests(nc, nc.jetstream())

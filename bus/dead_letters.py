@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import re
 from typing import Any
 
 from nats.aio.client import Client
@@ -12,7 +13,9 @@ from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
+from bus.stored import stored
 from bus.streams import DEAD, DEAD_SUBJECT
+from bus.subjects import SUBJECT_MOST_BYTES
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownLetter, first_line
 
 SUBJECT, CODE, DETAIL, DELIVERIES, CAME = (
@@ -26,6 +29,8 @@ SUBJECT, CODE, DETAIL, DELIVERIES, CAME = (
 CUT = "factor-dead-bytes-cut"
 """The body was so large that it could not be kept beside these headers."""
 OWN = (SUBJECT, CODE, DETAIL, DELIVERIES, CAME, CUT, "Nats-Msg-Id")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""What can be a header's name; the server takes others too, which no client can send on."""
 HEADERS_MOST = 4096
 DETAIL_MOST = 500
 LIST_MOST = 200
@@ -47,13 +52,22 @@ async def keep(nc: Client, msg: Msg, error: EngineError, identity: str) -> None:
         DELIVERIES: str(msg.metadata.num_delivered),
         CAME: msg.metadata.timestamp.isoformat(),
     }
-    # The server's own headers (expectations, roll-up, time to live) were about the stream that it came from.
-    given = {name: value for name, value in (msg.headers or {}).items() if not name.lower().startswith("nats-")}
+    given = {name: value for name, value in (msg.headers or {}).items() if _kept(name)}
     data = msg.data
-    if len(data) + sum(len(name) + len(value) for name, value in given.items()) > nc.max_payload - HEADERS_MOST:
+    beside = len(msg.subject.encode()) + sum(len(name) + len(value.encode()) for name, value in given.items())
+    if len(data) + beside > nc.max_payload - HEADERS_MOST:
         data, given, told[CUT] = b"", {}, str(len(msg.data))
     headers = {**given, **told, "Nats-Msg-Id": f"dead-{identity}"}
     await nc.jetstream().publish(DEAD_SUBJECT, data, timeout=ANSWER_S, headers=headers)
+
+
+def _kept(name: str) -> bool:
+    """Say whether a header of a message goes along with it.
+
+    Not the server's own (expectations, roll-up, time to live), which were about the stream that it came from, nor ours,
+    which its sender would say of the letter.
+    """
+    return _NAME.fullmatch(name) is not None and not name.lower().startswith(("nats-", "factor-dead-"))
 
 
 class DeadLetters:
@@ -82,7 +96,7 @@ class DeadLetters:
             last = after
             while len(rows) < min(limit, LIST_MOST):
                 try:
-                    found = await self._js.get_msg(DEAD, seq=last + 1, subject=DEAD_SUBJECT, next=True)
+                    found = await stored(self._js, DEAD, last + 1, DEAD_SUBJECT)
                 except NotFoundError:
                     break
                 last = int(found.seq or 0)
@@ -114,9 +128,11 @@ class DeadLetters:
         It is a new message there: it gets as many attempts as any. Two that send the same letter at once send it once.
         """
         found = await self._found(number)
-        if CUT in (found.headers or {}):
+        if _cut(found) is not None:
             raise InvalidInput(f"the body of dead letter {number} was too large to be kept", field="letter_id")
         subject = str((found.headers or {})[SUBJECT])
+        if len(subject.encode()) > SUBJECT_MOST_BYTES:
+            raise InvalidInput(f"the subject of dead letter {number} is too long to be sent again", field="letter_id")
         kept = {name: value for name, value in (found.headers or {}).items() if name not in OWN}
         came = found.time.timestamp() if found.time is not None else 0.0
         kept["Nats-Msg-Id"] = f"again-{number}-{came:.6f}"
@@ -131,7 +147,7 @@ class DeadLetters:
 
     async def _found(self, number: int) -> RawStreamMsg:
         try:
-            found = await self._js.get_msg(DEAD, number)
+            found = await stored(self._js, DEAD, number)
         except NotFoundError:
             raise UnknownLetter(f"there is no dead letter {number}", field="id") from None
         except (NatsError, TimeoutError, OSError) as error:
@@ -142,7 +158,7 @@ class DeadLetters:
 
 
 def _row(found: RawStreamMsg) -> dict[str, Any]:
-    headers = found.headers or {}
+    headers, cut = found.headers or {}, _cut(found)
     return {
         "id": found.seq,
         "subject": headers.get(SUBJECT),
@@ -151,8 +167,14 @@ def _row(found: RawStreamMsg) -> dict[str, Any]:
         "deliveries": int(headers.get(DELIVERIES, 0)),
         "came": headers.get(CAME),
         "time": found.time.astimezone(dt.UTC).isoformat() if found.time is not None else None,
-        "bytes": int(headers.get(CUT, len(found.data or b""))),
+        "bytes": len(found.data or b"") if cut is None else cut,
     }
+
+
+def _cut(found: RawStreamMsg) -> int | None:
+    """Give the size of a body that was not kept; a letter of before may have had the header from its sender."""
+    text = (found.headers or {}).get(CUT, "")
+    return int(text) if text.isdecimal() and not found.data else None
 
 
 def _away(error: BaseException) -> Unavailable:

@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 
 from bus.feed import Feed
 from bus.outbox_table import MODEL_EVENTS
+from bus.straight import subscribe
 from bus.streams import EVENTS
 from bus.wire import HEADER_ALLOWANCE, hpub, publish_all
 from contracts.errors import BodyTooLarge, Unavailable, first_line
@@ -64,9 +65,9 @@ class Direct:
     async def start(self, nc: Client) -> None:
         """Work over a new connection."""
         self._nc, self._inbox = nc, nc.new_inbox()
-        await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
+        await subscribe(nc, f"{self._inbox}.*", self._on_ack)
 
-    async def _on_ack(self, msg: Msg) -> None:
+    def _on_ack(self, msg: Msg) -> None:
         waiting = self._waiting.pop(msg.subject.rpartition(".")[2], None)
         if waiting is not None and not waiting.done():
             waiting.set_result(msg)

@@ -23,11 +23,13 @@ from bus.subjects import (
     LIVE_PREFIX,
     QUEUE_GROUP,
     REJECTED,
+    REJECTED_MOST,
     TEST,
     TICK_PREFIX,
     TICKS,
     named,
 )
+from contracts.event_data import RejectedEvent, ResultEvent, TestEvent
 from contracts.events import event
 from contracts.frames import ARROW_STREAM
 from contracts.health_metrics import HealthMetrics
@@ -44,6 +46,12 @@ FEEDS = {
     "market_data.close.{model_id}": ("A model's day is over: {date}; what came is committed.", "application/json"),
 }
 """What the engine takes without a reply."""
+BINARY = {"type": "string", "contentEncoding": "binary", "description": "An Arrow IPC stream."}
+EVENTS: dict[tuple[str, str], type[BaseModel]] = {
+    (f"{REJECTED}{{subject}}", "FACTOR_REQUEST_REJECTED"): RejectedEvent,
+    (TEST, "TEST_BROADCAST"): TestEvent,
+}
+"""What is told beside results: where, as which `ce-type`, and what it says."""
 REFERENCE = "#/components/schemas/{model}"
 
 INTRO = f"""\
@@ -116,7 +124,8 @@ Publish the same body on `{INBOUND_PREFIX}` followed by the request subject, for
 `{INBOUND_PREFIX}toraniko.model_request.append`. The stream `{streams.INBOUND}` keeps it until it was computed;
 the writes of one model keep their order. The result is published on the operation's event subjects, and on the subject
 in the header `{inbound.REPLY_HEADER}` when there is one. A passing fault is tried again, {inbound.MAX_DELIVER} times in
-all; what cannot be computed is told on `{REJECTED}<subject as one token>` with its problem document, and kept as a
+all; what cannot be computed is told on `{REJECTED}<subject as one token>` with its problem document (which names
+the subject too; a token of more than {REJECTED_MOST} characters is cut and ends in a digest), and kept as a
 dead letter ([operations.md](operations.md#the-message-bus-while-it-runs)). No stream covers
 a plain request subject: a stream would answer the requester with its own acknowledgement.
 
@@ -222,7 +231,7 @@ def _stream_row(config: Any) -> str:
 def asyncapi() -> dict[str, Any]:
     """Write the AsyncAPI 3.0 document."""
     kinds: set[type[BaseModel]] = {row.request for row in OPERATIONS.values()}
-    kinds |= {row.result for row in OPERATIONS.values()} | {Problem, HealthMetrics}
+    kinds |= {row.result for row in OPERATIONS.values()} | {Problem, HealthMetrics, *EVENTS.values(), ResultEvent}
     names = sorted(kinds, key=lambda kind: kind.__name__)
     references, definitions = models_json_schema([(kind, "validation") for kind in names], ref_template=REFERENCE)
     schema_of = {kind: reference for (kind, _), reference in references.items()}
@@ -241,17 +250,26 @@ def asyncapi() -> dict[str, Any]:
         if row.subjects:
             channels["reply"]["messages"][row.name] = {"$ref": _pointer("components", "messages", f"{row.name}.result")}
         if row.subjects and row.table:
-            table = {"type": "string", "contentEncoding": "binary", "description": "An Arrow IPC stream."}
-            messages[f"{row.name}.table"] = _message(table, ARROW_STREAM)
+            messages[f"{row.name}.table"] = _message(BINARY, ARROW_STREAM)
             reference = _pointer("components", "messages", f"{row.name}.table")
             channels["reply"]["messages"][f"{row.name}.table"] = {"$ref": reference}
         for subject in row.subjects:
             channels[subject] = _channel(subject, f"{row.name}.request")
             operations[f"answer {subject}"] = _answer(subject, row)
+        if row.events:
+            messages[f"{row.name}.event"] = _event_message(schema_of[ResultEvent], row.message_type)
         for template in row.events:
-            made = _channel(template, f"{row.name}.result", row)
+            made = _channel(template, f"{row.name}.event", row)
+            if row.name == "update_factors":
+                about = _event_message(BINARY, f"{row.message_type}_VALUES")
+                messages[f"{row.name}.values"] = {**about, "contentType": ARROW_STREAM}
+                made["messages"] |= _channel(template, f"{row.name}.values")["messages"]
             channels.setdefault(template, made)["messages"].update(made["messages"])
             operations.setdefault(f"publish {template}", _publish(template))
+    for (template, kind), data in EVENTS.items():
+        messages[kind] = _event_message(schema_of[data], kind)
+        channels[template] = _channel(template, kind)
+        operations[f"publish {template}"] = _publish(template)
     for address, (summary, kind) in FEEDS.items():
         messages[address] = _message({"type": ["object", "string"]}, kind)
         channels[address] = {**_channel(address, address), "description": f"{summary} See live.md."}
@@ -279,6 +297,12 @@ def asyncapi() -> dict[str, Any]:
 
 def _message(payload: Any, content_type: str = "application/json") -> dict[str, Any]:
     return {"contentType": content_type, "payload": payload}
+
+
+def _event_message(payload: Any, kind: str) -> dict[str, Any]:
+    """Describe an event: its data, and of its headers those that say what it is."""
+    headers = {"ce-type": {"const": kind}, "ce-id": {"type": "string"}}
+    return {**_message(payload), "headers": {"type": "object", "properties": headers, "required": sorted(headers)}}
 
 
 def _channel(address: str, message: str, row: Operation | None = None) -> dict[str, Any]:

@@ -18,8 +18,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.feed import Feed
+from bus.fresh import Fresh
 from bus.lines import Lines, Unit
-from bus.outbox import Outbox, Stored
+from bus.outbox import Outbox
+from bus.outbox_table import Stored
+from bus.straight import subscribe
 from bus.wire import HEADER_ALLOWANCE, hpub, publish_all, unpublishable
 
 log = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ REMOVE_BATCH = 256
 """Acknowledged events are removed so many at a time, or at rest: one transaction for many."""
 CHECKPOINT_BYTES = 16 * 2**20
 """A log of this size is moved into the database: two fsyncs for some thousand events."""
-_DUPLICATE_IN_UNIT = 10201
+_CHAIN_BROKEN = 10070
 _TOO_LARGE = 10054
 """The stream takes no message of this size, whoever else's it takes: such an event would wait for ever."""
 
@@ -49,10 +52,13 @@ class Drainer:
         Gets every event, whether NATS is connected or not.
     interval_s : float
         Longest time that an event below the priority threshold waits.
+    fresh : Fresh, optional
+        What this process puts, by another door: it is not read back.
     """
 
-    def __init__(self, outbox: Outbox, feed: Feed, interval_s: float) -> None:
+    def __init__(self, outbox: Outbox, feed: Feed, interval_s: float, fresh: Fresh | None = None) -> None:
         self._outbox = outbox
+        self._fresh = fresh if fresh is not None else Fresh()
         self._feed = feed
         self._interval_s = max(interval_s, 0.001)
         self._poke = asyncio.Event()
@@ -64,6 +70,8 @@ class Drainer:
         self._hopeless: list[int] = []
         self._cursor = 0
         self._full = False
+        self._look = True
+        """Whether there may be more behind the cursor; else only what is in the lines is looked after."""
         self._known: set[str] = set()
         self._check_at = 0.0
         self._checkpoint: asyncio.Task[bool] | None = None
@@ -76,7 +84,7 @@ class Drainer:
         self.last_error = ""
         self.delays_ms: deque[float] = deque(maxlen=2048)
 
-    async def run(self, nc: Client, known: set[str], *, together: bool = True) -> None:
+    async def run(self, nc: Client, known: set[str], *, batches: bool = True) -> None:
         """Drain until cancelled, or until the connection ends.
 
         Parameters
@@ -85,19 +93,21 @@ class Drainer:
             The connection.
         known : set of str
             Ids of events that the stream has and its server may have forgotten; they are not sent again.
-        together : bool
-            Whether the stream stores units of several messages.
+        batches : bool
+            Whether the stream stores several messages as one.
         """
-        self._lines = Lines(together=together)
+        self._lines = Lines(batches=batches)
         self._held = {*self._done, *self._hopeless}
         self._cursor = 0
+        self._look = True
         self._known = known
         inbox = nc.new_inbox()
         self._prefix = len(inbox) + 1
-        acks = await nc.subscribe(f"{inbox}.*", cb=self._on_ack)
+        acks = await subscribe(nc, f"{inbox}.*", self._on_ack)
         wake = self._outbox.listen()
         loop = asyncio.get_running_loop()
         loop.add_reader(wake, self._on_wake, wake)
+        self._fresh.begin()
         try:
             while not nc.is_closed:
                 sent = await self._send(nc, inbox)
@@ -106,6 +116,7 @@ class Drainer:
                 if not sent:
                     await self._rest()
         finally:
+            self._fresh.end()
             loop.remove_reader(wake)
             os.close(wake)
             with contextlib.suppress(Exception):
@@ -125,7 +136,7 @@ class Drainer:
         now = time.monotonic()
         if now > self._check_at:
             self._check_timeouts(now)
-        rows = self._read(nc.max_payload)
+        rows = self._read(nc.max_payload) if self._look else []
         commands: list[bytes] = []
         for unit in self._lines.leave(now):
             commands += self._encoded(unit, inbox)
@@ -140,7 +151,9 @@ class Drainer:
         if room <= 0:
             self._full = True
             return []
-        rows = self._outbox.read(self._cursor, min(room, READ_BATCH))
+        most = min(room, READ_BATCH)
+        rows = self._fresh.take(self._cursor, most) or self._outbox.read(self._cursor, most)
+        self._look = bool(rows)
         for stored in rows:
             self._cursor = stored.seq
             self._feed.add(stored)
@@ -161,34 +174,48 @@ class Drainer:
     @staticmethod
     def _encoded(unit: Unit, inbox: str) -> list[bytes]:
         reply = f"{inbox}.{unit.number}"
-        if len(unit.events) == 1:
-            return [hpub(unit.events[0].event, unit.events[0].seq, reply)]
+        commands: list[bytes] = []
+        before: Stored | None = None
         last = len(unit.events)
-        return [
-            # The commit alone is acknowledged.
-            hpub(stored.event, stored.seq, reply if place == last else "", (reply, place, place == last))
-            for place, stored in enumerate(unit.events, 1)
-        ]
+        for place, stored in enumerate(unit.events, 1):
+            more: dict[str, str] = {}
+            if unit.batch and last > 1:
+                more = {"Nats-Batch-Id": reply[-64:], "Nats-Batch-Sequence": str(place)}
+                if place == last:
+                    more["Nats-Batch-Commit"] = "1"
+            elif before is not None:
+                more = {"Nats-Expected-Last-Msg-Id": before.event.id}
+            # Only the last is acknowledged: the stream has it if, and only if, it has those before it.
+            commands.append(hpub(stored.event, stored.seq, reply if place == last else "", more))
+            before = stored
+        return commands
 
-    async def _on_ack(self, msg: Msg) -> None:
+    def _on_ack(self, msg: Msg) -> None:
         number = int(msg.subject[self._prefix :])
         if msg.headers is not None and msg.headers.get("Status") == "503":
             self._failed(number, "no stream takes this subject", 0)
         elif b'"error"' in msg.data:
             self._failed(number, *_reason(msg.data))
         else:
-            unit, left_from = self._lines.done(number)
-            if left_from is not None:
-                self._cursor = min(self._cursor, left_from - 1)
+            unit = self._landed(number)
             if unit is not None:
                 self.acknowledged += len(unit.events)
-                self.duplicates += b'"duplicate"' in msg.data
+                self.duplicates += len(unit.events) * (b'"duplicate"' in msg.data)
                 self.delays_ms += [(time.monotonic() - unit.sent_at) * 1e3] * len(unit.events)
                 self._settle(unit.events)
         # A line that has more to send goes on; else waking for every acknowledgement would cost a transaction each.
         if len(self._done) >= REMOVE_BATCH or self._full or self._lines.held > self._lines.in_flight:
+            self._look = self._look or self._full
             self._full = False
             self._poke.set()
+
+    def _landed(self, number: int) -> Unit | None:
+        """Let the line of a unit go on, with what was left in the outbox while it stood still."""
+        unit, left_from = self._lines.done(number)
+        if left_from is not None:
+            self._cursor = min(self._cursor, left_from - 1)
+            self._look = True
+        return unit
 
     def _settle(self, events: list[Stored]) -> None:
         """Have the outbox forget what the stream has, at the next turn that does so."""
@@ -197,15 +224,19 @@ class Drainer:
 
     def _failed(self, number: int, reason: str, code: int) -> None:
         """Send this unit again, a little later: the stream may be full or not yet there. Its line waits for it."""
-        if code == _DUPLICATE_IN_UNIT:
+        if code == _CHAIN_BROKEN:
+            self._lines.broken(number, time.monotonic())
+            return
+        if self._lines.only(number) is None:
+            # One by one each says for itself; in a batch some may be what the stream has already.
             self._lines.again(number)
             return
         self.errors += 1
         if reason != self.last_error:
             log.warning("NATS did not take an event: %s", reason)
         self.last_error = reason
-        if code == _TOO_LARGE and (unit := self._lines.only(number)) is not None:
-            self._lines.done(number)
+        if code == _TOO_LARGE and (unit := self._landed(number)) is not None:
+            self._poke.set()
             event = unit.events[0].event
             self._give_up(
                 unit.events[0].seq, f"event {event.id} on {event.subject} is over the stream's largest message"
@@ -245,6 +276,7 @@ class Drainer:
         if changed != self._changed:
             self._changed = changed
             # Something was committed between the last read and now; read once more before resting.
+            self._look = True
             return
         self._poke.clear()
         try:
@@ -253,6 +285,7 @@ class Drainer:
             async with asyncio.timeout(min(self._interval_s, CHECK_S) if self._lines.held else self._interval_s):
                 await self._poke.wait()
         except TimeoutError:
+            self._look = True
             self._remove()
             self._start_checkpoint()
 
@@ -264,6 +297,7 @@ class Drainer:
     def _on_wake(self, pipe: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(pipe, 4096)
+        self._look = True
         self._poke.set()
 
     @property

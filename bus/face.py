@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
-from bus.answer_text import TooLong, written
+from bus.answer_text import BLOCK, Few, TooLong, as_json, n_values, written
 from bus.audit import Audit
 from bus.outbox import OutboxError, Trouble
 from bus.read_request import request_of
@@ -205,7 +205,7 @@ class Face:
             turn=turn,
             presence=presence,
         )
-        if operation.writes and self._audit is not None:
+        if self._audit is not None and (operation.writes or request.keeps is not None):
             doing = self._audit.noted(operation, request, doing)
         result = await doing
         made = result.unwrap()
@@ -230,7 +230,7 @@ class Face:
         stages = {"dispatch": timings.get("dispatch", 0.0) / 1e3}
         if "publish" in timings:
             stages["publish"] = timings["publish"] / 1e3
-        self.meter.answered(operation.name, made.device.value, **stages)
+        self.meter.answered(operation.name, made.device._value_, **stages)
         return response
 
     async def announce(
@@ -250,8 +250,8 @@ class Face:
         they are held in memory: a process that ends then has none, so by default it waits.
         """
         calculation = _calculation(operation, made, calculation_id, timings_ms)
-        if made.event:
-            await self._publish(operation, request, calculation, priority, made.tables, wait_s)
+        if made.event and await self._publish(operation, request, calculation, priority, made, wait_s):
+            return Few(calculation)
         return calculation
 
     async def _publish(
@@ -260,27 +260,30 @@ class Face:
         request: Request,
         calculation: dict[str, Any],
         priority: Priority,
-        tables: Sequence[bytes],
+        made: Calculation,
         wait_s: float | None,
-    ) -> None:
+    ) -> bool:
+        """Put the events into the outbox, and note in the answer what became of them; says if it is known to be few."""
         if self._outbox is None or not operation.events or self._off:
-            return
+            return False
+        few = False
         connected = self._connected()
         began = time.perf_counter()
         calculation["messagebus_published"] = connected
         if not connected:
             calculation["messagebus_queued"] = True
         try:
-            text = await event_text(request, calculation)
-            made = events_of(operation, request, calculation, priority, text, tables)
+            text, few = await event_text(request, calculation, few=made.few)
+            events = events_of(operation, request, calculation, priority, text, made.tables)
             with tracing.span("outbox put"):
-                durable = await self._outbox.put(made, wait_s)
+                durable = await self._outbox.put(events, wait_s)
             if not durable:
                 calculation |= {"messagebus_published": False, "messagebus_queued": True}
         except OutboxError:
             calculation["messagebus_published"] = False
             calculation.pop("messagebus_queued", None)
         calculation["timings_ms"]["publish"] = (time.perf_counter() - began) * 1e3
+        return few
 
     @staticmethod
     async def tell(
@@ -301,7 +304,7 @@ class Face:
             began = time.perf_counter()
             calculation["messagebus_published"] = True
             same = {name: value for name, value in calculation.items() if name not in _TIMES}
-            text = await event_text(request, same)
+            text, _ = await event_text(request, same)
             await publish(events_of(operation, request, same, priority, text, made.tables))
             calculation["timings_ms"]["publish"] = (time.perf_counter() - began) * 1e3
         return calculation
@@ -358,14 +361,23 @@ def events_of(
     return out
 
 
-async def event_text(request: Request, calculation: Mapping[str, Any]) -> bytes:
-    """Write the data of a result's events as JSON; one that is too large for a message goes without its values."""
+async def event_text(request: Request, calculation: Mapping[str, Any], *, few: bool = False) -> tuple[bytes, bool]:
+    """Write the data of a result's events as JSON; one that is too large for a message goes without its values.
+
+    Says too whether the calculation has so few values that it can be written in one go; `few` where that is known.
+    """
     data = _event_data(request, calculation)
+    few = few or n_values(data, BLOCK) <= BLOCK
     try:
-        return await written(data, most_bytes=EVENT_LIMIT_BYTES)
+        if not few:
+            return await written(data, most_bytes=EVENT_LIMIT_BYTES), False
+        text = as_json(data)
+        if len(text) <= EVENT_LIMIT_BYTES:
+            return text, "values_omitted" not in data
     except TooLong:
-        slim = {name: item for name, item in data.items() if name not in _VALUES}
-        return await written(slim | {"values_omitted": True})
+        pass
+    slim = {name: item for name, item in data.items() if name not in _VALUES}
+    return await written(slim | {"values_omitted": True}), False
 
 
 def _event_data(request: Request, calculation: Mapping[str, Any]) -> dict[str, Any]:

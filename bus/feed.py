@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from typing import Any
 
-from bus.outbox import Stored
+from bus.outbox_table import Stored
 from contracts.events import Event
 
 FEED_LIMIT = 2000

@@ -32,21 +32,21 @@ from bus.journal import FINAL_WORD
 from bus.pulled import batches
 from bus.reader import Reader
 from bus.requests import (
-    PRIORITY_HEADER,
     REQUEST_ID_HEADER,
     fitting,
     problem_headers,
     read_headers,
+    read_priority,
 )
 from bus.spool import Spool
 from bus.streams import INBOUND, MARKET_DATA
-from bus.subjects import BARS, INBOUND_PREFIX, REJECTED, may_reply, resolve
+from bus.subjects import BARS, INBOUND_PREFIX, may_reply, rejected, resolve
 from contracts import tracing
 from contracts.answers import Calculation
 from contracts.backoff import backoff_s
 from contracts.caller import Asked, asked, caller
 from contracts.errors import EngineError, UnknownOperation
-from contracts.events import Event, event, token
+from contracts.events import Event, event
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.unexpected import unexpected
@@ -226,7 +226,7 @@ class Inbound:
             return False
         self.rejected += 1
         problem = error.to_problem(instance=msg.subject)
-        subject = f"{REJECTED}{token(msg.subject.removeprefix(INBOUND_PREFIX))}"
+        subject = rejected(msg.subject)
         try:
             assert self._nc is not None
             await dead_letters.keep(self._nc, msg, error, identity_of(msg))
@@ -321,8 +321,7 @@ class Inbound:
         operation = OPERATIONS["append_day"]
         request = self._read.pop(msg.reply, None) or await self._reader.bar(msg.data, self._face.default_model)
         identity = (msg.headers or {}).get(REQUEST_ID_HEADER) or identity_of(msg)
-        name = (msg.headers or {}).get(PRIORITY_HEADER)
-        priority = Priority.parse(name) if name else None
+        priority = read_priority(msg.headers or {})
         model_id = getattr(request, operation.written)
         closed_at = (msg.headers or {}).get(CLOSED_AT_HEADER, "")
         # A day's end that is read again gives its bar again, which is not known by the place of its message.

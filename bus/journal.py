@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import re
 import time
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 MARKET = "market_data.>"
 FINAL_WORD = b'"final"'
 """A bar whose body has no such word is a day's bar."""
+NOT_FINAL = re.compile(rb'"final"\s*:\s*false')
 OURS = (TICK_PREFIX, TICKS, BAR_PREFIX, CLOSE_PREFIX)
 BEHIND = 1000
 """A reader with more before it reads the past: it waits for room, and leaves nothing out."""
@@ -129,7 +131,9 @@ class Journal:
             newest[subject if subject.startswith(TICK_PREFIX) else f"{subject} {at}"] = at
         kept = [self._waiting[at] for at in sorted(newest.values())]
         if len(kept) > 0.9 * len(self._waiting):
-            kept = kept[len(kept) // 2 :]  # nothing but tables, or more symbols than may wait: the older half goes
+            # Nothing but tables, or more symbols than may wait: the older half goes, the ends of days in it apart.
+            half = len(kept) // 2
+            kept = [message for message in kept[:half] if _ends_a_day(message[0], message[1])] + kept[half:]
         self.conflated += len(self._waiting) - len(kept)
         self.shed_at = time.monotonic()
         self._waiting = kept
@@ -149,6 +153,13 @@ class Journal:
         """Have a call made at once, though nothing came."""
         self.news.set()
         self.full.set()
+
+
+def _ends_a_day(subject: str, body: bytes) -> bool:
+    """Whether a message may end a day: nothing that comes later says so again. A bar that says "final" may say no."""
+    return subject.startswith(CLOSE_PREFIX) or (
+        subject.startswith(BAR_PREFIX) and (FINAL_WORD not in body or NOT_FINAL.search(body) is None)
+    )
 
 
 def _place(msg: Msg) -> tuple[int, int]:

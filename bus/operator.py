@@ -10,6 +10,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from bus.dead_letters import DeadLetters
+from bus.stored import stored
 from bus.streams import EVENTS
 from contracts.bus_mode import BusMode, ModeFile
 from contracts.errors import EngineError, Unavailable, first_line
@@ -79,7 +80,7 @@ class Operator:
                 after, last = 0, 0
             while len(rows) < min(limit, EVENTS_MOST) and size < EVENTS_BYTES:
                 try:
-                    found = await js.get_msg(EVENTS, seq=last + 1, subject=subject, next=True)
+                    found = await stored(js, EVENTS, last + 1, subject)
                 except NotFoundError:
                     # Nothing else of this subject; a later look need not search the same again.
                     last = max(last, state.last_seq)

@@ -20,8 +20,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from bus.fresh import Fresh
 from bus.outbox_log import LIMIT_LENGTH, OutboxLog
-from bus.outbox_table import DELETE, SCHEMA, drop, insert, locked, note_told, told, transaction
+from bus.outbox_table import DELETE, SCHEMA, Stored, drop, insert, locked, note_told, told, transaction
 from contracts.errors import Unavailable, first_line
 from contracts.events import Event
 from contracts.settings import Settings
@@ -38,13 +39,6 @@ WAL_LIMIT_BYTES = 64 * 2**20
 WAL_CHECK_EVERY = 1024
 TRIM_TO = 0.98
 """A full outbox is trimmed to this share of its limit, so that trimming is not done for every event."""
-
-
-class Stored(NamedTuple):
-    """An event with its place in the outbox; `seq` only grows."""
-
-    seq: int
-    event: Event
 
 
 class OutboxCounts(NamedTuple):
@@ -131,6 +125,7 @@ class Outbox:
         self._unannounced = 0
         self._wake = path.with_suffix(".wake")
         self._wake_fd: int | None = None
+        self.fresh = Fresh()
 
     @staticmethod
     def of(current: Settings) -> Outbox:
@@ -231,13 +226,15 @@ class Outbox:
         """
         self._turn_planned = False
         turn, self._waiting = self._waiting, []
+        events = [event for put in turn for event in put.events]
         try:
-            depth = insert(self._db, [event for put in turn for event in put.events])
+            depth, last = insert(self._db, events)
         except Exception as error:  # noqa: BLE001  whatever it is, nobody may be left waiting
             self._slowly(loop, turn, error)
             return
+        self.fresh.add(events, last)
         self._settle(turn, [None] * len(turn))
-        self._after([event for put in turn for event in put.events], depth)
+        self._after(events, depth)
 
     def _slowly(self, loop: asyncio.AbstractEventLoop, turn: list[Put], because: Exception) -> None:
         if isinstance(because, sqlite3.OperationalError) and not locked(because):
@@ -308,7 +305,8 @@ class Outbox:
         """Commit the parts as one; when that fails, each by itself. Gives the depth after it and an error per part."""
         with self._lock:
             try:
-                return insert(self._patient, [event for events in parts for event in events]), [None] * len(parts)
+                made = insert(self._patient, [event for events in parts for event in events])
+                return made.depth, [None] * len(parts)
             except Exception as error:  # noqa: BLE001  told to the put that it is of
                 if len(parts) == 1:
                     return 0, [error]
@@ -316,7 +314,7 @@ class Outbox:
             errors: list[BaseException | None] = []
             for events in parts:
                 try:
-                    depth = insert(self._patient, events)
+                    depth = insert(self._patient, events).depth
                     errors.append(None)
                 except Exception as error:  # noqa: BLE001
                     errors.append(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import orjson
 
@@ -30,6 +31,20 @@ DELETE = "DELETE FROM outbox WHERE seq BETWEEN ? AND ?"
 _COUNT = "UPDATE counters SET depth = depth + :n, put = put + :n WHERE one = 1"
 
 
+class Stored(NamedTuple):
+    """An event with its place in the outbox; `seq` only grows."""
+
+    seq: int
+    event: Event
+
+
+class Inserted(NamedTuple):
+    """What waits after an insertion, and the number of its last event: those of one transaction follow each other."""
+
+    depth: int
+    last: int
+
+
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Commit what the block does, or nothing of it; takes the lock for writing at once."""
@@ -43,14 +58,14 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
-def insert(db: sqlite3.Connection, events: Sequence[Event]) -> int:
-    """Insert in one transaction; gives the depth after it."""
+def insert(db: sqlite3.Connection, events: Sequence[Event]) -> Inserted:
+    """Insert in one transaction."""
     with transaction(db):
         db.executemany(_INSERT, events)
         note_told(db, events)
         db.execute(_COUNT, {"n": len(events)})
-        depth: int = db.execute("SELECT depth FROM counters").fetchone()[0]
-    return depth
+        # The table of what was told has no row ids, so the last one is that of the last event.
+        return Inserted(*db.execute("SELECT depth, last_insert_rowid() FROM counters").fetchone())
 
 
 def note_told(db: sqlite3.Connection, events: Sequence[Event]) -> None:

@@ -20,7 +20,7 @@ def read_payload(body: bytes, below: Mapping[str, Any], above: Mapping[str, Any]
     body
         What the caller sent.
     below
-        Fields that count where the body has none: of the query, or of the subject.
+        Fields that count where the body has none, or null: of the query, or of the subject.
     above
         Fields that the body must not contradict: of the path.
 
@@ -29,15 +29,31 @@ def read_payload(body: bytes, below: Mapping[str, Any], above: Mapping[str, Any]
     MalformedBody, BodyTooLarge
         As `contracts.json_text.read_json_text`, or the body is no object.
     InvalidInput
-        A field of the body contradicts the path.
+        A field of the body, or of the query, contradicts the path.
     """
     value = read_json_text(body) if body.strip() else {}
     if not isinstance(value, dict):
         raise MalformedBody(f"the body must be a JSON object, was {type(value).__name__}", field="body")
-    for name, own in above.items():
-        if name in value and value[name] != own:
-            raise InvalidInput(f"{name} in the body contradicts {name} in the path", field=name)
-    return {**below, **value, **above} if below or above else value
+    refuse_contradiction("body", value, above)
+    refuse_contradiction("query", below, above)
+    if not (below or above):
+        return value
+    # A null names nothing: it must not make a subject's model the default one.
+    named = {name: given for name, given in value.items() if given is not None or name not in below}
+    return {**below, **named, **above}
+
+
+def refuse_contradiction(where: str, said: Mapping[str, Any], path: Mapping[str, Any]) -> None:
+    """Refuse what names another thing than the path does.
+
+    Raises
+    ------
+    InvalidInput
+        Names the field.
+    """
+    for name, own in path.items():
+        if name in said and said[name] != own:
+            raise InvalidInput(f"{name} in the {where} contradicts {name} in the path", field=name)
 
 
 def bar_payload(body: bytes, default_model: str | None) -> dict[str, Any]:
@@ -70,5 +86,5 @@ def request_of(operation: Operation, payload: Any, default_model: str | None) ->
         and payload.get("model_id") is None
         and not any(payload.get(name) is not None for name in operation.frames)
     ):
-        payload = {**payload, "model_id": default_model}
+        return validate(operation.request, {**payload, "model_id": default_model}, filled=("model_id",))
     return validate(operation.request, payload)

@@ -14,13 +14,15 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from bus.answer_form import ACCEPT, JSON, Formed, formed, wants_arrow
+from bus.answer_form import ACCEPT, JSON, Formed, at_once, formed, wants_arrow
 from bus.answer_text import as_json
 from bus.face import Face
 from bus.micro import endpoints
 from bus.reader import Reader
+from bus.replies import Replies
 from bus.shares import Shares, connection_of
 from bus.spool import HEADERS_BYTES, ID_HEADER, OFFSET_HEADER, PARTS_HEADER, Spool
+from bus.straight import drain, subscribe
 from bus.subjects import QUEUE_GROUP, groups, kept_subjects, resolve
 from contracts import logs, tracing
 from contracts.caller import Asked, asked, caller
@@ -42,8 +44,8 @@ log = logging.getLogger(__name__)
 PRIORITY_HEADER = "factor-priority"
 TIMEOUT_HEADER = "factor-timeout-ms"
 REQUEST_ID_HEADER = "factor-request-id"
-PENDING_LIMIT = 65_536
 MAX_REQUEST_ID = 128
+DAY_S = 86_400
 OK = 200
 PEER_SHARE = 2
 """One peer engine has at most this part of the places: a flood of its own leaves the others room."""
@@ -100,13 +102,13 @@ class RequestDesk:
         self.problems_by_code: Counter[str] = Counter()
         self.refused = 0
         self.without_reply = 0
-        self.replies_lost = 0
+        self._replies = Replies()
 
     async def start(self, nc: Client) -> None:
         """Subscribe on a new connection; requests in work answer over it."""
-        self._nc = nc
+        self._nc = self._replies.nc = nc
         self._subscriptions = [
-            await nc.subscribe(f"{group}.*", QUEUE_GROUP, cb=self._take, pending_msgs_limit=PENDING_LIMIT)
+            await subscribe(nc, f"{group}.*", self._take, QUEUE_GROUP)
             for group, engine in groups().items()
             if engine in self._engines
         ]
@@ -120,14 +122,16 @@ class RequestDesk:
         subscriptions, self._subscriptions = self._subscriptions, []
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                drained = await asyncio.gather(*map(_drained, subscriptions), return_exceptions=True)
+                nc = self._nc
+                leaving = [] if nc is None else [drain(nc, subscription) for subscription in subscriptions]
+                drained = await asyncio.gather(*leaving, return_exceptions=True)
                 for failed in drained:
                     if isinstance(failed, Exception) and not isinstance(failed, NatsError):
                         raise failed
         await self.finish(end - time.monotonic())
 
-    async def _take(self, msg: Msg) -> None:
-        """Start the work and return: nats-py calls this for one message after another."""
+    def _take(self, msg: Msg) -> None:
+        """Start the work and return: called for one message after another, where they are read."""
         self.requests += 1
         if not msg.reply:
             self.without_reply += 1
@@ -145,7 +149,8 @@ class RequestDesk:
             self._of_peer[peer] -= 1
             self.refused += 1
             self._count(msg.subject, 0, refused)
-            await self._reply(msg, as_json(refused.to_problem()), problem_headers(refused))
+            if msg.reply:
+                self._replies.refuse(msg.reply, as_json(refused.to_problem()), problem_headers(refused))
 
     def _check_room(self, peer: str) -> None:
         if len(self._tasks) + self._shares.waiting >= self._limit:
@@ -155,7 +160,7 @@ class RequestDesk:
 
     def _begin(self, msg: Msg, came: float, connection: str) -> None:
         number = self._begun = self._begun + 1
-        self._tasks[number] = asyncio.create_task(self._serve(number, msg, came, connection))
+        self._tasks[number] = asyncio.get_running_loop().create_task(self._serve(number, msg, came, connection))
 
     async def _serve(self, number: int, msg: Msg, came: float, connection: str) -> None:
         """Answer a request, and give its place to those that wait."""
@@ -170,7 +175,7 @@ class RequestDesk:
         try:
             try:
                 with tracing.span(msg.subject, tracing.SERVER, given.get(tracing.HEADER, ""), request_id=whose.id):
-                    trace = tracing.trace_id()
+                    trace = tracing.trace_id() if tracing.on() else None
                     body, headers = await self._told(msg, came)
             except EngineError as error:
                 problem = error
@@ -185,7 +190,8 @@ class RequestDesk:
                 code, status = (problem.code, problem.status) if problem is not None else (None, OK)
                 about = {"request_id": whose.id, "trace_id": trace, "code": code, "nats_ms": round(took_ns / 1e6, 3)}
                 logs.told(msg.subject, status, ours=ours, **about)
-            await self._reply(msg, body, headers)
+            if msg.reply:
+                await self._replies.give(msg.reply, body, headers)
         finally:
             del self._tasks[number]
             self._of_peer[msg.subject.partition(".")[0]] -= 1
@@ -193,30 +199,31 @@ class RequestDesk:
 
     async def _told(self, msg: Msg, came: float) -> tuple[bytes, dict[str, str] | None]:
         """Give the reply, or a part of one that was given before."""
-        asked = msg.headers or {}
-        if asked.get(ID_HEADER):
-            limit = self._nc.max_payload if self._nc is not None else 0
-            offset = asked.get(OFFSET_HEADER, "0")
-            return await self._spool.part(asked[ID_HEADER], offset, limit), {OFFSET_HEADER: offset}
-        answer = await self._answer(msg, came)
-        return await fitting(answer, asked, self._nc.max_payload if self._nc is not None else None, self._spool)
-
-    async def _answer(self, msg: Msg, came: float) -> Formed:
+        limit = self._nc.max_payload if self._nc is not None else None
+        given = msg.headers
+        if given and given.get(ID_HEADER):
+            offset = given.get(OFFSET_HEADER, "0")
+            return await self._spool.part(given[ID_HEADER], offset, limit or 0), {OFFSET_HEADER: offset}
         operation, named = resolve(msg.subject)
-        if operation.writes:
-            caller.set(f"nats:{msg.subject.partition('.')[0]}")
-        priority, timeout_s, request_id = read_headers(msg.headers) if msg.headers else (None, None, None)
+        priority: Priority | None = None
+        due: float | None = None
+        request_id: str | None = None
         arrow = False
-        if msg.headers:
-            require_own(msg.headers, self._own_id)
-            arrow = wants_arrow(msg.headers.get(ACCEPT), operation)
-        due = None if timeout_s is None else came + timeout_s
+        if given:
+            priority, timeout_s, request_id = read_headers(given)
+            require_own(given, self._own_id)
+            arrow = wants_arrow(given.get(ACCEPT), operation)
+            due = None if timeout_s is None else came + timeout_s
         request = await self._reader.request(operation, msg.data, named, {}, self._face.default_model, _left(due))
-        timeout_s = _left(due)
-        answer = await self._face.answer(
-            operation, request, priority=priority, timeout_s=timeout_s, request_id=request_id
+        if operation.writes or request.keeps is not None:
+            caller.set(f"nats:{msg.subject.partition('.')[0]}")
+        told = await self._face.answer(
+            operation, request, priority=priority, timeout_s=_left(due), request_id=request_id
         )
-        return await formed(operation, answer, arrow)
+        answer = at_once(told, arrow) or await formed(operation, told, arrow)
+        if answer.media == JSON and limit is not None and len(answer.body) <= limit:
+            return answer.body, None
+        return await fitting(answer, given or {}, limit, self._spool)
 
     def _count(self, subject: str, nanoseconds: int, problem: EngineError | None) -> None:
         endpoint = self.endpoints.get(subject) or self.endpoints[f"{subject.rpartition('.')[0]}.*"]
@@ -228,15 +235,10 @@ class RequestDesk:
             endpoint.errors += 1
             endpoint.last_error = f"{problem.status}:{problem.code}"
 
-    async def _reply(self, msg: Msg, body: bytes, headers: dict[str, str] | None) -> None:
-        if not msg.reply:
-            return
-        try:
-            assert self._nc is not None
-            await self._nc.publish(msg.reply, body, headers=headers)
-        except NatsError:
-            # The connection went meanwhile; the requester's own timeout tells it.
-            self.replies_lost += 1
+    @property
+    def replies_lost(self) -> int:
+        """Replies that could not be sent, as the connection went meanwhile."""
+        return self._replies.lost
 
     @property
     def in_work(self) -> int:
@@ -255,10 +257,7 @@ class RequestDesk:
             await asyncio.wait(self._tasks.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
         for task in self._tasks.values():
             task.cancel()
-
-
-async def _drained(subscription: Subscription) -> None:
-    await subscription.drain()  # type: ignore[no-untyped-call]
+        await self._replies.out()
 
 
 def _left(due: float | None) -> float | None:
@@ -307,8 +306,7 @@ def read_headers(headers: dict[str, str]) -> tuple[Priority | None, float | None
     InvalidInput
         An unknown priority, or a timeout that is no positive number of milliseconds.
     """
-    name = headers.get(PRIORITY_HEADER)
-    priority = Priority.parse(name) if name else None
+    priority = read_priority(headers)
     text = headers.get(TIMEOUT_HEADER)
     timeout_s = None
     if text:
@@ -316,12 +314,30 @@ def read_headers(headers: dict[str, str]) -> tuple[Priority | None, float | None
             timeout_s = float(text) / 1e3
         except ValueError:
             timeout_s = float("nan")
-        if not 0 < timeout_s < 86_400:
-            raise InvalidInput(f"{TIMEOUT_HEADER} must be milliseconds above 0, was {text!r}", field=TIMEOUT_HEADER)
+        if not 0 < timeout_s < DAY_S:
+            raise InvalidInput(
+                f"{TIMEOUT_HEADER} must be milliseconds above 0 and below {DAY_S * 1000:,}, was {text[:100]!r}",
+                field=TIMEOUT_HEADER,
+            )
     request_id = headers.get(REQUEST_ID_HEADER)
     if request_id is not None and len(request_id) > MAX_REQUEST_ID:
         raise InvalidInput(f"{REQUEST_ID_HEADER} has more than {MAX_REQUEST_ID} characters", field=REQUEST_ID_HEADER)
     return priority, timeout_s, request_id
+
+
+def read_priority(headers: Mapping[str, str]) -> Priority | None:
+    """Read the priority from the headers; None where they have none.
+
+    Raises
+    ------
+    InvalidInput
+        It is no priority.
+    """
+    name = headers.get(PRIORITY_HEADER)
+    try:
+        return Priority.parse(name) if name else None
+    except InvalidInput as error:
+        raise InvalidInput(error.detail, field=PRIORITY_HEADER) from None
 
 
 def require_own(headers: dict[str, str], own_id: str | None) -> None:

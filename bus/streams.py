@@ -164,7 +164,7 @@ async def newest_ids(js: JetStreamContext) -> set[str]:
     return ids
 
 
-async def takes_units(js: JetStreamContext) -> bool:
+async def takes_batches(js: JetStreamContext) -> bool:
     """Say whether the event stream stores several messages as one."""
     return bool((await js.stream_info(EVENTS)).config.allow_atomic)
 

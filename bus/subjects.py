@@ -6,11 +6,12 @@ Everything is made from the operation table; docs/subjects.md and docs/asyncapi.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from functools import lru_cache
 
 from contracts.errors import UnknownOperation
-from contracts.events import untoken
+from contracts.events import token, untoken
 from contracts.operations import OPERATIONS, Operation, by_subject
 
 QUEUE_GROUP = "factor-engine"
@@ -24,6 +25,11 @@ LIVE_PREFIX = "factor.live."
 HEALTH = "factor.health_metrics"
 TEST = "factor.health_metrics.test"
 REJECTED = "factor.rejected."
+SUBJECT_MOST_BYTES = 2048
+"""Of a subject that we publish on. A server ends the connection of who sends it a line of more than 4,096 bytes."""
+REJECTED_MOST = 500
+"""Characters of a rejected subject as one token; one of more is its beginning and its digest."""
+REJECTED_HEAD = 80
 ALIKE = 0.8
 """`difflib`'s ratio from which on a word is taken for another one misspelt: one letter in five."""
 PROBES = "_factor_probe."
@@ -92,7 +98,21 @@ def _meant(group: str, last: str) -> str | None:
         return own[close[0]]
     if group not in groups():
         return None
-    return next((subject for subject in _table() if subject.rpartition(".")[2] == last), None)
+    same = next((subject for subject in _table() if subject.rpartition(".")[2] == last), None)
+    return same or _called(group, last)
+
+
+def _called(group: str, word: str) -> str | None:
+    """Give the way to the operation that is called so, whatever its subjects' last token: of this group, if it can be.
+
+    `portfolio_attribution` is asked for on `portfolio.factor_exposure.attribution`; taken for a book, it would be
+    answered with that book's exposures.
+    """
+    row = OPERATIONS.get(word)
+    if row is None:
+        return None
+    own = [subject for subject in row.subjects if subject.startswith(f"{group}.")]
+    return next(iter((*own, *row.subjects)), f"{row.routes[0].method} {row.routes[0].path}")
 
 
 def _swapped(one: str, other: str) -> bool:
@@ -114,7 +134,20 @@ def kept_subjects() -> tuple[str, ...]:
 
 def may_reply(subject: str) -> bool:
     """Say whether a reply may go to this subject, which a caller wrote."""
-    return _SUBJECT.fullmatch(subject) is not None and not subject.startswith(kept_subjects())
+    fits = len(subject.encode()) <= SUBJECT_MOST_BYTES
+    return fits and _SUBJECT.fullmatch(subject) is not None and not subject.startswith(kept_subjects())
+
+
+def rejected(subject: str) -> str:
+    """Give the subject on which it is told that a durable message, that came on `subject`, cannot be computed.
+
+    Whoever sent it chose its subject, and as one token it may be three times as long as any server takes.
+    """
+    plain = subject.removeprefix(INBOUND_PREFIX)
+    whole = token(plain)
+    if len(whole) > REJECTED_MOST:
+        whole = f"{token(plain[:REJECTED_HEAD])}-{hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()}"
+    return REJECTED + whole
 
 
 def event_groups() -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import orjson
 from clients.answers import ModelAnswer
 from clients.methods import Surface
 from clients.surface import ANSWER_HEADER, ANYHOW, How, TableAnswer, as_object, wait_s
-from contracts.errors import DeadlineExceeded, EngineError, InternalError, Unavailable, WrongEngine
+from contracts.errors import DeadlineExceeded, EngineError, InternalError, InvalidInput, Unavailable, WrongEngine
 from contracts.frames import ARROW_STREAM
 from contracts.identity import ENGINE_HEADER
 from contracts.operations import OPERATIONS, Operation
@@ -26,6 +26,41 @@ _OF_THE_PROXY: dict[int, type[EngineError]] = {
     503: Unavailable,
     504: DeadlineExceeded,
 }
+
+
+def address(url: str) -> httpx.URL:
+    """Read the address of an engine.
+
+    Raises
+    ------
+    InvalidInput
+        It is none that HTTP goes to.
+    """
+    try:
+        read = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidInput(f"{url!r} is no address of an engine: {error}", field="url") from None
+    if read.scheme not in ("http", "https") or not read.host:
+        raise InvalidInput(f"{url!r} is no address of an engine, such as http://127.0.0.1:8300", field="url")
+    return read
+
+
+def _bearer(token: str) -> str:
+    """Write a token as a header; one that no header can carry is not shown, as it is a secret."""
+    if not (token.isascii() and token.isprintable()) or token != token.strip():
+        raise InvalidInput(
+            "the token (FACTOR_ENGINE_TOKEN) has a blank at an end, a line's end, or a letter that no header carries",
+            field="token",
+        )
+    return f"Bearer {token}"
+
+
+def _in_path(name: str, value: object) -> str:
+    """Write a field as one part of a path."""
+    text = str(value)
+    if not text or "/" in text or text in (".", ".."):
+        raise InvalidInput(f"{name} is a name without a slash, not {text!r}", field=name)
+    return quote(text, safe="")
 
 
 class HttpEngine(Surface):
@@ -56,10 +91,10 @@ class HttpEngine(Surface):
         token: str | None = None,
         **options: Any,
     ) -> None:
-        self._client = httpx.AsyncClient(base_url=url, **options)
+        self._client = httpx.AsyncClient(base_url=address(url), **options)
         token = token or os.environ.get("FACTOR_ENGINE_TOKEN")
         if token:
-            self._client.headers["authorization"] = f"Bearer {token}"
+            self._client.headers["authorization"] = _bearer(token)
         self.engine_id = engine_id
 
     async def __aenter__(self) -> Self:
@@ -87,7 +122,7 @@ class HttpEngine(Surface):
             body = {**body, "messagebus_priority": how.priority}
         method, path = operation.routes[0].method, operation.routes[0].path
         for name in [name for name in body if f"{{{name}}}" in path]:
-            path = path.replace(f"{{{name}}}", quote(str(body[name]), safe=""))
+            path = path.replace(f"{{{name}}}", _in_path(name, body[name]))
             body = {key: value for key, value in body.items() if key != name}
         if method in ("GET", "DELETE"):
             return await self._response(method, path, how, params=body, headers=headers)
@@ -120,7 +155,7 @@ class HttpEngine(Surface):
         }
         answer = await self._request(
             "PUT",
-            f"/factor-model/{quote(model_id, safe='')}/data",
+            f"/factor-model/{_in_path('model_id', model_id)}/data",
             how,
             content=table,
             headers={"content-type": content_type},
@@ -166,6 +201,7 @@ class HttpEngine(Surface):
     async def _response(
         self, method: str, path: str, how: How, *, headers: dict[str, str] | None = None, **options: Any
     ) -> httpx.Response:
+        self._stays(path)
         sent = dict(headers or {})
         if how.timeout_s is not None:
             sent[TIMEOUT_HEADER] = f"{how.timeout_s:g}"
@@ -185,6 +221,16 @@ class HttpEngine(Surface):
         self._check(response)
         return response
 
+    @staticmethod
+    def _stays(path: str) -> None:
+        """Refuse the address of another host, which would be given the token."""
+        try:
+            away = httpx.URL(path).is_absolute_url
+        except httpx.InvalidURL as error:
+            raise InvalidInput(f"{path!r} is no path: {error}", field="path") from None
+        if away:
+            raise InvalidInput(f"{path!r} is of another host; a path of the engine begins with /", field="path")
+
     def _check(self, response: httpx.Response) -> None:
         """Take the answers of one engine only; what a proxy says by itself is nobody's."""
         answered = response.headers.get(ENGINE_HEADER)
@@ -199,6 +245,10 @@ def _read(response: httpx.Response) -> Any:
     try:
         body = orjson.loads(response.content)
     except orjson.JSONDecodeError:
+        if ENGINE_HEADER in response.headers:
+            of = response.headers.get("content-type", "").partition(";")[0] or "nothing"
+            asked = f"{response.request.method} {response.request.url.path}"
+            raise InternalError(f"{asked} is answered with {of} (HTTP {response.status_code}), not with JSON") from None
         # Serve and its proxy answer in plain text when the engine behind them could not.
         kind = _OF_THE_PROXY.get(response.status_code, InternalError)
         raise kind(f"HTTP {response.status_code} from the proxy, not from the engine") from None

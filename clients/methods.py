@@ -51,9 +51,12 @@ from contracts.learning_requests import (
     PutEstimator,
 )
 from contracts.library_requests import (
+    FactorCorrelations,
     FactorDefinition,
     FactorNeighbours,
+    FactorResults,
     FormulaLanguage,
+    RemoveFormula,
 )
 from contracts.live_requests import (
     DeleteWatch,
@@ -97,10 +100,8 @@ from contracts.requests import (
     EstimateStyles,
     EvaluateFormula,
     FactorCategory,
-    FactorCorrelations,
     FactorCrossSection,
     FactorExposures,
-    FactorResults,
     FactorReturns,
     FactorSignals,
     ModelRef,
@@ -108,7 +109,6 @@ from contracts.requests import (
     PortfolioAttribution,
     PortfolioRisk,
     ReduceUniverse,
-    RemoveFormula,
     RiskModel,
     SizeFactor,
     StyleFactors,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError, NoRespondersError
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 from nats.js.errors import NoStreamResponseError
 
 from clients.methods import Surface
@@ -366,7 +366,9 @@ class NatsEngine(Surface):
                 msg = await newest.get()
                 yield _watched(msg.headers or {}, msg.data)
         finally:
-            await subscription.unsubscribe()
+            # Whoever stops to listen may have closed the connection before this runs.
+            with contextlib.suppress(ConnectionClosedError):
+                await subscription.unsubscribe()
 
 
 def _watched(headers: Mapping[str, str], body: bytes | None) -> Watched:

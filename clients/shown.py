@@ -172,7 +172,8 @@ def watched_frame(data: Any, part: str | None = None) -> pl.DataFrame:
     if data.get("factor_returns"):
         there["factor_returns"] = ["factor", "return"], list(data["factor_returns"].items())
     if books:
-        there["portfolios"] = ["portfolio", "return"], [(name, book.get("return")) for name, book in books.items()]
+        returns = [(name, None if book is None else book.get("return")) for name, book in books.items()]
+        there["portfolios"] = ["portfolio", "return"], returns
     chosen = part or next(iter(there), "values")
     if chosen not in there:
         raise FactorError(f"the message has no {chosen}; it has {', '.join(there) or 'nothing'}", field="part")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,8 @@ def line(value: Watched) -> str:
         return f"{head}  {len(value.data or b'')} bytes of Arrow"
     shown = ["factor returns withheld"] if value.withheld else _numbers(value.data.get("factor_returns") or {})
     for name, book in (value.data.get("portfolios") or {}).items():
-        shown.append(f"{name} {book['return']:+.4%}")
+        made = None if book is None else book["return"]
+        shown.append(f"{name} {'missing' if made is None else f'{made:+.4%}'}")
     symbols = value.data.get("symbols") or []
     for name, values in list((value.data.get("values") or {}).items())[:SHOWN]:
         first = next(((s, v) for s, v in zip(symbols, values, strict=False) if v is not None), None)
@@ -59,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Print; the exit code is 1 when the engine cannot be reached."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("watch")
-    parser.add_argument("--run", type=Path, default=Path(".run"), help="the run directory of the engine")
+    run = Path(os.environ.get("FACTOR_ENGINE_RUN_DIR") or ".run")
+    parser.add_argument("--run", type=Path, default=run, help=f"the run directory of the engine; default: {run}")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each message")
     options = parser.parse_args(arguments)
     try:

@@ -38,6 +38,8 @@ class Calculation:
     day : str
         Names the one day that a write stored, or that values are of: what it came behind, and its row, to the bit
         (`actors.reading.next_day`). Empty where that is not known. No caller is told it.
+    few : bool
+        It is known to be written as JSON in no time, as it came in few bytes.
     """
 
     values: Any
@@ -50,6 +52,7 @@ class Calculation:
     event: bool = True
     stages_s: Mapping[str, float] | None = None
     day: str = ""
+    few: bool = field(default=False, compare=False)
 
     def timed(self, **stages_s: float) -> Calculation:
         """Give it with further stages, seconds."""

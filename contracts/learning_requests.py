@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from contracts.frames import Frame, TableSettings
-from contracts.requests import FactorId, MinPeriods, ModelId, Request
-from contracts.weights import Symbol
+from contracts.requests import FactorIds, MinPeriods, ModelId, Request
+from contracts.weights import Symbols
 
 EstimatorId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="Letters, digits, . _ -")]
-FeatureNames = Annotated[list[FactorId], Field(min_length=1, max_length=500)]
+FeatureNames = Annotated[FactorIds, Field(min_length=1, max_length=500)]
 Horizon = Annotated[int, Field(ge=1, le=252)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 ESTIMATOR_BYTES = 16 * 2**20
@@ -34,7 +34,7 @@ class FactorFeatures(Request):
     """The feature matrix of a model at a date, or over a period: symbols by factors."""
 
     model_id: ModelId | None = None
-    symbols: list[Symbol] | None = Field(None, description="Default: all that the model covers.")
+    symbols: Symbols | None = Field(None, description="Default: all that the model covers.")
     factors: FeatureNames | None = Field(None, description=f"{WHICH} Default: all of the model.")
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
     start_date: dt.date | None = Field(None, description="With end_date: a table of all dates from here on.")
@@ -63,7 +63,7 @@ class Dataset(Request):
     """A data set to train on: features with forward returns, purged and embargoed folds, and a manifest with hashes."""
 
     model_id: ModelId | None = None
-    symbols: list[Symbol] | None = Field(None, description="Default: all that the model covers.")
+    symbols: Symbols | None = Field(None, description="Default: all that the model covers.")
     factors: FeatureNames | None = Field(None, description=f"{WHICH} Default: the model's styles.")
     start_date: dt.date | None = None
     end_date: dt.date | None = None
@@ -134,7 +134,7 @@ class Predict(Request):
 
     estimator_id: EstimatorId
     model_id: ModelId | None = None
-    symbols: list[Symbol] | None = Field(None, description="Default: all that the model covers.")
+    symbols: Symbols | None = Field(None, description="Default: all that the model covers.")
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
     features: Frame | None = Field(
         None, description="Instead of a model's: a table with a column for each feature, and `symbol` if it has names."

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
 from contracts.requests import (
     Between,
@@ -25,7 +25,7 @@ from contracts.requests import (
     Uncovered,
     one_benchmark,
 )
-from contracts.weights import HeldWeights, Symbol, Weights
+from contracts.weights import HeldWeights, Names, Symbol, Symbols, Weights, once
 
 Weight = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
 """A change of a million times the book is a slip."""
@@ -122,7 +122,10 @@ class Stress(DatedBook):
     shocks: dict[str, dict[str, Annotated[FiniteFloat, Field(ge=-1, le=10)]]] = Field(
         default_factory=dict, max_length=1000, description="Scenario: factor to return."
     )
-    propagate: bool = Field(True, description="The other factors move as the covariance expects, or stay.")
+    propagate: bool = Field(
+        True,
+        description="The other factors, and other names of a shocked issuer, move as the covariance expects, or stay.",
+    )
     episodes: dict[str, tuple[dt.date, dt.date]] = Field(
         default_factory=dict, max_length=100, description="Scenario: first and last date of the model's own history."
     )
@@ -145,7 +148,7 @@ class Stress(DatedBook):
 
     def idle(self) -> Iterable[str]:
         """What an episode did, it did to all factors."""
-        return () if self.shocks else ("propagate",)
+        return () if self.shocks or self.name_shocks else ("propagate",)
 
 
 class WhatIf(DatedBook):
@@ -172,7 +175,7 @@ class HedgeBook(DatedBook):
     instruments: list[Symbol] = Field(
         min_length=1, max_length=500, description="Symbols, or `portfolio:ID` for a fund."
     )
-    neutral_factors: list[str] = Field(default_factory=list, max_length=200)
+    neutral_factors: Names = Field(default_factory=list, max_length=200)
     position: Bound = Field((None, None), description="Least and greatest weight of every instrument; null is open.")
     positions: dict[str, Bound] = Field(
         default_factory=dict,
@@ -186,8 +189,8 @@ class ConstructBook(Request):
     """What limits the weights that are looked for."""
 
     model_id: ModelId | None = None
-    symbols: list[Symbol] | None = Field(
-        None, max_length=100_000, description="What may be held; default: all covered."
+    symbols: Symbols | None = Field(
+        None, min_length=1, max_length=100_000, description="What may be held; default: all covered."
     )
     date_requested: dt.date | None = None
     portfolio_id: BookName | None = Field(None, description="What is held now: a stored book.")
@@ -197,16 +200,27 @@ class ConstructBook(Request):
     position: Bound = Field((0.0, 1.0), description="Least and greatest weight of a name.")
     net: Bound = Field((1.0, 1.0), description="Least and greatest sum of weights.")
     gross: Size | None = None
-    active_position: Size | None = None
+    active_position: Size | None = Field(None, description="Greatest absolute difference from the benchmark's weight.")
     exposures: dict[str, Bound] = Field(
         default_factory=dict, max_length=200, description="Factor: least and greatest (active) exposure; null is open."
     )
     turnover: Size | None = Field(None, description="Greatest sum of absolute trades.")
     max_risk: FiniteFloat | None = Field(None, gt=0, le=10, description="Greatest (active) volatility a year.")
-    cost_bps: FiniteFloat = Field(0.0, ge=0, le=10_000, description="Cost of trading, in basis points of the value.")
+    cost_bps: FiniteFloat = Field(
+        0.0,
+        ge=0,
+        le=10_000,
+        description="Cost of trading, in basis points of the value; it is set against a year's alpha and variance.",
+    )
     uncovered: Uncovered = "warn"
 
     _one = field_validator("benchmark")(one_benchmark)
+
+    @model_validator(mode="after")
+    def _active_beside_something(self) -> ConstructBook:
+        if self.active_position is not None and self.benchmark is None and self.benchmark_weights is None:
+            raise ValueError("active_position needs benchmark or benchmark_weights")
+        return self
 
 
 def one_alpha(style: str | None, info: ValidationInfo) -> str | None:
@@ -280,17 +294,21 @@ class RiskBudget(Request):
     """Long-only weights whose risk contributions are equal, or in given shares."""
 
     model_id: ModelId | None = None
-    symbols: list[Symbol] | None = Field(None, min_length=1, max_length=100_000, description="Default: all covered.")
+    symbols: Symbols | None = Field(None, min_length=1, max_length=100_000, description="Default: all covered.")
     budgets: dict[Symbol, Annotated[FiniteFloat, Field(ge=0, le=1e6)]] | None = Field(None, max_length=100_000)
     date_requested: dt.date | None = None
     uncovered: Uncovered = "warn"
+
+    def idle(self) -> Iterable[str]:
+        """The budgets name what is held."""
+        return ("symbols",) if self.budgets is not None else ()
 
 
 class FactorPerformance(Request):
     """How the factors did over a period: mean, volatility, t, information ratio, drawdown."""
 
     model_id: ModelId | None = None
-    factors: list[str] | None = Field(None, max_length=500, description="Default: all.")
+    factors: Names | None = Field(None, max_length=500, description="Default: all.")
     start_date: dt.date | None = Field(None, description="Default: a year before the end.")
     end_date: dt.date | None = None
 
@@ -299,7 +317,7 @@ class FactorTrend(Request):
     """Momentum and trend of each factor's returns, and how crowded the names of each style are."""
 
     model_id: ModelId | None = None
-    factors: list[str] | None = Field(None, max_length=500)
+    factors: Names | None = Field(None, max_length=500)
     window_days: int = Field(126, ge=3, le=1260)
     lag_days: int = Field(0, ge=0, le=252, description="Days left out of the momentum.")
     quantile: Fraction = Field(0.1, description="Share of names at each end whose crowding is measured.")
@@ -340,11 +358,13 @@ class LibrarySignals(Request):
     """Signals of library factors and formulas: what they foretold lately, and what they say of each name now."""
 
     model_id: ModelId | None = None
-    factors: tuple[Annotated[str, Field(max_length=64)], ...] = Field((), max_length=50)
+    factors: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], AfterValidator(once)] = Field(
+        (), max_length=50
+    )
     formulas: dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=4000)]] = Field(
         default_factory=dict, max_length=10, description="Formulas of your own, by a name for each."
     )
-    symbols: list[Symbol] | None = Field(None, description="Names to show; scores are made over all.")
+    symbols: Symbols | None = Field(None, description="Names to show; scores are made over all.")
     window_days: int = Field(63, ge=5, le=504, description="Days over which the rank IC is taken.")
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
     min_periods: MinPeriods = "strict"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,7 +20,7 @@ from pydantic import (
 
 from contracts.bars_table import BarsTable
 from contracts.frames import Frame, TableSettings
-from contracts.weights import HeldWeights, SomeWeights, Symbol, sane
+from contracts.weights import HeldWeights, Names, SomeWeights, Symbol, Symbols, once, sane
 from contracts.work import Priority
 
 
@@ -57,6 +58,11 @@ class Request(BaseModel):
     def idle(self) -> Iterable[str]:
         """Give the fields that do nothing beside the others as they are; overridden by requests that have such."""
         return ()
+
+    @property
+    def keeps(self) -> str | None:
+        """The field that names what a read keeps beyond its answer; overridden by requests that have such."""
+        return None
 
     @classmethod
     def arrived(cls, fields: dict[str, Any]) -> Self:
@@ -109,7 +115,7 @@ class CleanFeatures(ModelRef):
     """Winsorise, fill and smooth features; makes a new version and a recipe that append re-applies."""
 
     to_winsorize: dict[str, Fraction] | None = Field(None, description="Feature: fraction cut at each end, per date.")
-    to_fill: list[str] | None = Field(None, description="Features to fill forward per symbol.")
+    to_fill: Names | None = Field(None, description="Features to fill forward per symbol.")
     to_smooth: dict[str, Annotated[int, Field(ge=1, le=2520)]] | None = Field(
         None, description="Feature: window in days."
     )
@@ -146,6 +152,13 @@ class CorrectDays(ModelRef):
     messagebus_priority: PriorityName = "high"
 
 
+STYLE_FRAMES = frozenset({"returns_data", "market_cap_data", "fundamental_data"})
+
+
+def _given(request: Request, names: Iterable[str]) -> list[str]:
+    return [name for name in names if getattr(request, name) is not None]
+
+
 class StyleFactors(Request):
     """Style scores of a model, or of posted frames."""
 
@@ -156,7 +169,7 @@ class StyleFactors(Request):
     intake: TableSettings = None
     trailing_days: int = Field(252, ge=2, le=2520)
     winsor_factor: Fraction = 0.01
-    symbols: list[Symbol] | None = Field(None, description="Limit the answer to these symbols.")
+    symbols: Symbols | None = Field(None, description="Limit the answer to these symbols.")
 
     @model_validator(mode="after")
     def _has_data(self) -> StyleFactors:
@@ -168,6 +181,10 @@ class StyleFactors(Request):
         ):
             raise ValueError("model_id or one of returns_data, market_cap_data, fundamental_data must be given")
         return self
+
+    def idle(self) -> Iterable[str]:
+        """A model beside frames; how frames are read, without any."""
+        return ("model_id",) if _given(self, STYLE_FRAMES) else ("intake",)
 
 
 class FactorReturns(Request):
@@ -193,9 +210,14 @@ class FactorReturns(Request):
             "style_df": self.style_df,
         }
         missing = [name for name, frame in frames.items() if frame is None]
-        if self.model_id is None and missing:
+        if missing and (self.model_id is None or len(missing) < len(frames)):
             raise ValueError(f"model_id, or all four frames, must be given; missing: {', '.join(missing)}")
         return self
+
+    def idle(self) -> Iterable[str]:
+        """A model and its period beside frames; how returns are estimated, of a model that has them."""
+        posted = self.returns_df is not None
+        return ("model_id", "start_date", "end_date") if posted else ("winsor_factor", "residualize_styles", "intake")
 
 
 class EstimateStyles(ModelRef):
@@ -302,6 +324,9 @@ class Covariance(Request):
 class IndividualFactor(Request):
     """One style's scores from a posted frame, or of a model."""
 
+    own: ClassVar[str] = ""
+    """The frame that the style is made of."""
+    unused: ClassVar[tuple[str, ...]] = ()
     model_id: ModelId | None = None
     returns_data: Frame | None = Field(None, description="momentum: date, symbol, asset_returns")
     fundamental_data: Frame | None = Field(None, description="value: date, symbol, book_price, sales_price, cf_price")
@@ -309,46 +334,45 @@ class IndividualFactor(Request):
     intake: TableSettings = None
     trailing_days: int = Field(252, ge=2, le=2520)
     winsor_factor: Fraction = 0.01
-    symbols: list[Symbol] | None = None
+    symbols: Symbols | None = None
+
+    @model_validator(mode="after")
+    def _has_data(self) -> Self:
+        if self.own and self.model_id is None and getattr(self, self.own) is None:
+            raise ValueError(f"model_id or {self.own} must be given")
+        return self
+
+    def idle(self) -> Iterable[str]:
+        """What is of other styles; and a model beside the style's own frame, or without it how a frame is read."""
+        posted = getattr(self, self.own) is not None
+        return (*_given(self, STYLE_FRAMES - {self.own}), *self.unused, "model_id" if posted else "intake")
 
 
 class MomentumFactor(IndividualFactor):
     """Momentum from returns."""
 
-    @model_validator(mode="after")
-    def _has_data(self) -> MomentumFactor:
-        _one_of(self, "returns_data")
-        return self
+    own = "returns_data"
 
 
 class ValueFactor(IndividualFactor):
     """Value from book, sales and cash flow to price."""
 
-    @model_validator(mode="after")
-    def _has_data(self) -> ValueFactor:
-        _one_of(self, "fundamental_data")
-        return self
+    own = "fundamental_data"
+    unused = ("trailing_days",)
 
 
 class SizeFactor(IndividualFactor):
     """Size from market cap."""
 
-    @model_validator(mode="after")
-    def _has_data(self) -> SizeFactor:
-        _one_of(self, "market_cap_data")
-        return self
-
-
-def _one_of(request: IndividualFactor, frame: str) -> None:
-    if request.model_id is None and getattr(request, frame) is None:
-        raise ValueError(f"model_id or {frame} must be given")
+    own = "market_cap_data"
+    unused = ("trailing_days", "winsor_factor")
 
 
 class RiskModel(Request):
     """A risk model for a universe and a period: factor covariance, exposures and specific risk."""
 
     model_id: ModelId | None = None
-    universe_symbols: list[Symbol] = Field(default_factory=list, max_length=100_000, description="Empty: all.")
+    universe_symbols: Symbols = Field(default_factory=list, max_length=100_000, description="Empty: all.")
     start_date: dt.date | None = None
     end_date: dt.date | None = None
     universe_size: int = Field(3000, ge=1, le=100_000, description="Of more names so many, the largest.")
@@ -358,7 +382,7 @@ class FactorSignals(Request):
     """Per style: recent factor returns, momentum and trend; per symbol: the composite score."""
 
     model_id: ModelId | None = None
-    symbols: list[Symbol] | None = None
+    symbols: Symbols | None = None
     window_days: int = Field(21, ge=2, le=504)
 
 
@@ -369,6 +393,7 @@ class Definitions(Request):
 
 
 FactorId = Annotated[str, Field(max_length=64)]
+FactorIds = Annotated[list[FactorId], AfterValidator(once)]
 GroupLevel = Literal["none", "sector", "industry", "subindustry"]
 
 
@@ -403,47 +428,19 @@ class CalculateFactors(CrossSectionForms):
 
     symbol: Symbol
     model_id: ModelId | None = None
-    factors: list[FactorId] | None = Field(None, max_length=2000, description="Default: all.")
+    factors: FactorIds | None = Field(None, max_length=2000, description="Default: all.")
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
     min_periods: MinPeriods = "strict"
-
-
-class FactorResults(CrossSectionForms):
-    """Library factors of one symbol as they were computed last, without computing anything."""
-
-    symbol: Symbol
-    model_id: ModelId | None = None
-    factors: list[FactorId] | None = Field(None, max_length=2000, description="Default: all that were computed.")
-    date_requested: dt.date | None = Field(None, description="Default: the date that was computed last.")
 
 
 class FactorCrossSection(CrossSectionForms):
     """Library factors across all names of a date: raw, winsorised, z-scored, neutralised and ranked."""
 
-    factors: list[FactorId] = Field(min_length=1, max_length=50)
+    factors: FactorIds = Field(min_length=1, max_length=50)
     model_id: ModelId | None = None
-    symbols: list[Symbol] | None = Field(None, description="Names to show; the forms are always made over all.")
+    symbols: Symbols | None = Field(None, description="Names to show; the forms are always made over all.")
     date_requested: dt.date | None = Field(None, description="Default: the model's last date.")
     min_periods: MinPeriods = "strict"
-
-
-class FactorCorrelations(CrossSectionForms):
-    """Rank correlations between library factors on a model's data."""
-
-    model_id: ModelId | None = None
-    factors: list[FactorId] = Field(min_length=2, max_length=200)
-    window_days: int = Field(60, ge=1, le=1260)
-    date_requested: dt.date | None = Field(None, description="The window's last date; default: the model's.")
-    min_periods: MinPeriods = "strict"
-    form: Literal["raw", "winsorised", "zscore", "neutralised", "rank"] = Field(
-        "raw", description="What is ranked; only neutralising, and ties from clipping, change ranks."
-    )
-
-    def idle(self) -> Iterable[str]:
-        """Raw values and ranks are neither clipped nor neutralised."""
-        if self.form in ("raw", "rank"):
-            return "winsor_deviations", "neutralise_by"
-        return () if self.form == "neutralised" else ("neutralise_by",)
 
 
 class UpdateFactors(Request):
@@ -480,21 +477,22 @@ class EvaluateFormula(Request, BarsTable):
         "the paper's PDF. The answer shows the translation.",
     )
     model_id: ModelId | None = None
-    symbols: list[Symbol] | None = None
+    symbols: Symbols | None = None
     date_requested: dt.date | None = None
-    register_as: FormulaId | None = Field(None, description="Keep it under this id.")
+    register_as: FormulaId | None = Field(
+        None, description="Keep it under this id; where tokens are asked for, with one of scope write."
+    )
     conventions: dict[str, Any] | str = Field(
         "paper",
         description="A preset (paper, alpha101v, brain, kunquant, qlib), or a table {base, key: value} of "
         'docs/formula-language.md: {"min_periods": "one"} lets a window speak before it is full.',
     )
 
+    @property
+    def keeps(self) -> str | None:
+        """A formula that is registered is everybody's."""
+        return "register_as" if self.register_as is not None else None
+
     def idle(self) -> Iterable[str]:
         """How a table is read, where a model is."""
         return () if self.frame_data is not None else ("time_col", "symbol_col", "intake", "bar_s", "bars")
-
-
-class RemoveFormula(Request):
-    """Remove a formula that was registered; its id is free again."""
-
-    formula_id: FormulaId

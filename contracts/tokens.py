@@ -6,7 +6,9 @@ once, when it is made.
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import fcntl
 import hashlib
 import ipaddress
 import json
@@ -14,7 +16,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -116,7 +118,7 @@ def read_tokens(path: Path) -> tuple[Token, ...] | None:
         return None
     except OSError as error:
         raise Unavailable(f"{path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, InvalidInput) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, InvalidInput) as error:
         raise Unavailable(f"{path.name} is not a token file: {error}") from None
 
 
@@ -131,6 +133,11 @@ def _require_distinct(tokens: Sequence[Token]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InvalidInput(f"tokens have one name each; twice there is {', '.join(twice)}", field="name")
+    owner: dict[str, str] = {}
+    for token in tokens:
+        other = owner.setdefault(token.digest, token.name)
+        if other != token.name:  # which scope it has would be a matter of their order
+            raise InvalidInput(f"tokens {other} and {token.name} are one secret", field="tokens")
 
 
 def write_tokens(path: Path, tokens: Sequence[Token]) -> None:
@@ -141,26 +148,40 @@ def write_tokens(path: Path, tokens: Sequence[Token]) -> None:
         out.write(json.dumps({"tokens": rows}, indent=1).encode())
 
 
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Change a token file while nobody else does: of two at once one would undo the other, a removal too."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def add_token(path: Path, name: str, scope: Scope, per_second: float = PER_SECOND) -> str:
     """Make a token and keep its hash; gives the token, which nobody can be told again."""
-    known = read_tokens(path) or ()
-    if any(token.name == name for token in known):
-        raise InvalidInput(f"there is a token {name} already; remove it first", field="name")
-    if len(known) >= MAX_TOKENS:
-        raise InvalidInput(f"there are {MAX_TOKENS} tokens already", field="name")
-    secret = PREFIX + secrets.token_urlsafe(32)
-    write_tokens(path, [*known, Token(name, scope, digest_of(secret.encode()), per_second)])
+    with _alone(path):
+        known = read_tokens(path) or ()
+        if any(token.name == name for token in known):
+            raise InvalidInput(f"there is a token {name} already; remove it first", field="name")
+        if len(known) >= MAX_TOKENS:
+            raise InvalidInput(f"there are {MAX_TOKENS} tokens already", field="name")
+        secret = PREFIX + secrets.token_urlsafe(32)
+        write_tokens(path, [*known, Token(name, scope, digest_of(secret.encode()), per_second)])
     return secret
 
 
 def remove_token(path: Path, name: str) -> tuple[Token, ...]:
     """Forget a token; gives those that are left. The file stays, so that nothing is open to all because of it."""
-    known = read_tokens(path) or ()
-    left = tuple(token for token in known if token.name != name)
-    if len(left) == len(known):
-        names = ", ".join(token.name for token in known)
-        raise InvalidInput(f"there is no token {name}; there are: {names or 'none'}", field="name")
-    write_tokens(path, left)
+    with _alone(path):
+        known = read_tokens(path) or ()
+        left = tuple(token for token in known if token.name != name)
+        if len(left) == len(known):
+            names = ", ".join(token.name for token in known)
+            raise InvalidInput(f"there is no token {name}; there are: {names or 'none'}", field="name")
+        write_tokens(path, left)
     return left
 
 

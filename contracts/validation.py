@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -17,12 +17,14 @@ M = TypeVar("M", bound=BaseModel)
 MAX_NAMED = 5
 MAX_STRANGE = 100
 """Fields that are not known and are ignored; each is compared with all that are."""
+MOST_MEANT, LEAST_WORD = 2, 3
+"""A word of more fields, or one as short as `id`, is no slip of any of them."""
 CLOSE = 0.8
 """How alike two names must be, 0 to 1, for one to be a slip of the other: about one letter in five."""
 
 
-def validate(model: type[M], payload: Any) -> M:
-    """Check `payload` against `model`.
+def validate(model: type[M], payload: Any, filled: Collection[str] = ()) -> M:
+    """Check `payload` against `model`; the fields `filled` are none that its sender gave.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def validate(model: type[M], payload: Any) -> M:
             field=strange[0],
         )
     for name in strange:
-        meant = _nearly(name, [known for known in model.model_fields if known not in payload])
+        meant = _nearly(name, [known for known in model.model_fields if known not in payload or known in filled])
         if meant is not None:
             raise InvalidInput(f"{name} is not a field of this request; did you mean {meant}?", field=name)
     try:
@@ -51,7 +53,7 @@ def validate(model: type[M], payload: Any) -> M:
     except ValidationError as error:
         raise _explain(error) from None
     if isinstance(made, Request):
-        strange += [name for name in made.idle() if name in made.model_fields_set]
+        strange += [name for name in made.idle() if name in made.model_fields_set and name not in filled]
         return made.ignoring(strange) if strange else made
     return made
 
@@ -62,12 +64,15 @@ def _fields(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _nearly(name: str, known: list[str]) -> str | None:
-    """Give the field that a name is a slip of: a letter off, or one of its words alone."""
+    """Give the field that a name is a slip of: a letter off, or one of its words alone, of one field or of two."""
     close = get_close_matches(name, known, 1, CLOSE)
     if close:
         return close[0]
-    longer = [field for field in known if field.startswith(f"{name}_") or field.endswith(f"_{name}")]
-    return longer[0] if len(longer) == 1 else None
+    for word in (name, name.removesuffix("s")):
+        longer = [field for field in known if word and f"_{word}_" in f"_{field}_"]
+        if len(longer) == 1 or (longer and len(word) >= LEAST_WORD and len(longer) <= MOST_MEANT):
+            return " or ".join(longer)
+    return None
 
 
 def _explain(error: ValidationError) -> EngineError:

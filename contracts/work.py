@@ -149,7 +149,7 @@ os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 
 def new_id() -> str:
     """A unique id for a request, an event or a calculation: 32 hexadecimal digits."""
-    return f"{_random.getrandbits(128):032x}"
+    return _random.getrandbits(128).to_bytes(16).hex()
 
 
 def work_item(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from contracts.settings import settings
 from contracts.work import Device
+
+SYSCTL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,29 @@ class Detection:
 def detect() -> dict[Device, Detection]:
     """Look for every device once per process."""
     return {
-        Device.CPU: Detection(Device.CPU, True, platform.processor() or platform.machine(), "always there"),
+        Device.CPU: Detection(Device.CPU, True, chip(), "always there"),
         Device.METAL_GPU: _metal(),
         Device.NEURAL_ENGINE: _neural_engine(),
     }
+
+
+@lru_cache(maxsize=1)
+def chip() -> str:
+    """Name the chip, on a Mac with the build of its system: what was measured or compiled holds for these.
+
+    Python says "arm" of every Mac.
+    """
+    if _apple_silicon():
+        asked = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string", "kern.osversion"]
+        with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+            name, build = subprocess.check_output(asked, text=True, timeout=SYSCTL_S).splitlines()
+            return f"{name}, macOS {platform.mac_ver()[0]} {build}"
+    return platform.processor() or platform.machine()
+
+
+def device_folder() -> Path:
+    """Give the folder of a run where calibrations, what actors learned, and compiled models lie."""
+    return settings().run_dir.resolve() / "devices"
 
 
 def _apple_silicon() -> bool:

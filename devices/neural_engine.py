@@ -16,11 +16,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from devices import compiled
+from devices.detect import device_folder
 from devices.prepare import BLOCK, in_blocks, padded, unit, unit_rows, up_to_bucket
 from factors.portfolio.risk import known_exposures
 
@@ -32,6 +35,8 @@ LARGEST = 16_000.0
 """Half of where the Neural Engine's products overflow."""
 SMALLEST = 6.2e-5
 """The least normal float16, below the least mean square of a row that is scaled to 1."""
+INPUTS = ("x", "y", "z")
+"""Names of a program's inputs; a compiled model has no list of them."""
 INPUTS_KEPT_S = 3.0
 """Core ML frees the inputs of a prediction on another thread after it (coremltools PR 2827): they are held longer."""
 
@@ -199,6 +204,10 @@ class _Constants:
         self.arrays = tuple(array.astype(np.float16) for array in arrays)
         self._key = tuple((array.shape, array.tobytes()) for array in self.arrays)
 
+    def told(self) -> list[bytes]:
+        """Give shapes and bytes, as part of the key of a compiled model."""
+        return [part for shape, content in self._key for part in (repr(shape).encode(), content)]
+
     def __hash__(self) -> int:
         return hash(self._key)
 
@@ -206,9 +215,11 @@ class _Constants:
         return isinstance(other, _Constants) and self._key == other._key
 
 
-@lru_cache(maxsize=PROGRAMS_KEPT)
-def program(body: str, shapes: Shapes, constants: _Constants | None = None) -> Any:
-    """Build and load the Core ML model of a body for these input shapes; float16, CPU and Neural Engine permitted."""
+def program(body: str, shapes: Shapes, constants: _Constants | None = None, *, load: bool = False) -> Any:
+    """Build the Core ML model of a body for these input shapes; float16, CPU and Neural Engine permitted.
+
+    With `load` Core ML compiles it too, for this process alone.
+    """
     ct = coremltools()
     from coremltools.converters.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import types
@@ -217,7 +228,7 @@ def program(body: str, shapes: Shapes, constants: _Constants | None = None) -> A
     held = constants.arrays if constants is not None else ()
     specs = [mb.TensorSpec(shape=shape, dtype=types.fp16) for shape in shapes]
     made: Any
-    # Core ML names a program's inputs by the function's own parameters.
+    # Core ML names a program's inputs by the function's own parameters: `INPUTS`.
     if len(shapes) == 1:
 
         def made(x: Any) -> Any:
@@ -236,7 +247,23 @@ def program(body: str, shapes: Shapes, constants: _Constants | None = None) -> A
         convert_to="mlprogram",
         compute_units=ct.ComputeUnit.CPU_AND_NE,
         minimum_deployment_target=ct.target.macOS13,
+        skip_model_load=not load,
     )
+
+
+@lru_cache(maxsize=PROGRAMS_KEPT)
+def loaded(body: str, shapes: Shapes, constants: _Constants | None = None) -> Any:
+    """Load the compiled model of a body; it is compiled once for all processes of a run, where its folder allows that.
+
+    The text of this module is part of the key, so a program that is built in another way is another entry.
+    """
+    coremltools()
+    told = constants.told() if constants is not None else []
+    name = compiled.key(Path(__file__).read_bytes(), body.encode(), repr(shapes).encode(), *told)
+    made = compiled.load(
+        device_folder() / "compiled", name, lambda package: program(body, shapes, constants).save(package)
+    )
+    return program(body, shapes, constants, load=True) if made is None else made
 
 
 def placement(body: str, shapes: Shapes, constants: tuple[Array, ...] = ()) -> dict[str, str]:
@@ -258,9 +285,8 @@ def placement(body: str, shapes: Shapes, constants: tuple[Array, ...] = ()) -> d
 
 
 def _run(body: str, *arrays: Array, constants: tuple[Array, ...] = ()) -> tuple[Array, ...]:
-    model = program(body, tuple(array.shape for array in arrays), _Constants(constants) if constants else None)
-    names = [spec.name for spec in model.get_spec().description.input]
-    given = {n: a.astype(np.float16) for n, a in zip(names, arrays, strict=True)}
+    model = loaded(body, tuple(array.shape for array in arrays), _Constants(constants) if constants else None)
+    given = {n: a.astype(np.float16) for n, a in zip(INPUTS, arrays, strict=False)}
     now = time.monotonic()
     _inputs.append((now, given))
     while _inputs[0][0] < now - INPUTS_KEPT_S:

@@ -39,7 +39,8 @@ class Conditions:
         Returns
         -------
         dict
-            ``degraded``: component: reason; ``disk_free_bytes``: place: bytes; ``http_fallback_requests``.
+            ``degraded``: component: reason; ``disk_free_bytes``: place: bytes; ``http_fallback_requests``, None where
+            nobody knows.
         """
         degraded = low(self._places, self._low_mb)
         if self._proxy is not None:

@@ -26,6 +26,8 @@ HOST = "127.0.0.1"
 SYNC_INTERVAL = "1s"
 """How often JetStream calls fsync. What is acknowledged is in the kernel's page cache, so `kill -9` of the server loses
 nothing; a power cut can lose the last second of acknowledged messages. `always` would cost one fsync per message."""
+LOG_FILES = 4
+"""Without a number the server keeps every log that it began anew behind, for ever."""
 MAX_PAYLOAD = 8 * 2**20
 MAX_FILE_STORE = 8 * 2**30
 MAX_MEMORY_STORE = 64 * 2**20
@@ -38,6 +40,7 @@ pid_file: "{folder}/nats-server.pid"
 ports_file_dir: "{folder}"
 log_file: "{log}"
 logfile_size_limit: 16MB
+logfile_max_num: {log_files}
 max_payload: {max_payload}
 jetstream {{
   store_dir: "{folder}/jetstream"
@@ -217,6 +220,7 @@ class NatsServer:
             port=port,
             folder=self.folder,
             log=self.log_path,
+            log_files=LOG_FILES,
             max_payload=MAX_PAYLOAD,
             max_memory=MAX_MEMORY_STORE,
             max_file=MAX_FILE_STORE,

@@ -42,9 +42,9 @@ class ProxyView:
         return ProxyView(Path(path).parent, replica)
 
     @property
-    def fallback_requests(self) -> int:
-        """Requests that went over the fallback, as far as is known."""
-        return self._fallback_total or 0
+    def fallback_requests(self) -> int | None:
+        """Requests that went over the fallback; None as long as HAProxy did not say."""
+        return self._fallback_total
 
     def look(self) -> dict[str, str]:
         """Give what is not as it should be: component: reason."""

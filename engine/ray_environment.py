@@ -9,6 +9,9 @@ LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Without them Ray lets the log of a process grow for as long as the process lives.
+    "RAY_ROTATION_MAX_BYTES": str(64 << 20),
+    "RAY_ROTATION_BACKUP_COUNT": "3",
     # Ray warns on the terminal when more processes start at once than four times this (default: the CPUs).
     "RAY_worker_maximum_startup_concurrency": "8",
     # Each of a process's dozens of threads would keep a heap of its own: a third more memory over the whole tree.

@@ -13,7 +13,7 @@ from actors.portfolio.book_path import book_path
 from actors.portfolio.past import PastBooks
 from actors.portfolio.reader import BookReader
 from actors.reading.slices import Slice, Slices
-from contracts.errors import EngineError, InvalidInput
+from contracts.errors import EngineError, InvalidInput, VersionConflict
 from contracts.requests import PortfolioAttribution
 from contracts.settings import Settings, settings
 from factors.factor_model.model import FactorModel
@@ -29,7 +29,7 @@ from factors.portfolio.attribution import attribute
 from factors.style.scores import StyleScores
 from jobs.pace import Pace
 from jobs.parts import Results
-from jobs.plan import MODEL, Chain, Plan, engine_digest, formulas_of
+from jobs.plan import MODEL, Chain, Plan, engine_digest, formulas_of, registered_of
 from jobs.results import open_results
 from jobs.source import Source, StoredSource, open_source
 
@@ -280,7 +280,11 @@ class _LibraryChain:
 
     def __init__(self, plan: Plan, chain: Chain, source: Source, results: Results, current: Settings) -> None:
         self._plan, self._chain, self._source, self._results = plan, chain, source, results
-        self._library: Library = formulas_of(current).chosen(chain.ids)
+        formulas = formulas_of(current)
+        if registered_of(formulas, chain.ids) != chain.formulas:
+            raise VersionConflict("formulas were registered anew or removed while the job ran: submit it again")
+        self._library: Library = formulas.chosen(chain.ids)
+        self._carried = plan.carried(chain)
         self._levels = _levels(plan, source)
         self._room = np.empty(0)
         self._values: np.ndarray
@@ -293,7 +297,7 @@ class _LibraryChain:
         try:
             begin = 0
             if library.recursive:
-                found = self._results.load_state(name, plan.keys[: missing[0]])
+                found = self._results.load_state(name, self._carried[: missing[0]])
                 if found is not None:
                     machine.restore(found[1])
                     begin = plan.blocks[found[0]][1]
@@ -308,7 +312,7 @@ class _LibraryChain:
                 yield block
                 if library.recursive and (pace.due or block == missing[-1]):
                     with pace.saving():
-                        self._results.save_state(name, plan.keys[block], machine.state(), {})
+                        self._results.save_state(name, self._carried[block], machine.state(), {})
         finally:
             machine.close()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 import time
 from typing import Any
 
-from bus.outbox import OutboxError, outbox_for_face
+from bus.outbox import Outbox, OutboxError, outbox_for_face
 from contracts.bus_mode import BusMode, ModeFile
+from contracts.errors import first_line
 from contracts.events import event, token
 from contracts.settings import settings
 from contracts.work import Device, Priority
@@ -22,7 +24,13 @@ class JobEvents:
     """Puts what a job tells into the node's outbox; what cannot be put is left out, since the next one says more."""
 
     def __init__(self) -> None:
-        self._outbox = outbox_for_face(settings())
+        self._outbox: Outbox | None = None
+        self.trouble: str | None = None
+        """Why peers are told nothing, where the outbox cannot be opened: no reason to make no results."""
+        try:
+            self._outbox = outbox_for_face(settings())
+        except (OutboxError, OSError, sqlite3.Error) as error:
+            self.trouble = first_line(error)
         self._mode = ModeFile.of(settings())
         self._stage: tuple[str, str] | None = None
         self._at = 0.0

@@ -26,6 +26,7 @@ from jobs.parts import (
     State,
     packed,
     read_state,
+    sweep_unfinished,
     write_state,
     written,
 )
@@ -98,6 +99,18 @@ class ObjectResults:
         oldest = datetime.now(UTC) - timedelta(seconds=SWEEP_AGE_S)
         others = [one for one in self._bucket.listed(PARTS) if Path(one.key).stem not in named]
         self._bucket.delete([one.key for one in others if one.modified < oldest])
+        for name in (PARTS, STATES):
+            sweep_unfinished(self.scratch / name)
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Fetch it. Raises `ValueError` where the object is none."""
+        try:
+            head = self._bucket.get(MANIFEST)
+        except FileNotFoundError:
+            return None
+        assert head is not None  # no condition was given
+        found: dict[str, Any] = orjson.loads(head.content)
+        return found
 
     def save_state(self, chain: str, key: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Upload the state, then remove the one before."""

@@ -5,6 +5,7 @@ Results lie in a folder; `jobs.object_parts` keeps them in an object store.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -72,6 +73,10 @@ class Results(Protocol):
         """Name all parts at once: until then a reader has the manifest before, or none."""
         ...
 
+    def manifest(self) -> dict[str, Any] | None:
+        """Give what was committed last; None where nothing was."""
+        ...
+
     def save_state(self, chain: str, key: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Keep what a chain carries behind a block, and let the one before it go when this one is durable."""
         ...
@@ -127,6 +132,11 @@ class FolderResults:
         for path in (folder / PARTS).iterdir():
             if path.with_suffix(".parquet").name not in named and path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
+        sweep_unfinished(folder / STATES)
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Read it. Raises `ValueError` where the file is none."""
+        return read_manifest(self.folder)
 
     def save_state(self, chain: str, key: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Write the state, then remove the one before."""
@@ -151,6 +161,15 @@ class FolderResults:
 
     def _note(self, slot: Slot) -> Path:
         return (self.folder / PARTS / slot.name).with_suffix(".json")
+
+
+def sweep_unfinished(folder: Path) -> None:
+    """Remove what a run that was killed had begun to write; what is younger may be of one under way."""
+    oldest = time.time() - SWEEP_AGE_S
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 DAMAGED = (OSError, ValueError, EOFError, KeyError)

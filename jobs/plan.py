@@ -47,11 +47,19 @@ class Chain:
         Factors of the group.
     what
         What each block gives.
+    formulas
+        A hash of the registered formulas among `ids`: an id may be registered anew with another. Empty without any.
     """
 
     name: str
     what: tuple[str, ...]
     ids: tuple[str, ...] = ()
+    formulas: str = ""
+
+    @property
+    def made_of(self) -> str:
+        """Name what a group computes; empty for the model, whose settings are in the keys."""
+        return ",".join(self.ids) + (f";{self.formulas}" if self.formulas else "")
 
 
 @dataclass(frozen=True)
@@ -91,9 +99,15 @@ class Plan:
     def slot(self, what: str, chain: Chain, block: int) -> Slot:
         """Give the place of what a chain makes of a block."""
         kind = chain.name if chain.ids else what
-        more = self.books if what == "attribution" else ",".join(chain.ids)
+        more = self.books if what == "attribution" else chain.made_of
         key = hashlib.blake2b(f"{self.keys[block]}:{more}:{self.cut(block)}".encode(), digest_size=6)
         return Slot(kind, *self.days[block], key.hexdigest())
+
+    def carried(self, chain: Chain) -> tuple[str, ...]:
+        """Give by block the key of what a chain carries behind it: a group's is of its factors alone."""
+        if not chain.ids:
+            return self.keys
+        return tuple(_hash(f"{key}:{chain.made_of}".encode()).hex() for key in self.keys)
 
     def cut(self, block: int) -> tuple[int, int]:
         """Give the rows of a block that are wanted, counted from its first."""
@@ -153,15 +167,22 @@ def library_groups(work: Work, source: Source, current: Settings) -> tuple[list[
     for number, tier in enumerate(tiers(formulas.library, ids)):
         n = -(-len(tier) // widest)
         size = -(-len(tier) // n)
-        groups += [
-            Chain(f"library-{number}-{part}", ("library",), tier[part * size : (part + 1) * size]) for part in range(n)
-        ]
+        for part in range(n):
+            some = tier[part * size : (part + 1) * size]
+            groups.append(Chain(f"library-{number}-{part}", ("library",), some, registered_of(formulas, some)))
     return groups, missing
 
 
 def group_factors(n_names: int) -> int:
     """Give the most factors of a group for so many names."""
     return max(min(GROUP_FACTORS, GROUP_BYTES // (BLOCK_DAYS * n_names * 8)), 1)
+
+
+def registered_of(formulas: Formulas, ids: tuple[str, ...]) -> str:
+    """Hash the registered formulas among some factors; empty where none of them is one."""
+    found = formulas.registered
+    said = [(name, found[name].text, found[name].conventions.digest) for name in ids if name in found]
+    return hashlib.blake2b(repr(said).encode(), digest_size=8).hexdigest() if said else ""
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from contracts.errors import EngineError, InvalidInput, VersionConflict, first_line
+from contracts.errors import EngineError, InvalidInput, ModelUnreadable, UnknownModel, VersionConflict, first_line
 from contracts.settings import Settings, settings
 from factors.errors import FactorError
 from jobs.chains import run_chain
@@ -55,14 +55,32 @@ def recompute(work: Work, progress: Progress, workers: Workers | None = None) ->
     results = open_results(work, current)
     results.begin()
     with _held(results.scratch, progress):
+        _only_its_own(results, work)
         for _ in range(ATTEMPTS):
             progress.stage("planning")
             head, plan, told = _planned(work, current)
-            _run(plan, results, progress, workers or Inline())
+            gone = None
+            try:
+                _run(plan, results, progress, workers or Inline())
+            except (UnknownModel, ModelUnreadable) as error:  # the version that is read may be retired meanwhile
+                gone = error
             if _unchanged(work, current, head):
+                if gone is not None:
+                    raise gone
                 return _commit(plan, told, results, progress)
             progress.say(f"model {work.model_id} changed meanwhile: what follows from the change is made again")
     raise VersionConflict(f"the history of model {work.model_id!r} changed {ATTEMPTS} times while it was recomputed")
+
+
+def _only_its_own(results: Results, work: Work) -> None:
+    """Refuse a place that holds the results of another work: its manifest would go, and then its parts."""
+    try:
+        held = results.manifest()
+    except ValueError as error:
+        raise InvalidInput(f"the manifest in {results.name} cannot be read: {error}", field="out") from None
+    if held is not None and work.said != held.get("work") and work.job_id != held.get("job_id"):
+        other = held.get("job_id")
+        raise InvalidInput(f"{results.name} holds the results of {other}: name another place", field="out")
 
 
 def _planned(work: Work, current: Settings) -> tuple[int | None, Plan, dict[str, Any]]:
@@ -98,12 +116,13 @@ def _run(plan: Plan, results: Results, progress: Progress, workers: Workers) -> 
 
 def _commit(plan: Plan, told: dict[str, Any], results: Results, progress: Progress) -> dict[str, Any]:
     progress.stage("committing")
+    work = plan.place.work
     parts = list(results.notes(plan.slots()).values())
     missing = len(plan.slots()) - len(parts)
     if missing:
         raise InvalidInput(f"{missing} parts were removed from {results.name} while the job ran", field="out")
     plain = [{name: value for name, value in part.items() if name != "seconds"} for part in parts]
-    manifest = {"job_id": plan.place.work.job_id, **told, "parts": plain}
+    manifest = {"job_id": work.job_id, "work": work.said, **told, "parts": plain}
     results.commit(manifest)
     progress.done(parts)
     return manifest
@@ -183,6 +202,8 @@ def main(arguments: Sequence[str]) -> int:
             events = JobEvents()
             opened.callback(events.close)
             progress.tell_to(events)
+            if events.trouble is not None:
+                progress.say(f"peers are not told of the job: {events.trouble}")
             work = work_of(options)
             progress.of(work)
             recompute(work, progress, workers)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 import ray
 
 from actors.runtime.niceness import step_behind_light
@@ -25,7 +26,7 @@ from bus.outbox import outbox_for_face
 from contracts.answers import Calculation
 from contracts.bus_mode import ModeFile
 from contracts.caller import caller
-from contracts.errors import EngineError, UnknownModel, VersionConflict, first_line
+from contracts.errors import EngineError, InvalidInput, UnknownModel, VersionConflict, first_line
 from contracts.operations import OPERATIONS
 from contracts.requests import ModelRef
 from contracts.settings import NAMESPACE, settings
@@ -88,7 +89,7 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
     Raises
     ------
     EngineError
-        An unknown model, or others committed every time.
+        An unknown model, another job's id, or others committed every time.
     FactorError
         Settings that do not exist, or a panel that cannot be fitted.
     """
@@ -104,6 +105,13 @@ def recompute(model_id: str, changes: dict[str, Any], request_id: str, say: Say)
     began = time.monotonic()
     made = _known(store, model_id, request_id)
     if made is not None:
+        said = store.fingerprint_of(model_id, request_id)
+        if said and said != _said(changes):
+            raise InvalidInput(
+                f"the id is that of another job, which made version {made.manifest.version} of {model_id} with other "
+                "settings: an id is for repeating the same, a new job has a new one",
+                field="request_id",
+            )
         tell(f"{model_id}: this job made version {made.manifest.version} before")
     else:
         made = _make(store, model_id, changes, request_id, tell)
@@ -146,6 +154,7 @@ def _make(store: ModelStore, model_id: str, changes: dict[str, Any], request_id:
                 base=base,
                 request_id=request_id,
                 operation=OPERATION,
+                fingerprint=_said(changes),
                 checkpoints=checkpoints,
             )
         except VersionConflict as conflict:
@@ -173,6 +182,12 @@ def _fit(
     fitted = fit_through(settings, panel, model.recipe_, stops, stopped, policy)
     tell(panel.n_dates)
     return fitted, kept
+
+
+def _said(changes: dict[str, Any]) -> str:
+    """Tell a job from another under the same id."""
+    text = orjson.dumps([OPERATION, changes], option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def _merged(kept: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

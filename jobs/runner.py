@@ -128,6 +128,12 @@ class Jobs(WorkloadActor):
         row = self._found(request.job_id)
         if row["state"] not in LIVE:
             return _told(row, f"job {request.job_id} had ended: {row['state']}", event=False)
+        if row["submission_id"] is None:
+            pid = next(one["pid"] for one in self._told() if one["job_id"] == row["job_id"])
+            raise InvalidInput(
+                f"job {request.job_id} was not submitted to Ray: end its process {pid} where it was started",
+                field="job_id",
+            )
         self._ask("stop", row["submission_id"])
         return _told(self._found(request.job_id), f"job {request.job_id} is being ended")
 

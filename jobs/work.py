@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,11 @@ class Work:
         """Name the work by its content."""
         text = orjson.dumps({**asdict(self), "what": self.wanted}, option=orjson.OPT_SORT_KEYS)
         return f"{KIND}-{self.model_id}-{hashlib.blake2b(text, digest_size=6).hexdigest()}"
+
+    @property
+    def said(self) -> str:
+        """Name the work wherever its results go: a place may be written in several ways."""
+        return replace(self, out=None).job_id
 
     @property
     def in_objects(self) -> bool:

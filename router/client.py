@@ -151,6 +151,8 @@ class RouterClient:
         row = OPERATIONS.get(operation)
         if row is None:
             raise UnknownOperation(f"there is no operation {operation!r}")
+        if not tracing.on():
+            return await self._call(row, request, priority, timeout_s, request_id, turn, presence)
         with tracing.span(f"call {operation}", tracing.CLIENT, workload=row.workload.value):
             return await self._call(row, request, priority, timeout_s, request_id, turn, presence)
 

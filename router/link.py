@@ -31,6 +31,8 @@ SECOND_CALL_ITEMS = 8
 """So many waiting items are worth a second call: the actor computes one while we pack and read the other."""
 OVERTAKING_IN_FLIGHT = 4
 """Calls in flight when an item of a higher priority than all of them comes: it need not wait for their answers."""
+NEVER = float("inf")
+EARLY_S = 0.001
 HEAVY_IN_FLIGHT = 8
 """Heavy items travel alone, and the actor's queue orders them."""
 
@@ -45,24 +47,26 @@ class ActorGone(Exception):
 class _Entry(Waiter):
     """One waiting item, and the future of whoever waits for it."""
 
-    __slots__ = ("future", "timer")
+    __slots__ = ("due", "future")
 
-    def __init__(self, item: WorkItem, future: asyncio.Future[WorkResult]) -> None:
+    def __init__(self, item: WorkItem, future: asyncio.Future[WorkResult], due: float) -> None:
         self.item = item
         self.alone = False
         self.future = future
-        self.timer: asyncio.TimerHandle | None = None
+        self.due = due
+        """The deadline, by the loop's clock."""
 
-    def wanted(self, wall: float) -> bool:  # noqa: ARG002  (the deadline's timer ends the future)
+    def wanted(self, wall: float) -> bool:  # noqa: ARG002  (the link ends the future at its deadline)
         """Until its future has an end."""
         return not self.future.done()
 
 
 class _Call(NamedTuple):
-    """A call in flight: the best priority in it, and how many items."""
+    """A call in flight: the best priority in it, and its items."""
 
     priority: int
     n_items: int
+    batch: Sequence[_Entry]
 
 
 class ActorLink:
@@ -96,6 +100,9 @@ class ActorLink:
         self._sequence = 0
         self._planned = False
         self._loop = asyncio.get_running_loop()
+        # One timer for all: a timer of its own for each item costs more than all that is done with it here.
+        self._due = NEVER
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def load(self) -> int:
@@ -112,14 +119,16 @@ class ActorLink:
         QueueFull
             Too many items wait already.
         """
-        entry = _Entry(item, self._loop.create_future())
+        due = self._loop.time() + max(0.0, item.remaining_s())
+        entry = _Entry(item, self._loop.create_future(), due)
         try:
             self._waiting.put(entry)
         except QueueFull:
             self._waiting.remove(lambda entry: entry.future.done())
             self._pump()  # what this turn of the loop submitted may leave now
             self._waiting.put(entry)
-        entry.timer = self._loop.call_later(max(0.0, item.remaining_s()), self._expire, entry)
+        if due < self._due:
+            self._look_at(due)
         if not self._planned:
             # Behind what this turn of the loop still submits, so that what came in one read leaves in one call.
             self._planned = True
@@ -149,11 +158,30 @@ class ActorLink:
         except RayError as error:
             _log.info("the actor was not told that callers went away: %s", first_line(error))
 
-    @staticmethod
-    def _expire(entry: _Entry) -> None:
-        if not entry.future.done():
-            waited = time.time() - entry.item.sent_at
-            entry.future.set_exception(DeadlineExceeded(f"no answer to {entry.item.operation} within {waited:.3f} s"))
+    def _look_at(self, due: float) -> None:
+        """Look again for items whose deadline passed at the time `due` of the loop's clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = self._loop.call_at(due, self._expire)
+
+    def _expire(self) -> None:
+        """End what is due, waiting or in flight, and look again when the next of them is."""
+        now, wall = self._loop.time(), time.time()
+        # A timer may come a little early, by the clock's grain.
+        self._due, self._timer, late = NEVER, None, now + EARLY_S
+        first = NEVER
+        for entry in (*self._waiting, *(entry for call in self._in_flight.values() for entry in call.batch)):
+            if entry.future.done():
+                continue
+            if entry.due <= late:
+                item = entry.item
+                told = f"no answer to {item.operation} within {wall - item.sent_at:.3f} s"
+                entry.future.set_exception(DeadlineExceeded(told))
+            elif entry.due < first:
+                first = entry.due
+        if first < NEVER:
+            self._look_at(first)
 
     def _pump(self) -> None:
         while (best := self._waiting.best) is not None and self._may_send(best.item.priority):
@@ -165,7 +193,7 @@ class ActorLink:
         n_flying = len(self._in_flight)
         if n_flying < self._in_flight_limit:
             return True
-        best, n_items = max(self._in_flight.values())
+        best, n_items = max((call.priority, call.n_items) for call in self._in_flight.values())
         if n_flying == 1 and len(self._waiting) >= max(SECOND_CALL_ITEMS, n_items // 2):
             return True
         return n_flying < OVERTAKING_IN_FLIGHT and priority > best
@@ -182,7 +210,7 @@ class ActorLink:
     def _send(self, batch: list[_Entry]) -> None:
         self._sequence += 1
         number = self._sequence
-        self._in_flight[number] = _Call(max(entry.item.priority for entry in batch), len(batch))
+        self._in_flight[number] = _Call(max(entry.item.priority for entry in batch), len(batch), batch)
         try:
             answer: Future[bytes] = self._method.remote(pack_items([entry.item for entry in batch])).future()
         except Exception as error:  # noqa: BLE001  an item that cannot be packed, for one: it may not hold up the lane
@@ -228,8 +256,6 @@ class ActorLink:
 
     @staticmethod
     def _finish(entry: _Entry, outcome: WorkResult | Exception) -> None:
-        if entry.timer is not None:
-            entry.timer.cancel()
         if entry.future.done():
             return
         if isinstance(outcome, Exception):

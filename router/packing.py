@@ -26,6 +26,8 @@ from contracts.work import WorkItem, WorkResult
 from router.table import RouteTable
 
 PROTOCOL = 5
+FEW_BYTES = 48 * 1024
+"""Results of one call that are all of them small: a value has a byte at least, and mostly nine."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,10 +115,16 @@ def _packable(result: WorkResult) -> tuple[Any, ...]:
 
 def unpack_results(packed: bytes) -> list[WorkResult]:
     """Unpack what `pack_results` packed."""
-    return [
-        WorkResult(request_id, Calculation.made_of(*value) if type(value) is tuple else value, problem, device, timings)
-        for request_id, value, problem, device, timings in pickle.loads(packed)  # noqa: S301  (from our own process)
-    ]
+    few = len(packed) <= FEW_BYTES
+    out = []
+    for request_id, value, problem, device, timings in pickle.loads(packed):  # noqa: S301  (from our own process)
+        if type(value) is tuple:
+            made = Calculation.made_of(*value)
+            made.few = few and not made.tables
+            out.append(WorkResult(request_id, made, problem, device, timings))
+        else:
+            out.append(WorkResult(request_id, value, problem, device, timings))
+    return out
 
 
 def pack_foreseen(made: Sequence[Calculation | None]) -> bytes:

@@ -25,7 +25,9 @@ def main(arguments: Sequence[str]) -> int:
                 f"{done.values} values, {done.versions} versions: {done.files} files written, "
                 f"{done.size / 1e6:.1f} MB; {done.kept} were there"
             )
-            return 0
+            for model, why in done.damaged.items():
+                print(f"{model} is damaged and was left as the copy had it: {why}; see python -m store repair")
+            return int(bool(done.damaged))
         files = opened(asked.store or settings().store_uri or settings().store_path)
         if isinstance(files, ObjectFiles):
             probe(files.bucket)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contracts.work import new_id
+from store.parts import making
 
 
 class Checkpoint(NamedTuple):
@@ -38,7 +39,7 @@ def write(folder: Path, n_dates: int, n_assets: int, carried: Mapping[str, np.nd
     """Write the arrays that a version of those days would have as its `latest`; durable it is after `sync_all`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{new_id()}.bin"
-    with path.open("xb") as out:
+    with making(path) as out:
         np.savez(out, **carried)  # type: ignore[arg-type]
         size = out.tell()
     return Checkpoint(n_dates, n_assets, path.name, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from store.poll import is_head
 
 Kind = Literal["missing", "torn", "unreadable", "strange"]
 HEAD = "manifest.json"
+FORMULAS = "formulas.json"
 Days = tuple[str, str, int]
 """First and last date of a part's days, and how many they are."""
 
@@ -57,15 +59,29 @@ def check(place: Files | Path) -> Iterator[Damage]:
     `Unavailable` where an object store cannot be reached.
     """
     files = opened(place)
-    for model in files.values("models"):
+    for model in models(files):
         yield from of_model(files, f"models/{model}")
     for book in files.values("portfolios"):
         for name in (f"portfolios/{book}/head.json", *sorted(files.sizes(f"portfolios/{book}/versions"))):
             yield from _of_document(files, name, named(book))
     for room in ("watches", "markets", "estimators"):
-        for name in files.sizes(room):
+        sizes = files.sizes(room)
+        for name in sizes:
             if is_head(name):
                 yield from _of_document(files, name, named(Path(name).stem))
+                if room == "estimators":
+                    yield from _of_estimator(files, name, sizes)
+    if files.sizes(FORMULAS):
+        yield from _of_document(files, FORMULAS, "registered formulas", ())
+
+
+def models(files: Files) -> list[str]:
+    """Name the folders of models; one without a head and versions is of a first commit that was cut off."""
+    return [
+        name
+        for name in files.values("models")
+        if files.sizes(f"models/{name}/{HEAD}") or numbers(files, f"models/{name}")
+    ]
 
 
 def named(folder: str) -> str:
@@ -167,14 +183,31 @@ def _of_part(files: Files, name: str, size: int | None, part: Part, days: Days |
             yield "strange", f"days {found[0]} to {found[1]} ({found[2]}), where the manifest has {days}"
 
 
-def _of_document(files: Files, name: str, value: str) -> Iterator[Damage]:
+def _of_document(files: Files, name: str, value: str, keys: tuple[str, ...] = ("format",)) -> Iterator[Damage]:
     try:
         content = orjson.loads(files.read(name))
-        if not isinstance(content, dict) or "format" not in content:
+        if not isinstance(content, dict) or not content.keys() >= set(keys):
             raise ValueError("it is no document of this store")
     except (OSError, ValueError) as error:
         number = Path(name).stem
         yield Damage("unreadable", value, int(number) if number.isdigit() else 0, name, _why(error))
+
+
+def _of_estimator(files: Files, name: str, sizes: dict[str, int]) -> Iterator[Damage]:
+    """Look at the files that an estimator's document names, which it has hashes of."""
+    try:
+        value = orjson.loads(files.read(name))
+        stem, version = name.removesuffix(".json"), int(value["version"])
+        needed = {f"{stem}.{value['sha256'][:16]}.{value.get('form', 'skops')}": value["sha256"]}
+        if value.get("network"):
+            needed[f"{stem}.{value['network'][:16]}.network"] = value["network"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # the document itself is named
+    for file, sha256 in needed.items():
+        if file not in sizes:
+            yield Damage("missing", named(Path(stem).name), version, file, "No such file or directory")
+        elif (found := hashlib.sha256(files.read(file)).hexdigest()) != sha256:
+            yield Damage("torn", named(Path(stem).name), version, file, f"its hash is {found[:16]}, not {sha256[:16]}")
 
 
 def _why(error: OSError | ValueError) -> str:

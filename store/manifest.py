@@ -83,8 +83,13 @@ class Manifest:
     @property
     def files(self) -> set[str]:
         """Every part file that this version needs."""
-        out = {block.part.file for block in self.blocks} | {one.file for one in self.checkpoints}
-        return out | {self.latest.file} if self.latest else out
+        return set(self.sizes)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each of them."""
+        parts = [*(block.part for block in self.blocks), *([self.latest] if self.latest else [])]
+        return {part.file: part.size for part in parts} | {one.file: one.size for one in self.checkpoints}
 
     def remembering(self, previous: Manifest | None, fingerprint: str = "") -> Manifest:
         """Add this version's request, and what it said, to those that the previous version remembers."""

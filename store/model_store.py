@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from contracts.errors import InvalidInput, ModelUnreadable, UnknownModel, VersionConflict
+from contracts.errors import InvalidInput, ModelUnreadable, Unavailable, UnknownModel, VersionConflict
 from contracts.events import token, untoken
 from contracts.tracing import spanned
 from store import checkpoints as marks
@@ -254,8 +254,8 @@ class ModelStore:
         """
         folder = self._folder(model_id)
         (folder / "versions").mkdir(parents=True, exist_ok=True)
-        block = self._write_block(folder, state)
-        latest = write_part(folder / "parts", "latest", state.latest)
+        checkpoints = list(checkpoints)
+        made = {one.file for one in checkpoints}
 
         def change() -> Version | None:
             current = self._newest(folder, model_id)
@@ -267,7 +267,7 @@ class ModelStore:
                 self.counters["conflicts"] += 1
                 raise VersionConflict(f"model {model_id!r} is at version {at}, the change was made from {base}")
             number = (current.version if current else 0) + 1
-            ground, found, since = tuple[Block, ...](), list(checkpoints), number
+            ground, found, since = tuple[Block, ...](), [*checkpoints], number
             if append and current is not None:
                 kept = current if onto is None else self.version(model_id, onto.version).manifest
                 had = kept.n_dates if onto is None else onto.n_dates
@@ -280,10 +280,19 @@ class ModelStore:
             if marks.due(found, manifest.n_dates, *self._apart):
                 found.append(self.keep(model_id, manifest.n_dates, manifest.n_assets, state.latest))
             manifest = replace(manifest, checkpoints=marks.kept(found, manifest.n_dates, *self._apart))
+            made.update(manifest.files)
             self._publish(folder, manifest.remembering(current, fingerprint), current)
             return None
 
-        repeated = attempt(self._place, folder / MANIFEST, change)
+        try:
+            block = self._write_block(folder, state)
+            made.add(block.part.file)
+            latest = write_part(folder / "parts", "latest", state.latest)
+            made.add(latest.file)
+            repeated = attempt(self._place, folder / MANIFEST, change)
+        except OSError:
+            self._take_back(folder, model_id, made)
+            raise
         if repeated is not None:
             return repeated
         self._retire(folder, model_id)
@@ -314,7 +323,30 @@ class ModelStore:
             self._retire(folder, model_id, keep=0)
         return number
 
+    def tidy(self) -> None:
+        """Sweep the folders of models whose first commit was cut off: no later one may come that does so."""
+        if self._fetch is None:
+            for model_id in [*self._named()]:
+                if not (self._folder(model_id) / MANIFEST).exists():
+                    self._retire(self._folder(model_id), model_id)
+
     # -- inside
+
+    def _take_back(self, folder: Path, model_id: str, made: set[str]) -> None:
+        """Remove what a commit wrote and no version names: on a full disk it would take the room of the next one."""
+        with contextlib.suppress(OSError, Unavailable, ModelUnreadable), locked(folder):
+            newest = self._newest(folder, model_id)
+            named = set(newest.files) if newest is not None else set()
+            for path in [*(folder / "versions").glob("*.json")]:
+                if int(path.stem) > (newest.version if newest is not None else 0):
+                    path.unlink()  # of this commit, which did not come to its head
+                    continue
+                files = self._files_of(path, model_id)
+                if files is None:
+                    return
+                named |= files
+            for name in made - named:
+                (folder / "parts" / name).unlink(missing_ok=True)
 
     def _folder(self, model_id: str) -> Path:
         return self.root / token(model_id)
@@ -412,9 +444,10 @@ class ModelStore:
             named: set[str] = set().union(*(files for files in kept if files is not None))
             left = [*folder.glob(".*.tmp"), *(folder / "versions").glob(".*.tmp")]
             for path in [*left, *([] if unsure else (folder / "parts").glob("*.bin"))]:
-                if path.name not in named and (path.name in retired or path.stat().st_mtime < oldest):
-                    path.unlink(missing_ok=True)
-                    self.counters["parts_swept"] += 1
+                with contextlib.suppress(FileNotFoundError):  # a commit that failed takes back what it wrote
+                    if path.name not in named and (path.name in retired or path.stat().st_mtime < oldest):
+                        path.unlink()
+                        self.counters["parts_swept"] += 1
 
     def _files_of(self, path: Path, model_id: str) -> set[str] | None:
         """Files that a kept version names, or None when it cannot be read; it never changes, so it is read once."""

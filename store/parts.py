@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -68,6 +69,18 @@ class Layouts:
         return Part(value["file"], value["size"], layout)
 
 
+@contextlib.contextmanager
+def making(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file; where it cannot be written whole it goes, as on a full disk it would take what room is left."""
+    try:
+        with path.open("xb") as out:
+            yield out
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
 def write_part(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> Part:
     """Write arrays one behind the other into a new file; durable it is after `sync_all`.
 
@@ -77,7 +90,7 @@ def write_part(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> Par
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{kind}-{new_id()}.bin"
     refs: dict[str, ArrayRef] = {}
-    with (folder / name).open("xb") as out:
+    with making(folder / name) as out:
         for key, array in arrays.items():
             data = np.ascontiguousarray(array)
             out.write(b"\0" * (-out.tell() % ALIGNMENT))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contracts.work import new_id
-from store.damage import HEAD, kept, named, numbers, of_checkpoint, of_model, of_version
+from store.damage import HEAD, kept, models, named, numbers, of_checkpoint, of_model, of_version
 from store.files import Files, opened
 from store.manifest import Manifest
 
@@ -50,7 +50,7 @@ def repair(place: Files | Path, *, dry: bool = False) -> list[Repaired]:
         Somebody else gave a model of an object store a new version meanwhile.
     """
     files, found = opened(place), []
-    for model in files.values("models"):
+    for model in models(files):
         folder = f"models/{model}"
         newest = _newest(files, folder)
         if any(one.file.endswith(f"/{HEAD}") or one.version == newest for one in of_model(files, folder)):

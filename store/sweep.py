@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 
-import orjson
-
 from contracts.errors import Unavailable
 from store.bucket import Bucket
 from store.lru import LRU
+from store.manifest import Manifest
 
 SWEEP_AGE_S = 24 * 3600.0
 """A part that no head names is swept when it is older; a younger one may belong to a commit under way."""
@@ -100,8 +99,6 @@ class Sweeps:
 
 def _files_of(content: bytes) -> frozenset[str] | None:
     try:
-        value = orjson.loads(content)
-        parts = [block["part"] for block in value["blocks"]] + ([value["latest"]] if value["latest"] else [])
-        return frozenset(part["file"] for part in parts)
-    except (ValueError, KeyError, TypeError):
+        return frozenset(Manifest.from_bytes(content).files)  # checkpoints too, which corrections go on from
+    except ValueError:
         return None

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from contracts.errors import InvalidInput, Unavailable, UnknownWatch
-from contracts.events import token
+from contracts.events import token, untoken
 from contracts.live_requests import DEFAULT_MARKET, LATE_S, LEAST_SEEN
 from store.commit import Commit, FolderCommit, Step, attempt
 
@@ -147,6 +147,15 @@ class WatchStore:
             return DayRules()
         known = {each.name for each in fields(DayRules)}
         return DayRules(**{name: given for name, given in value.items() if name in known})
+
+    def all_rules(self) -> dict[str, DayRules]:
+        """Give the rules of every model of which they were said."""
+        found = {}
+        for path in sorted(self._markets.glob("*.json")):
+            with contextlib.suppress(Unavailable, FileNotFoundError):
+                model_id = untoken(path.stem)
+                found[model_id] = self.rules_of(model_id)
+        return found
 
     def set_rules(self, model_id: str, rules: DayRules) -> None:
         """Say how a model's days run, durably."""

@@ -38,7 +38,8 @@ RUN_BY = {
     ("formula-language.md", "# five-day reversal"): "tests/factors/library/language/test_language_page.py",
     ("formula-language.md", "[[define]]"): IN_PROCESS,
     ("learning.md", "curl -s http://127.0.0.1:8300/ml/dataset"): RUNNING,
-    ("learning.md", "import base64, httpx"): RUNNING,
+    ("learning.md", "import base64, httpx, skops"): RUNNING,
+    ("learning.md", "import base64, httpx\n"): RUNNING,
     ("library.md", "from factors.library import Catalogue"): IN_PROCESS,
     ("library.md", "stream = library.stream(n_assets)"): IN_PROCESS,
     ("library.md", "now = stream.peek"): IN_PROCESS,
@@ -60,6 +61,7 @@ RUN_BY = {
     ("operations.md", "curl -s http://127.0.0.1:8300/messagebus/dead-letters "): RUNNING,
     ("operations.md", "python -m store copy"): IN_PROCESS,
     ("operations.md", "FACTOR_ENGINE_TRACES="): IN_PROCESS,
+    ("operations.md", "export FACTOR_ENGINE_STORE="): IN_PROCESS,
     ("operations.md", "make recompute"): IN_PROCESS,
     ("operations.md", "ray job submit"): IN_PROCESS,
     ("page.md", "symbol,weight"): IN_PROCESS,
@@ -76,18 +78,6 @@ RUN_BY = {
     ("tutorial.md", "factor-engine book attribution"): RUNNING,
     ("tutorial.md", "factor-engine model append"): RUNNING,
 }
-
-NOT_RUN = {
-    (
-        "learning.md",
-        "torch.onnx.export",
-    ): "it wants torch; tests/actors/learning register networks that onnx itself writes",
-    (
-        "operations.md",
-        "pip install 'factor-engine[objects]'",
-    ): "a bucket of a cloud's; tests/store have an S3 of their own",
-}
-"""Why a block is read only: its language is checked, and what it asks of us is tested as it says."""
 
 
 class Block(NamedTuple):

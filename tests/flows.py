@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,8 @@ class Door(Protocol):
 
     outcomes: Counter[str]
     unclear: list[str]
-    unanswered: int
-    """Requests of which nothing came before their caller gave up."""
+    unanswered: list[float]
+    """When those were asked (`time.monotonic`) of which nothing came before their caller gave up."""
 
     def ask(self, what: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Ask for exposures, or for a day to be appended; None for what is no answer."""
@@ -46,17 +47,18 @@ class HttpDoor:
     """The HTTP face of the head, from the head's own network."""
 
     def __init__(self, cluster: RunningCluster) -> None:
-        self.outcomes, self.unclear, self.unanswered = Counter[str](), list[str](), 0
+        self.outcomes, self.unclear, self.unanswered = Counter[str](), list[str](), list[float]()
         cluster.head.enter()
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", trust_env=False, timeout=PATIENCE_S["http"])
 
     def ask(self, what: str, body: dict[str, Any]) -> dict[str, Any] | None:
         path = PATHS[what].format(**body)
         sent = {name: value for name, value in body.items() if name != "model_id"}
+        began = time.monotonic()
         try:
             answer = self._client.post(path, json=sent)
         except httpx.TimeoutException:
-            self.unanswered += 1
+            self.unanswered.append(began)
             return None
         except httpx.HTTPError as error:
             self.outcomes[type(error).__name__] += 1
@@ -74,12 +76,13 @@ class NatsDoor:
     """The request subjects, from another host than the engine's."""
 
     def __init__(self, cluster: RunningCluster, host: Host) -> None:
-        self.outcomes, self.unclear, self.unanswered = Counter[str](), list[str](), 0
+        self.outcomes, self.unclear, self.unanswered = Counter[str](), list[str](), list[float]()
         host.enter()
         self._loop = asyncio.new_event_loop()
         self._nc = self._loop.run_until_complete(nats.connect(cluster.nats_url, **LOGIN))
 
     def ask(self, what: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        began = time.monotonic()
         headers = {"factor-timeout-ms": str(int(REQUEST_S * 1e3))}
         asked = self._nc.request(SUBJECTS[what], orjson.dumps(body), timeout=PATIENCE_S["nats"], headers=headers)
         try:
@@ -88,7 +91,7 @@ class NatsDoor:
             self.outcomes["no responders"] += 1
             return None
         except nats.errors.TimeoutError:
-            self.unanswered += 1
+            self.unanswered.append(began)
             return None
         if answer.get("success"):
             self.outcomes["200"] += 1

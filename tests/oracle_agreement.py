@@ -200,6 +200,8 @@ def compared(oracle, fields, folder):
     """
     script, arguments, name_of, _ = PEERS[oracle]
     listed = np.isfinite(fields["close"])
+    if oracle.startswith("kunquant"):
+        fields = {**fields, "returns": of_closes(fields["close"])}
     theirs = run_oracle(script, arguments, {**fields, "listed": listed}, folder)
     ours = our_values(oracle, fields)
     inside = seen(fields)
@@ -208,6 +210,13 @@ def compared(oracle, fields, folder):
             name = name_of(row.factor)
             first = int(theirs.get(f"unreliable_{name}", 0))
             yield row, ours[row.factor][0], theirs[name], inside & (np.cumsum(listed, axis=0) > first)
+
+
+def of_closes(close):
+    """Give the returns that KunQuant makes itself: of one close after another, without dividends, none after a gap."""
+    returns = np.full(close.shape, np.nan)
+    returns[1:] = close[1:] / close[:-1] - 1.0
+    return returns
 
 
 def shares(oracle, fields, folder):

@@ -281,6 +281,7 @@ class Load:
     """Requests to the head's HTTP face, one after the other on each of some threads, until the block ends."""
 
     def __init__(self, cluster: RunningCluster, threads: int = 2) -> None:
+        self.threads = threads
         self.answers: list[httpx.Response | Exception] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(cluster.head,), daemon=True) for _ in range(threads)]
@@ -309,6 +310,10 @@ class Load:
     def unclear(self) -> list[str]:
         """List what was neither an answer nor a problem that says what is wrong and that asking again helps."""
         return [text for one in self.answers if (text := fault(one)) is not None]
+
+    def cut_off(self) -> int:
+        """Count those whose connection ended without a word, as HAProxy tells of a worker that died over a request."""
+        return sum(isinstance(one, httpx.RemoteProtocolError) for one in self.answers)
 
     def failed(self) -> Counter[str]:
         """Count what was no answer, by its kind."""

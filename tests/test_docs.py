@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from docs_blocks import NO_CODE, NOT_RUN, PAGES, ROOT, RUN_BY, blocks
+from docs_blocks import NO_CODE, PAGES, ROOT, RUN_BY, blocks
 
 from contracts.operations import OPERATIONS
 
@@ -62,8 +62,6 @@ def test_every_block_says_what_it_is_and_is_run_by_a_test_that_is_there(one):
         return
     if one.kind == "python":
         compile(one.text, one.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    if any(page == one.page and one.text.startswith(beginning) for page, beginning in NOT_RUN):
-        return
     run_by = {test for (page, beginning), test in RUN_BY.items() if page == one.page and one.text.startswith(beginning)}
     assert len(run_by) == 1, run_by
     assert one.page in (ROOT / run_by.pop()).read_text()
@@ -71,7 +69,7 @@ def test_every_block_says_what_it_is_and_is_run_by_a_test_that_is_there(one):
 
 def test_no_test_is_named_for_a_block_that_is_gone():
     there = blocks()
-    for page, beginning in [*RUN_BY, *NOT_RUN]:
+    for page, beginning in RUN_BY:
         assert [one for one in there if one.page == page and one.text.startswith(beginning)], (page, beginning)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from docs_blocks import ROOT, block, blocks
+from fixtures_objects import BUCKET
 
 from factors import FactorModel, ModelSettings, Panel, sample_market
 
@@ -180,6 +181,27 @@ def test_operations_md_copies_checks_and_repairs_a_store(tmp_path):
     text = re.sub(r"\[STORE\]", ".run/store", text).replace("[--dry-run]", "--dry-run")
     assert "nothing is damaged" in shell(text, tmp_path)
     assert ModelStore(tmp_path / "backup/store").head("main").manifest.version == 1
+
+
+def test_operations_md_checks_a_store_in_a_bucket(s3, tmp_path):
+    from stored_states import state
+
+    from store.bucket import Bucket
+    from store.model_store import ModelStore
+    from store.objects import ObjectCommit
+
+    text = block("operations.md", "export FACTOR_ENGINE_STORE=")
+    lines, _, last = text.rstrip("\n").rpartition("\n")
+    assert made(shlex.split(last)).stdout
+    lines = lines.replace("s3://bucket/", f"s3://{BUCKET}/").replace("eu-central-1", "us-east-1")
+    # Before the first start the check says what it tried, and then, with 2, that there is no store yet.
+    told = shell(f"{{ {lines}\n}} 2>&1 || test $? = 2", tmp_path)
+    assert "holds the conditions that commits need" in told
+    assert "there is no store at" in told
+    assert s3.seen, "the bucket was asked"
+    there = ObjectCommit(Bucket(f"s3://{BUCKET}/prefix"), tmp_path / "store", poll_s=60.0, cache_bytes=1 << 30)
+    ModelStore(there).commit("main", state(0, 3, ("A", "B")), base=0, request_id="r", operation="create_model")
+    assert "nothing is damaged" in shell(lines, tmp_path)
 
 
 def recompute_lines():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Asgi
@@ -23,10 +24,12 @@ from bus.answer_text import as_json
 from contracts import tracing
 from contracts.caller import Asked, asked
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownOperation
+from contracts.json_text import read_json_text
 from contracts.operations import OPERATIONS, Operation
 from contracts.tokens import Scope
 from contracts.version import VERSION
 from contracts.work import new_id
+from web.body import read_body
 from web.callers import require
 from web.problems import internal, problem_response
 from web.services import Services
@@ -47,6 +50,8 @@ ROUTING_S = 5.0
 MOST = 30
 """Entries of a table, and rows of a list, that an answer keeps."""
 FOUND = 20
+MOST_BYTES = 4 * 2**20
+"""Of a request's body; a call has the fields of a route, without its tables."""
 HIDDEN = frozenset({"request_id", "messagebus_priority", "register_as", "html"})
 """Fields that make something durable, or that only programs use."""
 QUIET = frozenset({"timings_ms", "calculation_id", "messagebus_published", "messagebus_queued"})
@@ -124,10 +129,26 @@ class Agents:
         return Route(PATH, endpoint=_Door(self), name="mcp", methods=["POST"])
 
     async def answer(self, scope: Asgi, receive: Receive, send: Send) -> None:
-        """Answer a request of the protocol; raises `Unavailable` outside of `running`."""
+        """Answer a request of the protocol.
+
+        Raises
+        ------
+        Unavailable
+            Outside of `running`.
+        UnsupportedMedia, BodyTooLarge, MalformedBody
+            The body is no JSON within the bounds of every other route.
+        """
         if not self._running:
             raise Unavailable("the face for agents is not started", retry_after_s=1.0)
-        await self._app({**scope, "path": "/", "root_path": "", "raw_path": b"/"}, receive, send)
+        body = await read_body(Request(scope, receive), MOST_BYTES)
+        # The protocol's library takes the last of two equal keys, and goes as deep as a body does.
+        await asyncio.to_thread(read_json_text, body)
+        whole = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> Any:
+            return whole.pop() if whole else await receive()
+
+        await self._app({**scope, "path": "/", "root_path": "", "raw_path": b"/"}, again, send)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -176,7 +197,7 @@ class Agents:
         face = self._services.need_face()
         if name == SEARCH:
             page = orjson.loads(as_json(await face.answer(OPERATIONS["definitions"], {})))
-            return search(page, str(given.get("words", "")), given.get("category"))
+            return search(page, *_sought(page, given))
         if name == ROUTING:
             assert self._services.client is not None, "a face has a client"
             async with asyncio.timeout(ROUTING_S):
@@ -186,6 +207,17 @@ class Agents:
         # Through JSON, as values of many names are arrays inside the engine.
         answer = orjson.loads(as_json(await face.answer(row, face.read(row, given))))
         return short(answer, where(row, given))
+
+
+def _sought(page: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Read what a search is for: its words and, where it is given, a category that there is."""
+    words, category = given.get("words"), given.get("category")
+    if not isinstance(words, str) or not words.strip():
+        raise InvalidInput(f"{SEARCH} needs words to look for", field="words")
+    known = sorted({str(one.get("category")) for one in page.get("definitions", [])})
+    if category is not None and category not in known:
+        raise InvalidInput(f"there is no category {category!r}; there are {', '.join(known)}", field="category")
+    return words, category
 
 
 def where(row: Operation, given: Mapping[str, Any]) -> str:
@@ -215,7 +247,10 @@ def short(answer: Any, whole: str) -> Any:
             if len(value) > MOST:
                 cut.append(f"{path}: the last {MOST} of {len(value)}")
             return [shorter(one, path) for one in value[-MOST:]]
-        return float(f"{value:.6g}") if isinstance(value, float) else value
+        if not isinstance(value, float) or abs(value) >= 1e15:
+            return value
+        # A time in seconds has ten digits before the point: six of them would be another time.
+        return float(f"{value:.6g}") if abs(value) < 1e6 else float(round(value))
 
     made = shorter(answer, "")
     if cut and isinstance(made, dict):

@@ -133,12 +133,13 @@ class Callers:
         stamp = self._seen()
         if stamp == self._stamp:
             return
+        # Until they are read nobody is let in: an error that nobody thought of must not leave the door open.
+        self._known, self._fault = None, Unavailable("the tokens cannot be read")
         self._stamp = stamp
         try:
             known = known_tokens(self._current)
         except EngineError as error:
             _log.error("nobody is let in: %s", error.detail)
-            self._known = None
             self._fault = Unavailable(f"the tokens cannot be read: {error.detail}")
             return
         self._fault = None

@@ -29,20 +29,20 @@ class QueryReader:
         self._kinds = {name: _kind(field) for name, field in schema.get("properties", {}).items()}
 
     def read(self, request: Request) -> dict[str, Any]:
-        """Give the fields that the query names; other parameters are ignored, as unknown fields are."""
+        """Give what the query names; what is no field goes along, to be told, or refused where it is nearly one."""
         if not request.scope["query_string"]:  # `request.url` would be put together first
             return {}
         out: dict[str, Any] = {}
         for name in request.query_params:
             kind = self._kinds.get(name)
-            given = request.query_params.getlist(name) if kind is not None else []
+            given = request.query_params.getlist(name)
             if kind == "list":
                 out[name] = given
-            elif len(given) > 1:
+            elif kind is not None and len(given) > 1:
                 raise InvalidInput(f"query parameter {name} is given {len(given)} times", field=name)
             elif kind == "json":
                 out[name] = _from_text(name, request.query_params[name])
-            elif kind is not None:
+            else:
                 out[name] = request.query_params[name]
         return out
 

@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from actors.runtime.meter import BUCKETS_S
+from contracts.bus_mode import BusMode
 from contracts.pools import name_in
 from contracts.version import VERSION
 from contracts.work import State
@@ -157,7 +158,8 @@ class _Snapshot(Collector):
         for code, count in self._services.doors.items():
             doors.add_metric([code], count)
         yield doors
-        yield from _bus(router, self._parts["bridge"] or {})
+        enabled = self._services.settings.messagebus_enabled
+        yield from _bus(router, self._parts["bridge"] or {}, enabled=enabled)
         yield from _host(self._parts)
         models = (self._parts["models"] or {}).get("models", [])
         version = GaugeMetricFamily("factor_engine_model_version", "Newest version of each model.", labels=["model_id"])
@@ -223,8 +225,10 @@ def _actors(router: dict[str, Any]) -> Iterator[Metric]:
     for actor in router.get("actors", []):
         labels = [name_in(actor)]
         ready.add_metric(labels, float(actor["state"] == State.READY.value))
-        queue.add_metric(labels, actor["queue_length"] or 0)
         restarts.add_metric(labels, actor["restarts"])
+        if actor["queue_length"] is None:  # it did not say how it is
+            continue
+        queue.add_metric(labels, actor["queue_length"])
         late = [time.time() - row["since"] for row in actor.get("overdue", {}).values()]
         overdue.add_metric(labels, max([0.0, *late]))
     yield from (ready, queue, restarts, overdue)
@@ -260,13 +264,17 @@ def _host(parts: dict[str, Any]) -> Iterator[Metric]:
     for place, size in host.get("disk_free_bytes", {}).items():
         free.add_metric([place], size)
     fallback = CounterMetricFamily("factor_engine_http_fallback_requests", "Requests over Serve's fallback proxy.")
-    fallback.add_metric([], host.get("http_fallback_requests", 0))
+    if host.get("http_fallback_requests") is not None:
+        fallback.add_metric([], host["http_fallback_requests"])
     yield from (degraded, free, fallback)
 
 
-def _bus(router: dict[str, Any], bridge: dict[str, Any]) -> Iterator[Metric]:
-    connected = bool(router.get("bus", {}).get("connected", False))
-    yield GaugeMetricFamily("factor_engine_bus_connected", "Whether NATS is connected.", float(connected))
+def _bus(router: dict[str, Any], bridge: dict[str, Any], *, enabled: bool) -> Iterator[Metric]:
+    connected = GaugeMetricFamily("factor_engine_bus_connected", "Whether NATS is connected, where it is to be.")
+    # Nothing where nobody can say, nor where the bus is off: an alert would call for what the operator switched off.
+    if enabled and "bus" in router and bridge.get("mode") != BusMode.OFF.value:
+        connected.add_metric([], float(router["bus"]["connected"]))
+    yield connected
     values = GaugeMetricFamily("factor_engine_bus", "Counters and gauges of the bridge.", labels=["name"])
     for name, value in _numbers("", {key: part for key, part in bridge.items() if key != "stages"}):
         values.add_metric([name], value)

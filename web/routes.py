@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bus.answer_form import formed, wants_arrow
+from bus.read_request import refuse_contradiction
 from bus.reader import HERE_BYTES
 from contracts import frames
 from contracts.errors import DeadlineExceeded, InvalidInput
@@ -20,6 +21,7 @@ from contracts.requests import Request as Asked
 from contracts.settings import Settings
 from contracts.work import Presence
 from web.body import bulk_file, media_type, read_body, table_files
+from web.callers import require
 from web.payload import QueryReader, timeout_of
 from web.problems import guarded
 from web.services import Services
@@ -76,6 +78,8 @@ async def _answer(
     request: Request, operation: Operation, services: Services, asked: dict[str, Any] | Asked, timeout_s: float | None
 ) -> Response:
     face, request_id = services.need_face(), _request_id(request)
+    if isinstance(asked, Asked):
+        require(request.scope, operation.scope_of(asked))
     arrow = wants_arrow(request.headers.get("accept"), operation)
     limit_s = (operation.timeout_s if timeout_s is None else timeout_s) + GRACE_S
     try:
@@ -121,6 +125,7 @@ async def _bulk(
     """Stream the table to a file and have it read; hand it on by value when small, by the file otherwise."""
     services.need_face()
     began = time.monotonic()
+    refuse_contradiction("query", asked, request.path_params)
     kind = frames.bulk_type(media_type(request))
     read_as = asked.get("intake")
     read_as = read_as if isinstance(read_as, dict) else {}

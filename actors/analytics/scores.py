@@ -65,6 +65,7 @@ class ScoreFigures:
                 "end_date": str(version.date(days.stop - 1)),
                 "min_periods": request.min_periods,
                 **shown(_translation(request)),
+                **_left_out(request.scores or {}, version, days),
             },
         )
 
@@ -138,6 +139,17 @@ def _posted(scores: Mapping[str, Mapping[str, float]], version: Version, days: s
     if not used:
         raise InvalidInput("none of the scores' dates is a date of the model in the period", field="scores")
     return out
+
+
+def _left_out(scores: Mapping[str, Mapping[str, float]], version: Version, days: slice) -> dict[str, list[str]]:
+    """Warn of posted dates that judge nothing: a month that ends on a Saturday is no date of the model."""
+    unused = sorted(scores.keys() - {str(date) for date in version.dates_of(days)})
+    if not unused:
+        return {}
+    said = (
+        f"{len(unused)} of {len(scores)} dates of the scores are no dates of the model in the period and judge nothing"
+    )
+    return {"warnings": [f"{said}: {', '.join(unused[:5])}{', ...' if len(unused) > 5 else ''}"]}
 
 
 def _is_date(text: str) -> bool:

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from actors.library.formulas import Formulas
-from actors.live.messages import Unread, read
-from actors.live.model import LiveModel, catch_up
+from actors.live.catching_up import catch_up
+from actors.live.messages import Item, Unread, read
+from actors.live.model import LiveModel
 from actors.live.watching import Watching
 from actors.reading.books import Book, Books
 from actors.reading.panels import whole_panel
@@ -91,6 +92,9 @@ class LiveDesk:
         self._background = ThreadPoolExecutor(1, thread_name_prefix="live plans", initializer=step_back)
         for watch in store.all():
             self._add(watch)
+        for model_id, rules in store.all_rules().items():
+            if rules.closes_at is not None:
+                self._attend(model_id)
 
     # -- watches
 
@@ -102,11 +106,7 @@ class LiveDesk:
 
     def _add(self, watch: Watch) -> None:
         with self._lock:
-            model = self._models.get(watch.model_id)
-            if model is None:
-                rules = self.store.rules_of(watch.model_id)
-                model = self._models[watch.model_id] = LiveModel(watch.model_id, rules, self._threads)
-                self._again = True  # its day may have begun before anybody watched it
+            model = self._attended(watch.model_id)
             self._idle_s = {**self._idle_s, watch.watch_id: watch.idle_s}
         model.fault = None
         with model.lock:
@@ -115,14 +115,28 @@ class LiveDesk:
             model.watches = {**model.watches, watch.watch_id: made}
         self._rebuild(model, fresh_plan=True)
 
+    def _attended(self, model_id: str) -> LiveModel:
+        model = self._models.get(model_id)
+        if model is None:
+            model = self._models[model_id] = LiveModel(model_id, self.store.rules_of(model_id), self._threads)
+            self._again = True  # its day may have begun before anybody watched it
+        return model
+
+    def _attend(self, model_id: str) -> None:
+        """Follow a model's days though nobody watches it: its rules are to end them."""
+        with self._lock:
+            model = self._attended(model_id)
+        self._rebuild(model)
+
     def _watching(self, watch: Watch, version: Version | None) -> Watching:
         # What speaks from a window's first value on is another series in the plan that all watches share.
         kind = "" if watch.min_periods == "strict" else f"{watch.min_periods}:"
         ids = {name: f"{kind}{name}" for name in self._chosen(watch, version)}
         ids |= {name: f"{kind}{watch.watch_id}/{name}" for name in watch.formulas}
         styles = watch.styles
-        if styles == (EVERYTHING,):
-            styles = tuple(version.manifest.meta["style_names"]) if version is not None else ()
+        known = () if version is None else tuple(version.manifest.meta["style_names"])
+        # A model that was made anew under its name may have others.
+        styles = known if styles == (EVERYTHING,) else tuple(name for name in dict.fromkeys(styles) if name in known)
         return Watching(watch, ids, styles)
 
     def _chosen(self, watch: Watch, version: Version | None) -> tuple[str, ...]:
@@ -132,16 +146,19 @@ class LiveDesk:
         return formulas.resolve(list(watch.factors)) if watch.factors else ()
 
     def drop(self, watch_id: str) -> None:
-        """Let go of a watch; a model without watches is let go of too."""
+        """Let go of a watch, and of a model that nobody watches and that its rules do not close."""
         with self._lock:
             self._idle_s = {name: s for name, s in self._idle_s.items() if name != watch_id}
             for model in [*self._models.values()]:
                 if watch_id in model.watches:
                     with model.lock:
                         model.watches = {name: w for name, w in model.watches.items() if name != watch_id}
-                    if not model.watches:
-                        del self._models[model.model_id]
+                    self._let_go(model)
         self._news()
+
+    def _let_go(self, model: LiveModel) -> None:
+        if not model.watches and model.rules.closes_at is None:
+            del self._models[model.model_id]
 
     def follow(self, model_id: str, rules: DayRules) -> None:
         """Let a model's days run by other rules from now on."""
@@ -150,7 +167,11 @@ class LiveDesk:
             self._again |= model.rules.market != rules.market
             with model.lock:
                 model.take_rules(rules)
-            self._news()
+            with self._lock:
+                self._let_go(model)
+        elif rules.closes_at is not None:
+            self._attend(model_id)
+        self._news()
 
     # -- the live call
 
@@ -223,7 +244,15 @@ class LiveDesk:
             for model in models:
                 if model.wants(item):
                     with model.lock:
-                        model.feed(item)
+                        self._fed(model, item)
+
+    def _fed(self, model: LiveModel, item: Item) -> None:
+        try:
+            model.feed(item)
+        except Exception as error:  # noqa: BLE001  what stands behind it in the journal, and the other models, go on
+            _log.exception("market data of %s could not be taken", model.model_id)
+            model.counts["not_taken"] += 1
+            model.fault = first_line(error)
 
     def _values(self, model: LiveModel, now: float, began: float) -> list[WatchValue]:
         with model.lock:
@@ -233,6 +262,11 @@ class LiveDesk:
                 return model.values(due, now, began) if due else []
             except (FactorError, EngineError) as error:
                 model.fault = first_line(error)
+                model.counts["not_computed"] += 1
+                return []
+            except Exception:  # noqa: BLE001  the other models' values go out
+                _log.exception("the values of %s could not be made", model.model_id)
+                model.fault = "a defect: see the log of the actor"
                 model.counts["not_computed"] += 1
                 return []
 
@@ -335,12 +369,17 @@ class LiveDesk:
 
     def _books(self, model: LiveModel, version: Version) -> tuple[tuple[str, ...], np.ndarray]:
         """The watches' books on the names of a version, as at its last close."""
-        names = tuple(dict.fromkeys(name for w in model.watches.values() for name in w.watch.portfolios))
-        weights = np.zeros((len(names), len(version.symbols)))
-        for i, name in enumerate(names):
-            book = self.book(model.model_id, name)
-            np.add.at(weights[i], book.columns, book.weights)
-        return names, weights
+        books, lacking = {}, {}
+        for name in dict.fromkeys(name for w in model.watches.values() for name in w.watch.portfolios):
+            try:
+                books[name] = self.book(model.model_id, name)
+            except EngineError as error:  # it was deleted, say: the others go on
+                lacking[name] = first_line(error)
+        weights = np.zeros((len(books), len(version.symbols)))
+        for row, book in zip(weights, books.values(), strict=True):
+            np.add.at(row, book.columns, book.weights)
+        model.lacking = lacking
+        return tuple(books), weights
 
     # -- what is told
 
@@ -363,10 +402,11 @@ class LiveDesk:
         state = "faulted" if model.fault else "warming"
         if model.version is not None and model.ready(watching) and not model.fault:
             state = "waiting" if model.date is None else "live"
+        gone = [name for name in watch.portfolios if name in model.lacking]
         shared = sum(len(w.names) for w in model.watches.values())
         return out | {
             "state": state,
-            "reason": model.fault,
+            "reason": model.fault or next((model.lacking[name] for name in gone), None),
             "values": watching.size,
             "sequence": watching.sequence,
             "cost_ms": watching.cost_ms,

@@ -14,11 +14,11 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.live.beginning import WITNESSES, Beginning
 from actors.live.closing import Closing, day_of, whose_day_is_over
 from actors.live.messages import Block, DayEnd, Item, RunningBar
 from actors.live.watching import Moment, Watching
 from actors.reading.features import features_panel
-from actors.reading.panels import whole_panel
 from actors.reading.quality import door_of
 from actors.reading.slices import settings_of
 from actors.reading.states import growing_model_of
@@ -29,6 +29,7 @@ from contracts.requests import AppendDay
 from factors.errors import FactorError
 from factors.factor_model.model import FactorModel
 from factors.live import LiveDay, LiveFactors, LiveRow
+from factors.live.day import MARKET
 from factors.panel.identity import named_as
 from factors.panel.meaning import ID
 from store import Version
@@ -40,8 +41,8 @@ DAY_US = 86_400_000_000
 REPLAY = "replay"
 """The source of a player's ticks: what is made of them is named so."""
 LATELY = 0.1
-WITNESSES = 3
-"""Names whose time must have passed the watermark."""
+TICKED = frozenset(("price", "bid", "ask"))
+"""What a tick may say that no model has a field for, beside what every market has."""
 
 
 class LiveModel:
@@ -65,6 +66,7 @@ class LiveModel:
         self.version: Version | None = None
         self.plan: LiveFactors | None = None
         self.fault: str | None = None
+        self.lacking: dict[str, str] = {}
         self.plan_ms: float | None = None
         self.counts: Counter[str] = Counter()
         self.rows = 0
@@ -78,7 +80,10 @@ class LiveModel:
         self._awaited: NDArray[np.bool_] = np.empty(0, np.bool_)
         self._fresh_plan = True
         self._caught_up = False
-        self._changed: list[NDArray[np.intp]] = []
+        self._changed: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self._fields: frozenset[str] = frozenset()
+        self._beginning = Beginning(0)
+        self._numbered: LiveRow | None = None
         self._waiting: deque[Item] = deque(maxlen=WAITING_MOST)
         self._books: tuple[tuple[str, ...], NDArray[np.float64]] = ((), np.empty((0, 0)))
 
@@ -92,9 +97,11 @@ class LiveModel:
         """Go on from a version: the day that ran is over, and what waited for the next one is taken."""
         self.version, self._model, self.plan = version, model, plan
         self.closing.stood(self.committed)
-        waiting = self._waiting
+        waiting, self._numbered = self._waiting, self._row or self._numbered
         self.forget_day()
-        before = model.panel_.last(1).fields
+        panel = model.panel_.last(1)
+        before = panel.fields
+        self._fields = TICKED | MARKET | before.keys() | panel.categories.keys()
         self._awaited = np.isfinite(before.get("market_cap", before["returns"])[0])
         for watching in self.watches.values():
             self.settle(watching)
@@ -105,7 +112,7 @@ class LiveModel:
     def forget_day(self) -> None:
         """Begin the running day anew: it is over, or the journal is read from its beginning."""
         self._row = self._day = None
-        self._changed = []
+        self._changed = np.empty(0, np.bool_)
         self._fresh_plan = True
         self._waiting = deque(maxlen=WAITING_MOST)
         self.rows = 0
@@ -114,6 +121,7 @@ class LiveModel:
     def read_again(self) -> None:
         """Forget what the journal told: it is read from its beginning."""
         self.forget_day()
+        self._numbered = None
         self.closing.forget()
         self.counts.clear()
 
@@ -189,12 +197,18 @@ class LiveModel:
         days = times // DAY_US
         days[times < 0] = self._today()
         past, running = self.committed, int(days.max())
+        doubted = self._doubt(block, days, past)
         if self._row is not None:
             running = int(self._row.date.astype(np.int64))
         elif running > past:
             running = int(days[days > past].min())
-        late, early = days <= past, days > running
-        others = late | early
+        late, early = (days <= past) & ~doubted, (days > running) & ~doubted
+        others, known = late | early | doubted, ~doubted
+        if not block.values.keys() & self._fields:
+            # A feed that calls its numbers otherwise is told so: nothing of them would move anything.
+            self.counts["unknown_field"] += len(days)
+            others = np.ones(len(days), np.bool_)
+            late = early = known = ~others
         after = days == self.closing.day if self.closing.day is not None else np.zeros(len(days), np.bool_)
         if others.all() and self._row is None:
             codes = np.zeros(len(days), np.int8)
@@ -210,13 +224,39 @@ class LiveModel:
             except FactorError as error:
                 self.counts[error.code] += len(block.symbols)
                 return
-        after &= codes == 0
+            self.counts["another_day"] += self._beginning.take(block, (codes == 0) & ~others)
+        # Also of the running day: its bar may be on the way, and the rows that came behind it are a correction.
+        after &= known & (codes == 0)
         if after.any():
             self.closing.take_late(block.some(after, numbered=True), time.monotonic(), self.rules.late_s)
         self.counts["committed_day"] += int((late & ~after & (codes == 0)).sum())
         early &= codes == 0
         if early.any():
             self._wait(block.some(early))
+
+    def _doubt(self, block: Block, days: NDArray[np.int64], past: int) -> NDArray[np.bool_]:
+        """Say which ticks are of a day before the one that runs, and are held while that may change."""
+        none, version = np.zeros(len(days), np.bool_), self.version
+        if self._row is None or self._beginning.sure or version is None:
+            return none
+        earlier = (days > past) & (days < int(self._row.date.astype(np.int64)))
+        earlier &= np.array([symbol in version.column for symbol in block.symbols])
+        if not earlier.any():
+            return none
+        if self._beginning.hold(block, earlier):
+            self._put_off()
+        return earlier
+
+    def _put_off(self) -> None:
+        """Let an earlier day run than the one that began; what came of that one waits."""
+        beginning, row, waiting = self._beginning, self._row, self._waiting
+        replayed, rows = self.replayed, self.rows
+        self.forget_day()
+        self._numbered, self._waiting, self.replayed, self.rows = row, waiting, replayed, rows
+        for block in beginning.earlier:
+            self._ticks(block)
+        for block in beginning.begun:
+            self._wait(block)
 
     def _today(self) -> int:
         """The day of a tick that names no time: the one that runs, or today."""
@@ -239,13 +279,19 @@ class LiveModel:
         day = int(np.datetime64(panel.dates[0], "D").astype(np.int64))
         if day <= self.committed:
             self.counts["committed_day"] += panel.n_assets
-        elif self._row is not None and day > int(self._row.date.astype(np.int64)):
+            return
+        if self._row is not None and not self._beginning.sure and day < int(self._row.date.astype(np.int64)):
+            self._put_off()  # a bar is of its day: nothing else says it so plainly
+        if self._row is not None and day > int(self._row.date.astype(np.int64)):
             self._wait(bar)
+        elif self._row is not None and day < int(self._row.date.astype(np.int64)):
+            self.counts["another_day"] += panel.n_assets
         else:
             row = self._begun(np.datetime64(day, "D"))
             if ID in panel.categories:
                 panel = named_as(panel, self.version.symbols, door_of(self.version).ids)
             row.take(panel.symbols, {name: values[0] for name, values in panel.fields.items()})
+            self.counts["another_day"] += self._beginning.settle()
 
     # -- the end of the day
 
@@ -253,6 +299,8 @@ class LiveModel:
         """Take the end of a day, as the journal tells it: of the running day a bar is made, as it stands here."""
         assert self.version is not None
         day = day_of(item)
+        if day is None:
+            self.counts["unreadable"] += 1
         if day is None or day < self.committed:
             return
         running = None if self._row is None else int(self._row.date.astype(np.int64))
@@ -309,7 +357,10 @@ class LiveModel:
         if self._row is None:
             assert self._model is not None
             self._row = LiveRow.after(self._model.door_.unsplit(self._model.panel_.last(1)), date)
+            if self._numbered is not None:
+                self._row.follow(self._numbered)
             self._day = LiveDay(self._model, date)
+            self._beginning = Beginning(self.expected)
             self._fresh_plan = True
         return self._row
 
@@ -321,13 +372,20 @@ class LiveModel:
         columns, values = self._row.changed()
         if not len(columns):
             return False
+        # What is worked out of good ticks may still pass all bounds, a sum of sizes say: that name stands as it did.
+        fit = ~np.any([np.isinf(row) for row in values.values()], axis=0)
+        if not fit.all():
+            self.counts["not_finite"] += int((~fit).sum())
+            columns, values = columns[fit], {name: row[fit] for name, row in values.items()}
         self.rows += len(columns)
         try:
             self._day.tick(columns, values)
         except FactorError as error:
             self.counts[error.code] += len(columns)
             return False
-        self._changed.append(columns)
+        if len(self._changed) != len(self._day.symbols):
+            self._changed = np.zeros(len(self._day.symbols), np.bool_)
+        self._changed[columns] = True
         for watching in self.watches.values():
             watching.dirty = True
         return True
@@ -371,9 +429,10 @@ class LiveModel:
     def _peek(self, day: LiveDay) -> NDArray[np.float64]:
         assert self.plan is not None
         began = time.perf_counter()
-        changed = None if self._fresh_plan else np.unique(np.concatenate(self._changed or [np.empty(0, np.intp)]))
+        changed = None if self._fresh_plan else np.flatnonzero(self._changed)
         values = self.plan.peek(day.adjusted(), day.categories, day.date, changed)
-        self._changed, self._fresh_plan = [], False
+        self._changed[:] = False
+        self._fresh_plan = False
         took = (time.perf_counter() - began) * 1e3
         self.plan_ms = took if self.plan_ms is None else (1 - LATELY) * self.plan_ms + LATELY * took
         return values
@@ -431,17 +490,3 @@ def time_of_day_us(text: str) -> int:
     """Read a time of day, HH:MM or HH:MM:SS, as microseconds since midnight."""
     hours, minutes, *seconds = (int(part) for part in text.split(":"))
     return (hours * 3600 + minutes * 60 + sum(seconds)) * 1_000_000
-
-
-def catch_up(plan: LiveFactors, version: Version) -> None:
-    """Let a plan take the committed days that it has not."""
-    new = int((np.asarray(version.dates, "datetime64[D]") > np.datetime64(plan.date, "D")).sum())
-    plan.call(version.symbols[: len(plan.symbols)])
-    if len(version.symbols) > len(plan.symbols):
-        plan.grow(version.symbols)
-    if not new:
-        return
-    panel = whole_panel(version, rows=new)
-    for t in range(new):
-        fields = {name: values[t] for name, values in panel.fields.items()}
-        plan.update(fields, {name: c.codes[t] for name, c in panel.categories.items()}, panel.dates[t])

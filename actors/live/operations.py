@@ -122,13 +122,23 @@ class LiveOperations:
         unknown = [symbol for symbol in request.symbols or () if symbol not in version.column]
         if unknown:
             raise unknown_symbols(unknown, version, "symbols")
+        styles = tuple(names) if request.styles == (lq.EVERYTHING,) else tuple(dict.fromkeys(request.styles))
+        self._check_names(request, (*ids,), styles)
         for name in request.portfolios:
             self.desk.book(version.manifest.model_id, name)
-        n_rows = (len(able) if every else len(ids)) + len(request.formulas) + len(request.styles)
+        n_rows = (len(able) if every else len(ids)) + len(request.formulas) + len(styles) + request.factor_returns
         n = n_rows * len(version.symbols if request.symbols is None else request.symbols)
         if n > self.settings.live_watch_values:
             limit = self.settings.live_watch_values
             raise InvalidInput(f"a message would hold {n} numbers; at most {limit} are sent", field="symbols")
+
+    def _check_names(self, request: lq.PutWatch, ids: tuple[str, ...], styles: tuple[str, ...]) -> None:
+        """Refuse two values of one name: a message would hold but one of them."""
+        taken = {"symbol", *ids} | ({"specific_return"} if request.factor_returns else set())
+        clash = [name for name in request.formulas if name in taken or name in styles]
+        clash += [name for name in styles if name in taken]
+        if clash:
+            raise InvalidInput(f"two values of the watch would be called {clash[0]!r}", field="formulas", rows=clash)
 
     def _check_formula(self, name: str, text: str, available: frozenset[str]) -> None:
         try:

@@ -85,6 +85,8 @@ class Watching:
         self._columns: NDArray[np.intp] | None = None
         self._symbols: tuple[str, ...] = ()
         self._last: Array | None = None
+        self._last_returns = b""
+        self._partial = False
         self._shape: TableShape | None = None
 
     @property
@@ -103,8 +105,11 @@ class Watching:
         self._computed = tuple(lie)
         self._rows = np.array([*lie.values()], np.intp)
         wanted = self.watch.symbols
-        self._columns = None if wanted is None else np.array([column[s] for s in wanted if s in column], np.intp)
+        self._columns = (
+            None if wanted is None else np.array([column[s] for s in dict.fromkeys(wanted) if s in column], np.intp)
+        )
         self._symbols = symbols if self._columns is None else tuple(symbols[i] for i in self._columns)
+        self._last_returns = b""
         self._last = None
         self._shape = None
 
@@ -120,13 +125,15 @@ class Watching:
         symbols = self._symbols
         if self.watch.only_changed and not self.watch.portfolios:
             changed = np.ones(len(symbols), np.bool_) if self._last is None else _differ(values, self._last)
-            self._last = values
-            if not changed.any():
+            returns, self._last = self._last_returns, values
+            self._last_returns = self._returns_told(moment)
+            if not changed.any() and self._last_returns == returns:
                 self.dirty = False
                 return None
             if not changed.all():
                 at = np.flatnonzero(changed)
                 values, symbols = np.ascontiguousarray(values[:, at]), tuple(symbols[i] for i in at)
+        self._partial = symbols is not self._symbols
         self.sequence += 1
         self.dirty = False
         self.due = now + self.watch.rate_ms / 1e3
@@ -152,6 +159,8 @@ class Watching:
             "provisional": True,
             "seen": round(moment.seen, 6),
         }
+        if self.watch.only_changed:
+            about["whole"] = not self._partial
         if moment.withheld is not None and (self.watch.factor_returns or self.watch.portfolios):
             about["withheld"] = moment.withheld
         return {**about, "replay": True} if moment.replayed else about
@@ -174,6 +183,12 @@ class Watching:
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return np.ascontiguousarray(whole if self._columns is None else whole[:, self._columns])
 
+    def _returns_told(self, moment: Moment) -> bytes:
+        """Give the returns of the factors as a message tells them, to be compared."""
+        if moment.day is None or not self.watch.factor_returns or self.watch.encoding != "json" or moment.withheld:
+            return b""
+        return _estimated(moment.day).tobytes() + np.float64(moment.day.market_return).tobytes()
+
     def _arrow(self, values: Array, symbols: tuple[str, ...]) -> bytes:
         single = self.watch.encoding == SINGLE
         if symbols is self._symbols and symbols:
@@ -190,16 +205,22 @@ class Watching:
         day = moment.day
         if day is not None and self.watch.factor_returns:
             told = moment.withheld is None
-            returns = np.ascontiguousarray(day.factor_returns) if told else [None] * len(day.factor_names)
+            returns = _estimated(day) if told else [None] * len(day.factor_names)
             body["factor_returns"] = dict(zip(day.factor_names, returns, strict=True))
             body["market_return"] = day.market_return if told else None
         if day is not None and moment.books is not None:
             body["portfolios"] = {
                 name: _book(moment.books, moment.book_of[name], day.factor_names, moment.withheld is None)
-                for name in self.watch.portfolios
                 if name in moment.book_of
+                else None
+                for name in self.watch.portfolios
             }
         return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _estimated(day: DayValues) -> Array:
+    """Give the returns of the factors, NaN for those that no name seen has anything to say of."""
+    return np.where(np.isfinite(day.standard_errors), day.factor_returns, np.nan)
 
 
 def _book(books: PortfolioValues, i: int, names: tuple[str, ...], explained: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.portfolio.infeasible import infeasible
+from actors.portfolio.infeasible import field_of, infeasible
 from actors.portfolio.reader import BookReader
 from actors.reading.books import Book
 from actors.reading.confidence import share
@@ -41,6 +41,7 @@ class _Case:
     benchmark: Book | None
     uncovered: list[str]
     covered: np.ndarray
+    unheard: list[str]
 
 
 class Construction:
@@ -51,7 +52,7 @@ class Construction:
     def optimize(self, request: pq.Optimize) -> Calculation:
         """Weights of least risk, or of most alpha for the risk, under limits."""
         case = self._case(request, request.alpha, request.alpha_style)
-        # Alphas are a year's and so is the aversion's variance; the problem is in days.
+        # Alphas are a year's and so is the aversion's variance; the problem is in days. A cost stands against a year.
         made = _solved(lambda: optimize(
             case.problem, case.limits, request.sought,
             risk_aversion=request.risk_aversion, factor_names=case.found.factor_names,
@@ -142,10 +143,11 @@ class Construction:
         columns = np.unique(np.concatenate([allowed, *held])).astype(np.intp)
         start = book.on(columns) if book is not None else np.zeros(len(columns))
         least, most = _positions(request, np.isin(columns, allowed), start)
-        alphas = np.zeros(len(columns))
+        alphas, unheard = np.zeros(len(columns)), list[str]()
         if alpha is not None:
             at, sizes = found.holdings(alpha, "alpha")
             inside = np.isin(at, columns)
+            unheard = [found.symbols[i] for i in at[~inside]]
             alphas[np.searchsorted(columns, at[inside])] = sizes[inside] / found.periods_per_year
         elif alpha_style is not None:
             if alpha_style not in found.style_names:
@@ -169,6 +171,7 @@ class Construction:
             start=start,
             benchmark=benchmark.on(columns) if benchmark is not None else None,
             cost=request.cost_bps / 1e4,
+            holding_days=found.periods_per_year,
             linked=books.risk.linked(found).among(columns),
         )
         wrong = [name for name in request.exposures if name not in found.factor_names]
@@ -188,7 +191,7 @@ class Construction:
         except FactorError as error:
             raise InvalidInput(str(error), field=error.field) from None
         own = found.known[columns] & ~np.isnan(books.risk.estimates(found).specific[columns])
-        return _Case(found, columns, problem, limits, start, book, benchmark, uncovered, own)
+        return _Case(found, columns, problem, limits, start, book, benchmark, uncovered, own, unheard)
 
 
 def _held(book: Book | None) -> np.ndarray | None:
@@ -229,7 +232,7 @@ def _solved(work: Any) -> Any:
     except InfeasibleError as error:
         raise infeasible(error) from None
     except FactorError as error:
-        raise InvalidInput(str(error), field=error.field) from None
+        raise InvalidInput(str(error), field=field_of(error)) from None
 
 
 def _told(case: _Case, made: Optimum) -> dict[str, Any]:
@@ -265,5 +268,6 @@ def _answer(case: _Case, values: dict[str, Any], message: str) -> Calculation:
                 else {}
             ),
             **({"uncovered_symbols": case.uncovered} if case.uncovered else {}),
+            **({"alpha_left_out": case.unheard} if case.unheard else {}),
         },
     )

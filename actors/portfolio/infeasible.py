@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from contracts.errors import Infeasible
+from factors.errors import FactorError
 from factors.portfolio.limits import InfeasibleError
 
-FIELDS = {"risk": "max_risk"}
-"""Limits that are called otherwise in a request."""
+FIELDS = {"risk": "max_risk", "neutral": "neutral_factors", "limits": "position"}
+"""What is called otherwise in a request; weights that nothing limits are limited by `position` first of all."""
+
+
+def field_of(error: FactorError) -> str | None:
+    """Give the request's field that an error is about."""
+    return None if error.field is None else FIELDS.get(error.field, error.field)
 
 
 def infeasible(error: InfeasibleError) -> Infeasible:

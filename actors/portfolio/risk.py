@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from actors.portfolio.infeasible import infeasible
+from actors.portfolio.infeasible import field_of, infeasible
 from actors.portfolio.reader import BookReader, Held
 from actors.reading.books import Book
 from actors.reading.slices import by_name, rows_between
@@ -21,7 +21,7 @@ from actors.runtime.queue import Outcome
 from contracts import portfolio_requests as pq
 from contracts import requests as rq
 from contracts.answers import Calculation
-from contracts.errors import EngineError, InvalidInput, UnknownFactor
+from contracts.errors import DateOutsideModel, EngineError, InvalidInput
 from contracts.operations import OPERATIONS
 from contracts.work import Device
 from factors.errors import FactorError
@@ -31,7 +31,7 @@ from factors.portfolio.hedge_limits import HedgeLimits
 from factors.portfolio.limits import InfeasibleError
 from factors.portfolio.margin import MarginSettings, margin_of, mixture_tail, simulated_factor_returns
 from factors.portfolio.risk import PortfolioRisk, portfolio_exposures, portfolio_risk
-from factors.portfolio.scenarios import factor_shock, historical_shock
+from factors.portfolio.scenarios import factor_shock, historical_shock, issuer_shock
 
 TOLERANCE = OPERATIONS["stress"].tolerance
 RISK_TOLERANCE = OPERATIONS["portfolio_risk"].tolerance
@@ -147,7 +147,7 @@ class BookRisk(DeviceUser):
                 daily = self._margin(held, of, _margin_settings(method, request.confidence, 1), scaled=False)
             for days in request.horizons:
                 root = self._root(held, days)
-                value, shortfall = daily[0] * root, daily[1] * root
+                value, shortfall = daily[0] * root + 0.0, daily[1] * root + 0.0  # not -0
                 row = {"value_at_risk": value, "expected_shortfall": shortfall}
                 if request.book_value is not None:
                     row |= {f"{name}_money": x * request.book_value for name, x in list(row.items())}
@@ -160,7 +160,11 @@ class BookRisk(DeviceUser):
             "percent_factor": by_name(held.found.factor_names, of.percent_factor[0]),
             "percent_specific": float(of.percent_specific[0]),
         }
-        details = {"units": "loss as a fraction of portfolio value; horizons in days", "confidence": request.confidence}
+        details = {
+            "units": "loss as a fraction of portfolio value; horizons in days",
+            "confidence": request.confidence,
+            **_warned(held, _thin(held, request)),
+        }
         made = _answer(held, values, f"margin of {_count(held)} names on {held.found.date_text}", details)
         made.device = device
         return made
@@ -184,25 +188,28 @@ class BookRisk(DeviceUser):
         held = self.books.held(request)
         names = held.found.factor_names
         weights = held.weights if held.against is None else held.weights - held.against
-        scenarios = self._scenarios(held, request)
-        at = {held.found.symbols[i]: j for j, i in enumerate(held.covered.columns)}
-        exposed = portfolio_exposures(weights, np.nan_to_num(held.covered.exposures))
+        scenarios, periods = self._scenarios(held, request)
+        at = {int(i): j for j, i in enumerate(held.covered.columns)}
+        exposed, given = portfolio_exposures(weights, np.nan_to_num(held.covered.exposures)), held.given
         shocks = np.array(list(scenarios.values()))
         # All scenarios are one product: on a device, where there are thousands of them and one is faster.
         sizes = (1, *shocks.shape)
         returns, device = self.devices.run("revalue", sizes, TOLERANCE, lambda: (exposed, shocks))
         out: dict[str, Any] = {}
         for label, shock, by_factors in zip(scenarios, shocks, returns[0].tolist(), strict=True):
-            singles = request.name_shocks.get(label, {}).items()
+            singles = self._singles(held, request, label)
             # A name's own shock needs no model of it: the book counts as it was given.
-            by_names = float(sum(held.given[at[symbol]] * size for symbol, size in singles if symbol in at))
+            by_names = float(sum(given[at[column]] * size for column, size in singles.items() if column in at))
             out[label] = {
                 "return": by_factors + by_names,
                 "by_factor": by_name(names, exposed[0] * shock),
                 "by_name": by_names,
                 "factor_returns": by_name(names, shock),
             }
-        details = {"units": "return as a fraction of portfolio value", "propagate": request.propagate}
+        details: dict[str, Any] = {"units": "return as a fraction of portfolio value", "propagate": request.propagate}
+        if periods:
+            details["episodes"] = periods
+            details |= _warned(held, _cut(held, request, periods))
         made = _answer(held, out, f"{len(out)} scenarios of {_count(held)} names on {held.found.date_text}", details)
         made.device = device
         return made
@@ -286,7 +293,7 @@ class BookRisk(DeviceUser):
         except InfeasibleError as error:
             raise infeasible(error) from None
         except FactorError as error:
-            raise InvalidInput(str(error), field=error.field or "instruments") from None
+            raise InvalidInput(str(error), field=field_of(error) or "instruments") from None
         values = {
             "weights": dict(zip(request.instruments, made.weights.tolist(), strict=True)),
             "risk_before": made.before,
@@ -319,17 +326,18 @@ class BookRisk(DeviceUser):
         return float(tail.value_at_risk[0] * root) + 0.0, float(tail.expected_shortfall[0] * root) + 0.0
 
     @staticmethod
-    def _scenarios(held: Held, request: pq.Stress) -> dict[str, np.ndarray]:
-        """Give each scenario's factor returns [K]; a name shock alone has none."""
+    def _scenarios(held: Held, request: pq.Stress) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
+        """Give each scenario's factor returns [K], of a name shock alone none; and what each episode was made of."""
         names = held.found.factor_names
         covariance = held.estimates.covariance if request.propagate else None
         out: dict[str, np.ndarray] = {}
+        periods: dict[str, dict[str, Any]] = {}
         for label, shocks in request.shocks.items():
             wrong = [name for name in shocks if name not in names]
             if wrong:
                 raise no_factor(wrong, names, f"shocks.{label}")
             if not shocks:
-                raise UnknownFactor(f"scenario {label!r} has no shock", field=f"shocks.{label}")
+                raise InvalidInput(f"scenario {label!r} has no shock", field=f"shocks.{label}")
             out[label] = factor_shock(
                 {names.index(name): size for name, size in shocks.items()}, len(names), covariance
             )
@@ -337,11 +345,57 @@ class BookRisk(DeviceUser):
             if label in out:
                 raise InvalidInput(f"two scenarios are called {label!r}", field=f"episodes.{label}")
             days = rows_between(held.found.version, start, end, held.found.model_id)
-            out[label] = historical_shock(np.asarray(held.found.version.day("factor_returns", days)))
+            returns = np.asarray(held.found.version.day("factor_returns", days))
+            first, last = (str(held.found.version.date(row)) for row in (days.start, days.stop - 1))
+            n_days = int(np.isfinite(returns).any(axis=1).sum())
+            if n_days == 0:
+                raise DateOutsideModel(
+                    f"model {held.found.model_id!r} has no factor returns from {first} to {last}",
+                    field=f"episodes.{label}",
+                )
+            out[label] = historical_shock(returns)
+            periods[label] = {"start_date": first, "end_date": last, "n_days": n_days}
         for label, singles in request.name_shocks.items():
+            if not singles:
+                raise InvalidInput(f"scenario {label!r} has no shock", field=f"name_shocks.{label}")
             held.found.holdings(singles, f"name_shocks.{label}")  # raises for names that the model does not know
             out.setdefault(label, np.zeros(len(names)))
-        return out
+        return out, periods
+
+    def _singles(self, held: Held, request: pq.Stress, label: str) -> dict[int, float]:
+        """Give the return of each name that a scenario shocks, by its column; of its issuer's other names too."""
+        found = held.found
+        shocks = {found.column[symbol]: size for symbol, size in request.name_shocks.get(label, {}).items()}
+        if not shocks or not request.propagate:
+            return shocks
+        return issuer_shock(shocks, np.nan_to_num(held.estimates.specific), self.books.risk.linked(found))
+
+
+def _warned(held: Held, said: Sequence[str]) -> dict[str, Any]:
+    """Give an answer's warnings beside those of its book; nothing where there is nothing to say."""
+    return {"warnings": [*held.book.warnings, *said]} if said else {}
+
+
+def _thin(held: Held, request: pq.Margin) -> list[str]:
+    """Say where the past is so short that no day of it lies beyond the confidence."""
+    n_days = held.found.row  # the first row has no returns
+    methods = [name for name in request.methods if name in ("historical", "filtered_historical")]
+    if not methods or n_days * (1.0 - request.confidence) >= 1.0:
+        return []
+    said = f"{' and '.join(methods)}: of {n_days} past days fewer than one lies beyond a confidence of"
+    return [f"{said} {request.confidence:g}, so the factors' tail is hardly seen"]
+
+
+def _cut(held: Held, request: pq.Stress, periods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which episodes reach beyond the model's history: what lies outside is not in their return."""
+    version = held.found.version
+    first, last = version.date(0), version.date(version.manifest.n_dates - 1)
+    return [
+        f"episode {label!r} is asked for from {start} to {end} and the model's history is {first} to {last}: only "
+        f"{periods[label]['start_date']} to {periods[label]['end_date']} is counted"
+        for label, (start, end) in request.episodes.items()
+        if np.datetime64(start, "D") < first or np.datetime64(end, "D") > last
+    ]
 
 
 def _named(book: Book) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tu
         Its dates times names take more memory than a model may.
     """
     frame = decode(request.feature_data)
+    if isinstance(request, CreateModel):
+        _refuse_strange(request, frame.columns)
     usual = {key: default for key, default in DEFAULT_COLUMNS.items() if getattr(intake, key) not in frame.columns}
     intake = intake.called(**{key: default for key, default in usual.items() if default in frame.columns})
     given = request.sector_encodings if isinstance(request, CreateModel) else None
@@ -95,6 +97,17 @@ def features_panel(request: CreateModel | AppendDay, intake: Intake, sectors: tu
         raise in_table("feature_data", error, intake) from None
 
 
+def _refuse_strange(request: CreateModel, columns: list[str]) -> None:
+    """Refuse a name for one of the three columns that the table has not, or that names another of them too."""
+    given = {key: getattr(request, key) for key in DEFAULT_COLUMNS}
+    for key, name in given.items():
+        if name != DEFAULT_COLUMNS[key] and name not in columns:
+            raise InvalidInput(f"feature_data has no column {name!r}", field=key)
+        if list(given.values()).count(name) > 1:
+            same = " and ".join(other for other, called in given.items() if called == name)
+            raise InvalidInput(f"{same} both name the column {name!r}", field=key)
+
+
 def rows_panel(request: CorrectDays, intake: Intake) -> Panel:
     """Read the rows of a correction; the field `corrections.ROW` marks those that the table has.
 
@@ -112,6 +125,8 @@ def rows_panel(request: CorrectDays, intake: Intake) -> Panel:
     try:
         # What looks wrong is judged where the rows stand among the others.
         reading = replace(intake, policy="warn")
+        if not {"sector", *(intake.sector_encodings or ())} & set(frame.columns):
+            reading = replace(reading, sector_encodings=None)  # the rows' sectors stay as they are
         rows = Panel.from_frame(frame.with_columns(pl.lit(1.0).alias(ROW)), required=(), intake=reading)
         return as_rows_have_it(rows)
     except FactorError as error:

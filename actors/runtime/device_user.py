@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
-from pathlib import Path
 
 from actors.runtime.base import WorkloadActor
-from contracts.settings import settings
 from contracts.work import Device
 from devices.calibration import Journal, seeded
+from devices.detect import device_folder
 from devices.dispatch import Dispatcher
 
 _log = logging.getLogger(__name__)
@@ -39,8 +38,3 @@ class DeviceUser(WorkloadActor):
             seeded(self.devices, device_folder())
         except Exception:  # noqa: BLE001  without it the model learns from live calls alone
             _log.exception("the devices were not measured")
-
-
-def device_folder() -> Path:
-    """Give the folder of a run where calibrations and what actors learned lie."""
-    return settings().run_dir.resolve() / "devices"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from actors.runtime.meter import Meter
@@ -63,6 +63,10 @@ class Waiting(Generic[W]):
 
     def __len__(self) -> int:
         return len(self._heap)
+
+    def __iter__(self) -> Iterator[W]:
+        """Give all that wait, in no order."""
+        return (waiter for _, _, waiter in self._heap)
 
     @property
     def best(self) -> W | None:

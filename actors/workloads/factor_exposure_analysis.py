@@ -14,7 +14,7 @@ from actors.reading.quality import quality_of
 from actors.reading.slices import Slice, Slices, caps_name, settings_of
 from actors.reading.versions import version_rows
 from actors.runtime.base import batched
-from actors.runtime.device_user import DeviceUser, device_folder
+from actors.runtime.device_user import DeviceUser
 from actors.runtime.queue import Outcome
 from contracts import device_requests as dr
 from contracts import job_requests as jr
@@ -24,6 +24,7 @@ from contracts.errors import EngineError, ModelUnreadable, Unavailable, UnknownM
 from contracts.operations import OPERATIONS
 from contracts.work import Device
 from devices import calibration
+from devices.detect import device_folder
 from devices.routing import route_factor_workload
 
 LARGEST = 10

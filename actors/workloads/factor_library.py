@@ -27,6 +27,7 @@ from actors.reading.panels import whole_panel
 from actors.reading.slices import Slices, by_name, row_of, unknown_symbols
 from actors.runtime.device_user import DeviceUser
 from actors.runtime.niceness import step_back
+from contracts import library_requests as lb
 from contracts import requests as rq
 from contracts.answers import Calculation, Page
 from contracts.errors import EngineError, InvalidInput, Unavailable, UnknownFactor
@@ -200,7 +201,7 @@ class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Esti
         self._days.put((model_id, date, ids), day)
         return day
 
-    def factor_results(self, request: rq.FactorResults) -> Calculation:
+    def factor_results(self, request: lb.FactorResults) -> Calculation:
         """The factors of a symbol as they were computed last."""
         wanted = None if request.factors is None else self.formulas.resolve(request.factors)
         day = self._computed(request.model_id, request.symbol, request.date_requested, wanted)
@@ -225,7 +226,7 @@ class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Esti
         )
 
     def _of_symbol(
-        self, request: rq.CalculateFactors | rq.FactorResults, day: LibraryDay, ids: tuple[str, ...]
+        self, request: rq.CalculateFactors | lb.FactorResults, day: LibraryDay, ids: tuple[str, ...]
     ) -> Calculation:
         values, details = day.of_symbol(request, ids, day.column[request.symbol])
         n_defined = sum(value is not None for value in values.values())
@@ -256,7 +257,7 @@ class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Esti
 
     # -- between factors
 
-    def factor_correlations(self, request: rq.FactorCorrelations) -> Calculation:
+    def factor_correlations(self, request: lb.FactorCorrelations) -> Calculation:
         """Mean daily rank correlations across names, over a window of days."""
         version = self.slices.head(request.model_id)
         ids = self.formulas.resolve(request.factors)
@@ -365,7 +366,7 @@ class FactorLibrary(Definitions, ScoreFigures, Signals, Explorer, Learning, Esti
         write_registered(self._place, grown)
         self.formulas = Formulas(catalogue, grown)
 
-    def remove_formula(self, request: rq.RemoveFormula) -> Calculation:
+    def remove_formula(self, request: lb.RemoveFormula) -> Calculation:
         """Forget a registered formula, durably, and what was computed of it."""
         name = request.formula_id
         if request.request_id is None or self._removed.get(request.request_id) != name:

@@ -64,6 +64,7 @@ class FactorModelCreation(WorkloadActor):
         """Open the store and compile the kernels by fitting a tiny market and adding a day."""
         self.slices = Slices()
         self.store = self.slices.store
+        self.store.tidy()
         self._models: LRU[str, tuple[int, FactorModel]] = LRU(MODELS_KEPT)
         panel = sample_market(n_assets=40, n_days=80).panel
         FactorModel().fit(panel.select(dates=panel.dates[:-1])).update(panel.last(1))
@@ -226,8 +227,9 @@ class FactorModelCreation(WorkloadActor):
         first = str(rows.dates[0])
         kept = state_before(self.store, head, rows.dates[0])
         had = kept.n_dates if kept else 0
+        before = door_before(kept) if kept else None
         try:
-            panel, changed = corrected(door_of(head).as_it_came(whole_panel(head, n_dates - had)), rows)
+            panel, changed = corrected(door_of(head).as_it_came(whole_panel(head, n_dates - had), before), rows)
         except FactorError as error:
             raise in_table("feature_data", error, intake) from None
         about = {"history_changed_from": first, "n_rows_changed": changed}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from actors.portfolio.reader import BookReader
@@ -75,9 +77,30 @@ class RiskModelConstruction(BookRisk):
                 "stored": whole,
                 "periods_per_year": year,
                 "units": "daily variance; exposures are [symbols][factors]",
+                **self._issuers(found, columns),
+                **_absent(found, columns, request),
             },
             device=max(ran, key=ran.count, default=Device.CPU),
         )
+
+    def _issuers(self, found: Slice, columns: np.ndarray) -> dict[str, Any]:
+        """Give the correlations of specific returns of one issuer's names, which the risk of books counts."""
+        linked = self.books.risk.linked(found).among(columns)
+        rows = [
+            {"symbols": [found.symbols[i] for i in columns[group]], "correlation": correlation.tolist()}
+            for group, correlation in zip(linked.groups, linked.correlations, strict=True)
+            if len(group) > 1
+        ]
+        return {"specific_correlations": rows} if rows else {}
+
+
+def _absent(found: Slice, columns: np.ndarray, request: rq.RiskModel) -> dict[str, Any]:
+    """Name what was asked for and is not there: what the model does not cover, and what `universe_size` cut."""
+    asked = dict.fromkeys(found.column[symbol] for symbol in request.universe_symbols)
+    there = set(columns.tolist())
+    uncovered = [found.symbols[i] for i in asked if not found.known[i]]
+    cut = [found.symbols[i] for i in asked if found.known[i] and i not in there]
+    return {name: symbols for name, symbols in (("uncovered_symbols", uncovered), ("cut_symbols", cut)) if symbols}
 
 
 def _carried(version: Version) -> tuple[np.ndarray, np.ndarray]:

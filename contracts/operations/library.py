@@ -61,7 +61,7 @@ ROWS = (
     Operation(
         "factor_results",
         Workload.FACTOR_LIBRARY,
-        rq.FactorResults,
+        lb.FactorResults,
         rs.CalculationAnswer,
         "factor_library",
         routes=get("/factors/results/{symbol}"),
@@ -101,7 +101,7 @@ ROWS = (
     Operation(
         "factor_correlations",
         Workload.FACTOR_LIBRARY,
-        rq.FactorCorrelations,
+        lb.FactorCorrelations,
         rs.CalculationAnswer,
         "factor_library",
         lane=Lane.HEAVY,
@@ -154,7 +154,7 @@ ROWS = (
     Operation(
         "remove_formula",
         Workload.FACTOR_LIBRARY,
-        rq.RemoveFormula,
+        lb.RemoveFormula,
         rs.CalculationAnswer,
         "factor_library",
         "write",

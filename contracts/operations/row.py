@@ -110,10 +110,15 @@ class Operation:
                 value = getattr(request, name, None)
                 if type(value) is bytes and len(value) > POSTED_BYTES:
                     return Lane.HEAVY
-        # Not `getattr` with a default: pydantic looks for what a model has not in Python, on the way of every request.
-        if hasattr(self.request, "light") and getattr(request, "light", False):
+        if self._tells_lane and getattr(request, "light", False):
             return Lane.LIGHT
         return self.lane
+
+    @cached_property
+    def _tells_lane(self) -> bool:
+        """Whether its requests say of themselves that they are light."""
+        # Looked up once: pydantic looks for what a model has not in Python, on the way of every request.
+        return hasattr(self.request, "light")
 
     @property
     def able(self) -> tuple[Device, ...]:
@@ -146,6 +151,10 @@ class Operation:
         if self.operator:
             return Scope.ADMIN
         return Scope.WRITE if self.writes else Scope.READ
+
+    def scope_of(self, request: Request) -> Scope:
+        """What a caller's token must cover for this request: one that keeps something is a write."""
+        return max(self.scope, Scope.WRITE if request.keeps is not None else Scope.NONE)
 
     @cached_property
     def writes(self) -> bool:

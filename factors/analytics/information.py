@@ -139,6 +139,6 @@ def information_summary(coefficients: FloatArray, horizon: int = 1) -> Informati
         mean=mean,
         deviation=deviation,
         ratio=mean / deviation if deviation > 0.0 else float("nan"),
-        t_statistic=mean_t_statistic(known, horizon - 1),
+        t_statistic=mean_t_statistic(coefficients, horizon - 1),
         share_positive=float((known > 0.0).mean()),
     )

@@ -12,6 +12,9 @@ from factors.notebook.shown import Figures
 from factors.panel.frequency import TRADING_DAYS
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
 
+ROUNDING = 1e-12
+"""Of returns, as a share of their size: what differs by less is one number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Performance(Figures):
@@ -95,12 +98,14 @@ def performance(returns: FloatArray, lags: int = 5, periods: float = TRADING_DAY
     trough = int(falls.argmin())
     rows = np.flatnonzero(seen)
     fell = falls[trough] < 0.0
-    mean, deviation = float(known.mean()), float(known.std(ddof=1))
+    # A constant's deviation is its rounding, and a ratio to that says nothing.
+    flat = float(np.ptp(known)) <= ROUNDING * float(np.abs(known).max())
+    mean, deviation = float(known.mean()), 0.0 if flat else float(known.std(ddof=1))
     return Performance(
         n_days=int(known.size),
         mean=mean,
         volatility=deviation,
-        t_statistic=mean_t_statistic(known, lags),
+        t_statistic=nan if flat else mean_t_statistic(known, lags),
         annual_return=float(wealth[-1] ** (periods / known.size) - 1.0),
         annual_volatility=deviation * math.sqrt(periods),
         information_ratio=mean / deviation * math.sqrt(periods) if deviation > 0.0 else nan,

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 
 from factors.errors import FactorError
-from factors.risk.arrays import FloatArray
+from factors.risk.arrays import FloatArray, IntArray
 from factors.risk.newey_west import bartlett_weights
 
 EULER_GAMMA = 0.5772156649015329
@@ -14,22 +14,60 @@ _NORMAL = NormalDist()
 
 
 def mean_t_statistic(series: FloatArray, lags: int = 0) -> float:
-    """Return the t-statistic of the mean of a series `[T]`, NaN left out, with Newey-West errors of `lags` lags."""
-    known = series[~np.isnan(series)]
-    if known.size < 2:
+    """Return the t-statistic of the mean of a series `[T]`, NaN left out, with Newey-West errors of `lags` lags.
+
+    A lag is a distance in the series, missing values counted: of scores once a month, monthly values share no days.
+    """
+    seen = ~np.isnan(series)
+    n = int(seen.sum())
+    if n < 2:
         return float("nan")
-    centred = known - known.mean()
-    kernel = bartlett_weights(min(lags, known.size - 1))
+    mean = float(series[seen].mean())
+    centred = np.where(seen, series - mean, 0.0)
+    kernel = bartlett_weights(min(lags, series.size - 1))
     long_run = float(centred @ centred)
     for lag in range(1, kernel.size):
         long_run += 2.0 * kernel[lag] * float(centred[lag:] @ centred[:-lag])
-    error = math.sqrt(max(long_run, 0.0) / known.size / (known.size - 1))
-    return float(known.mean()) / error if error > 0.0 else float("nan")
+    error = math.sqrt(max(long_run, 0.0) / n / (n - 1))
+    return mean / error if error > 0.0 else float("nan")
 
 
-def p_value(t_statistic: float) -> float:
-    """Return the two-sided p-value of a t-statistic of many observations."""
-    return float("nan") if math.isnan(t_statistic) else math.erfc(abs(t_statistic) / math.sqrt(2.0))
+def degrees_of_freedom(series: FloatArray, lags: int = 0) -> float:
+    r"""Return how many degrees of freedom the errors of `mean_t_statistic` have, at least 0.
+
+    :math:`n / (1 + 2 \sum_l k_l^2 m_l / n) - 1` with the kernel :math:`k_l` and :math:`m_l` pairs of values at distance
+    :math:`l`: the equivalent degrees of freedom of Lazarus, Lewis, Stock and Watson (2018), for Bartlett's kernel
+    :math:`3 T / 2 (L + 1)`. Without lags it is :math:`n - 1`.
+    """
+    seen = (~np.isnan(series)).astype(np.float64)
+    n = float(seen.sum())
+    if n < 2.0:
+        return 0.0
+    kernel = bartlett_weights(min(lags, series.size - 1))
+    inflation = 1.0
+    for lag in range(1, kernel.size):
+        inflation += 2.0 * kernel[lag] ** 2 * float(seen[lag:] @ seen[:-lag]) / n
+    return max(n / inflation - 1.0, 0.0)
+
+
+def p_value(t_statistic: float, degrees: float = math.inf) -> float:
+    """Return the two-sided p-value of a t-statistic with so many degrees of freedom; NaN with none."""
+    if math.isnan(t_statistic) or degrees <= 0.0:
+        return float("nan")
+    if math.isinf(degrees):
+        return math.erfc(abs(t_statistic) / math.sqrt(2.0))
+    from scipy.special import stdtr
+
+    return 2.0 * float(stdtr(degrees, -abs(t_statistic)))
+
+
+def not_overlapping(series: FloatArray, horizon: int) -> IntArray:
+    """Return positions of known values that lie at least `horizon` apart, each the first that does."""
+    rows, out = np.flatnonzero(~np.isnan(series)), list[int]()
+    for row in rows.tolist():
+        if not out or row - out[-1] >= horizon:
+            out.append(row)
+    return np.array(out, dtype=np.int64)
 
 
 def adjusted_p_value(p: float, trials: int) -> float:

@@ -16,7 +16,14 @@ from factors.analytics.information import (
     information_summary,
 )
 from factors.analytics.quantiles import assign_quantiles, quantile_returns, quantile_spread
-from factors.analytics.significance import adjusted_p_value, deflated_sharpe, mean_t_statistic, p_value
+from factors.analytics.significance import (
+    adjusted_p_value,
+    deflated_sharpe,
+    degrees_of_freedom,
+    mean_t_statistic,
+    not_overlapping,
+    p_value,
+)
 from factors.analytics.turnover import quantile_turnover, rank_autocorrelation
 from factors.errors import FactorError
 from factors.notebook.shown import Shown
@@ -145,8 +152,8 @@ def tear_sheet(
     """Judge scores by the returns that follow.
 
     A score of date `t` is judged by the days after it only; the last `h` dates have no forward return of `h` days and
-    are left out. Forward returns of `h` days overlap, so t-statistics have `h - 1` Newey-West lags, and the deflated
-    Sharpe ratio is taken of every `h`-th date.
+    are left out. Forward returns of `h` days overlap, so t-statistics have `h - 1` Newey-West lags, p-values the
+    degrees of freedom that these leave, and the deflated Sharpe ratio is taken of dates that lie `h` apart.
 
     Parameters
     ----------
@@ -211,14 +218,17 @@ def tear_sheet(
 def _horizon(S: FloatArray, R: FloatArray, horizon: int, settings: TearSheetSettings, year: float) -> dict[str, Any]:
     """Give the figures of one horizon."""
     following = forward_returns(R, horizon)
-    summary = information_summary(information_coefficient(S, following), horizon)
+    coefficients = information_coefficient(S, following)
+    summary = information_summary(coefficients, horizon)
     means = quantile_returns(S, following, settings.n_quantiles)
     spread = quantile_spread(S, following, settings.n_quantiles)
-    apart = spread[::horizon]
-    known = apart[~np.isnan(apart)]
-    deviation = float(known.std(ddof=1)) if known.size > 1 else float("nan")
+    chosen = not_overlapping(spread, horizon)
+    apart = spread[chosen]
+    deviation = float(apart.std(ddof=1)) if apart.size > 1 else float("nan")
+    # A score that speaks once a month bets twelve times a year, however short each bet is.
+    between = (chosen[-1] - chosen[0]) / (chosen.size - 1) if chosen.size > 1 else float("nan")
     t_spread = mean_t_statistic(spread, horizon - 1)
-    p_ic = p_value(summary.t_statistic)
+    p_ic = p_value(summary.t_statistic, degrees_of_freedom(coefficients, horizon - 1))
     return {
         "days": horizon,
         # Dates at the end whose returns are not known yet judge nothing; overlapping ones share days.
@@ -233,7 +243,7 @@ def _horizon(S: FloatArray, R: FloatArray, horizon: int, settings: TearSheetSett
         "spread": {
             "mean": _mean(spread),
             "t_statistic": t_spread,
-            "annual_ratio": float(known.mean()) / deviation * math.sqrt(year / horizon)
+            "annual_ratio": float(apart.mean()) / deviation * math.sqrt(year / between)
             if deviation > 0.0
             else float("nan"),
             "deflated_sharpe": deflated_sharpe(apart, settings.trials),

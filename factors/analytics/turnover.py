@@ -22,7 +22,8 @@ def quantile_turnover(quantiles: IntArray, quantile: int, period: int = 1) -> Fl
     Returns
     -------
     FloatArray
-        NaN for the first `period` dates and where the quantile is empty.
+        NaN for the first `period` dates, where the quantile is empty, and where there were no quantiles before: names
+        that a score speaks of for the first time have not turned over.
     """
     if period < 1:
         raise FactorError(f"period must be at least 1, got {period}", field="period")
@@ -31,7 +32,8 @@ def quantile_turnover(quantiles: IntArray, quantile: int, period: int = 1) -> Fl
     if member.shape[0] > period:
         entered = (member[period:] & ~member[:-period]).sum(axis=1)
         size = member[period:].sum(axis=1)
-        turnover[period:] = np.divide(entered, size, out=np.full(size.size, np.nan), where=size > 0)
+        before = (np.asarray(quantiles)[:-period] > 0).any(axis=1)
+        turnover[period:] = np.divide(entered, size, out=np.full(size.size, np.nan), where=before & (size > 0))
     return turnover
 
 

@@ -254,7 +254,7 @@ class FactorModel(ShownModel):
             defaults = set(self.settings.smooth_features) | set(self.settings.fill_features)
             missing = [name for name in missing if name not in defaults]
             if missing:
-                raise FactorError(f"the panel has no field {missing[0]!r} to clean", field=missing[0])
+                raise FactorError(f"the panel has no field {missing[0]!r} to clean", field=recipe.named_by(missing[0]))
             self._steps = Steps(self.settings, recipe, self._steps.panel())
         self.recipe_ = recipe
         return self

@@ -42,6 +42,12 @@ class Recipe:
         """The fields that are changed."""
         return tuple(dict.fromkeys([*self.to_winsorize, *self.to_fill, *self.to_smooth]))
 
+    def named_by(self, name: str) -> str:
+        """Say which argument names a field: its path, as ``to_smooth.price``."""
+        return (
+            "to_fill" if name in self.to_fill else f"to_{'winsorize' if name in self.to_winsorize else 'smooth'}.{name}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Give JSON-able values."""
         return {**asdict(self), "to_fill": list(self.to_fill)}

@@ -15,7 +15,7 @@ from factors.factor_model.risk_stage import RiskStage
 from factors.factor_model.score_stage import ScoreStage
 from factors.factor_model.settings import ModelSettings
 from factors.factor_model.state import History, ModelState, fill_of, wide, writable
-from factors.factor_model.vocabulary import category_of, check_next, grown, sector_codes, shares_of
+from factors.factor_model.vocabulary import category_of, check_next, grown, refuse_same_names, sector_codes, shares_of
 from factors.numeric import deadline
 from factors.numeric.kernels import exposure_rows
 from factors.numeric.threads import count_threads, spread
@@ -52,8 +52,7 @@ class Steps:
         self.settings = settings
         self._written_settings = settings.to_dict()
         self.recipe = recipe
-        self.symbols = panel.symbols
-        self.field_names = tuple(panel.fields)
+        self.symbols, self.field_names = panel.symbols, tuple(panel.fields)
         self.category_names = {name: category.names for name, category in panel.categories.items()}
         self.history = History()
         self.risk = RiskStage(settings, self.history)
@@ -62,6 +61,7 @@ class Steps:
         self._threads = count_threads(settings.threads)
         self._store(panel.dates, panel.fields, {name: category.codes for name, category in panel.categories.items()})
         self._new_scorer()
+        refuse_same_names(self.sector_names, self.factor_names)
 
     def _new_scorer(self) -> None:
         self._scoring = ScoreStage(

@@ -18,6 +18,21 @@ MAY_LACK = (SHARES,)
 """A day without this category has no name in several sectors."""
 
 
+def refuse_same_names(sectors: Sequence[str], factors: Sequence[str]) -> None:
+    """Refuse a sector that is called as the market or a style is: what is told by name would be of one of the two.
+
+    Raises
+    ------
+    FactorError
+        Names the sector.
+    """
+    twice = [name for name in sectors if factors.count(name) > 1]
+    if twice:
+        raise FactorError(
+            f"a sector is called {twice[0]!r}, as the market or a style is: give it another name", field="sector"
+        )
+
+
 def check_next(days: Panel, last: np.datetime64, fields: Sequence[str], categories: Sequence[str] | Names) -> None:
     """Refuse days that do not come after the last, or lack what the model reads.
 

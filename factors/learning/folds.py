@@ -78,6 +78,14 @@ def purged_folds(n_dates: int, n_folds: int, n_test_folds: int = 1, span: int = 
             row[max(start - span + 1, 0) : start] = PURGED
             row[stop : stop + span - 1] = PURGED
         row[tested] = TEST
+    bare = np.flatnonzero(~(marks == TRAIN).any(axis=1))
+    if bare.size:
+        raise FactorError(
+            f"a split that tests on folds {', '.join(map(str, chosen[bare[0]]))} has no date left to train on once "
+            f"{span - 1} dates before and {span - 1 + embargo} behind each stretch of them are dropped: take a longer "
+            "period, or fewer folds, a shorter horizon or embargo",
+            field="n_folds",
+        )
     return Folds(fold, chosen, marks)
 
 

@@ -17,7 +17,7 @@ from factors.analytics import (
     information_summary,
     mean_t_statistic,
 )
-from factors.analytics.significance import p_value
+from factors.analytics.significance import degrees_of_freedom, p_value
 from factors.notebook.shown import Shown
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def judge(
     mean = float(known.mean()) if known.size else math.nan
     t = mean_t_statistic(apart, horizon - 1)
     reach = Z_95 * abs(mean / t) if t and math.isfinite(t) else math.nan
-    p = p_value(t)
+    p = p_value(t, degrees_of_freedom(apart, horizon - 1))
     return Judged(
         horizon,
         information_summary(of[0], horizon),

@@ -116,7 +116,8 @@ class PortfolioValues(Named):
     Attributes
     ----------
     total : float64 [P]
-        Return so far: of the names seen. It is `factor` summed over the factors, plus `specific`, plus `unexplained`.
+        Return so far: of the names seen, NaN where none was. It is `factor` summed over the factors, plus `specific`,
+        plus `unexplained`.
     factor : float64 [P, K]
         Exposure as at the last close, of the names seen, times the factor's return.
     specific, unexplained : float64 [P]
@@ -129,7 +130,8 @@ class PortfolioValues(Named):
         Sum of absolute weights of names without exposures or specific variance, which are left out of exposures and
         risk.
     risk, risk_before : float64 [P]
-        Predicted daily volatility with the exposures of the row now, and with those of the last close. Covariance and
+        Predicted daily volatility with the exposures of the row now, and with those of the last close; NaN, as the
+        exposures are, where no name has any. Covariance and
         specific variances are those of the last close in both; NaN where the model has none.
     """
 
@@ -393,13 +395,15 @@ class LiveDay:
         held = np.where(present, W, 0.0)
         explained = np.where(covered, held, 0.0)
         known = np.where(covered[:, None], X, 0.0)
-        factor = (explained @ known) * f
-        specific = explained @ (r - known @ f)
-        unexplained = (held - explained) @ r
+        # Of a book of which no name was seen nothing is known: it did not return 0.
+        unseen = _nothing_of(W, present)
+        factor = np.where(unseen[:, None], np.nan, (explained @ known) * f)
+        specific = np.where(unseen, np.nan, explained @ (r - known @ f))
+        unexplained = np.where(unseen, np.nan, (held - explained) @ r)
         now, left, risk = self._risk(W, values.exposures[at], at)
         then, left_then, risk_then = self._risk(W, X, at)
         return PortfolioValues(
-            total=held @ r,
+            total=np.where(unseen, np.nan, held @ r),
             factor=factor,
             specific=specific,
             unexplained=unexplained,
@@ -418,19 +422,28 @@ class LiveDay:
         if latest is None:
             held = np.where(known, W, 0.0)
             exposures = held @ np.where(known[:, None], X, 0.0)
+            exposures[_nothing_of(W, known)] = np.nan
             return exposures, np.abs(W[:, ~known]).sum(axis=1), np.full(len(W), np.nan)
         new = len(self.symbols) - len(latest.specific_variance)
         variance = np.pad(latest.specific_variance, (0, new), constant_values=np.nan)[at]
         known &= np.isfinite(variance)
         held, linked = np.where(known, W, 0.0), latest.linked.among(at)
         found = portfolio_risk(held, X, latest.factor_covariance, variance, by_asset=False, linked=linked)
-        return found.exposures, np.abs(W[:, ~known]).sum(axis=1), found.total
+        nothing = _nothing_of(W, known)
+        exposures = np.where(nothing[:, None], np.nan, found.exposures)
+        return exposures, np.abs(W[:, ~known]).sum(axis=1), np.where(nothing, np.nan, found.total)
 
     def _latest(self) -> Latest | None:
         try:
             return self._model.latest()
         except StageError:
             return None
+
+
+def _nothing_of(W: Array, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which portfolios hold names and none that is known."""
+    held = W != 0.0
+    return np.asarray(held.any(axis=1) & ~(held & known).any(axis=1))
 
 
 def _whole(X: Array) -> NDArray[np.bool_]:

@@ -24,6 +24,7 @@ NAMED = 100
 MISSED_KEPT = 10_000
 """Numbers of a source that were missed and may still come late; older ones count as duplicates when they come."""
 BAR = ("open", "high", "low", "close", "volume")
+ACTS = (("split_ratio", k.SPLIT_RATIO), ("dividend", k.DIVIDEND))
 DAY_US = 86_400_000_000
 LEFT = np.int8(-1)
 """Within `take`: a tick that is another row's."""
@@ -164,7 +165,8 @@ class LiveRow:
         values : mapping of str to float [n]
             `price`, with `size` where it is known: trades. `bid` and `ask`: quotes. Any of `open`, `high`, `low`,
             `close`, `volume`: the day so far. Other names (`returns`, `market_cap`, fields of the model) are put into
-            the row as they are, where the tick is taken; a given return or cap goes before the computed one.
+            the row as they are, where the tick is taken; a given return or cap goes before the computed one. Of them
+            `split_ratio` and `dividend` tell of an action whose ex-date is this day, as `act` does.
         time_us : int or int array [n], optional
             Microseconds since 1970.
         sequence : int or int array [n], optional
@@ -205,6 +207,8 @@ class LiveRow:
         left = np.zeros(n, np.bool_) if leave is None else leave & (codes == k.TAKEN)
         codes[left] = LEFT
         _look(given, codes)
+        acts = {place: given.pop(name) for name, place in ACTS if name in given}
+        before = self._acted(acts, columns, codes, times)
         blank = np.full(n, np.nan)
         about = (times, self._first, self._first + DAY_US, self._state, self._times, self._dirty, codes)
         if kind[0] == "price":
@@ -214,9 +218,35 @@ class LiveRow:
         else:
             k.take_bars(columns, np.stack([arrays.get(name, blank) for name in BAR]), *about)
         self._put(given, columns, codes)
+        self._undone(before, columns, codes)
         self._count(symbols, codes, times, numbers)
         codes[left] = k.TAKEN
         return codes
+
+    def _acted(
+        self, acts: Mapping[int, Array], columns: NDArray[np.int64], codes: NDArray[np.int8], times: NDArray[np.int64]
+    ) -> Array | None:
+        """Tell of the splits and dividends of ticks, before their prices are looked at; gives what stood before."""
+        if not acts:
+            return None
+        before = self._state[[k.SPLIT_RATIO, k.DIVIDEND]].copy()
+        today = (times < 0) | ((times >= self._first) & (times < self._first + DAY_US))
+        for place, told in acts.items():
+            good = (codes == k.TAKEN) & (columns >= 0) & today & ~np.isnan(told)
+            self._state[place, columns[good]] = told[good]
+        return before
+
+    def _undone(self, before: Array | None, columns: NDArray[np.int64], codes: NDArray[np.int8]) -> None:
+        """Take back the actions of names of which no tick was taken."""
+        if before is None:
+            return
+        back = np.ones(len(self.symbols), np.bool_)
+        back[columns[codes == k.TAKEN]] = False
+        self._state[k.SPLIT_RATIO, back], self._state[k.DIVIDEND, back] = before[0, back], before[1, back]
+
+    def follow(self, before: LiveRow) -> None:
+        """Go on counting the sources' messages where another row stood, of the day before or of one put off."""
+        self._last, self._missed = before._last, before._missed
 
     def _order(self, source: str, sequence: int | None) -> int:
         """What a message's number says of all its ticks."""
@@ -271,6 +301,8 @@ class LiveRow:
             returns, market_cap, close, open, high, low, volume, vwap, split_ratio, dividend, and what was given.
         """
         s = self._state[:, columns]
+        value, volume = s[k.MONEY], s[k.VOLUME]
+        known = (volume > 0.0) & (volume < np.inf)
         price = np.where(np.isnan(s[k.PRICE]), s[k.QUOTE], s[k.PRICE])
         split = np.where(np.isnan(s[k.SPLIT_RATIO]), 1.0, s[k.SPLIT_RATIO])
         paid = np.where(np.isnan(s[k.DIVIDEND]), 0.0, s[k.DIVIDEND])
@@ -283,7 +315,7 @@ class LiveRow:
             "high": s[k.HIGH],
             "low": s[k.LOW],
             "volume": s[k.VOLUME],
-            "vwap": np.divide(s[k.MONEY], s[k.VOLUME], out=np.full_like(price, np.nan), where=s[k.VOLUME] > 0.0),
+            "vwap": np.divide(value, volume, out=np.full_like(price, np.nan), where=known),
             "split_ratio": s[k.SPLIT_RATIO],
             "dividend": s[k.DIVIDEND],
         }
@@ -303,6 +335,8 @@ def _look(given: Mapping[str, Array], codes: NDArray[np.int8]) -> None:
     """Say of fields that are put into the row as they are what no model takes."""
     for name, array in given.items():
         codes[(codes == k.TAKEN) & np.isinf(array)] = k.NOT_FINITE
-        least = {"returns": -1.0, "market_cap": 0.0}.get(name)
+        least = {"returns": -1.0, "market_cap": 0.0, "dividend": 0.0}.get(name)
         if least is not None:
             codes[(codes == k.TAKEN) & (array < least)] = k.NOT_POSITIVE
+        if name == "split_ratio":
+            codes[(codes == k.TAKEN) & (array <= 0.0)] = k.NOT_POSITIVE

@@ -88,8 +88,12 @@ def take_trades(
         state[HIGH, j] = p if not state[HIGH, j] >= p else state[HIGH, j]
         state[LOW, j] = p if not state[LOW, j] <= p else state[LOW, j]
         if s == s:
-            state[VOLUME, j] = s if state[VOLUME, j] != state[VOLUME, j] else state[VOLUME, j] + s
-            state[MONEY, j] = s * p if state[MONEY, j] != state[MONEY, j] else state[MONEY, j] + s * p
+            # After a bar that told a volume alone the traded value is not known, and stays so.
+            if not state[VOLUME, j] > 0.0:
+                state[VOLUME, j], state[MONEY, j] = s, s * p
+            else:
+                state[VOLUME, j] += s
+                state[MONEY, j] += s * p
         dirty[j] = True
 
 
@@ -166,5 +170,11 @@ def take_bars(
         for row, v in ((OPEN, open_), (HIGH, high), (LOW, low), (PRICE, close), (VOLUME, volume)):
             if v == v:
                 state[row, j] = v
-        state[MONEY, j] = np.nan
+        # A range that was told before holds the close, as it holds a trade.
+        if close == close and high != high and close > state[HIGH, j]:
+            state[HIGH, j] = close
+        if close == close and low != low and close < state[LOW, j]:
+            state[LOW, j] = close
+        if volume == volume:
+            state[MONEY, j] = np.nan
         dirty[j] = True

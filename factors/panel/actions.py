@@ -12,7 +12,7 @@ adjusted close is then the total return: ``(close(t) + d(t)) s(t) / close(t-1) -
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,8 @@ from factors.panel.splits import CarriedSplits, Splits, before_factor
 ACTIONS = ("split_ratio", "dividend", "adjustment_factor")
 PRICES = ("open", "high", "low", "close", "vwap")
 COUNTS = ("volume", "shares")
+MADE = ("shares", "amount")
+"""Fields that are made of raw prices where the table does not have them."""
 RAW = {name: f"raw_{name}" for name in (*PRICES, *COUNTS)}
 
 
@@ -118,10 +120,8 @@ def adjusted(panel: Panel, before: Adjustment, how: str) -> tuple[Panel, Adjustm
             before.price, split * (1.0 + np.divide(dividend, close, out=np.zeros_like(close), where=close > 0))
         )
         after = replace(before, owed=owed)
-    if "shares" not in fields and "market_cap" in fields and how != "from_returns":
-        fields["shares"] = np.divide(fields["market_cap"], close, out=np.full_like(close, np.nan), where=close > 0.0)
-    if "amount" not in fields and "volume" in fields:
-        fields |= _amount(fields)
+    wanted = [name for name in MADE if name not in fields and (name != "shares" or how != "from_returns")]
+    fields |= made_of(fields, wanted)
     for names, factor, up in ((PRICES, price, True), (COUNTS, shares, False)):
         for name in names:
             if name in fields:
@@ -233,13 +233,20 @@ def _from_returns(close: Array, returns: Array, before: Adjustment) -> tuple[Arr
     return price, replace(before, close=level, raw_close=raw)
 
 
-def _amount(fields: Mapping[str, Array]) -> dict[str, Array]:
-    """Give the money that changed hands at raw prices, which no adjustment changes."""
-    if "vwap" in fields:
-        return {"amount": fields["vwap"] * fields["volume"]}
-    if {"high", "low", "close"} <= fields.keys():
-        return {"amount": (fields["high"] + fields["low"] + fields["close"]) / 3.0 * fields["volume"]}
-    return {}
+def made_of(fields: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+    """Give, of the fields `MADE`, those that are asked for and can be made of raw prices.
+
+    `amount` is the money that changed hands at raw prices, which no adjustment changes.
+    """
+    found: dict[str, Array] = {}
+    if "shares" in names and {"market_cap", "close"} <= fields.keys():
+        close = fields["close"]
+        found["shares"] = np.divide(fields["market_cap"], close, out=np.full_like(close, np.nan), where=close > 0.0)
+    if "amount" in names and {"vwap", "volume"} <= fields.keys():
+        found["amount"] = fields["vwap"] * fields["volume"]
+    elif "amount" in names and {"high", "low", "close", "volume"} <= fields.keys():
+        found["amount"] = (fields["high"] + fields["low"] + fields["close"]) / 3.0 * fields["volume"]
+    return found
 
 
 def refuse_impossible(panel: Panel) -> None:
@@ -250,7 +257,8 @@ def refuse_impossible(panel: Panel) -> None:
     FactorError
         By column, with the first rows.
     """
-    for name, words in (("split_ratio", "positive"), ("adjustment_factor", "positive"), ("dividend", "0 or more")):
+    none = "positive; where there is none it is 1 or missing"  # some vendors write 0
+    for name, words in (("split_ratio", none), ("adjustment_factor", "positive"), ("dividend", "0 or more")):
         if name in panel.fields:
             values = panel.fields[name]
             bad = np.argwhere(values < 0.0 if name == "dividend" else values <= 0.0)

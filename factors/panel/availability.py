@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from factors.panel.dates import parse_dates
+from factors.panel.dates import parse_dates, times_of
 from factors.panel.intake import DEFAULT, Intake
 
 Array = NDArray[np.float64]
@@ -72,12 +72,7 @@ def known_from(series: pl.Series, intake: Intake = DEFAULT) -> pl.Series:
     if intake.after_close is None:
         return days
     close = dt.time.fromisoformat(intake.after_close.zfill(5))
-    if isinstance(series.dtype, pl.Datetime):
-        late = series.dt.time() >= close
-    elif series.dtype == pl.String:
-        late = series.str.extract(r"[T ](\d{2}:\d{2})") >= close.strftime("%H:%M")
-    else:
-        return days
+    late = times_of(series, intake.date_format) >= close
     after = pl.when(late.fill_null(value=False)).then(days.dt.offset_by("1d")).otherwise(days)
     return pl.select(after).to_series()
 

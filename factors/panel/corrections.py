@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factors.errors import FactorError, UnknownDateError
-from factors.panel.actions import RAW
+from factors.panel.actions import MADE, RAW, made_of
 from factors.panel.axis import now_called, positions
 from factors.panel.meaning import RELEASE
 from factors.panel.memberships import SHARES, known_labels
@@ -21,17 +22,27 @@ ROW = "__row"
 """A field that marks which rows a table has: a row of nothing but nulls is one too."""
 
 
-def as_given(panel: Panel) -> Panel:
-    """Give a panel as it came: raw prices, volumes and shares under their names, and nothing that was made of them."""
+def as_given(panel: Panel, made: Collection[str] | None = None) -> Panel:
+    """Give a panel as it came: raw prices, volumes and shares under their names, and nothing that was made of them.
+
+    Parameters
+    ----------
+    panel : Panel
+    made : names of fields, optional
+        Those of `MADE` that the table did not have. Where that is not known, those that are what would be made: this
+        gives the right numbers as long as nothing that they were made of is corrected.
+    """
     panel = as_rows_have_it(panel)
     raw = {name: panel.fields[other] for name, other in RAW.items() if other in panel.fields}
     if not raw:
         return panel
     fields = {name: values for name, values in panel.fields.items() if name not in RAW.values()} | raw
-    made = {"shares": ("market_cap", "close", np.divide), "amount": ("vwap", "volume", np.multiply)}
-    for name, (one, other, how) in made.items():
-        if {name, one, other} <= fields.keys() and _same(fields[name], how(fields[one], fields[other])):
-            del fields[name]
+    again = made_of({name: values for name, values in fields.items() if name not in MADE}, MADE)
+    for name in MADE:
+        known = made is not None and name in made
+        alike = made is None and name in fields and name in again and _same(fields[name], again[name])
+        if known or alike:
+            fields.pop(name, None)
     return replace(panel, fields=fields)
 
 

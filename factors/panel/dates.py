@@ -9,8 +9,11 @@ import polars as pl
 
 from factors.errors import FactorError, WrongTypeError, first_line
 
-ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?$"
+ISO = r"^\d{4}-\d{2}-\d{2}([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?$"
 ISO_BASIC = r"^\d{8}$"
+OFFSET = r"\s*(Z|[+-]\d\d:?\d\d)$"
+TIME_PARTS = frozenset("HIklTRrXc")
+"""Letters of a format that stand for a time of day."""
 PLAIN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 EXAMPLES = 3
 # What a whole number can be: a day as YYYYMMDD, or a time since 1970 as pandas writes it, to 2199; no two ranges meet.
@@ -54,9 +57,7 @@ def parse_dates(series: pl.Series, date_format: str | None = None) -> pl.Series:
     text = series.str.strip_chars()
     if date_format is not None:
         return _of_format(text, date_format)
-    offsets = text.str.extract(r"T?\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$").drop_nulls().unique()
-    if len(offsets) > 1:
-        raise FactorError(f"column {series.name!r} mixes the time zones {sorted(offsets)}", field=series.name)
+    _refuse_mixed_zones(text)
     days = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
     basic = text.str.contains(ISO_BASIC)
     if basic.any():
@@ -78,10 +79,52 @@ def _same_day(text: pl.Series) -> dt.date | None:
         return None
 
 
+def times_of(series: pl.Series, date_format: str | None = None) -> pl.Series:
+    """Give the time of day, on its own clock, of each value that `parse_dates` reads; null where it has none."""
+    none = pl.Series(series.name, [None], dtype=pl.Time).new_from_index(0, len(series))
+    dtype = series.dtype
+    if isinstance(dtype, pl.Datetime):
+        return series.dt.time()
+    if dtype in (pl.Categorical, pl.Enum):
+        series = series.cast(pl.String)
+    elif dtype.is_numeric():
+        series = series.cast(pl.Int64)
+        if date_format is None:
+            moments = _moments(series)
+            return none if moments is None else moments.dt.time()
+        series = series.cast(pl.String)
+    elif dtype != pl.String:
+        return none
+    text = series.str.strip_chars()
+    if date_format is not None:
+        return _moments_of_format(text, date_format).dt.time() if _has_time(date_format) else none
+    return text.str.extract(r"[T ](\d{2}:\d{2})").str.to_time("%H:%M", strict=False)
+
+
+def _has_time(date_format: str) -> bool:
+    parts = re.findall(r"%[-_0]?([A-Za-z])", date_format)
+    return not TIME_PARTS.isdisjoint(parts)
+
+
+def _moments_of_format(text: pl.Series, date_format: str) -> pl.Series:
+    """Read moments by their own clock, which must be one: Polars would move those with an offset to Greenwich."""
+    plain = date_format.rstrip()
+    if plain.endswith("%z"):
+        _refuse_mixed_zones(text)
+        text, date_format = text.str.replace(OFFSET, ""), plain.removesuffix("%z").rstrip()
+    return text.str.to_datetime(date_format, strict=False)
+
+
+def _refuse_mixed_zones(text: pl.Series) -> None:
+    offsets = text.str.extract(rf"\d\d:\d\d.*?{OFFSET}").drop_nulls().unique()
+    if len(offsets) > 1:
+        raise FactorError(f"column {text.name!r} mixes the time zones {sorted(offsets)}", field=text.name)
+
+
 def _of_format(text: pl.Series, date_format: str) -> pl.Series:
     try:
-        if any(part in date_format for part in ("%H", "%I", "%T", "%R")):
-            days = text.str.to_datetime(date_format, strict=False).dt.date()
+        if _has_time(date_format):
+            days = _moments_of_format(text, date_format).dt.date()
         else:
             days = text.str.to_date(date_format, strict=False)
     except pl.exceptions.PolarsError as error:
@@ -104,16 +147,26 @@ def _not_dates(wrong: pl.Series, what: str, *, hint: bool) -> FactorError:
     return FactorError(message, field=wrong.name, n_rows=len(wrong))
 
 
+def _moments(series: pl.Series) -> pl.Series | None:
+    """Read whole numbers as times since 1970, null for null; None where they are none."""
+    known = series.drop_nulls()
+    if len(known):
+        least, most = int(known.min()), int(known.max())  # type: ignore[arg-type]
+        for unit, a_second in EPOCHS.items():
+            if SHORTEST_S * a_second <= least and most < LONGEST_S * a_second:
+                return series.cast(pl.Datetime(unit))  # type: ignore[arg-type]
+    return None
+
+
 def _of_numbers(series: pl.Series) -> pl.Series:
     known = series.drop_nulls()
     if not len(known):
         return series.cast(pl.Date)
-    least, most = int(known.min()), int(known.max())  # type: ignore[arg-type]
-    if BASIC_DAYS[0] <= least and most < BASIC_DAYS[1]:
+    if BASIC_DAYS[0] <= int(known.min()) and int(known.max()) < BASIC_DAYS[1]:  # type: ignore[arg-type]
         return parse_dates(series.cast(pl.String))
-    for unit, a_second in EPOCHS.items():
-        if SHORTEST_S * a_second <= least and most < LONGEST_S * a_second:
-            return series.cast(pl.Int64).cast(pl.Datetime(unit)).dt.date()  # type: ignore[arg-type]
+    moments = _moments(series)
+    if moments is not None:
+        return moments.dt.date()
     raise WrongTypeError(
         f"column {series.name!r} holds the number {known[0]}, not a date, datetime or ISO text: whole numbers are read "
         "as 20200131 or as milliseconds since 1970",

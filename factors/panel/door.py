@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factors.panel.actions import ACTIONS, Adjustment, adjusted, not_over_splits, over_splits
+from factors.panel.actions import ACTIONS, MADE, RAW, Adjustment, adjusted, not_over_splits, over_splits
 from factors.panel.admission import admitted
 from factors.panel.axis import positions
 from factors.panel.corrections import as_given
@@ -18,7 +18,7 @@ from factors.panel.identity import called_next, ids_of, renamed
 from factors.panel.intake import Intake, Policy
 from factors.panel.meaning import ID
 from factors.panel.panel import Panel
-from factors.panel.quality.report import Finding, QualityReport
+from factors.panel.quality.report import Finding, QualityReport, joined, not_told
 from factors.panel.quality.watch import Watch
 from factors.panel.splits import NO_SPLITS, CarriedSplits
 from factors.panel.statements import Statements, counted
@@ -58,6 +58,8 @@ class Door:
         self._had: dict[str, tuple[int, ...]] = {}
         """Symbols of before: the places of the names that had them."""
         self._read: tuple[Finding, ...] = ()
+        self._made: tuple[str, ...] | None = None
+        """Fields that the tables do not have; None where that is not known."""
 
     def take(self, panel: Panel, policy: Policy | None = None) -> tuple[Panel, Door]:
         """Let the next days in; give them as the model wants them, and the door after them.
@@ -76,11 +78,15 @@ class Door:
         """
         policy = policy or self.intake.policy
         after = Door(self.intake)
-        after._read = (*self._read, *panel.findings)
+        after._read = joined(self._read, panel.findings)
         after._had = _with_former(self._had, panel) if panel.former else self._had
         after.ids = ids_of(panel, self.ids) if self.ids or ID in panel.categories else ()
         panel, after._statements = counted(panel, self._statements, self.intake.fundamentals_max_age_days)
+        given = panel.fields.keys()
         panel, after._adjustment = adjusted(panel, self._adjustment, self.intake.adjust)
+        after._made = self._made
+        if not len(self._adjustment.price) and RAW["close"] not in given:  # the first days, as they came
+            after._made = tuple(name for name in MADE if name in panel.fields and name not in given)
         after._splits = self._splits
         inferred = self.intake.adjust in ("actions", "splits") and not any(name in panel.fields for name in ACTIONS)
         if policy == "off":
@@ -96,9 +102,13 @@ class Door:
             panel, after._adjustment = over_splits(panel, after._adjustment, after._watch.unseen_splits)
         return panel, after
 
-    def as_it_came(self, panel: Panel) -> Panel:
-        """Give days that came in through the doors up to this one as they were before, with what was told of them."""
-        return replace(as_given(self.unsplit(panel)), findings=self._read, former=self.former(panel.symbols))
+    def as_it_came(self, panel: Panel, before: Door | None = None) -> Panel:
+        """Give days that came in through the doors up to this one as they were before, with what was told of them.
+
+        `before` is the door that they come in through again, where some days stay behind it.
+        """
+        told = not_told(self._read, before._read) if before else self._read  # noqa: SLF001 - the same class
+        return replace(as_given(self.unsplit(panel), self._made), findings=told, former=self.former(panel.symbols))
 
     def former(self, symbols: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         """Give symbols that the names had before, each with what the name is called."""
@@ -162,6 +172,7 @@ class Door:
         state |= {f"door/splits/{name}": values for name, values in self._splits.state().items()}
         state |= {f"door/statements/{name}": values for name, values in self._statements.state().items()}
         state["door/had"] = np.frombuffer(json.dumps(self._had).encode(), dtype=np.uint8)
+        state["door/made"] = np.frombuffer(json.dumps(self._made).encode(), dtype=np.uint8)
         state["door/ids"] = np.frombuffer(json.dumps(self.ids).encode(), dtype=np.uint8)
         return state | {"door/read": np.frombuffer(read, dtype=np.uint8)}
 
@@ -180,6 +191,9 @@ class Door:
             door.ids = tuple(json.loads(bytes(np.asarray(state["door/ids"]))))
         if "door/had" in state:
             door._had = {had: tuple(at) for had, at in json.loads(bytes(np.asarray(state["door/had"]))).items()}
+        if "door/made" in state:
+            made = json.loads(bytes(np.asarray(state["door/made"])))
+            door._made = None if made is None else tuple(made)
         door._adjustment = Adjustment.restored(adjustment)
         door._splits = CarriedSplits.restored(splits)
         door._statements = Statements.restored(statements)

@@ -20,7 +20,7 @@ from factors.errors import (
 )
 from factors.panel.availability import release_days
 from factors.panel.dates import parse_dates
-from factors.panel.identity import identified
+from factors.panel.identity import identified, issuers_of_many
 from factors.panel.intake import OWN_SETTING, Intake
 from factors.panel.meaning import CLASSIFICATIONS, ID, IDENTITIES, RELEASE, is_numeric, suggestion_for, unread
 from factors.panel.quality.report import Finding
@@ -69,7 +69,7 @@ def read_frame(
         shape = (len(dates), len(symbols))
         cells = rows.astype(np.int64) * shape[1] + columns
     frame, encoded, several = encoded_sector(frame, sector_encodings)
-    wide = Wide(dates, symbols, findings=[*findings, *several], former=former)
+    wide = Wide(dates, symbols, findings=[*findings, *several, *issuers_of_many(frame)], former=former)
     for name, (codes, labels) in encoded.items():
         wide.categories[name] = (_scatter(codes, cells, shape, -1), labels)
     columns_of = {name: column for column, name in intake.names.items()}
@@ -170,6 +170,12 @@ def _symbols(frame: pl.DataFrame) -> tuple[tuple[str, ...], NDArray[np.intp]]:
             "a row has no symbol", field="symbol", rows=[(date, None) for date in dates], n_rows=series.null_count()
         )
     unique = series.unique().sort()
+    if unique[0] == "":
+        blank = series == ""
+        dates = frame["date"].filter(blank).head(MAX_ROWS_NAMED)
+        raise FactorError(
+            "a row's symbol is empty", field="symbol", rows=[(date, "") for date in dates], n_rows=int(blank.sum())
+        )
     codes = series.cast(pl.Enum(unique)).to_physical().to_numpy()
     return tuple(unique.to_list()), codes.astype(np.intp)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +51,8 @@ def with_fundamentals(
     Raises
     ------
     FactorError
-        A column is missing, an item of known meaning is no number, or a statement is available before its period ends.
+        A column is missing, an item of known meaning is no number, a statement has no symbol, period or release, or is
+        available before its period ends.
     """
     statements = typed(as_frame(statements, intake), replace(intake, symbol_col=symbol_col, date_col=period_col))
     for name in (symbol_col, period_col, available_at_col):
@@ -62,6 +64,7 @@ def with_fundamentals(
         parse_dates(statements[available_at_col], intake.date_format).alias("released"),
         known_from(statements[available_at_col], intake).alias("available"),
     )
+    _refuse_unnamed(keys, {"symbol": symbol_col, "period": period_col, "released": available_at_col})
     early = keys.filter(pl.col("released") < pl.col("period"))
     if len(early):
         rows = list(early.select("released", "symbol").head(10).iter_rows())
@@ -92,6 +95,15 @@ def with_fundamentals(
     for name in items:  # what rows told of the item, it replaces
         fields.pop(f"raw_{name}", None)
     return replace(panel, fields=fields, findings=(*panel.findings, *found))
+
+
+def _refuse_unnamed(keys: pl.DataFrame, columns: Mapping[str, str]) -> None:
+    """Raise for statements of no symbol, of no period, or without a day of release: they would be left out unseen."""
+    for key, column in columns.items():
+        without = keys.filter(pl.col(key).is_null())
+        if len(without):
+            rows = list(without.select("released", "symbol").head(10).iter_rows())
+            raise FactorError(f"a statement has no {column!r}", field=column, rows=rows, n_rows=len(without))
 
 
 def _items(statements: pl.DataFrame, keys: pl.DataFrame, others: tuple[str, ...]) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from factors.errors import DuplicateRowError, FactorError
 from factors.panel.axis import positions
-from factors.panel.meaning import ID
+from factors.panel.meaning import ID, ISSUER, MOST_OF_AN_ISSUER
 from factors.panel.quality.report import Finding
 
 if TYPE_CHECKING:
@@ -126,6 +126,21 @@ def _changes(spells: Spells, called: dict[str, str], symbols: Names, dates: NDAr
         note="; ".join(f"{symbol} was {', '.join(name for _, name in found)}" for symbol, found in sorted(again))[:200],
     )
     return tuple(finding for finding in (renamed, reused) if finding.n_rows)
+
+
+def issuers_of_many(frame: pl.DataFrame) -> tuple[Finding, ...]:
+    """Find labels of `issuer` that more names have than are linked (`factors.risk.linked`)."""
+    import polars as pl
+
+    from factors.panel.sectors import labels_of
+
+    if ISSUER not in frame.columns:
+        return ()
+    pairs = pl.DataFrame([frame["symbol"].cast(pl.String), labels_of(frame[ISSUER])]).unique().drop_nulls()
+    many = pairs.group_by(ISSUER).len().filter(pl.col("len") > MOST_OF_AN_ISSUER)
+    if many.is_empty():
+        return ()
+    return (Finding.of("issuer_of_many", [(None, label) for label in many[ISSUER]], field=ISSUER),)
 
 
 def ids_of(panel: Panel, before: Names = ()) -> Names:

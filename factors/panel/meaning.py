@@ -56,7 +56,10 @@ MEANINGS: dict[str, Meaning] = {
 CLASSIFICATIONS = ("sector", "industry", "subindustry")
 """Categories of which a missing label is one of its own."""
 ID = "asset_id"
-IDENTITIES = (ID, "issuer", "exchange", "country")
+ISSUER = "issuer"
+MOST_OF_AN_ISSUER = 64
+"""Names of one issuer that are linked; a label of more is taken for none, since it may stand for unknown."""
+IDENTITIES = (ID, ISSUER, "exchange", "country")
 """Categories of which a missing label is missing."""
 
 OTHER_NAMES: dict[str, tuple[str, ...]] = {

@@ -42,7 +42,8 @@ def numbers_of(series: pl.Series, frame: pl.DataFrame, column: str) -> NDArray[n
 def _text_for_numbers(series: pl.Series, frame: pl.DataFrame, column: str) -> WrongTypeError:
     wrong = (series.is_not_null() & series.str.strip_chars().cast(pl.Float64, strict=False).is_null()).to_numpy()
     if not wrong.any():
-        return WrongTypeError(f"column {column!r} is text, not a number", field=column)
+        message = f"column {column!r} is text, not a number: it holds numbers in quotes, which are to be given without"
+        return WrongTypeError(message, field=column)
     at = np.flatnonzero(wrong)
     values = ", ".join(map(repr, series.filter(wrong).unique(maintain_order=True).head(VALUES_NAMED).to_list()))
     return WrongTypeError(

@@ -38,6 +38,9 @@ def frontier(
         raise FactorError(f"n_points must be 2 to {MOST_POINTS}, got {n_points}", field="n_points")
     chosen = limits or Limits()
     least = optimize(replace(problem, cost=0.0), chosen, "min_risk", factor_names=factor_names)
+    # It was sought as if trades were free; they are not.
+    start = np.zeros_like(least.weights) if problem.start is None else np.asarray(problem.start)
+    least = replace(least, cost=float((np.abs(least.weights - start) * problem.cost).sum()))
     most = optimize(problem, chosen, "max_alpha", risk_aversion=0.0, factor_names=factor_names)
     levels = np.linspace(least.risk, max(most.risk, least.risk), n_points)
     between = [

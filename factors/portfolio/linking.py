@@ -19,6 +19,9 @@ def carino_scale(portfolio: FloatArray, benchmark: FloatArray) -> tuple[FloatArr
     """
     if (portfolio <= -1.0).any() or (benchmark <= -1.0).any():
         raise FactorError("returns must be above -100 % to be linked", field="portfolio_returns")
+    if portfolio.size == 1:
+        # A day by itself is linked with nothing; by the logarithms its parts would be off in the last bit.
+        return np.ones(1), float(portfolio[0]), float(benchmark[0])
     log_portfolio, log_benchmark = np.log1p(portfolio), np.log1p(benchmark)
     total_portfolio = float(np.expm1(log_portfolio.sum()))
     total_benchmark = float(np.expm1(log_benchmark.sum()))

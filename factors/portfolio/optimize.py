@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Objective = Literal["min_risk", "max_alpha", "min_turnover"]
 TOLERANCE = 1e-7
 """What a limit may be missed by, as a share of the book."""
+GROSS_MOST = 1e9
+"""Absolute weights of an answer; what nothing limits comes out of the solver as 1e24 where it does not see that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ class Problem:
         `[N]`; risk is then active risk, and exposure limits are on active exposures.
     cost
         `[N]` or one number: what trading a unit of weight costs.
+    holding_days
+        Days that a position is meant to be held, over which an objective spreads what its trade costs: alpha and
+        variance are of one day, a cost is paid once.
     linked
         Assets of one issuer.
     """
@@ -57,6 +62,7 @@ class Problem:
     start: FloatArray | None = None
     benchmark: FloatArray | None = None
     cost: FloatArray | float = 0.0
+    holding_days: float = 1.0
     linked: Linked = field(default_factory=Linked)
 
 
@@ -141,6 +147,9 @@ class _Prepared:
         self.cost = np.broadcast_to(np.asarray(problem.cost, np.float64), (n_assets,))
         if not np.isfinite(self.cost).all() or (self.cost < 0.0).any():
             raise FactorError("cost must be finite and not negative", field="cost")
+        if not 0.0 < problem.holding_days < np.inf:
+            raise FactorError(f"holding_days must be above 0, got {problem.holding_days}", field="holding_days")
+        self.holding_days = problem.holding_days
         self.X, self.F = np.nan_to_num(X), F
         self.variance = np.nan_to_num(variance)
         self.linked = problem.linked
@@ -186,8 +195,9 @@ def optimize(
     limits
         By default long only and fully invested.
     objective
-        `min_risk` minimises the (active) variance plus costs; `max_alpha` maximises
-        :math:`\alpha'a - \lambda/2 \, \sigma^2(a) - c'|w - w_0|`; `min_turnover` trades as little as the limits allow.
+        `min_risk` minimises the (active) variance plus :math:`c'|w - w_0| / h`, the costs over the holding days;
+        `max_alpha` maximises :math:`\alpha'a - \lambda/2 \, \sigma^2(a) - c'|w - w_0| / h`; `min_turnover` trades as
+        little as the limits allow.
     risk_aversion
         :math:`\lambda`, per unit of daily variance; with a limit on risk it may be 0.
     factor_names
@@ -214,11 +224,13 @@ def optimize(
     if status in {cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE}:
         raise _infeasible(prepared, chosen, factor_names)
     if status in {cp.UNBOUNDED, cp.UNBOUNDED_INACCURATE}:
-        raise FactorError("nothing limits the weights: give a limit on risk, positions or gross weight", field="limits")
+        raise _unlimited()
     if status not in {cp.OPTIMAL, cp.OPTIMAL_INACCURATE}:
         raise FactorError(f"the solver gave no answer: {status}", field="limits")
     weights = np.zeros(len(prepared.covered))
     weights[prepared.columns] = built.weights.value
+    if not np.abs(weights).sum() <= GROSS_MOST:
+        raise _unlimited()  # a direction without an end, of which the solver gave a point for the best
     active = weights - prepared.benchmark
     traded = np.abs(weights - prepared.start)
     binding: dict[str, float] = {}
@@ -237,6 +249,11 @@ def optimize(
         binding=binding,
         excluded=np.flatnonzero(~prepared.covered),
     )
+
+
+def _unlimited() -> FactorError:
+    text = "nothing limits the weights: give a limit on risk, positions or gross weight"
+    return FactorError(text, field="limits")
 
 
 class _Built:
@@ -293,7 +310,7 @@ class _Built:
 
         prepared = self.prepared
         columns = prepared.columns
-        cost = prepared.cost[columns] * self.scale
+        cost = prepared.cost[columns] * (self.scale / prepared.holding_days)
         costs = cost @ self.trade if (cost > 0.0).any() else 0.0
         if objective == "min_risk":
             return self.variance + costs
@@ -302,7 +319,7 @@ class _Built:
             return risk_aversion / 2.0 * self.variance + costs - alpha
         if objective == "min_turnover":
             # The least risk among the smallest trades.
-            return cp.sum(self.trade) + 1e-4 * self.variance + costs / self.scale
+            return cp.sum(self.trade) + 1e-4 * self.variance + prepared.cost[columns] @ self.trade
         raise FactorError(
             f"objective must be min_risk, max_alpha or min_turnover, got {objective!r}", field="objective"
         )

@@ -10,6 +10,7 @@ from factors.errors import FactorError
 from factors.notebook.named import UNNAMED, Named, Names
 from factors.portfolio.risk import portfolio_exposures
 from factors.risk.arrays import FloatArray, as_matrix, as_vector
+from factors.risk.linked import Linked
 from factors.risk.psd import nearest_psd
 
 if TYPE_CHECKING:
@@ -100,6 +101,37 @@ def factor_shock(
         moved = F[:, positions] @ (inner @ sizes)
     # Given exactly: a singular block would otherwise give back only its projection.
     moved[positions] = sizes
+    return moved
+
+
+def issuer_shock(shocks: Mapping[int, float], specific_variance: FloatArray, linked: Linked) -> dict[int, float]:
+    r"""Return the specific returns of all names of the issuers that are shocked, by position.
+
+    Parameters
+    ----------
+    shocks
+        Return of each shocked name, by its position.
+    specific_variance
+        `[N]`; a name without any follows nothing.
+    linked
+        Assets of one issuer: the others of a group move by their expectation given the shocks,
+        :math:`\Delta_{os} \Delta_{ss}^{+} s`, as factors do in `factor_shock`; no name loses more than all.
+    """
+    moved = dict(shocks)
+    for group, correlation in zip(linked.groups, linked.correlations, strict=True):
+        scale = np.sqrt(specific_variance[group])
+        able = scale > 0.0
+        given = np.array([int(i) in shocks for i in group]) & able
+        others = able & ~given
+        if not given.any() or not others.any():
+            continue
+        sizes = np.array([shocks[int(i)] for i in group[given]]) / scale[given]
+        follow = correlation[np.ix_(others, given)] @ np.linalg.pinv(correlation[np.ix_(given, given)], hermitian=True)
+        moved |= {
+            int(i): max(float(size), -1.0)
+            for i, size in zip(group[others], scale[others] * (follow @ sizes), strict=True)
+            if int(i) not in moved
+        }
     return moved
 
 

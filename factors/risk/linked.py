@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from factors.panel.meaning import MOST_OF_AN_ISSUER
 from factors.risk.arrays import FloatArray, IntArray
 from factors.risk.psd import nearest_psd
 
@@ -19,7 +20,6 @@ PRIOR_DAYS = 5.0
 HALF_LIFE = 126.0
 LINK_DAYS = 630
 """Days of specific returns that are read: five half-lives, beyond which a day weighs a thirtieth."""
-LARGEST_GROUP = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Linked:
 
 
 def issuer_groups(codes: IntArray) -> tuple[IntArray, ...]:
-    """Return the positions of assets that share an issuer, for issuers with more than one.
+    """Return the positions of assets that share an issuer: 2 to `MOST_OF_AN_ISSUER`, no more can be classes.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def issuer_groups(codes: IntArray) -> tuple[IntArray, ...]:
     """
     order = np.argsort(codes, kind="stable")
     found = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    return tuple(np.sort(g).astype(np.int64) for g in found if 1 < len(g) <= LARGEST_GROUP and codes[g[0]] >= 0)
+    return tuple(np.sort(g).astype(np.int64) for g in found if 1 < len(g) <= MOST_OF_AN_ISSUER and codes[g[0]] >= 0)
 
 
 def link(groups: Sequence[IntArray], residuals: FloatArray, half_life: float = HALF_LIFE) -> Linked:

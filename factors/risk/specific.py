@@ -234,12 +234,12 @@ class SpecificRisk(Carried):
             weights = state["weights"]
             variance = np.divide(state["sums"], weights, out=np.full_like(weights, np.nan), where=weights > 0.0)
             if self._experts:
-                variance = self._expert_scales() @ variance
+                variance = _mixed(self._expert_scales(), variance)
         if settings.newey_west_lags:
             kernel = bartlett_weights(settings.newey_west_lags)
             kernel[1:] *= 2.0
             lagged = state["lagged_sums"]
-            ratio = np.divide(kernel @ lagged, lagged[0], out=np.ones_like(variance), where=lagged[0] > 0.0)
+            ratio = np.divide(_mixed(kernel, lagged), lagged[0], out=np.ones_like(variance), where=lagged[0] > 0.0)
             variance = variance * np.clip(ratio, *settings.newey_west_clip)
         return variance
 
@@ -251,7 +251,10 @@ class SpecificRisk(Carried):
         observed = ~np.isnan(volatility)
         if not observed.any():
             return volatility
-        groups = size_groups(caps, settings.bayes_groups, np.ones(caps.size, dtype=np.bool_))
+        # A name that is on the axis and was never seen, as one that lists later, is no part of any group: the others'
+        # groups would be cut elsewhere because of it, and a day's risk would depend on days after it.
+        seen = (state["history"] > 0.0) | ~np.isnan(caps)
+        groups = size_groups(caps, settings.bayes_groups, seen)
         blended = self._blend(volatility, groups, observed)
         return bayes_shrunk(blended, caps, groups, settings.bayes_shrinkage)
 
@@ -266,7 +269,7 @@ class SpecificRisk(Carried):
         mature = observed & (history >= high_days)
         if mature.all():
             return volatility
-        prior = group_means(volatility, caps, groups, mature)[groups]
+        prior = group_means(volatility, caps, groups, mature)[np.maximum(groups, 0)]
         if settings.structural and "exposures" in state:
             forecast = structural_volatility(volatility, state["exposures"], caps, mature)
             prior = np.where(np.isnan(forecast), prior, forecast)
@@ -275,3 +278,14 @@ class SpecificRisk(Carried):
         own_share[young] = np.clip((history[young] - low_days) / (high_days - low_days), 0.0, 1.0)
         blended: FloatArray = own_share * np.where(observed, volatility, 0.0) + (1.0 - own_share) * prior
         return blended
+
+
+def _mixed(shares: FloatArray, rows: FloatArray) -> FloatArray:
+    """Return `[n_assets]` sums of rows by their shares, each with the same bits beside any number of other assets.
+
+    BLAS adds what is left over behind its blocks in another order, so that a name's last bit hung on the axis.
+    """
+    total: FloatArray = shares[0] * rows[0]
+    for share, row in zip(shares[1:], rows[1:], strict=True):
+        total = total + share * row
+    return total

@@ -48,7 +48,9 @@ def structural_volatility(
     # The normal equations cost a tenth of a decomposition of the exposures, and a forecast needs no more digits.
     coefficients = np.linalg.pinv(weighted.T @ weighted, rcond=1e-10, hermitian=True) @ (weighted.T @ (logs * root))
     # Outside the range seen, the exponential of a linear fit means nothing.
-    forecast = np.exp(np.clip(exposures @ coefficients, logs.min(), logs.max()))
+    # Not BLAS: a row's sum would differ in its last bit with the number of rows around it.
+    linear = np.einsum("nk,k->n", exposures, coefficients)
+    forecast = np.exp(np.clip(linear, logs.min(), logs.max()))
     level = np.sum(weights[used] * volatility[used]) / np.sum(weights[used] * forecast[used])
     scaled: FloatArray = forecast * level
     return scaled

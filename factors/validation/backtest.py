@@ -65,9 +65,9 @@ class LayerOutcome:
         Of the layer.
     volatility, returns
         By family of portfolios, `[n_periods, P]`: predicted over the horizon, and realised.
-    value_at_risk
-        By family, `[n_periods, P]`: the loss that filtered historical days put at 99 %, of the layer that it was asked
-        of.
+    value_at_risk, expected_shortfall
+        By family, `[n_periods, P]`: the loss that filtered historical days put at 99 %, and their mean loss beyond it,
+        of the layer that it was asked of.
     regime, specific_regime
         `[n_periods]` multipliers of the factor covariance and of specific risk.
     factor_weights, specific_weights
@@ -81,6 +81,7 @@ class LayerOutcome:
     volatility: dict[str, FloatArray] = field(default_factory=dict)
     returns: dict[str, FloatArray] = field(default_factory=dict)
     value_at_risk: dict[str, FloatArray] = field(default_factory=dict)
+    expected_shortfall: dict[str, FloatArray] = field(default_factory=dict)
     regime: FloatArray = field(default_factory=lambda: np.empty(0))
     specific_regime: FloatArray = field(default_factory=lambda: np.empty(0))
     factor_weights: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
@@ -203,12 +204,12 @@ class _Runner:
         self.covariance = FactorCovariance(layer.covariance)
         self.specific = SpecificRisk(layer.specific)
         self.rows: dict[str, list[tuple[FloatArray, FloatArray]]] = {family: [] for family in FAMILIES}
-        self.losses: dict[str, list[FloatArray]] = {}
+        self.losses: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
         self.multipliers: list[tuple[float, float]] = []
         self.weights: list[tuple[FloatArray, FloatArray]] = []
 
     def forecast(self, occasion: Occasion, past: FloatArray | None = None) -> None:
-        """Forecast for every family and note what followed; with `past` factor returns, value at risk of these days."""
+        """Forecast for every family and note what followed; with `past` factor returns, the tail of these days."""
         X = np.nan_to_num(occasion.exposures)  # portfolios hold covered assets only
         following, factors = occasion.following, occasion.factors
         F, variance = self.covariance.covariance_, self.specific.specific_variance_
@@ -221,7 +222,7 @@ class _Runner:
             self.rows[family].append((risk.total * root, weights @ made))
             if past is not None:
                 tail = margin(weights, X, F, variance, past, VALUE_AT_RISK)
-                self.losses.setdefault(family, []).append(tail.value_at_risk * root)
+                self.losses.setdefault(family, []).append((tail.value_at_risk * root, tail.expected_shortfall * root))
         # A factor that was not estimated on a day has no outcome then.
         outcome = factors.sum(axis=0)
         self.rows["factor"].append((np.sqrt(np.diag(F)) * root, outcome))
@@ -239,7 +240,9 @@ class _Runner:
         for family, pairs in self.rows.items():
             self.outcome.volatility[family] = np.array([volatility for volatility, _ in pairs])
             self.outcome.returns[family] = np.array([made for _, made in pairs])
-        self.outcome.value_at_risk = {family: np.array(losses) for family, losses in self.losses.items()}
+        for family, losses in self.losses.items():
+            self.outcome.value_at_risk[family] = np.array([at_risk for at_risk, _ in losses])
+            self.outcome.expected_shortfall[family] = np.array([beyond for _, beyond in losses])
         self.outcome.regime, self.outcome.specific_regime = np.array(self.multipliers).T
         self.outcome.factor_weights = np.array([factor for factor, _ in self.weights])
         self.outcome.specific_weights = np.array([specific for _, specific in self.weights])

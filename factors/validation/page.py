@@ -33,6 +33,7 @@ MEASURES = {
     "breaches_99": "Losses beyond the 99 % value at risk",
     "student_breaches_99": "Losses beyond the 99 % value at risk of a fitted Student t",
     "filtered_breaches_99": "Losses beyond the 99 % value at risk of filtered historical days",
+    "filtered_shortfall_99": "Size of these losses over their expected shortfall",
 }
 NOTES = {
     "mean_bias": "Standard deviation of returns over their forecast: above 1, risk was understated. Green lies in 0.9 "
@@ -48,6 +49,8 @@ NOTES = {
     "periods before; 1 % is right.",
     "filtered_breaches_99": "The same with the past days of each portfolio's factor part, each over the volatility of "
     "its time (the margin's `filtered_historical`), of the full model; 1 % is right.",
+    "filtered_shortfall_99": "The losses beyond that value at risk over what filtered historical days expect of a loss "
+    "beyond it, both summed; 1 is right, above 1 the tail was understated.",
 }
 GLOSSARY = {
     "factor": "the factors of the model, each alone",

@@ -31,6 +31,7 @@ RIGHT = {
     "breaches_99": 0.01,
     "student_breaches_99": 0.01,
     "filtered_breaches_99": 0.01,
+    "filtered_shortfall_99": 1.0,
 }
 
 
@@ -52,6 +53,7 @@ def family_figures(outcome: LayerOutcome, families: tuple[str, ...], horizon: in
             "breaches_99": _rounded(breach_share(b, 0.99)),
             "student_breaches_99": _rounded(student_breach_share(b, 0.99)),
             "filtered_breaches_99": _rounded(_beyond(outcome, family)),
+            "filtered_shortfall_99": _rounded(_shortfall(outcome, family)),
         }
     return figures
 
@@ -63,6 +65,17 @@ def _beyond(outcome: LayerOutcome, family: str) -> float:
         return float("nan")
     held = outcome.volatility[family] > 0.0
     return float((outcome.returns[family] < -losses)[held].mean()) if held.any() else float("nan")
+
+
+def _shortfall(outcome: LayerOutcome, family: str) -> float:
+    """Losses beyond the value at risk over the expected shortfall of their periods, both summed; NaN without any."""
+    losses = outcome.value_at_risk.get(family)
+    if losses is None:
+        return float("nan")
+    beyond = (outcome.returns[family] < -losses) & (outcome.volatility[family] > 0.0)
+    if not beyond.any():
+        return float("nan")
+    return float(-outcome.returns[family][beyond].sum() / outcome.expected_shortfall[family][beyond].sum())
 
 
 def peer_figures(ours: LayerOutcome, peer: LayerOutcome, settings: BacktestSettings) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def command(noun: str, name: str, verb: Verb) -> click.Command:
     def run(url: str, timeout: float | None, as_json: bool, arrow: Path | None, **words: Any) -> int:
         where = Where(url, timeout, as_json, arrow)
         try:
-            tell(ask(row, body(verb, words), where), where)
+            tell(ask(row, body(verb, words), where), where, row)
         except EngineError as error:
             return fail(error)
         return 0

@@ -75,22 +75,32 @@ def get(path: str, where: Where) -> Any:
     return asyncio.run(once())
 
 
-def tell(answer: Mapping[str, Any], where: Where) -> None:
-    """Show an answer as it was asked for; raises `InvalidInput` when there is no table for `--arrow`."""
+def tell(answer: Mapping[str, Any], where: Where, row: Operation | None = None) -> None:
+    """Show an answer as it was asked for; `row`: the operation's, which may lay its values out as a table.
+
+    Raises
+    ------
+    InvalidInput
+        There is no table for `--arrow`, or its file cannot be written.
+    """
     from clients.tables import table_of, to_frame
-    from launch.command.shown import show
+    from launch.command.shown import laid_out, show
 
     if where.arrow is not None:
-        found = table_of(answer)
+        found = table_of(laid_out(answer, row))
         if found is None:
             raise InvalidInput("this answer has no table; --json prints it", field="arrow")
         _, columns, rows = found
-        to_frame(columns, rows).write_ipc(where.arrow)
+        try:
+            to_frame(columns, rows).write_ipc(where.arrow)
+        except OSError as error:
+            raise InvalidInput(f"{where.arrow} cannot be written: {error.strerror or error}", field="arrow") from None
         print(f"{len(rows)} rows of {', '.join(columns)} in {where.arrow}", file=sys.stderr)  # noqa: T201
     if where.as_json:
         sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
+        sys.stdout.buffer.flush()  # here an output that takes nothing is told of
     elif where.arrow is None:
-        show(make_console(), answer)
+        show(make_console(), laid_out(answer, row))
 
 
 def fail(error: EngineError) -> int:

@@ -24,8 +24,22 @@ class Fish(FishComplete):
 def url() -> click.Option:
     """Give the option that says which engine is asked."""
     return click.Option(
-        ["--url"], envvar="FACTOR_ENGINE_URL", default="http://127.0.0.1:8300", show_default=True, help="The engine."
-    )
+        ["--url"], envvar="FACTOR_ENGINE_URL", default="http://127.0.0.1:8300", show_default=True, help="The engine.",
+        callback=_url,
+    )  # fmt: skip
+
+
+def _url(context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Refuse what is no address before anybody is asked; words that a shell completes are not looked at."""
+    if not context.resilient_parsing:
+        from clients.http import address
+        from contracts.errors import InvalidInput
+
+        try:
+            address(value)
+        except InvalidInput as error:
+            raise click.BadParameter(error.detail) from None
+    return value
 
 
 def shown() -> list[click.Parameter]:

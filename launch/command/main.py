@@ -15,8 +15,9 @@ from launch.command.nouns import BUS, NOUNS
 
 EXITS = (
     "Exit codes: 0 done; 1 the engine refused, or something is not well; 2 the command line is wrong; "
-    "3 nobody answers; 4 the token does not allow it."
+    "3 nobody answers; 4 the token does not allow it; 130 Ctrl-C."
 )
+INTERRUPTED = 130
 COMPLETE = "_FACTOR_ENGINE_COMPLETE"
 """Set by the shell when it asks for completions."""
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -179,7 +180,15 @@ def risk(book: Path, market: Path, settings: Path | None, as_json: bool, arrow: 
 
 @click.command(epilog="Example: factor-engine watch follow demo --json")
 @click.argument("watch_id")
-@click.option("--run", "run_dir", default=".run", show_default=True, help="The run directory of the engine.")
+@click.option(
+    "--run",
+    "run_dir",
+    envvar="FACTOR_ENGINE_RUN_DIR",
+    default=".run",
+    show_default=True,
+    show_envvar=True,
+    help="The run directory of the engine.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print each message as a line of JSON.")
 def follow(watch_id: str, run_dir: str, as_json: bool) -> int:
     """Print a watch's values as they move, over NATS; Ctrl-C ends it."""
@@ -210,7 +219,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except click.Abort:
-        return 130
+        return INTERRUPTED
+    except OSError as error:  # of the output: what is read is looked at where it is named
+        click.echo(f"the answer cannot be written: {error.strerror or error}", err=True)
+        return 1
+    except Exception as error:
+        from contracts.errors import EngineError
+        from launch.command.call import fail
+
+        if not isinstance(error, EngineError):
+            raise
+        return fail(error)
     return int(code or 0)
 
 

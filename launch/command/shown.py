@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -11,12 +11,39 @@ from rich.text import Text
 
 from clients.tables import cells
 
+if TYPE_CHECKING:
+    from contracts.operations import Operation
+
 MOST_ROWS = 40
 MOST_COLUMNS = 10
 SHORT = 3
 """A list inside a cell shows so many of its parts."""
 QUIET = {"success", "message", "timings_ms", "calculation_id", "messagebus_published"}
 """What nobody looks at twice; `--json` has everything."""
+
+
+# Values of these shapes have their names beside them, or in a list of their own: by themselves they would be nameless.
+NAMELESS = ("square", "risk_model", "history", "series", "forms")
+
+
+def laid_out(answer: Mapping[str, Any], row: Operation | None) -> Mapping[str, Any]:
+    """Give an answer whose values are rows with their names, where its operation says how; figures stay beside them."""
+    calculation = answer.get("calculation_result")
+    if row is None or not row.table or row.table[0] not in NAMELESS or not isinstance(calculation, Mapping):
+        return answer
+    from contracts.answer_table import columns_of
+
+    values = calculation.get(row.values)
+    try:
+        columns = columns_of(calculation, values, *row.table)
+    except (KeyError, TypeError):
+        return answer  # the table is of what was not asked for, such as a history
+    rows = [dict(zip(columns, one, strict=True)) for one in zip(*columns.values(), strict=True)]
+    if row.table[0] == "history":
+        return {**answer, "calculation_result": {**calculation, "history": rows}}
+    figures = values.items() if isinstance(values, Mapping) else ()
+    beside = {name: value for name, value in figures if not isinstance(value, Mapping | list | tuple)}
+    return {**answer, "calculation_result": {**calculation, **beside, row.values: rows}}
 
 
 def show(console: Console, answer: Mapping[str, Any]) -> None:
@@ -74,8 +101,12 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return _cell([f"{name}={_cell(one)}" for name, one in value.items()])
     if isinstance(value, list | tuple) and len(value) > SHORT:
         return f"{len(value)}: {', '.join(map(_cell, value[:SHORT]))}, ..."
     if isinstance(value, list | tuple):
         return ", ".join(map(_cell, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):  # six digits, or all before the point: a time in seconds has ten
+        return f"{value:.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:.6g}"
+    return str(value)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bus import answer_text
 from bus.answer_form import formed
-from bus.answer_text import BLOCK, TooLong, as_json, n_values, written
+from bus.answer_text import BLOCK, Few, TooLong, as_json, n_values, written
 from contracts.operations import OPERATIONS
 
 PLAIN = st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=3)
@@ -75,6 +75,15 @@ def test_while_a_large_answer_is_written_the_event_loop_goes_round():
     assert orjson.loads(text)["calculation_result"]["missing"] is None
     turns, _ = asyncio.run(rounds({"success": True, "calculation_result": {"beta": 1.0}}))
     assert turns == 0, "a short answer goes at once"
+
+
+def test_what_is_known_to_be_few_is_counted_and_written_as_any_dictionary():
+    body = {"success": True, "calculation_result": Few({"a": 1.0, "b": {"c": [1, 2]}})}
+    plain = {"success": True, "calculation_result": {"a": 1.0, "b": {"c": [1, 2]}}}
+    assert n_values(body, BLOCK) == n_values(plain, BLOCK)
+    assert as_json(body) == as_json(plain) == asyncio.run(written(body))
+    large = Few({f"S{i}": 1.0 for i in range(3 * BLOCK)})
+    assert asyncio.run(written({"x": large})) == as_json({"x": dict(large)})
 
 
 def test_values_are_counted_as_far_as_needed():

@@ -104,6 +104,40 @@ def test_over_http_the_token_is_named_and_never_shown(tmp_path):
     assert secret not in audit.path.read_text()
 
 
+def test_registering_a_formula_is_a_write_also_of_a_token(tmp_path):
+    current = Settings(run_dir=tmp_path)
+    audit = Audit.of(current)
+    tokens = {scope: add_token(token_file(current), scope.name.lower(), scope) for scope in (Scope.READ, Scope.WRITE)}
+    computed = ClientDouble()
+    services = Services(current, face=Face(computed, None, audit=audit), client=computed)
+    client = TestClient(make_app(services), base_url="http://127.0.0.1:8300")
+
+    def ask(scope, **body):
+        headers = {"authorization": f"Bearer {tokens[scope]}"}
+        return client.post("/factors/evaluate", json={"formula": "rank(close)", **body}, headers=headers)
+
+    assert ask(Scope.READ).status_code == 200
+    refused = ask(Scope.READ, register_as="mine")
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert [call.request.register_as for call in computed.calls] == [None]
+    assert ask(Scope.WRITE, register_as="mine").status_code == 200
+    (line,) = lines(audit)
+    assert (line["who"], line["operation"], line["register_as"], line["outcome"]) == (
+        "token:write", "evaluate_formula", "mine", "done",
+    )  # fmt: skip
+
+
+def test_registering_a_formula_over_nats_is_noted_with_the_peer(own_server):
+    async def run():
+        async with bridge_over(own_server, ClientDouble()), peer_of(own_server) as nc:
+            body = {"formula": "rank(close)", "register_as": "mine"}
+            await nc.request("strategy.factor_analysis.evaluate", orjson.dumps(body), timeout=10)
+
+    asyncio.run(run())
+    (line,) = lines(Audit.of(Settings(run_dir=own_server.run_dir)))
+    assert (line["who"], line["operation"], line["register_as"]) == ("nats:strategy", "evaluate_formula", "mine")
+
+
 WRITER = """
 import asyncio, sys
 from pathlib import Path

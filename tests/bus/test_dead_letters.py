@@ -7,7 +7,8 @@ import pytest
 from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
 
 from bus import inbound
-from bus.streams import DEAD, INBOUND, MARKET_DATA
+from bus.streams import DEAD, EVENTS, INBOUND, MARKET_DATA
+from bus.wire import publish_all
 from contracts.errors import Unavailable
 
 REQUEST = "factor.in.risk.factor_request.factor_exposures"
@@ -95,6 +96,72 @@ def test_a_letter_is_sent_again_once_and_is_gone_then(own_server, monkeypatch):
 
     client = ClientDouble(compute)
     with_bridge(own_server, client, test)
+
+
+def test_what_a_sender_wrote_into_headers_hides_no_letter(own_server):
+    # The first names a header that no client can send on; the second says of the letter what only we say.
+    odd = [b"a(b: c", b"factor-dead-bytes-cut: abc", b"Factor-Dead-Subject: market_data.bar.m", "who: Jürgen".encode()]
+
+    async def test(bridge, nc, js):
+        head = b"NATS/1.0\r\n" + b"".join(line + b"\r\n" for line in odd) + b"\r\n"
+        await publish_all(nc, [b"HPUB %b %d %d\r\n%b{\r\n" % (REQUEST.encode(), len(head), len(head) + 1, head)])
+        (row,) = await letters(bridge, 1)
+        assert (row["subject"], row["bytes"], row["code"]) == (REQUEST, 1, "malformed_body")
+        whole = await bridge.operator.ask("dead_letter", {"number": row["id"]})
+        assert whole["headers"] == {"who": "Jürgen"}
+        sent = await bridge.operator.ask("resend", {"number": row["id"]})
+        assert (sent["subject"], sent["stream"]) == (REQUEST, INBOUND)
+        await until(lambda: bridge.durable.rejected == 2, "it was refused a second time")
+        (again,) = await letters(bridge, 1)
+        whole = await bridge.operator.ask("dead_letter", {"number": again["id"]})
+        assert whole["headers"] == {"who": "Jürgen"}
+
+    with_bridge(own_server, ClientDouble(), test)
+
+
+def test_a_letter_of_before_with_its_senders_header_is_listed(own_server):
+    async def test(bridge, nc, js):
+        headers = {"factor-dead-subject": REQUEST, "factor-dead-bytes-cut": "abc", "factor-dead-deliveries": "1"}
+        await js.publish("_factor_dead.letter", b"{", headers=headers)
+        (row,) = await letters(bridge, 1)
+        assert (row["subject"], row["bytes"], row["deliveries"]) == (REQUEST, 1, 1)
+
+    with_bridge(own_server, ClientDouble(), test)
+
+
+@pytest.mark.parametrize("group", ["factor.in.risk.factor_request.", "market_data.bar."])
+def test_a_subject_that_is_longer_as_a_token_than_the_server_takes_ends_no_connection(own_server, group):
+    subject = group + "ü" * 1900
+
+    async def test(bridge, nc, js):
+        await publish_all(nc, [b"PUB %b 1\r\n{\r\n" % subject.encode()])
+        (row,) = await letters(bridge, 1)
+        assert row["subject"] == subject
+        await until(lambda: bridge.drainer.acknowledged == 1, "it was told of")
+        (told,) = await stored_in(nc, EVENTS)
+        assert told.subject.startswith("factor.rejected.")
+        assert len(told.subject) < 600
+        assert orjson.loads(told.data)["subject"] == subject
+        refused = await bridge.operator.ask("resend", {"number": row["id"]})
+        assert (refused["problem"]["code"], refused["problem"]["field"]) == ("invalid_input", "letter_id")
+        assert bridge.connections == 1
+
+    with_bridge(own_server, ClientDouble(), test)
+
+
+def test_an_answer_goes_to_no_subject_that_the_server_would_not_take(own_server):
+    async def test(bridge, nc, js):
+        await js.publish(REQUEST, BODY, headers={"factor-reply-to": "a" * 4200})
+        await js.publish(REQUEST, BODY, headers={"factor-reply-to": "my.answers"})
+        await until(lambda: bridge.durable.done == 2, "both are done")
+
+        async def empty():
+            return (await js.stream_info(INBOUND)).state.messages == 0
+
+        await until(empty, "the queue is empty")
+        assert bridge.connections == 1
+
+    with_bridge(own_server, ClientDouble(), test)
 
 
 def test_a_bar_that_cannot_be_read_is_kept_too(own_server):

@@ -59,3 +59,17 @@ def test_the_asyncapi_document_is_whole():
         named = set(re.findall(r"\{([a-z_]+)\}", address))
         assert set(channel.get("parameters", {})) == named
         assert channel["messages"]
+
+
+def test_an_events_message_is_its_data_and_not_the_answer():
+    document = json.loads(json.dumps(asyncapi()))
+    for row in OPERATIONS.values():
+        for template in row.events:
+            message = follow(document, document["channels"][template]["messages"][f"{row.name}.event"]["$ref"])
+            assert message["headers"]["properties"]["ce-type"] == {"const": row.message_type}
+            fields = follow(document, message["payload"]["$ref"])["properties"]
+            assert {"calculation_id", row.values, "model_id", "portfolio_id", "values_omitted"} <= set(fields)
+            assert "success" not in fields
+    (reference,) = document["channels"]["factor.rejected.{subject}"]["messages"].values()
+    rejected = follow(document, reference["$ref"])
+    assert set(follow(document, rejected["payload"]["$ref"])["properties"]) == {"subject", "request_id", "problem"}

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from bus.feed import READ_LIMIT, Feed
-from bus.outbox import Stored
+from bus.outbox_table import Stored
 from contracts.events import event
 
 

@@ -57,6 +57,21 @@ def test_more_symbols_than_may_wait_are_bounded_too():
     assert len(journal) + journal.conflated == 1000
 
 
+def test_the_end_of_a_day_is_never_what_is_left_out():
+    journal = Journal(100)
+    ends = [
+        message(1, "market_data.close.main", b'{"date": "2024-03-05"}'),
+        message(2, "market_data.bar.main", b'{"rows": {}}'),
+        message(3, "market_data.bar.other", b'{"rows": {}, "final": true}'),
+    ]
+    running = message(4, "market_data.bar.main", b'{"rows": {}, "final" : false}')
+    asyncio.run(taken(journal, *ends, running, *(message(n, f"market_data.tick.S{n}") for n in range(5, 1001))))
+    kept = journal.batch("stream").messages
+    assert [subject for subject, _, _ in kept[:3]] == [one.subject for one in ends]
+    assert not any(subject.startswith("market_data.bar") for subject, _, _ in kept[3:])
+    assert len(kept) <= 100
+
+
 def test_the_past_waits_for_room_and_leaves_nothing_out():
     async def run():
         journal = Journal(10)

@@ -136,7 +136,11 @@ def test_a_tick_moves_the_values_of_a_watch_and_the_final_bar_is_what_they_said(
     assert version.date(row) == day.dates[0]
     # the last provisional values are those of the committed day, bit for bit
     returns = np.asarray(version.day("factor_returns", slice(row, row + 1)))[0]
-    assert [*last["factor_returns"].values()] == returns.tolist()
+    errors = np.asarray(version.day("standard_errors", slice(row, row + 1)))[0]
+    known = np.isfinite(errors)
+    assert 0 < known.sum() < len(known)
+    told = np.array([*last["factor_returns"].values()], dtype=float)
+    np.testing.assert_array_equal(told, np.where(known, returns, np.nan))  # one without an estimate is told as missing
     scores = np.asarray(version.day_asset("scores", slice(row, row + 1)))[0]
     styles = version.manifest.meta["style_names"]
     for name, values in zip(styles, scores, strict=True):
@@ -323,7 +327,7 @@ def test_factor_returns_are_withheld_until_enough_of_the_names_are_there(own_ser
     assert status["least_seen"] == 0.6
     assert 0.0 < status["seen_weight"] < 0.6
     assert "withheld" not in whole
-    assert all(isinstance(value, float) for value in whole["factor_returns"].values())
+    assert sum(isinstance(value, float) for value in whole["factor_returns"].values()) > 15
 
 
 def test_over_the_line_a_quiet_watch_costs_no_call_and_its_end_is_noticed(

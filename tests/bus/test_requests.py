@@ -75,6 +75,18 @@ def test_the_subject_may_name_the_portfolio(nats_server):
     assert [call.request.portfolio_id for call in client.calls] == ["BRK.B", "mine"]
 
 
+def test_a_null_in_the_body_does_not_take_the_name_from_the_subject(nats_server):
+    client = ClientDouble()
+
+    async def test(bridge, nc):
+        await ask(nc, "toraniko.model_request.mine", orjson.dumps({"model_id": None}))
+        await ask(nc, "portfolio.factor_exposure.book", orjson.dumps({"portfolio_id": None, "model_id": None}))
+
+    with_bridge(nats_server, client, test)
+    assert client.calls[0].request.model_id == "mine"
+    assert client.calls[1].request.portfolio_id == "book"
+
+
 @pytest.mark.parametrize(
     ("subject", "body", "status", "code", "field"),
     [
@@ -107,8 +119,10 @@ def test_a_bad_header_is_named(nats_server):
     async def test(bridge, nc):
         got = await ask(nc, headers={"factor-timeout-ms": "soon"})
         assert (got.status, got.field) == (422, "factor-timeout-ms")
+        got = await ask(nc, headers={"factor-timeout-ms": "100000000"})
+        assert "below 86,400,000" in got.detail
         got = await ask(nc, headers={"factor-priority": "asap"})
-        assert got.status == 422
+        assert (got.status, got.field) == (422, "factor-priority")
 
     with_bridge(nats_server, ClientDouble(), test)
 

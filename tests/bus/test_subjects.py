@@ -112,11 +112,27 @@ def test_the_last_token_may_name_the_portfolio_the_model_or_the_symbol():
         ("toraniko.model_request.stauts", "toraniko.model_request.status"),
         ("ml.factor_features.feature", "ml.factor_features.features"),
         ("risk.factor_request.marign", "risk.factor_request.margin"),
+        ("portfolio.factor_exposure.portfolio_attribution", "portfolio.factor_exposure.attribution"),
+        ("portfolio.factor_exposure.create_model", "toraniko.model_request.create"),
+        ("toraniko.model_request.delete_model", "toraniko.model_request.delete"),
+        ("toraniko.model_request.put_data", "PUT /factor-model/{model_id}/data"),
+        ("ml.factor_features.put_estimator", "PUT /estimators/{estimator_id}"),
     ],
 )
 def test_what_is_nearly_an_operation_is_no_name_in_silence(subject, meant):
-    with pytest.raises(UnknownOperation, match=meant.replace(".", r"\.")):
+    with pytest.raises(UnknownOperation, match=re.escape(meant)):
         resolve(subject)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_operations_name_is_taken_for_a_name_in_any_group(name):
+    for group, (row, _) in named().items():
+        try:
+            found, given = resolve(f"{group}.{name}")
+        except UnknownOperation:
+            continue
+        assert given == {}, (group, name, row.name)
+        assert f"{group}.{name}" in found.subjects
 
 
 @pytest.mark.parametrize("name", ["tech", "MSFT", "long-short", "main", "book7", "=2E"])

@@ -38,6 +38,13 @@ async def ask(nc, name, **body):
     return orjson.loads((await nc.request(f"ml.factor_features.{name}", orjson.dumps(body), timeout=60)).data)
 
 
+async def at_work(nc, watch_id):
+    async def said():
+        return (await ask(nc, "get_watch", watch_id=watch_id))["state"] in ("waiting", "live")
+
+    await until(said, f"{watch_id} is at work", 90.0)
+
+
 async def follow(nc, watch_id, **watch):
     """Put a watch and wait until it is at work; gives what comes of it."""
     got = []
@@ -48,11 +55,7 @@ async def follow(nc, watch_id, **watch):
     await nc.subscribe(f"factor.live.{watch_id}", cb=take)
     answer = await ask(nc, "put_watch", watch_id=watch_id, model_id="main", rate_ms=0, **watch)
     assert answer["success"], answer
-
-    async def at_work():
-        return (await ask(nc, "get_watch", watch_id=watch_id))["state"] in ("waiting", "live")
-
-    await until(at_work, f"{watch_id} is at work", 90.0)
+    await at_work(nc, watch_id)
     return got
 
 
@@ -335,12 +338,9 @@ def test_a_value_over_the_servers_largest_message_says_so_and_ends_no_connection
                 nc, "put_watch", watch_id="large", model_id="main", factors=["*"], rate_ms=0, encoding="arrow"
             )
             assert answer["success"]
-
-            async def came():
-                await play(nc, day)
-                return [headers for headers, _ in got if TOO_LARGE in headers]
-
-            await until(came, "a value came", 90.0)
+            await at_work(nc, "large")
+            await play(nc, day)
+            await until(lambda: [1 for headers, _ in got if TOO_LARGE in headers], "a value came", 90.0)
             headers, data = next(each for each in got if TOO_LARGE in each[0])
             assert data == b""
             assert headers[TOO_LARGE].endswith("NATS takes 20000")

@@ -4,7 +4,7 @@ import pytest
 from fixtures_nats import peer_of
 from nats.errors import ConnectionClosedError
 
-from bus.wire import hpub, publish_all
+from bus.wire import hpub, publish_all, unpublishable
 from contracts.events import Event, event
 from contracts.work import Priority
 
@@ -45,6 +45,22 @@ def test_a_line_break_in_a_value_begins_no_header(nats_server):
     assert msg.headers["ce-type"] == "T x"
 
 
+@pytest.mark.parametrize("name", ["e1", "e\r\n1"])
+def test_more_headers_are_beside_those_of_the_event(nats_server, name):
+    made = event("wire.m", "T", b"1", event_id=name)
+    more = {"Nats-Expected-Last-Msg-Id": f"before {name}"}
+
+    async def run():
+        async with peer_of(nats_server) as nc:
+            heard = await nc.subscribe("wire.m")
+            await publish_all(nc, [hpub(made, 7, "", more)])
+            return await heard.next_msg(30)
+
+    told = " ".join(name.split())
+    own = {key: told if value == name else value for key, value in made.headers(7).items()}
+    assert asyncio.run(run()).headers == {**own, "Nats-Expected-Last-Msg-Id": f"before {told}"}
+
+
 def test_nothing_is_sent_over_a_closed_connection(nats_server):
     async def run():
         async with peer_of(nats_server) as nc:
@@ -53,3 +69,8 @@ def test_nothing_is_sent_over_a_closed_connection(nats_server):
             await publish_all(nc, [b""])
 
     asyncio.run(run())
+
+
+def test_an_event_whose_subject_no_server_takes_is_set_aside():
+    assert unpublishable(event("wire." + "ü" * 1000, "T", {})) is None
+    assert unpublishable(event("wire." + "ü" * 1024, "T", {})) == "its subject has more than 2048 bytes"

@@ -21,7 +21,7 @@ from contracts.errors import (
     WrongEngine,
 )
 from contracts.frames import decode, encode
-from contracts.identity import engine_id
+from contracts.identity import ENGINE_HEADER, engine_id
 from contracts.operations import OPERATIONS
 from contracts.requests import CalculateFactors, FactorExposures, ReduceUniverse
 from contracts.settings import Settings
@@ -186,3 +186,61 @@ def test_the_client_takes_the_answers_of_one_engine_only(tmp_path):
                 await engine.health()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("url", ["", "engine:8300", "nonsense", "ftp://engine", "http://", "http://h:port"])
+def test_an_address_that_is_none_is_told_before_anybody_is_asked(url):
+    with pytest.raises(InvalidInput, match="no address of an engine") as told:
+        HttpEngine(url)
+    assert told.value.field == "url"
+
+
+@pytest.mark.parametrize("token", ["sec\nret", "s\u00f6cret", " secret", "secret\n"])
+def test_a_token_that_no_header_carries_is_told_without_itself(token, monkeypatch):
+    monkeypatch.setenv("FACTOR_ENGINE_TOKEN", token)
+    with pytest.raises(InvalidInput, match="FACTOR_ENGINE_TOKEN") as told:
+        HttpEngine()
+    assert told.value.field == "token"
+    assert "cret" not in told.value.detail
+
+
+def given(response, ask):
+    """What the client says to an answer; with the requests that it sent."""
+    sent = []
+
+    async def run():
+        def answer(request):
+            sent.append(request)
+            return response
+
+        async with HttpEngine(transport=httpx.MockTransport(answer), token="secret") as engine:
+            await ask(engine)
+
+    return sent, lambda: asyncio.run(run())
+
+
+@pytest.mark.parametrize("path", ["http://elsewhere/health", "https://127.0.0.1:8300@elsewhere/", "a\x01"])
+def test_a_path_of_another_host_is_not_asked_with_the_token(path):
+    sent, run = given(httpx.Response(200, json={}), lambda engine: engine.get(path))
+    with pytest.raises(InvalidInput) as told:
+        run()
+    assert told.value.field == "path"
+    assert sent == []
+
+
+def test_a_page_that_is_no_json_is_told_from_a_proxy_that_answers():
+    ours = httpx.Response(200, text="# m", headers={"content-type": "text/markdown", ENGINE_HEADER: "e"})
+    with pytest.raises(InternalError, match=r"/model.md is answered with text/markdown \(HTTP 200\), not"):
+        given(ours, lambda engine: engine.get("/model.md"))[1]()
+    with pytest.raises(Unavailable, match="HTTP 502 from the proxy"):
+        given(httpx.Response(502, text="bad"), lambda engine: engine.get("/health"))[1]()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".", ".."])
+def test_a_name_that_is_no_part_of_a_path_is_told_with_its_field(name):
+    sent, run = given(httpx.Response(200, json={}), lambda engine: engine.send(
+        OPERATIONS["get_portfolio"], {"portfolio_id": name}, How()))  # fmt: skip
+    with pytest.raises(InvalidInput, match="a name without a slash") as told:
+        run()
+    assert told.value.field == "portfolio_id"
+    assert sent == []

@@ -131,3 +131,17 @@ def test_on_a_server_that_engines_share_a_request_is_done_by_the_one_that_it_is_
         assert len(client.calls) == 1
 
     asyncio.run(run())
+
+
+def test_a_watch_that_is_left_behind_ends_quietly_when_the_connection_is_gone(nats_server):
+    async def run():
+        async with NatsEngine.of_run(nats_server.run_dir) as engine:
+            values = engine.watch("left")
+            first = asyncio.ensure_future(anext(values))
+            while not first.done():  # until the watch listens
+                await engine.connection.publish("factor.live.left", b"{}", headers={"factor-sequence": "7"})
+                await asyncio.wait([first], timeout=0.05)
+            assert first.result().sequence == 7
+        await values.aclose()  # what the loop does for a loop of values that was broken off
+
+    asyncio.run(run())

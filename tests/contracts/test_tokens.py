@@ -1,5 +1,6 @@
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,6 +63,9 @@ def test_a_file_that_others_can_read_or_write_is_refused(tmp_path, mode):
         '{"tokens": [{"name": "a", "scope": "root", "digest": "' + "0" * 64 + '", "per_second": 1}]}',
         '{"tokens": [{"name": "a", "scope": "read", "digest": "short", "per_second": 1}]}',
         '{"tokens": [{"name": "a", "scope": "read", "digest": "' + "0" * 64 + '", "per_second": "NaN"}]}',
+        '{"tokens": [{"name": "a", "scope": 1, "digest": "' + "0" * 64 + '", "per_second": 1}]}',
+        '{"tokens": [{"name": "a", "scope": "read", "digest": "' + "0" * 64 + '", "per_second": 1' + "0" * 400 + "}]}",
+        "[" * 100_000,
     ],
 )
 def test_what_is_no_token_file_lets_nobody_in(tmp_path, text):
@@ -70,6 +74,26 @@ def test_what_is_no_token_file_lets_nobody_in(tmp_path, text):
     path.write_text(text)
     with pytest.raises(Unavailable, match="not a token file"):
         read_tokens(path)
+
+
+def test_of_tokens_made_and_removed_at_once_none_is_lost_and_none_comes_back(tmp_path):
+    path = tmp_path / "tokens.json"
+    for number in range(12):
+        add_token(path, f"old{number}", Scope.ADMIN)
+
+    def change(number):
+        remove_token(path, f"old{number}")
+        add_token(path, f"new{number}", Scope.READ)
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(change, range(12)))
+    assert {token.name for token in read_tokens(path)} == {f"new{number}" for number in range(12)}
+
+
+def test_one_secret_under_two_names_is_refused():
+    with pytest.raises(InvalidInput, match="a and b are one secret") as caught:
+        of_environment(f"a:read:{SECRET},b:admin:{SECRET}")
+    assert SECRET not in caught.value.detail
 
 
 def test_the_environment_gives_tokens_or_their_hashes():

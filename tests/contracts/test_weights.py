@@ -1,9 +1,11 @@
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from contracts.errors import InvalidInput
 from contracts.requests import FactorExposures, PortfolioAttribution, PortfolioRisk
 from contracts.validation import validate
-from contracts.weights import GROSS_LIMIT
+from contracts.weights import GROSS_LIMIT, sane
 
 
 @pytest.mark.parametrize("model", [FactorExposures, PortfolioAttribution, PortfolioRisk])
@@ -20,6 +22,17 @@ def test_benchmark_weights_are_held_to_the_same():
     with pytest.raises(InvalidInput) as refused:
         validate(PortfolioRisk, {"portfolio_weights": {"A": 1.0}, "benchmark_weights": {"A": 1e300}})
     assert refused.value.field == "benchmark_weights"
+
+
+@given(st.lists(st.floats(-2 * GROSS_LIMIT, 2 * GROSS_LIMIT), min_size=1, max_size=5))
+def test_the_bound_is_the_sums(numbers):
+    weights = {f"S{i}": number for i, number in enumerate(numbers)}
+    assume(abs(sum(map(abs, numbers)) / GROSS_LIMIT - 1.0) > 1e-12)  # nearer than that, the last digit decides
+    if sum(map(abs, numbers)) <= GROSS_LIMIT:
+        assert sane(weights) is weights
+    else:
+        with pytest.raises(ValueError, match="add up to"):
+            sane(weights)
 
 
 def test_shares_of_a_whole_and_amounts_of_money_pass():

@@ -18,7 +18,7 @@ from devices.calibration import calibrate
 from devices.detect import detect
 from devices.dispatch import Dispatcher
 from devices.kernels import KERNELS
-from devices.lanes import DiedError
+from devices.lanes import DiedError, ProcessLane
 from factors.numeric import deadline
 
 NE, GPU = Device.NEURAL_ENGINE, Device.METAL_GPU
@@ -77,6 +77,30 @@ def test_core_ml_prefers_the_neural_engine_for_a_large_product():
         pytest.skip("MLComputePlan needs macOS 14.4")
     plan = neural_engine.placement("product", ((24, 256, 128), (24, 128, 64)))
     assert any("NeuralEngine" in place for place in plan.values()), plan
+
+
+def test_a_compiled_model_is_kept_and_a_new_process_answers_from_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTOR_ENGINE_RUN_DIR", str(tmp_path))  # the process of the lane has it too
+    arguments = KERNELS["revalue"].sample((10, 1000, 40), np.random.default_rng(4))
+    expected = cpu.revalue(*arguments)
+    inodes, files = [], []
+    for _ in range(3):
+        lane = ProcessLane("devices.neural_engine")
+        try:
+            assert lane.await_ready(WAIT_S)
+            made = lane.run("revalue", arguments, WAIT_S)
+        finally:
+            lane.close()
+        np.testing.assert_allclose(made, expected, atol=1e-3 * np.abs(expected).max())
+        (entry,) = (tmp_path / "devices" / "compiled").iterdir()
+        inodes.append(entry.stat().st_ino)
+        if not files:
+            files = sorted(path for path in (entry / "model.mlmodelc").rglob("*") if path.is_file())
+        elif len(inodes) == 2:
+            files[0].write_bytes(b"damaged")
+    assert files
+    assert inodes[0] == inodes[1], "it was made anew"
+    assert inodes[2] != inodes[1], "damaged, and not made anew"
 
 
 def test_what_was_measured_decides(dispatcher):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from contracts.work import Device
-from devices import calibration, cpu
+from devices import calibration, cpu, detect
 from devices.calibration import Journal, calibrate, seeded
+from devices.detect import Detection
 from devices.dispatch import Dispatcher
 from devices.kernels import KERNELS
 from devices.lanes import ThreadLane
@@ -74,6 +75,31 @@ def test_the_key_is_of_the_machine_and_its_libraries(monkeypatch):
     assert calibration.key() == before
     monkeypatch.setattr(calibration.metadata, "version", lambda name: "99")
     assert calibration.key() != before
+
+
+def test_on_a_mac_the_key_is_of_the_chip_and_the_build_of_its_system_whichever_devices_are_on(monkeypatch):
+    said = {"text": "Apple M4 Max\n24B83\n"}
+    monkeypatch.setattr(detect, "_apple_silicon", lambda: True)
+    monkeypatch.setattr(detect.platform, "mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
+    monkeypatch.setattr(detect.platform, "processor", lambda: "arm")
+    monkeypatch.setattr(detect.subprocess, "check_output", lambda *_, **__: said["text"])
+
+    def chip():
+        detect.chip.cache_clear()
+        return detect.chip()
+
+    try:
+        assert chip() == "Apple M4 Max, macOS 15.1 24B83"
+        said["text"] = "not two lines"
+        assert chip() == "arm"
+    finally:
+        detect.chip.cache_clear()
+    cpu_named = [Detection(CPU, True, name, "always there") for name in ("Apple M4 Max, macOS 15.1 24B83", "Apple M5")]
+    keys = []
+    for one in cpu_named:
+        monkeypatch.setattr(calibration, "detect", lambda one=one: {CPU: one})
+        keys.append(calibration.key())
+    assert keys[0] != keys[1]
 
 
 def run_often(dispatcher, name, sizes, n=6):

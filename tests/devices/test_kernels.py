@@ -5,7 +5,6 @@ import inspect
 import itertools
 import weakref
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,9 +16,9 @@ from devices import cpu, kernels, metal, neural_engine
 from devices.kernels import KERNELS
 from devices.prepare import BLOCK, unit, up_to_bucket
 from factors.errors import NonFiniteError
+from tests.devices.bounds import MODULES, needs, within_bounds
 
 GPU, NE = Device.METAL_GPU, Device.NEURAL_ENGINE
-MODULES = {GPU: metal, NE: neural_engine}
 SIZES = {
     "exposures": [(1, 3, 2), (4, 300, 15), (33, 129, 40), (2, 3000, 40)],
     "book_risk": [(1, 3, 2), (4, 300, 15), (7, 1000, 40)],
@@ -36,28 +35,6 @@ CASES = [(name, sizes) for name, each in SIZES.items() for sizes in each]
 def programs_are_evaluated(monkeypatch):
     """Core ML predicts on a Mac only; its own value inference computes the same program anywhere."""
     monkeypatch.setattr(neural_engine, "_run", neural_engine.evaluate)
-
-
-def several(result):
-    return result if isinstance(result, tuple) else (result,)
-
-
-def within_bounds(device, name, arguments, bound_of=None):
-    kernel = KERNELS[name]
-    expected = several(getattr(cpu, name)(*arguments))
-    result = several(getattr(MODULES[device], name)(*arguments))
-    bounds = kernel.bound(bound_of or device, kernel.sizes(*arguments))
-    magnitudes = kernel.magnitude(*arguments)
-    for right, given_, bound, magnitude in zip(expected, result, bounds, magnitudes, strict=True):
-        assert given_.shape == right.shape
-        assert given_.dtype == np.float64
-        np.testing.assert_array_equal(np.isnan(given_), np.isnan(right))
-        off = np.nanmax(np.abs(given_ - right), initial=0.0)
-        assert off <= bound * magnitude + 1e-37, (off, bound * magnitude)
-
-
-def needs(device):
-    pytest.importorskip("mlx.core" if device is GPU else "coremltools")
 
 
 def functions(module):
@@ -202,7 +179,7 @@ def test_networks_of_any_activations_stay_within_the_bound(device, seed, activat
         try:
             within_bounds(device, "network", (rng.standard_normal((17, wide[0])) * size, activations, *layers))
         except neural_engine.OutOfRangeError:
-            assert size == 30.0  # the CPU computes it
+            assert size >= 1.0  # the CPU computes it; five layers of the widest may pass float16 from there on
 
 
 def test_a_network_is_that_of_the_definition():
@@ -316,8 +293,6 @@ def test_programs_convert_to_packages_with_float16_inputs_of_fixed_shape(body, s
     assert {i.type.multiArrayType.dataType for i in inputs} == {65552}  # FLOAT16
     model.save(str(tmp_path / "made.mlpackage"))
     assert (tmp_path / "made.mlpackage" / "Manifest.json").exists()
-    again = neural_engine.program(body, shapes, neural_engine._Constants(constants) if constants else None)
-    assert again is model
 
 
 def test_what_a_prediction_was_given_is_held_while_core_ml_may_still_free_it(monkeypatch):
@@ -325,15 +300,12 @@ def test_what_a_prediction_was_given_is_held_while_core_ml_may_still_free_it(mon
     now, seen = [1000.0], []
 
     class Model:
-        def get_spec(self):
-            return SimpleNamespace(description=SimpleNamespace(input=[SimpleNamespace(name="x")]))
-
         def predict(self, given):
             seen.append(weakref.ref(given["x"]))
             return {"out": given["x"] * 2}
 
     monkeypatch.undo()  # `_run` itself
-    monkeypatch.setattr(neural_engine, "program", lambda *_: Model())
+    monkeypatch.setattr(neural_engine, "loaded", lambda *_: Model())
     monkeypatch.setattr(neural_engine, "_inputs", type(neural_engine._inputs)())
     monkeypatch.setattr(neural_engine.time, "monotonic", lambda: now[0])
     for later in (0.0, 2.0):

@@ -11,6 +11,7 @@ import pytest
 
 from contracts.access import NatsAccess, nats_access, read_access
 from contracts.settings import Settings
+from engine import nats_server
 from engine.nats_server import NatsServer, NatsServerError, find_binary
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -117,6 +118,15 @@ def test_a_pid_file_of_another_process_is_not_believed(tmp_path):
     (server.folder / "nats-server.pid").write_text(str(os.getpid()))
     assert server.pid is None
     server.stop()
+
+
+def test_its_logs_are_a_few_files_however_long_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(nats_server, "CONFIG", nats_server.CONFIG.replace("16MB", "1KB"))
+    for _ in range(4):  # each start and stop writes more than two files of a kilobyte
+        server = NatsServer(tmp_path, port=0)
+        server.start(30.0)
+        server.stop()
+    assert len(list(server.folder.glob("nats-server.log*"))) == nats_server.LOG_FILES == 4
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):

@@ -139,6 +139,14 @@ def test_results_for_a_store_that_does_not_answer_end_the_job_before_it_computes
     assert OUT in capsys.readouterr().err
 
 
+def test_a_prefix_that_holds_the_results_of_another_work_is_refused(s3, capsys):
+    assert job.main([*WORDS, "--out", OUT]) == 0
+    before = committed()
+    assert job.main(["--model", "m", "--what", "scores", "--workers", "0", "--out", OUT]) == 1
+    assert f"holds the results of {before['job_id']}" in capsys.readouterr().err
+    assert committed() == before
+
+
 def test_a_bucket_that_is_not_there_is_named(s3, capsys):
     assert job.main([*WORDS, "--out", "s3://no-such-bucket/x"]) == 1
     assert "s3://no-such-bucket/x" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from whole_catalogue import whole_catalogue
 
+from actors.library.formulas import REGISTERED
 from actors.library.values import window_values
 from actors.portfolio.past import PastBooks
 from actors.portfolio.reader import BookReader
@@ -164,7 +165,7 @@ def test_attribution_of_a_stored_book_is_the_answer_that_the_engine_gives(store)
     actor = PastBooks()
     actor.books = BookReader(Slices())
     for book in ("market", "tech"):
-        for row in (1, 64, DAYS - 1):
+        for row in range(1, DAYS):
             day = store.head("m").date(row).astype(object)
             answer = actor.portfolio_attribution(
                 PortfolioAttribution(model_id="m", portfolio_id=book, start_date=day, end_date=day)
@@ -180,22 +181,6 @@ def test_a_run_that_was_ended_goes_on_behind_what_it_made_and_gives_the_same_byt
     here, there = (Work("m", factors=factors, out=str(tmp_path / name)) for name in ("here", "there"))
     whole = made(here)
 
-    class Ended(Exception):
-        pass
-
-    class EndedAfter(Inline):
-        def __init__(self, blocks):
-            self.left = blocks
-
-        def run(self, function, arguments, look):
-            def count():
-                self.left -= 1
-                if self.left == 0:
-                    raise Ended
-                look()
-
-            return super().run(function, arguments, count)
-
     for blocks in (2, 1, 3):
         progress = Progress()
         progress.of(there)
@@ -209,6 +194,78 @@ def test_a_run_that_was_ended_goes_on_behind_what_it_made_and_gives_the_same_byt
     assert {path: path.stat().st_mtime_ns for path in parts} == parts, "what was there is not written again"
     for part in again["parts"]:
         assert sha256_of(tmp_path / "there" / "parts" / part["file"]) == part["sha256"]
+
+
+def registered(text):
+    plan.formulas_of.cache_clear()
+    (settings().store_path / REGISTERED).write_text(json.dumps({"mine": text}))
+
+
+class Ended(Exception):
+    pass
+
+
+class EndedAfter(Inline):
+    """Ends a job behind so many blocks, as a kill does."""
+
+    def __init__(self, blocks):
+        self.left = blocks
+
+    def run(self, function, arguments, look):
+        def count():
+            self.left -= 1
+            if self.left == 0:
+                raise Ended
+            look()
+
+        return super().run(function, arguments, count)
+
+
+@pytest.mark.parametrize("first", [None, 130])
+def test_a_formula_that_is_registered_anew_is_computed_anew_from_its_first_day(store, first):
+    version = store.head("m")
+    work = Work("m", start=first and str(version.date(first)), what=("library",), factors=("mine",))
+    registered("ewm(returns, 0.01)")
+    if first is None:
+        made(work)
+    else:  # what it carries is kept behind the first block, and no part is made
+        with pytest.raises(Ended):
+            job.recompute(work, Progress(), EndedAfter(2))
+        assert len(list((work.folder(settings().store_path) / "states").iterdir())) == 1
+    registered("ewm(returns, 0.02)")
+    made(work)
+    wanted, _ = window_values(plan.formulas_of(settings()), ("mine",), version, DAYS - 1, DAYS - (first or 0), 1)
+    got = wide(frame(work, "library"), "mine", version.dates[first or 0 :], list(version.symbols))
+    np.testing.assert_array_equal(got, wanted[0])
+
+
+def test_a_formula_that_is_registered_anew_while_the_job_runs_ends_it(store):
+    registered("ewm(returns, 0.01)")
+
+    class Registering(Inline):
+        def run(self, function, arguments, look):
+            registered("ewm(returns, 0.02)")
+            return super().run(function, arguments, look)
+
+    work = Work("m", what=("library",), factors=("mine",))
+    with pytest.raises(VersionConflict, match="registered anew or removed"):
+        job.recompute(work, Progress(), Registering())
+    assert read_manifest(work.folder(settings().store_path)) is None
+
+
+def test_a_place_that_holds_the_results_of_another_work_is_refused(store, tmp_path, capsys):
+    words = ["--model", "m", "--what", "returns", "--workers", "0", "--out"]
+    assert job.main([*words, str(tmp_path / "mine")]) == 0
+    before = read_manifest(tmp_path / "mine")
+    with pytest.raises(InvalidInput, match=f"holds the results of {before['job_id']}") as told:
+        made(Work("m", what=("scores",), out=str(tmp_path / "mine")))
+    assert told.value.field == "out"
+    assert read_manifest(tmp_path / "mine") == before
+    assert job.main([*words, f"file://{tmp_path}/../{tmp_path.name}/mine"]) == 0, "the same work, the same place"
+    assert read_manifest(tmp_path / "mine")["parts"] == before["parts"]
+    (tmp_path / "mine" / "manifest.json").write_text("{")
+    assert job.main([*words, str(tmp_path / "mine")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_processes_beside_this_one_make_the_same_bytes(store, factors, tmp_path):
@@ -229,6 +286,16 @@ def test_days_that_are_appended_make_only_the_last_block_anew(store, grown, pane
     assert len(names - before) == 2, "the last block of each"
 
 
+def returns_by(pool, model):
+    """Recompute the factor returns; gives the version that was read, and [n_dates, n_factors]."""
+    work = Work("m", what=("returns",))
+    progress = Progress()
+    progress.of(work)
+    manifest = job.recompute(work, progress, pool)
+    values = frame(work, "returns")["factor_return"].fill_null(np.nan).to_numpy()
+    return manifest["input"]["model_version"], values.reshape(-1, len(model.factor_names_))
+
+
 def test_a_correction_meanwhile_is_taken_before_anything_is_committed(store, grown, panel):
     returns = panel.fields["returns"][:DAYS].copy()
     returns[80, 0] += 0.01
@@ -244,14 +311,39 @@ def test_a_correction_meanwhile_is_taken_before_anything_is_committed(store, gro
                 store.commit("m", state_of(corrected), base=1, request_id="fix", operation="correct_days")
             return took
 
-    work = Work("m", what=("returns",))
-    progress = Progress()
-    progress.of(work)
-    manifest = job.recompute(work, progress, Correcting())
-    assert manifest["input"]["model_version"] == 2
-    k = len(corrected.factor_names_)
-    got = frame(work, "returns")["factor_return"].fill_null(np.nan).to_numpy().reshape(-1, k)
+    version, got = returns_by(Correcting(), corrected)
+    assert version == 2
     np.testing.assert_array_equal(got, corrected.factor_returns_)
+
+
+def test_a_version_that_is_retired_while_it_is_read_is_a_change_like_others(store, grown):
+    class Retiring(Inline):
+        done = False
+
+        def run(self, function, arguments, look):
+            if not self.done:
+                self.done = True
+                few = ModelStore(settings().store_path, keep_versions=1)
+                for n in (1, 2, 3):
+                    few.commit("m", state_of(grown), base=n, request_id=f"r{n}", operation="clean_features")
+            return super().run(function, arguments, look)
+
+    version, got = returns_by(Retiring(), grown)
+    assert version == 4
+    np.testing.assert_array_equal(got, grown.factor_returns_)
+
+
+def test_what_killed_runs_had_begun_to_write_goes_once_it_is_old(store):
+    work = Work("m", what=("returns",))
+    folder = work.folder(settings().store_path)
+    left = [folder / room / f".x.{age}.tmp" for room in ("parts", "states") for age in ("old", "young")]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+        if ".old." in path.name:
+            os.utime(path, (0, 0))
+    made(work)
+    assert [path.name for path in left if path.exists()] == [".x.young.tmp"] * 2
 
 
 def test_a_history_that_changes_every_time_ends_the_job(store, monkeypatch):
@@ -386,6 +478,13 @@ def test_peers_are_told_how_far_it_is_in_the_form_of_every_result(store):
         CalculationResult.model_validate(one)
     assert [one["factor_values"]["stage"] for one in data] == ["planning", "computing", "committing", "done"]
     assert data[-1]["factor_values"]["percent"] == 100.0
+
+
+def test_an_outbox_that_cannot_be_opened_keeps_no_job_from_its_results(store, capsys):
+    (settings().run_dir / "outbox").write_text("a file in the way")
+    assert job.main(["--model", "m", "--what", "returns", "--workers", "0"]) == 0
+    assert "peers are not told of the job: " in capsys.readouterr().out
+    assert read_manifest(Work("m", what=("returns",)).folder(settings().store_path))["parts"]
 
 
 def test_the_command_fails_with_the_reason_and_the_field(store, capsys):

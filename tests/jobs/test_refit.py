@@ -8,7 +8,7 @@ import pytest
 
 from actors.reading.states import model_of, state_of
 from bus.outbox import Outbox
-from contracts.errors import UnknownModel, VersionConflict
+from contracts.errors import InvalidInput, UnknownModel, VersionConflict
 from contracts.operations import OPERATIONS
 from contracts.results import CalculationResult
 from contracts.settings import settings
@@ -60,6 +60,14 @@ def test_repeating_a_job_makes_no_second_version(store):
     assert again.made == first.made
     assert again.calculation_id == first.calculation_id
     assert said[5:] == ["m: this job made version 2 before"], "and fits nothing"
+    assert store.head("m").manifest.version == 2
+
+
+def test_an_id_that_another_job_had_is_refused_and_changes_nothing(store):
+    recompute("m", {}, "once", print)
+    with pytest.raises(InvalidInput, match="made version 2 of m with other settings") as told:
+        recompute("m", {"factor_covariance": {"window": 60}}, "once", print)
+    assert told.value.field == "request_id"
     assert store.head("m").manifest.version == 2
 
 

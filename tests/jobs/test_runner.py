@@ -132,6 +132,9 @@ def test_a_job_outside_of_ray_is_listed_as_running_while_its_process_lives(jobs)
         until(lambda: words[-1] in words_of(psutil.Process(process.pid)), "its command line is there", 60.0)
         told("recompute-m-own", pid=process.pid)
         assert [row["state"] for row in jobs.list_jobs(Empty()).body["jobs"]] == ["running"]
+        with pytest.raises(InvalidInput, match=f"end its process {process.pid} where it was started") as refused:
+            jobs.cancel_job(jr.CancelJob(job_id="recompute-m-own"))
+        assert refused.value.field == "job_id"
         process.kill()
     assert [row["state"] for row in jobs.list_jobs(Empty()).body["jobs"]] == ["lost"]
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from docs_blocks import ROOT, block
+from onnx import TensorProto, helper, numpy_helper
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 BIN = Path(sys.executable).parent
@@ -147,11 +149,31 @@ def test_learning_md_makes_a_data_set_trains_on_it_and_registers(shell, program,
     assert {"date", "symbol", "fold", "split_0", "beta", "momentum", "forward_return_5"} <= set(train.columns)
     before = 'import polars as pl\ntrain = pl.read_ipc_stream("train.arrow").drop_nulls()\nADMIN_TOKEN = "none here"\n'
     try:
-        program(before + block("learning.md", "import base64, httpx") + "\n")
+        program(before + block("learning.md", "import base64, httpx, skops") + "\n")
         listed = shared_run.ask("GET", "/estimators").json()
         assert "gbm" in json.dumps(listed)
     finally:
         shared_run.ask("DELETE", "/estimators/gbm")
+
+
+def test_learning_md_registers_a_network(program, shared_run, folder):
+    """Which PyTorch would have written: tests/actors/learning reads what others write."""
+    weights = numpy_helper.from_array(np.array([[0.5], [-0.25]], dtype=np.float32), "w")
+    bias = numpy_helper.from_array(np.array([0.1], dtype=np.float32), "b")
+    given, got = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width]) for name, width in (("x", 2), ("y", 1))
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"])], "net", [given], [got], [weights, bias]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "network.onnx").write_bytes(model.SerializeToString())
+    try:
+        program('ADMIN_TOKEN = "none here"\n' + block("learning.md", "import base64, httpx\n") + "\n")
+        listed = shared_run.ask("GET", "/estimators").json()
+        assert "network" in json.dumps(listed)
+    finally:
+        shared_run.ask("DELETE", "/estimators/network")
 
 
 def test_live_md_makes_a_watch(shell, shared_run):

@@ -189,7 +189,9 @@ def test_the_heads_workers_are_killed_and_come_back(cluster):
         until(lambda: all(cluster.head.processes(n) for n in names[1:]), "others are in their place", JOB_S)
         cluster.until_whole("the workers are back")
     assert not former & {p.pid for name in names for p in cluster.head.processes(name)}
-    assert load.unclear() == []
+    # What a replica had in work when it was killed: on a connection that was kept, the client is the one to repeat it.
+    assert load.cut_off() <= load.threads
+    assert len(load.unclear()) == load.cut_off(), load.unclear()
     answered(cluster)
 
 

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from fixtures_ray import ECHO_PATH, short_folder
+from fixtures_ray import ECHO_PATH
+from scenario_process import STARTS, run_scenario
 
 from contracts.operations import Workload, devices_of
 
@@ -31,22 +30,7 @@ def outcome(tmp_path_factory):
         "RAY_health_check_period_ms": "500",
         "RAY_health_check_failure_threshold": "3",
     }
-    with short_folder() as temp:
-        process = subprocess.Popen(
-            [sys.executable, str(SCENARIO), str(run_dir), str(ECHO_PATH), str(temp)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            said, _ = process.communicate(timeout=LIMIT_S)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, 15)
-                process.wait(20)
-    assert process.returncode == 0, said[-4000:]
+    run_scenario(SCENARIO, environment, LIMIT_S, lambda temp: ([str(run_dir), str(ECHO_PATH), str(temp)], None))
     return json.loads((run_dir / "outcome.json").read_text())
 
 
@@ -54,7 +38,7 @@ def pinned(actors):
     return {name: actor for name, actor in actors.items() if devices_of(Workload(actor["workload"]))}
 
 
-@pytest.mark.timeout(LIMIT_S + 30)
+@pytest.mark.timeout(STARTS * LIMIT_S + 30)
 def test_pinned_actors_land_together_on_the_node_that_has_their_devices(outcome):
     actors = pinned(outcome["pinned"])
     assert {actor["placement"]["node_id"] for actor in actors.values()} == {outcome["mac"]}

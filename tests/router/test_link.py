@@ -203,6 +203,28 @@ def test_a_deadline_ends_the_wait_for_a_silent_actor_and_what_expired_is_not_sen
     asyncio.run(scenario())
 
 
+def test_each_item_ends_at_its_own_deadline_whether_it_waits_or_is_in_flight():
+    async def scenario() -> None:
+        actor, ended = Recorder(), []
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+
+        async def ask(name: str, timeout_s: float) -> None:
+            with pytest.raises(DeadlineExceeded):
+                await link.submit(item(name, timeout_s=timeout_s))
+            ended.append(name)
+
+        first = asyncio.create_task(ask("in flight", 0.2))
+        await turn()
+        await turn()
+        others = [asyncio.create_task(ask(f"waits {s}", s)) for s in (0.3, 0.1, 0.0, 0.4)]
+        await asyncio.wait_for(asyncio.gather(first, *others), DEADLINE_S)
+        assert ended == ["waits 0.0", "waits 0.1", "in flight", "waits 0.3", "waits 0.4"]
+        assert actor.names() == [["in flight"]]
+        assert link._timer is None, "nothing is looked for where nobody waits"
+
+    asyncio.run(scenario())
+
+
 def test_who_goes_away_is_dropped_here_or_told_to_the_actor_all_of_one_turn_at_once():
     async def scenario() -> None:
         actor = Recorder()

@@ -45,8 +45,15 @@ def test_results_come_out_as_they_went_in_with_arrays():
     ]
     first, second, third = unpack_results(pack_results(results))
     np.testing.assert_array_equal(first.value.values, [0.0, 1.0, 2.0])
-    assert tuple(getattr(first.value, field.name) for field in fields(Calculation))[1:] == given
+    assert tuple(getattr(first.value, field.name) for field in fields(Calculation))[1:-1] == given
     assert (second, third) == (results[1], results[2])
+
+
+@pytest.mark.parametrize(("n", "tables", "few"), [(10, (), True), (10_000, (), False), (10, (b"table",), False)])
+def test_what_came_in_few_bytes_is_known_to_be_few(n, tables, few):
+    calculation = Calculation({"x": [0.5] * n, "y": np.arange(float(n)).tolist()}, "", 1.0, tables=tables)
+    (result,) = unpack_results(pack_results([WorkResult("a", calculation, None, "cpu", {})]))
+    assert result.value.few is few
 
 
 def test_what_is_said_beforehand_comes_out_as_it_went_in():

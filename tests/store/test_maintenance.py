@@ -1,6 +1,7 @@
 """Damage is found, a copy is whole at any moment, and a damaged model becomes whole again under a new number."""
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from store import ModelStore, PortfolioStore, StoredState
 from store.__main__ import main as command
 from store.copy import copy
 from store.damage import check
+from store.estimator_store import Estimator, EstimatorStore
 from store.manifest import Manifest
 from store.portfolio_store import Holdings, Portfolio
 from store.repair import repair
@@ -76,6 +78,26 @@ def test_every_kind_of_damage_is_named_with_what_needs_it(root):
     head.write_text("[]")
     (found,) = check(root)
     assert (found.kind, found.value) == ("unreadable", "core")
+
+
+def test_damage_of_formulas_and_of_an_estimators_files_is_named(root):
+    store = EstimatorStore(root)
+    made = Estimator("e", "MLPRegressor", ("beta",), (), allows_missing=False, saved_by="1.7", form="onnx")
+    store.put(made, b"file", "e1", b"layers")
+    (root / "formulas.json").write_text('{"mine": "rank(returns)"}')
+    assert list(check(root)) == []
+    for kind, content in (("onnx", b"fil"), ("network", b"layerz")):
+        (path,) = (root / "estimators").glob(f"*.{kind}")
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        (found,) = check(root)
+        assert (found.kind, found.value, found.version, found.file) == ("torn", "e", 1, f"estimators/{path.name}")
+        path.unlink()
+        assert [(one.kind, one.file) for one in check(root)] == [("missing", f"estimators/{path.name}")]
+        path.write_bytes(whole)
+    (root / "formulas.json").write_text('{"mine": ')
+    (found,) = check(root)
+    assert (found.kind, found.file) == ("unreadable", "formulas.json")
 
 
 @pytest.mark.parametrize("harm", ["torn part", "missing part", "head", "head and newest"])
@@ -191,6 +213,46 @@ def test_a_copy_that_was_cut_off_has_no_model_that_is_not_whole(root, tmp_path, 
     copy(root, target)
     assert list(check(target)) == []
     assert ModelStore(target).ids() == ["m", "other"]
+
+
+@pytest.mark.parametrize("harm", ["torn", "missing", "head"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_damaged_model_is_named_holds_up_no_other_and_tears_no_part_of_a_backup(root, tmp_path, capsys, harm, before):
+    target = tmp_path / "backup"
+    if before:
+        copy(root, target)
+        ModelStore(root).commit("m", state(42, 1), base=3, request_id="r4", operation="append_day", append=True)
+    first = folder_of(root) / "parts" / ModelStore(root).head("m").manifest.blocks[0].part.file
+    newest = newest_part(root)
+    if harm == "torn":
+        newest.write_bytes(newest.read_bytes()[:-8])
+        first.write_bytes(first.read_bytes()[:-8])
+    elif harm == "missing":
+        newest.unlink()
+    else:
+        (folder_of(root) / "manifest.json").write_text("{")
+    assert command(["copy", str(root), str(target)]) == 1
+    assert "m is damaged and was left as the copy had it: " in capsys.readouterr().out
+    assert list(check(target)) == []
+    assert ModelStore(target).ids() == (["m", "other"] if before else ["other"])
+    assert PortfolioStore(target).ids() == ["core"]
+    if before:
+        days = ModelStore(target).head("m").state().day_asset["returns"]
+        np.testing.assert_array_equal(days, np.arange(42)[:, None] + np.array([0.0, 0.5]))
+
+
+def test_a_first_commit_that_was_cut_off_is_no_model_and_no_damage_and_its_parts_go(root, tmp_path, capsys):
+    cut = folder_of(root, "cut") / "parts"
+    cut.mkdir(parents=True)
+    (cut / "days-0.bin").write_bytes(b"x" * 100)
+    (cut / "days-1.bin").write_bytes(b"of one under way")
+    os.utime(cut / "days-0.bin", (0, 0))
+    assert command(["check", str(root)]) == 0
+    assert command(["repair", str(root)]) == 0
+    assert command(["copy", str(root), str(tmp_path / "backup")]) == 0
+    assert ModelStore(tmp_path / "backup").ids() == ["m", "other"]
+    ModelStore(root).tidy()
+    assert [path.name for path in cut.iterdir()] == ["days-1.bin"]
 
 
 def test_what_cannot_be_copied_is_named(root, tmp_path):

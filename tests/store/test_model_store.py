@@ -3,10 +3,12 @@
 import contextlib
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -355,6 +357,10 @@ def test_a_full_disk_at_any_point_of_a_commit_leaves_a_whole_version_and_the_wri
                 break
         left_over = ModelStore(tmp_path / str(room), keep_versions=3)
         head = left_over.head("m")
+        there = {path.name for path in (left_over.root / "m" / "parts").iterdir()}
+        assert there == set().union(*(one.files for one in left_over.kept("m"))), "nothing takes room for no version"
+        numbers = [int(path.stem) for path in (left_over.root / "m" / "versions").iterdir()]
+        assert max(numbers) == head.manifest.version
         assert head.manifest.n_dates == head.manifest.version + 1
         assert np.isfinite(head.day_asset("returns")).all()
         assert append(left_over) == 2
@@ -363,6 +369,23 @@ def test_a_full_disk_at_any_point_of_a_commit_leaves_a_whole_version_and_the_wri
         )
         room += 1
     assert room >= 5
+
+
+@pytest.mark.parametrize("limit", [70_000, 100_000])
+def test_a_part_that_cannot_be_written_whole_leaves_nothing(store, limit):
+    """The days do not fit the first limit, the file behind them not the second, as on a full disk."""
+    carried = {"covariance": np.zeros(20_000)}
+    days = replace(state(0, 2, ("A",)), day_asset={"returns": np.zeros((2, 5_000))}, latest=carried)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            store.commit("m", days, base=0, request_id="r1", operation="create_model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((store.root / "m" / "parts").iterdir()) == []
+    assert store.ids() == []
+    assert store.commit("m", days, base=0, request_id="r1", operation="create_model").manifest.version == 1
 
 
 def test_parts_of_a_commit_that_was_cut_off_are_swept_once_they_are_old(store):

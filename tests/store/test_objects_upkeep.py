@@ -184,6 +184,28 @@ def test_older_versions_go_with_the_parts_that_only_they_name(node, monkeypatch)
     until(lambda: versions() == [] and parts() == set())
 
 
+def test_checkpoints_of_kept_versions_stay_and_those_of_retired_ones_go(node, monkeypatch, tmp_path):
+    here = node("here")
+    models = ModelStore(here, keep_versions=1, checkpoint_days=2)
+    models.commit("m", state(0, 3, ("A",)), base=0, request_id="first", operation="create_model")
+    gone = {one.file for one in models.head("m").manifest.checkpoints}
+    for n in range(1, 4):
+        models.commit("m", state(0, 3, ("A",), fill=n), base=n, request_id=f"r{n}", operation="clean_features")
+    parts = lambda: {one.key.rpartition("/")[2] for one in here.bucket.listed("models/m/parts/")}  # noqa: E731
+    named = lambda: set().union(*(one.files for one in models.kept("m")))  # noqa: E731
+    until(lambda: not gone & parts() and parts() == named())
+    here._sweeps._thread.submit(lambda: None).result(WAIT_S)  # none of them is under way
+    monkeypatch.setattr(sweeping, "SWEEP_AGE_S", -1.0)
+    sweeping.Sweeps(here.bucket, here.root).sweep(models.root / "m", 1)
+    assert parts() == named()
+    newest = models.head("m").manifest
+    assert [one.n_dates for one in newest.checkpoints] == [3]
+    assert list(check(opened(URI))) == []
+    assert copy(opened(URI), tmp_path / "back").versions == 2
+    carried = ModelStore(tmp_path / "back").head("m").state_at(newest.checkpoints[0], 3).latest
+    np.testing.assert_array_equal(carried["covariance"], np.eye(3) * 3)
+
+
 def test_a_version_that_cannot_be_read_keeps_every_part(node, monkeypatch):
     here = node("here")
     models = filled(here)
@@ -241,7 +263,7 @@ def test_the_place_of_the_settings_follows_other_nodes_by_itself(node, tmp_path)
         theirs.delete("m", request_id="gone")
         until(lambda: reader.ids() == [])
         assert places.store_place(current) is places.store_place(current)
-        assert is_fresh(places.store_place(current))
+        until(lambda: is_fresh(places.store_place(current)))
         assert Conditions(current).look()["degraded"] == {}
         os.utime(current.store_path / POLLED, (0, 0))
         places.close()

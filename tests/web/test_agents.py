@@ -114,6 +114,34 @@ def test_what_is_wrong_is_an_answer_that_says_so(address):
     assert "absent" in said[4]
 
 
+@pytest.mark.parametrize("given", [{}, {"words": ""}, {"words": " "}, {"words": 5}])
+def test_a_search_for_nothing_finds_no_library(address, given):
+    ((answer, wrong),) = asked(address, (SEARCH, given))
+    assert wrong
+    assert (answer["code"], answer["field"]) == ("invalid_input", "words")
+
+
+def test_a_search_in_a_category_that_there_is_not_names_those_that_there_are(address):
+    ((answer, wrong),) = asked(address, (SEARCH, {"words": "close", "category": "momentums"}))
+    assert wrong
+    assert answer["field"] == "category"
+    assert "momentum" in answer["detail"].split("there are")[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "id": 2}', 400, "malformed_body"),
+        (b"[" * 3000, 400, "malformed_body"),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "' + b"x" * 2**22 + b'"}', 413, "body_too_large"),
+    ],
+)
+def test_bodies_are_held_to_the_bounds_of_other_routes(address, body, status, code):
+    headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    answer = httpx.post(f"{address}/mcp", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
 def test_foreign_hosts_and_origins_are_refused(address):
     hello = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     accepts = {"accept": "application/json, text/event-stream"}
@@ -181,3 +209,8 @@ def test_the_pages_in_words_name_what_there_is(http):
     assert f"on {share:.1%} of the days; {1 - history['confidence']:.1%} is right" in page
     settings = json.loads(page.split("```json", 1)[1].split("```", 1)[0])
     assert settings == status["settings"]
+
+
+def test_numbers_have_six_digits_or_all_before_the_point():
+    made = short({"since": 1796057425.96, "risk": 0.123456789, "n": 7, "cap": 1.5e18}, "/routing")
+    assert made == {"since": 1796057426.0, "risk": 0.123457, "n": 7, "cap": 1.5e18}

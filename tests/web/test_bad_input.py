@@ -192,7 +192,7 @@ CASES = [
         {"returns_data": {"date": [], "symbol": [], "asset_returns": []}},
         field="returns_data",
     ),
-    Bad("a feature that the model lacks", CLEAN, {"model_id": "m", "to_fill": ["no_such"]}, field="no_such"),
+    Bad("a feature that the model lacks", CLEAN, {"model_id": "m", "to_fill": ["no_such"]}, field="to_fill"),
 ]
 
 
@@ -251,3 +251,15 @@ def test_an_arrow_stream_cut_off_anywhere_is_refused(http, sample):
         answer = http.put("/factor-model/cut/data", content=whole[:-cut], headers={"content-type": frames.ARROW_STREAM})
         check(Bad("cut", EXPOSURES, None, 400, "malformed_body", "body"), answer.json())
     assert http.get("/factor-models/cut/status").status_code == 404
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/factor-models/m/status"), ("PUT", "/factor-model/m/data")])
+def test_a_query_that_names_another_model_than_the_path_is_an_error(http, sample, method, path):
+    before = http.get("/factor-models/m/status").json()["model_version"]
+    body = (
+        {"content": frames.encode(sample), "headers": {"content-type": frames.ARROW_STREAM}} if method == "PUT" else {}
+    )
+    answer = http.request(method, f"{path}?model_id=other", **body)
+    assert (answer.status_code, answer.json()["field"]) == (422, "model_id")
+    assert answer.json()["detail"] == "model_id in the query contradicts model_id in the path"
+    assert http.get("/factor-models/m/status?model_id=m").json()["model_version"] == before

@@ -126,6 +126,30 @@ def test_a_file_that_became_readable_to_others_lets_nobody_in_and_says_so(place,
     assert place.client.get("/live").status_code == 200
 
 
+def test_tokens_that_fail_in_a_way_nobody_thought_of_let_nobody_in(place, monkeypatch):
+    assert place.ask("POST", EXPOSURES, Scope.READ, json=BOOK).status_code not in (401, 403)
+
+    def broken(current):
+        raise AssertionError
+
+    monkeypatch.setattr(callers, "known_tokens", broken)
+    place.path.touch()
+    with pytest.raises(AssertionError):
+        place.ask("POST", WRITE, Scope.ADMIN, json={})
+    assert place.client.post(WRITE, json={}).status_code == 503
+    assert place.ask("POST", WRITE, Scope.ADMIN, json={}).status_code == 503
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_scope_that_is_a_number_does_not_open_the_door(tmp_path, host):
+    path = tmp_path / "tokens.json"
+    path.touch(mode=0o600)
+    path.write_text('{"tokens": [{"name": "a", "scope": 3, "digest": "' + "0" * 64 + '", "per_second": 1}]}')
+    app = make_app(Services(Settings(run_dir=tmp_path, http_host=host)))
+    with TestClient(app, base_url="http://127.0.0.1:8300") as client:
+        assert [client.post(WRITE, json={}).status_code for _ in range(2)] == [503, 503]
+
+
 def test_on_loopback_without_tokens_none_is_asked_for(tmp_path):
     client = TestClient(make_app(Services(Settings(run_dir=tmp_path))), base_url="http://127.0.0.1:8300")
     assert client.get("/health").status_code == 200

@@ -7,7 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from contracts.version import VERSION
+from contracts.work import Device
+from devices.standing import Standing
 from web.app import make_app
+from web.health import degraded_parts
 from web.services import Services
 
 
@@ -147,6 +150,17 @@ def test_a_router_that_says_nothing_of_starting_is_no_error(degraded):
             "degraded"
         ]
         assert body["starting"] == []
+
+
+def test_a_device_that_is_left_alone_is_named_with_the_reason_and_when_it_is_asked_again():
+    standing = Standing([Device.NEURAL_ENGINE])
+    held = standing.failed(Device.NEURAL_ENGINE, None, "it failed in revalue: no answer within 1 s")
+    actor = {"actor": "risk_model_construction", "notes": {"degraded": standing.told()}}
+    (row,) = degraded_parts({"router": {"actors": [actor]}, "bridge": None, "models": None, "silent": {}})
+    assert row["component"] == "device:neural_engine"
+    assert row["state"] == "DEGRADED"
+    assert row["reason"] == "it failed in revalue: no answer within 1 s; the CPU computes instead"
+    assert row["again_at"] == held.until
 
 
 def test_performance_shows_rates_stages_and_devices_per_operation(http, symbols):

@@ -13,10 +13,11 @@ from onnx.reference import ReferenceEvaluator
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
-from bus import answer_form
+from bus import answer_form, face
 from contracts.frames import ARROW_STREAM
 from contracts.operations import OPERATIONS
 from contracts.tokens import Scope
+from router import packing
 from tests.exported_networks import exported
 
 ARROW = {"accept": ARROW_STREAM}
@@ -64,6 +65,8 @@ def test_json_of_too_many_values_is_refused_and_says_how_to_ask(http, monkeypatc
     assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
     assert f"Accept: {ARROW_STREAM}" in refused.json()["detail"]
     monkeypatch.setattr(answer_form, "JSON_VALUES_MOST", 20)
+    monkeypatch.setattr(face, "BLOCK", 10)  # an answer that is written in one go is not held to the limit
+    monkeypatch.setattr(packing, "FEW_BYTES", 0)
     plain = http.post("/factor-features/calculate", json={})
     assert plain.status_code == 406
     frame, _ = table_of(http.post("/ml/dataset", json=ASKED, headers=ARROW))

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from actors.runtime.meter import Meter
 from contracts.operations import Workload
+from contracts.settings import Settings
 from contracts.work import State
 from router.health import describe
 from router.member import Member
@@ -41,7 +42,7 @@ def parts():
 
 @pytest.fixture
 def services():
-    return SimpleNamespace(meter=Meter(), face=None, feed={}, doors={})
+    return SimpleNamespace(meter=Meter(), face=None, feed={}, doors={}, settings=Settings())
 
 
 def test_an_operation_is_told_of_all_its_actors_together(parts, services):

@@ -294,3 +294,21 @@ def test_a_large_body_without_a_content_length_is_read_outside_of_the_face(http,
     assert answer(2 * HERE_BYTES).json()["calculation_result"]["factor_exposures"] == small
     assert services.reader.stats()["json"]["read"] == before + 1
     assert answer(0).json()["code"] == "internal", "what is small is read here"
+
+
+def test_what_the_query_names_is_a_field_or_is_told_or_refused(http, symbols, sample):
+    """An older version that is asked for by another word is not answered with the newest, nor a date with today."""
+    for weight in (1.0, 0.5):
+        assert http.put("/portfolios/asked", json={"holdings": {"always": {symbols[0]: weight}}}).is_success
+    asked = http.get("/portfolios/asked", params={"portfolio_version": 1}).json()
+    assert (asked["portfolio_version"], "ignored_fields" in asked) == (1, False)
+    slip = http.get("/portfolios/asked", params={"version": 1})
+    assert (slip.status_code, slip.json()["field"]) == (422, "version")
+    assert "did you mean portfolio_version" in slip.json()["detail"]
+    told = http.get("/portfolios/asked", params={"desk": "rates"}).json()
+    assert (told["portfolio_version"], told["ignored_fields"]) == (2, ["desk"])
+    assert http.get("/factor-models/m/quality?at=2019-01-01").json()["ignored_fields"] == ["at"]
+    day = sample.filter(sample["date"] == sample["date"].max()).select("date", "symbol", "asset_returns", "market_cap")
+    body = {"content": day.write_csv().encode(), "headers": {"content-type": "text/csv"}}
+    table = http.put("/factor-model/never/data", params={"symbol_cl": "symbol"}, **body)
+    assert (table.status_code, table.json()["field"]) == (422, "symbol_cl")

@@ -26,6 +26,10 @@ export class Problem extends Error {
   }
 }
 
+// What is no JSON did not come from the engine: a proxy that finds nobody behind it, which passes, or one that wants something.
+const elsewhere = ({status, headers}) => ({status, code: 'proxy', away: [502, 503, 504].includes(status),
+  detail: `HTTP ${status} from a proxy, not from the engine (${headers.get('content-type')?.split(';')[0] ?? 'no content'})`});
+
 // Asks, and gives {value, took_ms, at}. A request is {method, path, body}.
 export async function ask({method = 'GET', path, body}, signal) {
   const headers = token() ? {authorization: `Bearer ${token()}`} : {};
@@ -44,7 +48,7 @@ export async function ask({method = 'GET', path, body}, signal) {
     throw new Problem({away: true, code: 'away', detail: `nobody answers at ${base.host}: ${error.message}`});
   }
   let value;
-  try { value = JSON.parse(text); } catch { value = {status: answer.status, detail: text.slice(0, 300) || answer.statusText}; }
+  try { value = JSON.parse(text); } catch { throw new Problem(elsewhere(answer)); }
   if (!answer.ok) throw new Problem({status: answer.status, ...value});
   return {value, took_ms: performance.now() - began, at: Date.now()};
 }

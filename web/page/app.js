@@ -42,14 +42,17 @@ function Page() {
 
 function View({name, settled, ...rest}) {
   const [shown, set] = useState(null);
+  const [turn, next] = useState(0);
   const [error, reset] = useErrorBoundary();
+  // A view that could not be fetched, as the engine was away, is fetched again.
+  const again = () => { reset(); set(null); next(turn + 1); };
   useEffect(() => {
     let here = true;
     VIEWS[name]?.[1]().then((found) => here && set(() => found), (fault) => here && set({fault}));
     return () => { here = false; };
-  }, [name]);
+  }, [name, turn]);
   if (!VIEWS[name]) return html`<${Broken} error=${{message: `There is no view called ${name}`}} />`;
-  if (error || shown?.fault) return html`<${Broken} error=${error ?? shown.fault} again=${reset} />`;
+  if (error || shown?.fault) return html`<${Broken} error=${error ?? shown.fault} again=${again} />`;
   // The overview asks for the health of everything at once; the other views are about a model, which the status names.
   if (!shown || (!settled && name !== 'overview')) return html`<${Loading} what="Opening" />`;
   return html`<${shown} settled=${settled} ...${rest} />`;

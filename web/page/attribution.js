@@ -7,7 +7,7 @@ import {Lines} from './lines.js';
 import {Asked, Broken, Loading, Select} from './parts.js';
 import {PERIODS, since} from './period.js';
 import {choose} from './route.js';
-import {several, signedPercent} from './words.js';
+import {hundredths, several} from './words.js';
 
 const QUARTERS = 8;
 
@@ -69,7 +69,7 @@ function OverTime({book, from, to}) {
   return html`<${Figure} title="Attribution over time" wide of=${{request, at: held.at}} note="Contributions by family, added up over calendar quarters; the quarters are not linked with each other."
       table=${{columns: ['quarter until', ...families], rows: held.rows.map((row) => [row.period.end_date, ...families.map((name) => row.values.by_family[name])])}}>
     ${!wanted ? html`<p><button onClick=${() => want(true)}>Show the last ${QUARTERS} quarters</button></p>` : held.error ? html`<${Broken} error=${held.error} />`
-      : held.rows.length < 2 ? html`<${Loading} what="Attributing each quarter" />` : html`<${Lines} label="Attribution over time" dates=${held.rows.map((row) => row.period.end_date)} series=${series} say=${(x) => signedPercent(x, 2)} />`}<//>`;
+      : held.rows.length < 2 ? html`<${Loading} what="Attributing each quarter" />` : html`<${Lines} label="Attribution over time" dates=${held.rows.map((row) => row.period.end_date)} series=${series} say=${hundredths} />`}<//>`;
 }
 
 const sums = (values) => { let total = 0; return values.map((value) => (total += value)); };

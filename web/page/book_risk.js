@@ -6,7 +6,7 @@ import {Figure} from './figure.js';
 import {Lines} from './lines.js';
 import {Asked, Figures, Panel} from './parts.js';
 import {choose} from './route.js';
-import {number, percent, signed, signedPercent} from './words.js';
+import {hundredths, made, number, percent, signed, signedPercent} from './words.js';
 
 const NAMES = 20;
 
@@ -25,7 +25,7 @@ function tails(v, active) {
 export function Risk({risk}) {
   return html`<${Panel} title="Risk" wide age=${risk.at}><${Asked} of=${risk} what="Computing the risk">${(answer) => {
     const r = answer.calculation_result, v = r.factor_values, a = v.active;
-    return html`<${Figures} rows=${[['Volatility a year', percent(v.total_risk_annual)], ['From factors', percent(1 - v.percent_specific, 1), 'share of the variance'],
+    return html`<${Figures} rows=${[['Volatility a year', percent(v.total_risk_annual)], ['From factors', percent(made(v.percent_specific, (x) => 1 - x), 1), 'share of the variance'],
       ['Specific', percent(v.percent_specific, 1), 'share of the variance'], ...tails(v, a), ...(a ? [['Active risk a year', percent(a.active_risk_annual), 'volatility of the difference from the benchmark'], ['Beta', number(a.beta, 2), 'to the benchmark']] : []),
       ['Covered', percent(r.coverage, 1), 'share of the book that the model covers'], ['Date', r.date], ['Model version', r.model_version], ['Confidence', number(r.confidence_score, 2)]]} />
       ${r.uncovered?.length > 0 && html`<p class="warn">▲ Not covered by the model and left out: ${r.uncovered.slice(0, 12).join(', ')}${r.uncovered.length > 12 ? ', …' : ''}</p>`}`;
@@ -84,7 +84,7 @@ export function History({body}) {
     <${Asked} of=${asked} what="Predicting each day of the year again">${() => html`<${Figures} rows=${[['Bias', number(h.bias, 3), '1 is right; above 1 the risk was predicted too low'],
         ['QLIKE', number(h.qlike, 3), 'loss of the variance forecast; lower is better'], ['Days beyond VaR', `${h.value_at_risk_exceedances} of ${h.dates.length - 1}`],
         ['Share beyond', percent(h.value_at_risk_exceeded_share), '1 % is right']]} />
-      <${Lines} label="Predicted and realised" dates=${h.dates} say=${(x) => signedPercent(x, 2)} series=${[{name: 'realised next day', values: h.realised_next_day, points: true},
-        {name: '+2 deviations', values: h.total_risk.map((x) => 2 * x)}, {name: '−2 deviations', values: h.total_risk.map((x) => -2 * x)}]} />`}<//><//>`;
+      <${Lines} label="Predicted and realised" dates=${h.dates} say=${hundredths} series=${[{name: 'realised next day', values: h.realised_next_day, points: true},
+        {name: '+2 deviations', values: h.total_risk.map((x) => made(x, () => 2 * x))}, {name: '−2 deviations', values: h.total_risk.map((x) => made(x, () => -2 * x))}]} />`}<//><//>`;
 }
 

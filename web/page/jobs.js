@@ -2,7 +2,7 @@
 import {html, useState} from './vendor/htm-preact-3.1.1.js';
 import {ask, get, post, useAsk} from './api.js';
 import {Age, Asked, Broken, Empty, Figures, Loading, Panel, Table} from './parts.js';
-import {count, plain} from './words.js';
+import {count, made, number, plain} from './words.js';
 
 const LIVE = ['pending', 'running'], EVERY_S = 2, SLOW_S = 15;
 const SIGNS = {running: '◐', pending: '◐', succeeded: '●', failed: '✖', stopped: '■', lost: '✖'};
@@ -26,7 +26,7 @@ export function Jobs({model, mayWrite}) {
   return html`<${Panel} title="Jobs" wide age=${asked.at}>
     <${Asked} of=${asked}>${() => jobs.length === 0 ? html`<${Empty}>No job was submitted since Ray was started.<//>` : html`<${Table} caption="Jobs" rows=${jobs.map((job) => ({key: job.job_id, ...job}))} pick=${(job) => pick(job.job_id)} picked=${(job) => job.job_id === picked} columns=${[
       {name: 'Job', of: (j) => j.job_id}, {name: 'State', of: (j) => `${SIGNS[j.state] ?? ''} ${j.state}`},
-      {name: 'Done', of: (j) => j.percent === null ? '–' : html`<progress max="100" value=${j.percent} aria-label=${`${j.job_id} done`}></progress> ${j.percent.toFixed(0)} %`},
+      {name: 'Done', of: (j) => (j.percent ?? null) === null ? '–' : html`<progress max="100" value=${j.percent} aria-label=${`${j.job_id} done`}></progress> ${j.percent.toFixed(0)} %`},
       {name: 'Stage', of: (j) => j.stage ?? '–'}, {name: 'Left', n: true, of: (j) => left(j.eta_s)}, {name: 'Rows', n: true, of: (j) => count(j.rows)}, {name: 'Rows/s', n: true, of: (j) => count(j.rows_per_s)},
       {name: 'Started', of: (j) => j.started_at ? html`<${Age} at=${1000 * j.started_at} what="" />` : '–'},
       ...mayWrite ? [{name: '', of: (j) => LIVE.includes(j.state) && html`<button class="small" aria-label=${`End ${j.job_id}`} disabled=${busy !== null} onClick=${(event) => { event.stopPropagation(); go(j.job_id, {method: 'DELETE', path: `/jobs/${encodeURIComponent(j.job_id)}`}); }}>End</button>`}] : []]} />`}<//>
@@ -39,7 +39,7 @@ function Job({job}) {
   const log = useAsk(get(`/jobs/${encodeURIComponent(job.job_id)}/logs?lines=40`), {every_s: LIVE.includes(job.state) ? EVERY_S : undefined});
   const rows = Object.entries(job.table ?? {}).sort((a, b) => b[1].seconds - a[1].seconds);
   return html`<h4>${job.job_id}</h4>${job.message && html`<p>${job.message}</p>`}
-    ${rows.length > 0 && html`<${Table} caption=${`Results of ${job.job_id}`} rows=${rows} columns=${[{name: 'What', of: ([name]) => name}, {name: 'Seconds', n: true, of: ([, r]) => r.seconds.toFixed(2)}, {name: 'Rows', n: true, of: ([, r]) => count(r.rows)}, {name: 'Nulls', n: true, of: ([, r]) => count(r.nulls)}, {name: 'MB', n: true, of: ([, r]) => (r.bytes / 1e6).toFixed(1)}]} />`}
+    ${rows.length > 0 && html`<${Table} caption=${`Results of ${job.job_id}`} rows=${rows} columns=${[{name: 'What', of: ([name]) => name}, {name: 'Seconds', n: true, of: ([, r]) => number(r.seconds, 2)}, {name: 'Rows', n: true, of: ([, r]) => count(r.rows)}, {name: 'Nulls', n: true, of: ([, r]) => count(r.nulls)}, {name: 'MB', n: true, of: ([, r]) => number(made(r.bytes, (x) => x / 1e6), 1)}]} />`}
     <${Asked} of=${log}>${(l) => html`<pre data-log=${job.job_id}>${l.lines.join('\n') || 'It has printed nothing.'}</pre>`}<//>`;
 }
 

@@ -8,7 +8,7 @@ import {Lines} from './lines.js';
 import {Age, Asked, Broken, Empty, Figures, InSight, Panel, Select, Table} from './parts.js';
 import {choose} from './route.js';
 import {useSocket} from './socket.js';
-import {count, ms, percent, several, signed, signedPercent} from './words.js';
+import {count, hundredths, ms, percent, several, signed, signedPercent} from './words.js';
 
 const POINTS = 600, DRAW_MS = 330, LINES_MS = 1000, CHOOSE_MS = 15_000, LINES = 6, FACTORS = 40, OF_BOOK = 12, MOVERS = 10, OWN = 'page';
 
@@ -111,7 +111,7 @@ function Values({value, of, at, times, factors}) {
   const books = Object.entries(value.portfolios ?? {}).filter(([, book]) => book);
   const rows = rowsOf(value.factor_returns), lines = useMoving(rows, at).filter((name) => factors[name]);
   return html`${value.factor_returns && html`<${InSight}>${() => html`<${Figure} title="Factor returns so far" of=${of} table=${{columns: ['factor', 'return'], rows: Object.entries(value.factor_returns)}} note="Provisional: of the day that runs."><${Bars} label="Factor returns so far" say=${(x) => signedPercent(x, 3)} rows=${largestInPlace(rows, FACTORS)} /><//>`}<//>
-      <${InSight} every_ms=${LINES_MS}>${() => html`<${Figure} title="As they moved" of=${of} note=${`The last ${several(times.length, 'value')}, since this view was opened.`}>${times.length > 1 ? html`<${Lines} label="Factor returns as they moved" dates=${times} series=${lines.map((name) => ({name, values: [...factors[name]]}))} say=${(x) => signedPercent(x, 2)} />` : html`<${Empty}>One value has come; a line needs two.<//>`}<//>`}<//>`}
+      <${InSight} every_ms=${LINES_MS}>${() => html`<${Figure} title="As they moved" of=${of} note=${`The last ${several(times.length, 'value')}, since this view was opened.`}>${times.length > 1 ? html`<${Lines} label="Factor returns as they moved" dates=${times} series=${lines.map((name) => ({name, values: [...factors[name]]}))} say=${hundredths} />` : html`<${Empty}>One value has come; a line needs two.<//>`}<//>`}<//>`}
     ${books.map(([name, book]) => html`<${InSight} key=${name}>${() => html`<${OfBook} name=${name} book=${book} of=${of} />`}<//>`)}
     <${InSight}>${() => html`<${Movers} value=${value} of=${of} />`}<//>`;
 }

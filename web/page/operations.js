@@ -5,7 +5,7 @@ import {Figure} from './figure.js';
 import {DeadLetters, Jobs, Versions} from './jobs.js';
 import {Asked, Empty, Figures, State, Table} from './parts.js';
 import {useSocket} from './socket.js';
-import {count, ms, percent, plain} from './words.js';
+import {count, ms, number, percent, plain} from './words.js';
 
 const MESSAGES = 100, REFRESH_MS = 300, PACE_MS = 500;
 
@@ -26,7 +26,7 @@ function Latencies({measured}) {
   const operations = Object.entries(measured.value?.operations ?? {}).sort((a, b) => b[1].calls - a[1].calls);
   const stages = [...new Set(operations.flatMap(([, of]) => Object.keys(of.stages_ms)))];
   return html`<${Figure} title="Latencies" words wide of=${measured} table=${{columns: ['operation', 'calls', ...stages.map((stage) => `${stage} p50 ms`)], rows: operations.map(([name, of]) => [name, of.calls, ...stages.map((stage) => of.stages_ms[stage]?.p50)])}}>
-    <${Asked} of=${measured}>${(m) => html`<${Figures} rows=${[['Calls', count(m.calls)], ['A second', m.throughput_per_s.toFixed(1)], ['Succeeded', percent(m.success_rate, 1)], ['Websockets', count(m.websockets.subscribers)], ['Skipped events', count(m.websockets.missed)]]} />
+    <${Asked} of=${measured}>${(m) => html`<${Figures} rows=${[['Calls', count(m.calls)], ['A second', number(m.throughput_per_s, 1)], ['Succeeded', percent(m.success_rate, 1)], ['Websockets', count(m.websockets.subscribers)], ['Skipped events', count(m.websockets.missed)]]} />
       ${operations.length === 0 ? html`<${Empty}>Nothing has been asked yet.<//>` : html`<${Table} caption="Latencies by operation" rows=${operations} columns=${[{name: 'Operation', of: ([name]) => plain(name)}, {name: 'Calls', n: true, of: ([, o]) => count(o.calls)},
         {name: 'Errors', n: true, of: ([, o]) => count(Object.values(o.errors).reduce((sum, n) => sum + n, 0))}, ...stages.map((stage) => ({name: `${stage} p50 / p99`, n: true, of: ([, o]) => o.stages_ms[stage] ? `${ms(o.stages_ms[stage].p50)} / ${ms(o.stages_ms[stage].p99)}` : '–'}))]} />`}`}<//><//>`;
 }

@@ -2,10 +2,14 @@
 const missing = (x) => x === null || x === undefined || Number.isNaN(x);
 const fixed = (x, digits) => x.toFixed(digits).replace(/^-(0(?:\.0*)?)$/, '$1');
 const plus = (text) => /[1-9]/.test(text) && !text.startsWith('-') ? `+${text}` : text;
+// A figure made of one that may be missing is missing too: arithmetic would take it for 0.
+export const made = (x, of) => missing(x) ? null : of(x);
 export const percent = (x, digits = 2) => missing(x) ? '–' : `${fixed(100 * x, digits)} %`;
 export const number = (x, digits = 3) => missing(x) ? '–' : fixed(x, digits);
 export const signed = (x, digits = 3) => missing(x) ? '–' : plus(fixed(x, digits));
 export const signedPercent = (x, digits = 2) => missing(x) ? '–' : `${plus(fixed(100 * x, digits))} %`;
+// Of lines: a function of the module, as a plot keeps what it writes its figures with.
+export const hundredths = (x) => signedPercent(x, 2);
 export const count = (x) => missing(x) ? '–' : x.toLocaleString('en-GB');
 export const ms = (x) => missing(x) ? '–' : x < 10 ? `${x.toFixed(2)} ms` : x < 10_000 ? `${x.toFixed(0)} ms` : `${(x / 1000).toFixed(1)} s`;
 

@@ -8,6 +8,7 @@ One file an oracle, `factors/library/definitions/agreements/*.toml`:
     conventions = "paper"            # ours, under which `equal` holds
 
     equal = ["alpha101_002", ...]    # inside [oracle]; same values and same gaps under those conventions
+    not_real = ["barra_mlev", ...]   # inside [oracle]; not compared on real data, which lacks their fields
 
     [[agreement]]                    # the others
     factor = "alpha101_007"
@@ -68,6 +69,8 @@ class Agreement:
     missing : {"equal", "ours"}
         Whether the same cells must be missing, or only our defined cells are compared.
     reason : str
+    on_real_data : bool
+        Whether real data has the factor's fields, so that it was compared there, too.
     """
 
     factor: str
@@ -80,6 +83,7 @@ class Agreement:
     reason: str = ""
     gaps: float | None = None
     real: float | None = None
+    on_real_data: bool = True
 
     def on(self, panel: str) -> float:
         """Give the least share of equal cells on the panel with "gaps" or of "real" data."""
@@ -121,6 +125,8 @@ def _read(path: Traversable) -> Oracle:
         rows = [Agreement(factor, head["id"], "equal", common) for factor in head.get("equal", ())]
         defaults = {"oracle": head["id"], "conventions": common}
         rows += [Agreement(**{**defaults, **entry}) for entry in data.get("agreement", ())]
+        lacking = set(head.get("not_real", ()))
+        rows = [replace(row, on_real_data=row.factor not in lacking) for row in rows]
         measured = {panel: data.get(panel, {}) for panel in PANELS}
         rows = [replace(row, **{panel: shares.get(row.factor) for panel, shares in measured.items()}) for row in rows]
         oracle = Oracle(head["id"], head["title"], common, tuple(rows))
@@ -130,6 +136,8 @@ def _read(path: Traversable) -> Oracle:
     unknown = sorted({factor for shares in measured.values() for factor in shares} - set(names))
     if unknown:
         raise LibraryError(f"{path.name}: a share of {unknown[0]}, of which nothing is recorded")
+    if lacking - set(names):
+        raise LibraryError(f"{path.name}: not_real has {min(lacking - set(names))}, of which nothing is recorded")
     for row in oracle.agreements:
         if row.verdict not in VERDICTS:
             raise LibraryError(f"{path.name}: {row.factor}: verdict {row.verdict!r}; expected {', '.join(VERDICTS)}")

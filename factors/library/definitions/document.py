@@ -55,8 +55,11 @@ it. They have five causes. Values that tie, or nearly, are ranked by rounding; r
 far more often than random walks. Where a denominator is 0, or a window constant, a peer has a guard of its own (a
 small number added, 0 for what is undefined) and ours is undefined. A peer's rolling sums add and take away and
 carry rounding on, so that a constant window has a small variance there. A peer may speak before a window is whole,
-or on a day without a row. And KunQuant, which is made for markets without gaps, carries a missing value on: into
-every later window, and through `scale` into every name.
+or on a day without a row. And KunQuant goes on over a missing value: a correlation with one is 0 there, a comparison
+false, an extreme or a place in the window that among what is there. So it speaks in windows where ours waits, and the
+ranks and sums over names that it takes of such values move every name's. Where names come and go it has a value in
+each of 2.5 million cells where ours has one, and the same: of Alpha158 in all, of Alpha101 but for ties and eleven
+factors with such ranks. It makes its returns of closes, so that ours are made so there, too.
 
 The others see names that list late, leave and pause, too, and agree on every cell there, missing ones included. The
 operators of qlib with whole windows: on ten names of the torn market, and on real data. The published text of GTJA191:
@@ -66,7 +69,8 @@ smoothers on the rows that are there and agrees with it on names without a pause
 restatement on every cell but some of the one name whose price hardly moves. The closed forms of Barra, JKP,
 OpenAP and the reserve: on a sample market that is torn around the dates compared (`tests/tearing.py`), so that every
 factor that looks back meets names that list, pause and leave within its look-back;
-and the 129 that the real panel has the fields for on its last day, with 60 names of which 22 list late.
+and the 132 that the real panel has the fields for on its last day, with 60 names of which 22 list late. The other 73
+say so where they stand.
 """
 
 
@@ -207,7 +211,8 @@ def _shares(row: Agreement) -> str:
     """Say on which of the three markets how many cells are equal, where not all are."""
     words = {"on random walks": row.share, "where names come and go": row.gaps, "on real data": row.real}
     below = [f"{share:.1%} {where}" for where, share in words.items() if share is not None and 0.0 < share < 1.0]
-    return f"; equal cells at least: {', '.join(below)}" if below else ""
+    cells = f"; equal cells at least: {', '.join(below)}" if below else ""
+    return cells if row.on_real_data else f"{cells}; not compared on real data, which lacks its fields"
 
 
 def _convention(value: str | Mapping[str, Any]) -> str:

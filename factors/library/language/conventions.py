@@ -76,6 +76,8 @@ PRESETS: dict[str, Conventions] = {
     ),
     "brain": Conventions(
         name="brain",
+        version=3,
+        adv="shares",
         rank_scale="unit",
         ts_rank_scale="unit",
         argmax_basis="days_ago",

@@ -45,10 +45,11 @@ CODES: tuple[tuple[str, str | None], ...] = (
     ("half_missing", None),
     ("returns_in_percent", "returns"),
     ("weekend", None),
+    ("missing_cap", "market_cap"),
 )
 (PRICE, SPLIT, UNIT_CLOSE, UNIT_CAP, CAP, CAP_SHARES, INFERRED, COMPANY, STALE, MOVED, OPEN_0, HIGH_0, LOW_0, CLOSE_0,
  VWAP_0, VOLUME_0, SHARES_0, RANGE_OPEN, RANGE_CLOSE, RANGE_VWAP, NO_RETURN, NO_ROW, NO_PRICE, SAME, HALF, PERCENT,
- WEEKEND) = range(len(CODES))  # fmt: skip
+ WEEKEND, NO_CAP) = range(len(CODES))  # fmt: skip
 
 PRICE_GAP = 0.045
 """Close against return: ordinary dividends of a day reach 3.9 % in 593,915 rows of large companies, special ones begin
@@ -310,6 +311,9 @@ def cap_at(
     if m != m:
         if before == before:
             keep(A_CAP_ROW, j, row - 1, away, own, counts)
+        # A name that trades on and had a cap is left out of everything for want of it.
+        if r == r and (before == before or kept(A_CAP_ROW, j, away, own, counts) >= 0.0):
+            note(NO_CAP, t, j, found, counts, most)
         return
     if abs(m - c * s) > SHARES_GAP * m:
         note(CAP_SHARES, t, j, found, counts, most)

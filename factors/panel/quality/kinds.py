@@ -45,6 +45,13 @@ KINDS: dict[str, Kind] = {
         "styles of returns are right",
         "give split_ratio and dividend, adjusted prices, or adjust = from_returns",
     ),
+    "missing_cap": Kind(
+        "warning",
+        "caps are missing of names that had one and go on trading",
+        "the names are outside coverage on these days: no exposures and no risk of them, and market and regression are "
+        "of the others",
+        "give the cap of the day, or shares times close",
+    ),
     "cap_without_return": Kind(
         "warning",
         "the market cap moved and the return did not follow",
@@ -147,6 +154,12 @@ KINDS: dict[str, Kind] = {
         "labels differ only by case or blanks",
         "one sector is counted as two factors, one issuer as two that share no risk",
         "write each label one way",
+    ),
+    "issuer_of_many": Kind(
+        "warning",
+        "an issuer has more names than one has classes",
+        "the label is taken for none (it may stand for unknown): specific risks of its names count as independent",
+        "leave issuer empty where it is not known",
     ),
     "same_series": Kind(
         "warning",

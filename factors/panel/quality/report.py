@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from factors.errors import FactorError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 1000
 """Rows kept of a finding; `n_rows` counts all."""
 ROWS_IN_A_LINE = 3
+NOTE_LENGTH = 200
 
 Severity = Literal["error", "warning", "info"]
 Row = tuple[str | None, str | None]
@@ -117,6 +118,36 @@ class Finding:
         """Read what `to_dict` gave."""
         rows = tuple((row[0], row[1]) for row in values["rows"])
         return cls(values["kind"], rows, values["n_rows"], values["field"], values["note"])
+
+
+def joined(before: Iterable[Finding], more: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Join what was found in the next days to what was found before: of one kind and column there is one."""
+    found = {(one.kind, one.field): one for one in before}
+    for one in more:
+        key = (one.kind, one.field)
+        had = found.get(key)
+        if had is None:
+            found[key] = one
+            continue
+        rows = {*had.rows, *one.rows}
+        told = len(had.rows) + len(one.rows) - len(rows)
+        words = [*filter(None, [*had.note.split("; "), *one.note.split("; ")])]
+        note = "; ".join(sorted(dict.fromkeys(words)))[:NOTE_LENGTH]
+        found[key] = Finding.of(one.kind, rows, field=one.field, note=note, n_rows=had.n_rows + one.n_rows - told)
+    return tuple(found.values())
+
+
+def not_told(now: Iterable[Finding], before: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Give what `joined` with the findings of earlier days makes these findings of."""
+    told = {(one.kind, one.field): one for one in before}
+    out = []
+    for one in now:
+        had = told.get((one.kind, one.field), Finding(one.kind))
+        if one.n_rows > had.n_rows:
+            rows = set(had.rows)
+            new = tuple(row for row in one.rows if row not in rows)
+            out.append(replace(one, rows=new, n_rows=one.n_rows - had.n_rows))
+    return tuple(out)
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,10 @@ class Watch:
     def restored(cls, state: Mapping[str, NDArray[Any]]) -> Watch:
         """Take up what `state` gave."""
         watch = cls()
-        watch._counts, watch._parts = np.array(state["counts"]), (np.array(state["rows"]),)
+        # A state of an earlier version counts fewer kinds.
+        counts = np.array(state["counts"])
+        watch._counts = np.pad(counts, (0, len(k.CODES) - len(counts)))
+        watch._parts = (np.array(state["rows"]),)
         watch._recent = tuple(np.array(state["recent"]).tolist())
         first, last, n_rows = np.array(state["span"]).tolist()
         watch._span = first, last, n_rows

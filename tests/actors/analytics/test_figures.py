@@ -132,6 +132,20 @@ def test_a_formula_of_a_dialect_is_judged_as_its_translation_which_is_shown(libr
         pq.FactorAnalytics(model_id="m", style="beta", dialect=dialect)
 
 
+def test_posted_dates_that_judge_nothing_are_told(library, fitted):
+    """A month that ends on a Saturday was no date of the market, and a date before the period is not looked at."""
+    dates = [str(day) for day in fitted.dates_]
+    row = {symbol: float(i) for i, symbol in enumerate(fitted.symbols_)}
+    scores = dict.fromkeys(dates[40:80], row)
+    assert "warnings" not in judged(library, scores=scores).details
+    saturday = next(str(day) for day in np.arange(dates[50], dates[60], dtype="datetime64[D]") if str(day) not in dates)
+    found = judged(library, scores={**scores, saturday: row, dates[3]: row}, start_date=dates[10], end_date=dates[-1])
+    (said,) = found.details["warnings"]
+    assert said.startswith("2 of 42 dates")
+    assert f"{dates[3]}, {saturday}" in said
+    assert found.values["horizons"] == judged(library, scores=scores, start_date=dates[10]).values["horizons"]
+
+
 def test_the_page_comes_where_it_is_asked_for(library):
     assert "<svg" in judged(library, style="size", html=True).values["html"]
     assert "html" not in judged(library, style="size").values

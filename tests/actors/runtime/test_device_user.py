@@ -7,11 +7,11 @@ import pytest
 from fixtures_actors import start
 
 from actors.runtime import device_user
-from actors.runtime.device_user import DeviceUser, device_folder
+from actors.runtime.device_user import DeviceUser
 from contracts.settings import settings
 from contracts.work import Device
 from devices import calibration, cpu
-from devices.detect import Detection
+from devices.detect import Detection, device_folder
 from devices.kernels import KERNELS
 from devices.lanes import ThreadLane
 

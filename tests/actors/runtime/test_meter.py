@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from actors.runtime.meter import BUCKETS_S, RECENT_COSTS, UNKNOWN_COST_S, WINDOW, Meter, quantile
+from actors.runtime.meter import BUCKETS_S, FOLDED, RECENT_COSTS, UNKNOWN_COST_S, WINDOW, Meter, quantile
 
 
 def test_quantiles_are_by_nearest_rank_and_zero_of_nothing():
@@ -68,3 +68,30 @@ def test_threads_lose_no_count():
     for thread in threads:
         thread.join()
     assert meter.snapshot()["size"]["calls"] == 8000
+
+
+def test_what_many_threads_count_while_others_read_is_counted_once():
+    meter, n = Meter(), 5 * FOLDED + 7
+    began = threading.Barrier(4)
+
+    def count():
+        began.wait()
+        for i in range(n):
+            meter.answered("size", "cpu", compute=0.001) if i % 2 else meter.failed("size", "late", queue=0.5)
+
+    def read():
+        began.wait()
+        for _ in range(200):
+            meter.snapshot()
+            meter.overall()
+
+    threads = [threading.Thread(target=work) for work in (count, count, count, read)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    row = meter.snapshot()["size"]
+    assert row["calls"] == meter.overall()["count"] == 3 * n
+    assert row["errors"] == {"late": 3 * (n // 2 + 1)}
+    assert row["devices"] == {"cpu": 3 * (n // 2)}
+    assert row["stages_ms"]["compute"]["count"] == 3 * (n // 2)

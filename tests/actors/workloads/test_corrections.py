@@ -106,6 +106,29 @@ def test_the_model_after_a_correction_is_the_model_of_the_corrected_data(actors,
     assert differences(stored, FactorModel(stored.settings).fit(truth)) == []
 
 
+@pytest.mark.parametrize("given", [(), ("amount", "shares")], ids=["made", "given"])
+@pytest.mark.parametrize("row", [N_DAYS - 3, 20])
+def test_what_is_made_of_a_corrected_row_follows_it_and_what_was_given_stays(actors, panel, row, given):
+    """Traded money and shares are made of raw prices where a table of raw prices does not have them."""
+    writer, _ = actors
+    fields = {name: panel.fields[name] for name in ("returns", "market_cap", "high", "low", "close", "volume")}
+    split = np.full(panel.shape, np.nan)
+    split[60, 3] = 2.0
+    money = (fields["high"] + fields["low"] + fields["close"]) / 3.0 * fields["volume"]
+    both = {"amount": money, "shares": fields["market_cap"] / fields["close"]}
+    fields |= {"split_ratio": split} | {name: both[name] for name in given}
+    raw = Panel(panel.dates, panel.symbols, fields, panel.categories)
+    create(writer, raw)
+    change = {"volume": 1234.0, "market_cap": 9e9} | ({"amount": 77.0} if given else {})
+    truth, table = replaced(raw, row, "S0003", **change)
+    correct(writer, table)
+    stored = model_of(writer.store.head("m"))
+    fresh = FactorModel(stored.settings).fit(truth)
+    for name, values in fresh.panel_.fields.items():
+        np.testing.assert_array_equal(stored.panel_.fields[name], values, err_msg=name)
+    assert differences(stored, fresh) == []
+
+
 def test_days_after_a_correction_and_corrections_of_them_go_on_from_it(actors, panel):
     writer, _ = actors
     create(writer, panel.select(dates=slice(0, N_DAYS - 2)))
@@ -185,6 +208,49 @@ def test_a_model_that_was_fitted_with_other_settings_is_corrected_from_its_own_c
     restored = writer.restore_version(jr.RestoreVersion(model_id="m"))
     assert correct(writer, table).values["n_days_computed"] == N_FIRST - 63
     assert restored.model_version == writer.store.head("m").manifest.version - 1
+
+
+def test_what_was_found_in_reading_is_told_once_however_many_days_and_corrections_follow(actors):
+    """Of one kind and column there is one finding, as of the whole table; a report does not grow by one a day."""
+    writer, _ = actors
+    market = sample_market(n_assets=40, n_days=N_DAYS).panel
+    days = [str(day) for day in market.dates]
+    frame = market.to_frame(names={"returns": "asset_returns"}).with_columns(asset_id=pl.col("symbol"))
+    for at, name, before in ((80, "S0003", "OLD3"), (N_FIRST + 2, "S0004", "OLD4")):
+        earlier = (pl.col("symbol") == name) & (pl.col("date").cast(pl.String) < days[at])
+        frame = frame.with_columns(symbol=pl.when(earlier).then(pl.lit(before)).otherwise("symbol"))
+    frame = frame.drop("open", "high", "low", "vwap").rename({"close": "adj_close"})
+    sectors = sorted(frame["sector"].drop_nulls().unique())
+    halves = {sectors[0]: 0.5, sectors[1]: 0.5}
+    frame = frame.with_columns(
+        pl.when(pl.col("asset_id") == "S0005")
+        .then(halves.get(sector, 0.0))
+        .otherwise((pl.col("sector") == sector).cast(pl.Float64))
+        .alias(sector)
+        for sector in sectors
+    ).drop("sector")
+    intake = {"sector_encodings": sectors}
+
+    def until(last, first=0):
+        return encode(frame.filter(pl.col("date").cast(pl.String).is_in(days[first:last])))
+
+    writer.create_model(rq.CreateModel(model_id="m", feature_data=until(N_FIRST), intake=intake))
+    for t in range(N_FIRST, N_DAYS):
+        writer.append_day(rq.AppendDay(model_id="m", feature_data=until(t + 1, t)))
+    read = ("not_read", "symbol_changed", "sector_memberships")
+
+    def told():
+        found = quality_of(writer.store.head("m")).findings
+        return {f.kind: (f.n_rows, f.rows, f.note) for f in found if f.kind in read}, len(found)
+
+    whole = FactorModel(model_of(writer.store.head("m")).settings).fit(frame)
+    right = {f.kind: (f.n_rows, f.rows, f.note) for f in whole.quality_.findings if f.kind in read}
+    assert right.keys() == set(read)
+    assert told() == (right, len(whole.quality_.findings))
+    for t in (N_DAYS - 2, 70):
+        fix = pl.DataFrame({"date": [days[t]], "asset_id": ["S0007"], "symbol": ["S0007"], "asset_returns": [0.05]})
+        correct(writer, fix)
+        assert told() == (right, len(whole.quality_.findings))
 
 
 def test_a_repeat_and_a_correction_that_changes_nothing_make_no_version(actors, panel):

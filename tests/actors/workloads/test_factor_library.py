@@ -203,7 +203,7 @@ def test_all_factors_of_a_symbol_follow_the_appended_days(library, writer, marke
     anew = ask(other.calculate_factors, rq.CalculateFactors(symbol=symbol, model_id="m"))
     assert anew.values == stepped.values
     assert anew.details == stepped.details
-    results = ask(library.factor_results, rq.FactorResults(symbol=symbol, model_id="m"))
+    results = ask(library.factor_results, lb.FactorResults(symbol=symbol, model_id="m"))
     assert results.values == stepped.values
 
 
@@ -254,7 +254,7 @@ def test_windows_of_the_whole_catalogue_speak_before_they_are_full_when_asked(li
     )
     shown = ask(library.factor_cross_section, section).values
     assert [shown[name]["raw"][0] for name in plain] == [early[name] for name in plain]
-    window = rq.FactorCorrelations(
+    window = lb.FactorCorrelations(
         factors=plain[:2], model_id="m", window_days=5, date_requested=date.astype(object), min_periods="one"
     )
     assert ask(library.factor_correlations, window).values["correlation"][0][plain[0]] == pytest.approx(1.0)
@@ -371,12 +371,12 @@ def test_tables_of_a_day_fit_into_messages_and_a_day_of_too_many_names_has_none(
 
 def test_results_before_any_calculation_say_what_to_do(library):
     with pytest.raises(UnknownFactor, match="calculate"):
-        ask(library.factor_results, rq.FactorResults(symbol="A", model_id="plain"))
+        ask(library.factor_results, lb.FactorResults(symbol="A", model_id="plain"))
 
 
 def test_correlations_are_the_means_of_those_of_the_ranks_of_each_day(library):
     ids = list(library.formulas.catalogue.categories()["alpha158"])[:4]
-    answer = ask(library.factor_correlations, rq.FactorCorrelations(model_id="m", factors=ids, window_days=20))
+    answer = ask(library.factor_correlations, lb.FactorCorrelations(model_id="m", factors=ids, window_days=20))
     rows = answer.values["correlation"]
     version = library.slices.head("m")
     stacked, _ = window_values(library.formulas.under(None), ids, version, version.manifest.n_dates - 1, 20, 1)
@@ -453,14 +453,14 @@ def test_a_registered_formula_can_be_removed_and_its_id_taken_by_another(library
     ask(library.evaluate_formula, first)
     wanted = rq.FactorCrossSection(model_id="m", factors=["passing"])
     before = ask(library.factor_cross_section, wanted).values["passing"]["raw"]
-    gone = ask(library.remove_formula, rq.RemoveFormula(formula_id="passing", request_id="r1"))
+    gone = ask(library.remove_formula, lb.RemoveFormula(formula_id="passing", request_id="r1"))
     assert gone.values == {"formula_id": "passing", "removed": True}
-    assert ask(library.remove_formula, rq.RemoveFormula(formula_id="passing", request_id="r1")) == gone
+    assert ask(library.remove_formula, lb.RemoveFormula(formula_id="passing", request_id="r1")) == gone
     symbol = library.slices.head("m").symbols[0]
     for asked in (
         lambda: ask(library.factor_cross_section, wanted),
-        lambda: ask(library.factor_results, rq.FactorResults(model_id="m", symbol=symbol, factors=["passing"])),
-        lambda: ask(library.remove_formula, rq.RemoveFormula(formula_id="passing", request_id="r2")),
+        lambda: ask(library.factor_results, lb.FactorResults(model_id="m", symbol=symbol, factors=["passing"])),
+        lambda: ask(library.remove_formula, lb.RemoveFormula(formula_id="passing", request_id="r2")),
     ):
         with pytest.raises(UnknownFactor, match="passing"):
             asked()
@@ -468,9 +468,9 @@ def test_a_registered_formula_can_be_removed_and_its_id_taken_by_another(library
     ask(library.evaluate_formula, first.model_copy(update={"formula": "-rank(close)"}))
     after = ask(library.factor_cross_section, wanted).values["passing"]["raw"]
     assert after == [None if value is None else -value for value in before]
-    ask(library.remove_formula, rq.RemoveFormula(formula_id="passing"))
+    ask(library.remove_formula, lb.RemoveFormula(formula_id="passing"))
 
 
 def test_a_factor_of_the_catalogue_cannot_be_removed(library):
     with pytest.raises(UnknownFactor, match="of the catalogue, which stays"):
-        ask(library.remove_formula, rq.RemoveFormula(formula_id="barra_rstr"))
+        ask(library.remove_formula, lb.RemoveFormula(formula_id="barra_rstr"))

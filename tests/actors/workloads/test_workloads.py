@@ -241,10 +241,18 @@ def test_cleaning_makes_a_version_with_a_recipe(writer, market):
     assert recipe["to_fill"] == asked.to_fill
 
 
-def test_cleaning_a_field_that_is_not_there_names_it_and_makes_no_version(writer, market, model):
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"to_fill": ["nonsense"]}, "to_fill"),
+        ({"to_winsorize": {"nonsense": 0.1}}, "to_winsorize.nonsense"),
+        ({"to_smooth": {"nonsense": 3}}, "to_smooth.nonsense"),
+    ],
+)
+def test_cleaning_a_field_that_is_not_there_names_it_and_makes_no_version(writer, market, model, asked, field):
     with pytest.raises(FactorError, match="nonsense") as caught:
-        one(writer.clean_features, rq.CleanFeatures(model_id="m", to_fill=["nonsense"]))
-    assert caught.value.field == "nonsense"
+        one(writer.clean_features, rq.CleanFeatures(model_id="m", **asked))
+    assert caught.value.field == field
     assert writer.store.head("m").manifest.version == 1
 
 

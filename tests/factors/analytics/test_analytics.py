@@ -101,6 +101,13 @@ def test_turnover_counts_newcomers():
     assert np.isnan(analytics.quantile_turnover(quantiles, 3)).all()
 
 
+def test_names_that_a_score_speaks_of_for_the_first_time_have_not_turned_over():
+    scores = np.tile(np.arange(10.0), (12, 1))
+    scores[:5] = np.nan  # a window that is not full yet
+    turnover = analytics.quantile_turnover(analytics.assign_quantiles(scores, 5), 5, 2)
+    np.testing.assert_array_equal(turnover, [np.nan] * 7 + [0.0] * 5)
+
+
 def test_a_frozen_score_has_rank_autocorrelation_one():
     scores = np.tile(np.arange(10.0), (4, 1))
     np.testing.assert_allclose(analytics.rank_autocorrelation(scores)[1:], 1.0)

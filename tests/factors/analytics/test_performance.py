@@ -71,3 +71,12 @@ def test_crowding_is_the_mean_of_all_pairs():
     pairs = np.corrcoef(residuals[:, [1, 5, 9]].T)[np.triu_indices(3, 1)]
     assert crowding(residuals, members) == pytest.approx(pairs.mean(), rel=1e-12)
     assert np.isnan(crowding(residuals, np.arange(12) == 3))
+
+
+def test_ratios_to_the_rounding_of_a_constant_are_not_told():
+    for size in (0.001, -0.0003):
+        found = performance(np.full(10, size))
+        assert found.volatility == 0.0
+        assert np.isnan(found.information_ratio)
+        assert np.isnan(found.t_statistic)
+    assert performance(np.array([0.001, 0.001, 0.0011])).information_ratio > 0.0

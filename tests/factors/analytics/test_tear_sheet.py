@@ -93,6 +93,23 @@ def test_the_last_days_of_a_horizon_judge_nothing(data):
     assert analytics.tear_sheet(changed, returns, DATES).figures["horizons"][2] == before
 
 
+def test_scores_once_a_month_are_bets_of_twelve_a_year(data):
+    """Whatever day they begin on: every spread counts, and a year has as many bets as were made."""
+    scores, returns = data
+    monthly = np.full_like(scores, np.nan)
+    monthly[3::21] = scores[3::21]
+    found = analytics.tear_sheet(monthly, returns, DATES).figures
+    for row in found["horizons"]:
+        spread = analytics.quantile_spread(monthly, analytics.forward_returns(returns, row["days"]))[3::21]
+        spread = spread[~np.isnan(spread)]
+        expected = spread.mean() / spread.std(ddof=1) * np.sqrt(found["periods_per_year"] / 21)
+        assert row["spread"]["annual_ratio"] == pytest.approx(expected)
+        assert row["spread"]["deflated_sharpe"] == pytest.approx(analytics.deflated_sharpe(spread, 1))
+        assert row["spread"]["t_statistic"] == pytest.approx(analytics.mean_t_statistic(spread))
+    assert found["turnover"][0]["top"] is None  # there was no score the day before
+    assert 0.0 <= found["turnover"][2]["top"] <= 1.0
+
+
 class Tags(HTMLParser):
     def __init__(self):
         super().__init__()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from drawn_models import EARLY_ASSETS, FIRST_CUT, N_ASSETS, N_DATES, differences, market, model_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factors import FactorModel, Panel
+from factors import FactorModel, ModelSettings, Panel
+from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
 
 
 @settings(max_examples=25, deadline=None)
@@ -38,6 +40,24 @@ def test_any_split_of_the_days_gives_the_bits_of_a_batch_for_any_settings(
         assert differences(batch.state(), grown.state()) == []
     assert grown.symbols_ == batch.symbols_
     assert grown.warnings_ == batch.warnings_
+
+
+@pytest.mark.parametrize("days", [1, 5, 21, 63])
+def test_a_model_of_each_horizon_grows_while_names_join_and_leave_to_the_bits_of_a_batch(days):
+    chosen = ModelSettings(
+        factor_covariance=FactorCovarianceSettings.adaptive(days), specific_risk=SpecificRiskSettings.adaptive(days)
+    )
+    panel = market()
+    early = panel.select(dates=slice(0, FIRST_CUT), symbols=panel.symbols[:EARLY_ASSETS])
+    batch = FactorModel(chosen).fit(Panel.concat([early, panel.select(dates=slice(FIRST_CUT, N_DATES))]))
+    grown = FactorModel(chosen).fit(early)
+    for day in range(FIRST_CUT, N_DATES):
+        grown.update(panel.select(dates=slice(day, day + 1)))
+    assert differences(batch.state(), grown.state()) == []
+    assert np.array_equal(batch.factor_expert_weights_, grown.factor_expert_weights_)
+    assert np.array_equal(batch.specific_expert_weights_, grown.specific_expert_weights_)
+    variances = np.linalg.eigvalsh(batch.factor_covariance_)
+    assert variances[0] >= -1e-14 * variances[-1]
 
 
 def test_a_model_that_forgets_goes_on_with_the_same_bits_and_holds_no_history():

@@ -287,3 +287,18 @@ def test_a_day_behind_a_split_that_only_the_shares_told_of_is_taken_as_it_is_tra
     assert live.fields["shares"][3] == pytest.approx(raw.fields["shares"][88, 3])
     live.tick(np.arange(30), row_of(day, np.arange(30)))
     assert_foretold(live.peek(), model.update(day))
+
+
+def test_a_book_of_which_no_name_was_seen_has_no_return_and_no_risk(sample, model):
+    live = LiveDay(model, sample.dates[110])
+    n = sample.n_assets
+    live.tick([0, 1], {"returns": [0.01, 0.02], "market_cap": sample.fields["market_cap"][109, :2]})
+    weights = np.zeros((3, n))
+    weights[0, 5], weights[1, 0], weights[1, 5] = 1.0, 0.5, 0.5
+    books = live.portfolios(weights)
+    for part in (books.total, books.specific, books.unexplained, books.factor, books.exposures, books.risk):
+        assert np.isnan(part[0]).all()
+    assert (books.unseen_weight[0], books.unknown_weight[0]) == (1.0, 1.0)
+    assert books.total[1] == 0.5 * 0.01  # what was seen of it counts, beside the weight that was not
+    assert (books.total[2], books.risk[2]) == (0.0, 0.0)  # of an empty book all is known
+    assert np.isfinite(books.exposures_before[0]).all()

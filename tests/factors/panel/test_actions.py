@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from whole_catalogue import whole_catalogue
@@ -95,6 +97,26 @@ def test_raw_prices_and_actions_become_the_adjusted_prices_and_the_raw_ones_stay
     again, _ = Door(Intake()).take(taken)
     for name, values in taken.fields.items():
         np.testing.assert_array_equal(again.fields[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("how", ["actions", "splits", "from_returns"])
+@pytest.mark.parametrize("names", [("high", "low", "close"), ("close", "vwap"), ("close", "vwap", "amount", "shares")])
+def test_days_are_given_back_as_they_came_without_what_was_made_of_them(given, how, names):
+    """Else a corrected volume would leave the amount that was made of the wrong one, or move one that was given."""
+    raw, _ = raw_and_adjusted(given)
+    raw = raw.with_fields(amount=raw.fields["vwap"] * raw.fields["volume"])
+    raw = raw.with_fields(shares=raw.fields["market_cap"] / raw.fields["close"])  # given, and what would be made
+    kept = ("returns", "market_cap", "volume", "split_ratio", *names)
+    raw = replace(raw, fields={name: raw.fields[name] for name in kept})
+    taken, door = Door(Intake(adjust=how)).take(raw.select(dates=slice(0, 290)))
+    door = Door.restored(door.intake, door.state())
+    more, door = door.take(raw.select(dates=slice(290, None)))
+    assert "amount" in more.fields
+    for days, part in ((taken, slice(0, 290)), (more, slice(290, None))):
+        back = door.as_it_came(days)
+        assert back.fields.keys() == raw.fields.keys()
+        for name, values in raw.fields.items():
+            np.testing.assert_array_equal(back.fields[name], values[part], err_msg=name)
 
 
 def test_with_splits_alone_dividends_stay_in_the_prices(given):

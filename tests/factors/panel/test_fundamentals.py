@@ -72,6 +72,50 @@ def test_a_release_after_the_close_counts_from_the_next_day(panel, released, fir
     assert np.isfinite(late).argmax() == 2
 
 
+MORNING, EVENING = 1_578_476_700, 1_578_501_000
+"""Seconds since 1970 at 09:45 and 16:30 on 2020-01-08."""
+
+
+@pytest.mark.parametrize(
+    ("date_format", "morning", "evening"),
+    [
+        ("%m/%d/%Y %H:%M", "01/08/2020 09:45", "01/08/2020 16:30"),
+        ("%m/%d/%Y %I:%M %p", "01/08/2020 09:45 AM", "01/08/2020 04:30 PM"),
+        ("%-m/%-d/%Y %-I:%M %p", "1/8/2020 9:45 AM", "1/8/2020 4:30 PM"),
+        ("%d.%m.%Y %H.%M", "08.01.2020 09.45", "08.01.2020 16.30"),
+        ("%Y%m%d%H%M%S", "20200108094500", "20200108163000"),
+        ("%Y%m%d %T", "20200108 09:45:00", "20200108 16:30:00"),
+        ("%Y-%m-%d %H:%M %z", "2020-01-08 09:45 -0500", "2020-01-08 16:30 -0500"),
+        (None, MORNING * 1000, EVENING * 1000),
+        (None, MORNING * 10**9, EVENING * 10**9),
+    ],
+)
+def test_the_hour_of_a_release_is_read_however_it_is_written(panel, date_format, morning, evening):
+    """Read as a day alone, what was told after the close would count on the day before it could be known."""
+    intake = Intake(date_format=date_format)
+    for released, first in ((morning, 2), (evening, 3)):
+        table = statements(available_at=[released] * 2, period_end=[dt.date(2019, 12, 31)] * 2, book=[1.0, 1.0])
+        categorical = table.with_columns(pl.col("available_at").cast(pl.String).cast(pl.Categorical))
+        for at in (table, categorical) if date_format else (table,):
+            assert (
+                np.isfinite(with_fundamentals(panel, at.head(1), intake=intake).fields["book"][:, 0]).argmax() == first
+            )
+    rows = {"date": ["2020-01-08"], "symbol": ["A"], "asset_returns": [0.0], "market_cap": [1.0], "book": [1.0]}
+    for released, day in ((morning, np.nan), (evening, 18_270.0)):
+        frame = pl.DataFrame({**rows, "date": [dt.date(2020, 1, 8)], "available_at": [released]})
+        told = Panel.from_frame(frame, intake=intake).fields["available_day"]
+        np.testing.assert_array_equal(told, [[day]])
+
+
+@pytest.mark.parametrize("column", ["symbol", "period_end", "available_at"])
+def test_a_statement_that_would_be_left_out_unseen_is_refused(panel, column):
+    table = statements(book=[1.0, 2.0])
+    table = table.with_columns(pl.Series(column, [table[column][0], None], dtype=pl.String))
+    with pytest.raises(FactorError, match=f"has no '{column}'") as caught:
+        with_fundamentals(panel, table)
+    assert (caught.value.field, caught.value.n_rows) == (column, 1)
+
+
 def test_a_release_on_a_friday_evening_counts_from_the_next_row():
     days = np.array(["2020-01-09", "2020-01-10", "2020-01-13"], dtype="datetime64[D]")
     panel = Panel(days, ("A",), {"market_cap": np.ones((3, 1))})

@@ -310,6 +310,8 @@ def test_a_column_of_one_day_is_read_as_a_column_of_many(text):
     ("text", "date_format"),
     [
         ("2020-01-0512", None),
+        ("2020-01-05T24:00:00", None),  # midnight of which day?
+        ("2020-01-05 99:99", None),
         ("02/01/2020", None),
         ("2020-1-5", None),
         ("2020-13-01", None),

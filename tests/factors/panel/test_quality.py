@@ -164,6 +164,7 @@ PLANTED = {
     "negative price": (lambda p: changed(p, "close", ROW, NAME, -1.0), ("not_positive", "close")),
     "negative volume": (lambda p: changed(p, "volume", ROW, NAME, -5.0), ("negative_volume", "volume")),
     "moved without volume": (lambda p: changed(p, "volume", ROW, NAME, 0.0), ("moved_without_volume", "volume")),
+    "no cap": (lambda p: changed(p, "market_cap", ROW, NAME, np.nan), ("missing_cap", "market_cap")),
     "close above the high": (
         lambda p: changed(p, "high", ROW, NAME, lambda x: 0.5 * x),
         ("range_contradicts", "close"),
@@ -202,6 +203,33 @@ def test_days_with_half_of_the_names_returns_in_percent_weekends_and_twins_are_f
     assert np.datetime64(rows[0][0]).astype("datetime64[D]").item().weekday() == 5
     quarter = str(market.dates[ROWS_OF_A_QUARTER - 1])
     assert found(twin(market))["same_series", "returns"] == ((quarter, NAME), (quarter, "S0011"))
+
+
+def test_caps_that_are_missing_of_most_names_are_told_on_every_day_of_them(market):
+    """The names trade on, so that no half of them is missing; yet the market of these days is that of the rest."""
+    caps = market.fields["market_cap"].copy()
+    caps[ROW : ROW + 3, 1:] = np.nan
+    caps[:, 0] = np.nan  # a name that never had one was never covered
+    panel = market.with_fields(market_cap=caps)
+    trades = np.isfinite(market.fields["market_cap"][:ROW, 1:]).any(axis=0)
+    expected = (np.isfinite(market.fields["returns"][ROW : ROW + 3, 1:]) & trades).sum()
+    report = {finding.kind: finding for finding in panel.quality().findings}
+    assert report["missing_cap"].n_rows == expected
+    assert report["missing_cap"].dates == tuple(str(day) for day in market.dates[ROW : ROW + 3])
+    model = FactorModel().fit(panel.select(dates=slice(0, ROW + 1)))
+    model.update(panel.select(dates=slice(ROW + 1, ROW + 2))).update(panel.select(dates=slice(ROW + 2, ROW + 3)))
+    (told,) = [finding for finding in model.quality_.findings if finding.kind == "missing_cap"]
+    assert told.n_rows == expected
+    assert any("caps are missing" in line for line in model.warnings_)
+
+
+def test_a_report_of_fewer_kinds_is_taken_up(market):
+    """Of a model that was stored before a kind was known."""
+    _, door = Door(Intake()).take(market)
+    state = door.state()
+    state["door/watch/counts"] = state["door/watch/counts"][:-1]
+    restored = Door.restored(Intake(), state)
+    assert restored.report(market.symbols, {}) == door.report(market.symbols, {})
 
 
 def test_two_series_that_become_one_after_the_first_table_are_found_at_the_end_of_their_quarter(market):

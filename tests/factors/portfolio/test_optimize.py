@@ -173,7 +173,19 @@ def test_limits_that_cannot_all_be_met_are_named_with_what_they_would_have_to_gi
     assert caught.value.conflicts["net"] == pytest.approx(1.0 - 0.01 * N, abs=1e-4)
 
 
-def test_without_a_limit_nothing_stops_a_search_for_alpha(problem):
+@pytest.mark.parametrize("net", [(1.0, 1.0), (None, None)])
+def test_without_a_limit_nothing_stops_a_search_for_alpha(problem, net):
+    with pytest.raises(FactorError, match="nothing limits"):
+        optimize(problem, Limits(position=(None, None), net=net), "max_alpha", risk_aversion=0.0)
+
+
+def test_what_the_solver_takes_for_the_best_of_a_search_without_an_end_is_no_answer(problem, monkeypatch):
+    def solved_far_out(made):
+        for variable in made.variables():
+            variable.value = np.full(variable.shape, 1e24)
+        return "optimal"
+
+    monkeypatch.setattr("factors.portfolio.optimize.status_of", solved_far_out)
     with pytest.raises(FactorError, match="nothing limits"):
         optimize(problem, Limits(position=(None, None)), "max_alpha", risk_aversion=0.0)
 
@@ -310,3 +322,22 @@ def test_trades_are_whole_lots_towards_no_trade():
     assert found.left == pytest.approx(34.0 + 100.0)
     with pytest.raises(FactorError, match="value"):
         trades(start, target, np.ones(4), 0.0)
+
+
+def test_a_cost_is_paid_once_in_the_days_that_a_position_is_held(problem):
+    start = np.eye(N)[int(problem.alpha.argmin())]
+    asked = replace(problem, start=start, cost=float(np.ptp(problem.alpha)))
+    day = optimize(asked, Limits(), "max_alpha", risk_aversion=0.0)
+    year = optimize(replace(asked, holding_days=252.0), Limits(), "max_alpha", risk_aversion=0.0)
+    assert day.turnover == pytest.approx(0.0, abs=1e-5)
+    assert year.turnover == pytest.approx(2.0, abs=1e-5)
+    assert year.cost == pytest.approx(asked.cost * year.turnover)
+    with pytest.raises(FactorError, match="holding_days"):
+        optimize(replace(asked, holding_days=0.0))
+
+
+def test_the_book_of_least_risk_on_a_frontier_tells_what_its_trades_cost(problem):
+    asked = replace(problem, start=np.full(N, 1.0 / N), cost=np.linspace(0.001, 0.002, N))
+    for point in frontier(asked, Limits(position=(0.0, 0.2)), 3):
+        assert point.cost == pytest.approx(float(asked.cost @ np.abs(point.weights - asked.start)), rel=1e-9)
+        assert point.cost > 0.0

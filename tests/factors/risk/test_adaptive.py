@@ -213,6 +213,21 @@ def test_each_horizon_has_experts_of_its_own(days):
         SpecificRiskSettings.adaptive(days + 1)
 
 
+@pytest.mark.parametrize(("days", "lags"), [(5, 2), (21, 5), (63, 5)])
+@pytest.mark.parametrize("echo", [0.4, -0.4])
+def test_a_horizon_is_more_than_its_days_where_returns_go_on_and_less_where_they_turn(days, lags, echo):
+    """A day that echoes on the next: by Bartlett's kernel over the horizon's lags, not a day's variance times days."""
+    drawn = 0.01 * np.random.default_rng(6).standard_normal((1501, 12))
+    rows = drawn[1:] + echo * drawn[:-1]
+    expected = 1.0 + 2.0 * lags / (lags + 1.0) * echo / (1.0 + echo * echo)
+    day, ahead = (FactorCovariance(FactorCovarianceSettings.adaptive(each)).fit(rows) for each in (1, days))
+    ratios = np.diag(ahead.covariance_) / np.diag(day.covariance_)
+    assert np.exp(np.log(ratios).mean()) == pytest.approx(expected, rel=0.15)
+    day, ahead = (SpecificRisk(SpecificRiskSettings.adaptive(each)).fit(rows) for each in (1, days))
+    ratios = ahead.specific_variance_ / day.specific_variance_
+    assert np.exp(np.log(ratios).mean()) == pytest.approx(max(expected, 0.5), rel=0.15)
+
+
 def test_weights_move_to_short_half_lives_when_volatility_jumps():
     rng = np.random.default_rng(3)
     rows = 0.01 * rng.standard_normal((600, 4))

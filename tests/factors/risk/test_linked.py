@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factors import FactorModel, Panel
+from factors import FactorModel, Panel, sample_market
 from factors.portfolio.risk import portfolio_risk
 from factors.risk.linked import PRIOR, PRIOR_DAYS, Linked, issuer_groups, link
 
@@ -18,6 +18,18 @@ REAL = Path(__file__).parents[4] / "shared" / "data" / "sp500_2014_2018.parquet"
 def test_groups_are_the_issuers_with_more_than_one_name():
     groups = issuer_groups(np.array([2, 0, -1, 2, 1, 0, -1, 2]))
     assert [g.tolist() for g in groups] == [[1, 5], [0, 3, 7]]
+
+
+def test_a_label_of_too_many_names_is_taken_for_none_and_told():
+    """Else whoever wrote one word for an unknown issuer would not see that nothing, or everything, is linked."""
+    frame = sample_market(70, 30).panel.to_frame(names={"returns": "asset_returns"})
+    names = sorted(frame["symbol"].unique())
+    for n_named in (6, 4):
+        word = {name: "two" if name in names[:2] else "?" if i >= n_named else None for i, name in enumerate(names)}
+        panel = Panel.from_frame(frame.with_columns(issuer=pl.col("symbol").replace_strict(word)))
+        sizes = sorted(len(group) for group in issuer_groups(panel.categories["issuer"].codes[-1]))
+        told = [(f.field, f.rows) for f in panel.quality().findings if f.kind == "issuer_of_many"]
+        assert (sizes, told) == (([2, 64], []) if n_named == 6 else ([2], [("issuer", ((None, "?"),))]))
 
 
 def linked_of(seed, n_assets, sizes):

@@ -36,6 +36,23 @@ def test_adding_days_one_by_one_gives_the_bits_of_a_fit_on_the_longer_panel(seed
     assert np.array_equal(whole.specific_variance_, daily.specific_variance_)
 
 
+@pytest.mark.parametrize("half_life", [84.0, "adaptive"])
+@pytest.mark.parametrize(
+    "chosen", [{}, {"structural": False}, {"blend_history": (0, 0)}, {"blend_history": (400, 800)}]
+)
+def test_names_that_were_never_seen_change_nothing_for_the_others(half_life, chosen):
+    residuals, caps, exposures = market(120, 60, 3)
+    residuals[:90, :7] = np.nan  # young, but with a capitalisation
+    picked = SpecificRiskSettings(half_life=half_life, **chosen)
+    alone = SpecificRisk(picked).fit(residuals, caps, exposures).specific_variance_
+    unseen = np.full((120, 25), np.nan)
+    before = [np.hstack([unseen[:, :20], caps, unseen[:, 20:]]), np.hstack([unseen[:, :20], residuals, unseen[:, 20:]])]
+    held = np.vstack([np.full((20, 4), np.nan), exposures, np.full((5, 4), np.nan)])
+    beside = SpecificRisk(picked).fit(before[1], before[0], held).specific_variance_
+    np.testing.assert_array_equal(beside[20:80], alone)
+    assert np.isfinite(beside).all(), "and each of them has a variance too"
+
+
 def test_a_restored_state_carries_on_with_the_same_bits():
     residuals, caps, exposures = market()
     first = SpecificRisk().fit(residuals[:200], caps[:200], exposures)

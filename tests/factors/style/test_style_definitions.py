@@ -219,6 +219,19 @@ def test_the_panel_switches_on_every_style_that_it_has_the_data_for_and_no_other
         assert set(FactorModel().set_panel(part).style_names_) == base | styles, fields
 
 
+def test_turnover_without_share_counts_is_over_the_days_own_cap_not_its_mean_of_a_month(panel):
+    fields = {name: panel.fields[name] for name in ("returns", "market_cap", "volume", "close")}
+    close = panel.select(dates=slice(0, 300), fields=fields)
+    given = close.with_fields(shares=close.fields["market_cap"] / close.fields["close"])
+    chosen = ModelSettings()
+    assert chosen.smooth_features["market_cap"] > 1
+    ours, expected = (FactorModel(chosen).set_panel(each).estimate_style_scores() for each in (close, given))
+    place = ours.style_names_.index("liquidity")
+    found = ours.scores_[:, place]
+    assert np.isfinite(found).sum() > 2000
+    np.testing.assert_allclose(found, expected.scores_[:, expected.style_names_.index("liquidity")], rtol=1e-9)
+
+
 def test_the_documentation_has_every_style_with_its_weights():
     text = (Path(__file__).parents[3] / "docs" / "model.md").read_text()
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}

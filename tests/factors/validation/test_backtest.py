@@ -54,6 +54,24 @@ def test_forecasts_do_not_see_the_future(model):
     assert not np.array_equal(plain[0].returns["random"][40], other[0].returns["random"][40])
 
 
+def test_losses_at_99_percent_do_not_see_the_future(model):
+    """Filtered historical days: the path of factor returns is cut, and what was said before it stays."""
+    chosen = replace(SMALL, burn_in=400, tails=True)
+    rows, plain = backtest(model, FULL, chosen)
+    panel = model.panel_
+    cut = int(rows[8]) + 1
+    returns = panel.fields["returns"].copy()
+    returns[cut:] *= 3.0
+    perturbed = FactorModel().set_panel(panel.with_fields(returns=returns)).estimate_style_scores()
+    _, other = backtest(perturbed.estimate_factor_returns(), FULL, chosen)
+    assert plain[0].value_at_risk.keys() >= {"random", "cap-weighted"}
+    for family in plain[0].value_at_risk:
+        for tail in ("value_at_risk", "expected_shortfall"):
+            one, changed = (getattr(outcomes[0], tail)[family] for outcomes in (plain, other))
+            np.testing.assert_array_equal(one[:9], changed[:9], err_msg=family)
+            assert not np.array_equal(one[9:], changed[9:]), family
+
+
 def test_on_a_market_of_the_model_the_bias_of_random_portfolios_is_near_one(model):
     _, outcomes = backtest(model, FULL, SMALL)
     b = standardized_outcomes(outcomes[0].returns["random"], outcomes[0].volatility["random"])

@@ -50,6 +50,13 @@ def test_a_fitted_student_value_at_risk_is_broken_as_often_as_it_says():
     assert student_breach_share(b, 0.99) == pytest.approx(0.01, abs=0.002)
 
 
+def test_a_students_degrees_of_freedom_are_not_fitted_to_what_comes_later():
+    b = np.random.default_rng(1).standard_t(3.0, (84, 40)) / np.sqrt(3.0)
+    breaches = student_breach_share(b, 0.99)
+    assert breaches > 0.0
+    assert student_breach_share(np.vstack([b, np.zeros((84, 40))]), 0.99) == pytest.approx(breaches / 2.0, rel=1e-12)
+
+
 def test_our_own_forecasts_as_a_peer_differ_in_nothing(model, ours):
     rows, outcomes = ours
     full = outcomes[0]

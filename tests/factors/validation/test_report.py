@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -11,12 +12,14 @@ from factors.panel.panel import Panel
 from factors.risk.settings import FactorCovarianceSettings, SpecificRiskSettings
 from factors.sample.market import sample_market
 from factors.validation.__main__ import main
-from factors.validation.backtest import BacktestSettings, backtest
+from factors.validation.backtest import BacktestSettings, LayerOutcome, backtest
 from factors.validation.charts import charts
 from factors.validation.layers import layers
+from factors.validation.report import family_figures
 from factors.validation.statistics import bias_statistic, standardized_outcomes
 
 REAL = Path(__file__).parents[3] / ".." / "shared" / "data" / "sp500_2014_2018.parquet"
+SIZES = {"volatility": 0.01, "value_at_risk": 0.02326, "expected_shortfall": 0.02665}
 ARGUMENTS = ["--burn-in", "330", "--random", "10", "--random-size", "15", "--window", "100"]
 
 
@@ -57,6 +60,9 @@ def test_the_command_writes_a_page_with_charts_and_the_figures_as_json(data, tmp
         figures["criterion"]["met"],
         not figures["criterion"]["met"],
     )
+    assert "Weights of the experts on factor volatilities" in page
+    assert "Weights of the experts on specific variances" in page
+    assert full["random"]["filtered_shortfall_99"] > 0.5
     assert all(0.0 <= full[family][name] <= 0.3 for family in full for name in ("breaches_95", "breaches_99"))
     wrong = figures["quality"]["findings"]  # what was planted in the sample market
     assert {"history_ends", "missing_return"} & {finding["kind"] for finding in wrong}
@@ -72,6 +78,17 @@ def test_the_command_writes_a_page_with_charts_and_the_figures_as_json(data, tmp
     assert len(pieces) == 8
     for piece in pieces:
         ET.fromstring("<svg" + piece[: piece.index("</svg>")] + "</svg>")
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, 1.0), (1.5, 1.1155)])
+def test_losses_beyond_the_value_at_risk_are_held_to_their_expected_shortfall(scale, expected):
+    """Of a normal loss the shortfall is known: beyond 2.326 deviations 2.665; of one half as large again 2.973."""
+    made = 0.01 * scale * np.random.default_rng(2).standard_normal((2000, 50))
+    given = {name: {"random": np.full(made.shape, size)} for name, size in SIZES.items()}
+    figures = family_figures(LayerOutcome("any", returns={"random": made}, **given), ("random",), 1)["random"]
+    assert figures["filtered_shortfall_99"] == pytest.approx(expected, abs=0.02)
+    missing = LayerOutcome("any", returns={"random": made}, volatility=given["volatility"])
+    assert family_figures(missing, ("random",), 1)["random"]["filtered_shortfall_99"] is None
 
 
 def test_the_same_figures_give_the_same_charts(data):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from clients.http import HttpEngine
+from clients.watch import main as watch
 from contracts.errors import Unavailable
 from launch.command.main import main
 from launch.command.nouns import BUS, NOUNS
@@ -104,3 +105,42 @@ def test_what_the_bus_refuses_is_told_with_its_exit_code(monkeypatch, capsys):
     monkeypatch.setattr(HttpEngine, "_request", away)
     assert main(["bus", "letters"]) == 3
     assert "NATS is not connected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["status"], ["model", "list"], ["bus", "status"], ["page", "/health"]])
+def test_an_address_that_is_none_is_a_wrong_command_line(words, capsys):
+    assert main([*words, "--url", "nonsense"]) == 2
+    assert "'--url': 'nonsense' is no address of an engine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["model", "list"], ["bus", "letters"], ["page", "/health"], ["doctor"]])
+def test_a_file_that_cannot_be_written_is_told_with_its_name(words, monkeypatch, tmp_path, capsys):
+    async def answer(_self, *_args, **_options):
+        return {"models": [{"model_id": "m", "model_version": 1}], "letters": [{"id": 1}], "last": 1}
+
+    monkeypatch.setattr(HttpEngine, "_request", answer)
+    monkeypatch.setattr(HttpEngine, "send", answer)
+    file = tmp_path / "nowhere" / "x.arrow"
+    assert main([*words, "--arrow", str(file)]) == 1
+    assert f"{file} cannot be written: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device here that is always full")
+@pytest.mark.parametrize("words", [["completion", "bash"], ["doctor"], ["doctor", "--json"]])
+def test_an_output_that_takes_nothing_is_told(words):
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "launch.command", *words],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=120, check=False,
+        )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stderr.decode().splitlines()[-1] == "the answer cannot be written: No space left on device"
+    assert "Traceback" not in ran.stderr.decode()
+
+
+def test_the_run_directory_of_the_environment_is_followed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("FACTOR_ENGINE_RUN_DIR", str(tmp_path / "mine"))
+    assert main(["watch", "follow", "desk"]) == 1
+    assert str(tmp_path / "mine") in capsys.readouterr().err
+    assert watch(["desk"]) == 1
+    assert str(tmp_path / "mine") in capsys.readouterr().err

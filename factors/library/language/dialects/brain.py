@@ -16,6 +16,7 @@ Node = Tree[Token] | Token
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _GROUPS_OF_VALUES = re.compile(r"\b(bucket|group_cartesian_product)\s*\(", re.IGNORECASE)
 _FIELDS = {"cap": "market_cap", "sharesout": "shares", "exchange": "exchange"}
+_IN_MILLIONS = ("cap", "sharesout")
 # BRAIN's name: ours, with the arguments in the same order.
 _SAME = {
     "ts_delta": "delta", "ts_delay": "delay", "ts_mean": "mean", "ts_sum": "sum", "ts_std_dev": "stddev",
@@ -137,7 +138,11 @@ class _Reader:
             return str(children[0])
         if kind == "name":
             name = str(children[0]).lower()
-            return name if name in self.locals else _FIELDS.get(name, name)
+            if name in self.locals:
+                return name
+            if name in _IN_MILLIONS:
+                self.notes[f"{name} is in its own unit here, where BRAIN has millions"] = None
+            return _FIELDS.get(name, name)
         if kind == "call":
             return self.call(str(children[0]).lower(), list(children[1:]), node)
         if kind == "where":

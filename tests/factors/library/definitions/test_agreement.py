@@ -40,6 +40,7 @@ def test_a_record_names_conventions_that_there_are():
     ("text", "said"),
     [
         ('equal = ["a", "a"]', "a stands twice"),
+        ('equal = ["a"]\nnot_real = ["b"]', "not_real has b"),
         ('[[agreement]]\nfactor = "a"\nverdict = "alike"\nreason = "?"', "verdict 'alike'"),
         ('[[agreement]]\nfactor = "a"\nverdict = "different"', "without a reason"),
         ('[[agreement]]\nfactor = "a"\nverdict = "equal"\ncolour = "blue"', "colour"),

@@ -141,6 +141,12 @@ def test_an_unknown_dialect_names_the_known_ones():
         translate("close", "zipline")
 
 
+def test_a_field_that_brain_has_in_millions_is_told():
+    (note,) = [note for note in translate("log(cap) + cap", "brain").notes if "millions" in note]
+    assert note.startswith("cap ")
+    assert not [note for note in translate("cap = close; log(cap)", "brain").notes if "millions" in note]
+
+
 def test_the_language_itself_takes_a_semicolon_at_the_end():
     assert parse("a = close; a + 1;").root.name == "add"
 
@@ -183,6 +189,8 @@ DEFINITIONS = {
     ),
     "ts_covariance(close, volume, 6)": over(6, lambda x, y: np.cov(x, y, ddof=0)[0, 1], "close", "volume"),
     "ts_decay_linear(close, 3)": over(3, lambda x: (x[0] + 2 * x[1] + 3 * x[2]) / 6, "close"),
+    # Its adv20 is an average of volume in shares, which it is compared with; the paper's is of money.
+    "volume / adv20": over(20, lambda x: x[-1] / x.mean(), "volume"),
     "ts_av_diff(close, 6)": over(6, lambda x: x[-1] - x.mean(), "close"),
     "ts_scale(close, 6)": over(6, lambda x: (x[-1] - x.min()) / np.ptp(x) if np.ptp(x) > 0 else np.nan, "close"),
     "ts_ir(volume, 6)": over(6, lambda x: x.mean() / x.std(), "volume"),

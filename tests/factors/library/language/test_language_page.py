@@ -97,7 +97,7 @@ def test_a_preset_does_not_change_without_a_new_version():
 DIGESTS = {
     ("paper", 2): "013d4384ed30",
     ("alpha101v", 2): "1b2cf3287ef0",
-    ("brain", 2): "1d7a5f4178b5",
+    ("brain", 3): "3e229acb6e01",
     ("kunquant", 2): "c531db1fa491",
     ("qlib", 3): "48f8c5ddfe25",
 }

@@ -82,6 +82,18 @@ def test_a_comparison_with_what_is_not_there_is_false_in_the_preset_qlib_as_in_q
         assert found[0, 0] == 0.0
 
 
+def test_days_up_and_down_are_qlibs_on_a_price_that_rises_once_and_falls_twice(market, tmp_path):
+    fields = {name: values[:4, :1].copy() for name, values in market.items()}
+    fields["close"][:, 0] = 10.0, 11.0, 10.0, 9.0
+    theirs = run_oracle("pyqlib_formulas.py", ["alpha158"], {**fields, "listed": np.ones((4, 1), bool)}, tmp_path)
+    values = our_values("qlib_alpha158", fields)
+    up, down = [0.0, 1 / 2, 1 / 3, 1 / 4], [0.0, 0.0, 1 / 3, 2 / 4]
+    for kind, expected in {"cntp": up, "cntn": down, "cntd": np.subtract(up, down)}.items():
+        for days in (5, 10, 20, 30, 60):
+            for found in (values[f"alpha158_{kind}{days}"][0], theirs[f"{kind}{days}"]):
+                np.testing.assert_allclose(found[:, 0], expected, rtol=1e-12, err_msg=f"{kind}{days}")
+
+
 @pytest.mark.parametrize("row", rows_of("qlib_alpha158_strict"))
 def test_the_default_gives_qlibs_values_with_whole_windows(row, ours, with_whole_windows):
     assert_agrees(ours["qlib_alpha158_strict"][row.factor][0], with_whole_windows[name_of(row)], row, rtol=1e-7)

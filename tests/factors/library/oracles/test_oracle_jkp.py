@@ -241,6 +241,13 @@ def test_characteristic_equals_its_closed_form_on_real_data(equal_on_real_data):
     assert compared > 2160
 
 
+def test_residual_momentum_is_the_same_on_real_data(equal_on_real_data):
+    forms = {name: lambda s, t, f=form: f(s, t, range(s.n_assets)) for name, form in RESIDUAL_MOMENTUM.items()}
+    computed, compared = equal_on_real_data(forms, rtol=1e-7, atol=1e-10)
+    assert computed == 2
+    assert compared > 80
+
+
 def test_every_price_and_volume_characteristic_has_a_closed_form(ids_of):
     compared = {*CLOSED_FORMS, *RESIDUAL_MOMENTUM}
     assert compared == set(ids_of("jkp.toml")) | {f"jkp_zero_trades_{days}d" for days in (21, 126, 252)}
@@ -250,20 +257,24 @@ def test_every_price_and_volume_characteristic_has_a_closed_form(ids_of):
 def test_betas_over_falling_or_rising_days_use_the_return_of_a_names_first_day():
     """The market's own look-back is not the name's: a name that lists with a return has it in the regression."""
     rng = np.random.default_rng(8)
-    n_dates, first = 130, 60
+    n_dates, first = 400, 200
     returns = rng.normal(0.0, 0.02, (n_dates, 12))
     caps = np.exp(rng.normal(22.0, 1.0, 12)) * np.cumprod(1.0 + returns, axis=0)
-    returns[:first, 0] = caps[:first, 0] = np.nan
+    returns[:first, :2] = caps[:first, :2] = np.nan
     market = np.full(n_dates, np.nan)
     for t in range(1, n_dates):
         use = np.isfinite(returns[t]) & np.isfinite(caps[t - 1])
         market[t] = caps[t - 1, use] @ returns[t, use] / caps[t - 1, use].sum()
-    for sign, name in ((-1, "jkp_betadown_252d"), (1, "res_beta_upside_252")):
-        formula = f"reg_slope(mkt_return {'<' if sign < 0 else '>'} 0 ? returns : nan, mkt_return, 252, min_periods=20)"
-        assert f"{formula[:52]}" in CATALOGUE.entries[name].formula
-        library = compile_library({"beta": formula})
-        dates = np.datetime64("2020-01-01") + np.arange(n_dates)
-        found = library.run({"returns": returns, "market_cap": caps}, dates=dates)["beta"]
-        chosen = (sign * market > 0) & (np.arange(n_dates) >= first)
-        expected = slopes(returns[chosen, 0], market[chosen])[0]
-        np.testing.assert_allclose(found[-1, 0], expected, rtol=1e-9)
+    names = ("jkp_betadown_252d", "res_beta_upside_252", "res_beta_down_relative_252")
+    library = compile_library({name: CATALOGUE.entries[name] for name in names})
+    found = library.run(
+        {"returns": returns, "market_cap": caps}, dates=np.datetime64("2020-01-01") + np.arange(n_dates)
+    )
+    listed = np.arange(n_dates) >= first
+    for column in (0, 1):
+        falling, rising, every = (
+            slopes(returns[days, column], market[days])[0]
+            for days in (listed & (market < 0), listed & (market > 0), listed)
+        )
+        for name, expected in zip(names, (falling, rising, falling - every), strict=True):
+            np.testing.assert_allclose(found[name][-1, column], expected, rtol=1e-9, err_msg=name)

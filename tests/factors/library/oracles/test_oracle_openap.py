@@ -255,6 +255,12 @@ def test_predictor_equals_its_definition_on_real_data(equal_on_real_data):
     assert compared > 530
 
 
+def test_trend_factor_is_the_same_on_real_data(equal_on_real_data):
+    computed, compared = equal_on_real_data({"openap_trendfactor": trend_factor}, rtol=1e-6, atol=1e-8)
+    assert computed == 1
+    assert compared > 40
+
+
 def test_every_openap_entry_is_compared(ids_of):
     assert {*DEFINITIONS, "openap_trendfactor"} == set(ids_of("openap.toml"))
     recorded = {row.factor for row in oracles()["openap_definitions"].agreements}

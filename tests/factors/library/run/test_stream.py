@@ -181,6 +181,25 @@ def test_a_stream_that_grows_as_names_list_is_the_batch_bit_for_bit(library, pan
     assert_that_a_growing_stream_is_the_batch(library, panel, listed, shared)
 
 
+MARKETS_PAST = (
+    "openap_pricedelayrsq", "openap_pricedelayslope", "jkp_beta_dimson_21d", "jkp_betadown_252d",
+    "res_beta_upside_252", "res_beta_down_relative_252",
+)  # fmt: skip
+
+
+def test_a_name_that_joins_has_the_markets_past_in_the_running_stream_as_in_the_batch(panel_of):
+    """Their windows of a year, with lags of the market, reach back before the name: its first row has a return."""
+    entries = whole_catalogue().entries
+    library = compile_library({name: entries[name] for name in MARKETS_PAST})
+    listed = np.array([0] * 6 + [40, 150, 230])
+    panel = listing(panel_of(420, 9, seed=9, dirty=False), listed)
+    panel.fields["returns"][listed, np.arange(9)] = 0.01
+    whole = batch(library, panel)
+    for name in MARKETS_PAST:
+        assert np.isfinite(whole[name][-1]).all(), name
+    assert_that_a_growing_stream_is_the_batch(library, panel, listed)
+
+
 def test_a_state_saved_before_names_joined_is_taken_up_by_more_names(library, panel_of):
     listed = np.array([0] * 6 + [60] * 3)
     panel = listing(panel_of(130, 9, seed=7, dirty=False), listed)
