@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from actors.reading.confidence import confidence_score, share
-from actors.reading.slices import Slices, by_name, rows_between
+from actors.reading.slices import Slices, by_name, factor_returns_of, rows_between
 from actors.reading.unknown import no_factor
 from contracts import portfolio_requests as pq
 from contracts.answers import Calculation
@@ -33,7 +33,7 @@ class FactorFigures:
         if request.start_date is None:
             days = slice(max(days.start, days.stop - YEAR), days.stop)
         names, columns = _chosen(version, request.factors)
-        returns = _returns(version, days)[:, columns]
+        returns = factor_returns_of(version, days)[:, columns]
         dates = version.dates_of(days)
         values: dict[str, Any] = {}
         year = periods_per_year(version.dates)
@@ -61,7 +61,7 @@ class FactorFigures:
         names, columns = _chosen(version, request.factors)
         n_dates = version.manifest.n_dates
         reach = slice(max(0, n_dates - request.window_days - request.lag_days), n_dates)
-        returns = _returns(version, reach)[:, columns]
+        returns = factor_returns_of(version, reach)[:, columns]
         momentum = factor_momentum(returns, request.window_days, request.lag_days)[-1]
         trend = factor_trend(returns, request.window_days)
         crowded = self._crowding(version, names, request)
@@ -116,12 +116,6 @@ def _chosen(version: Version, asked: list[str] | None) -> tuple[list[str], list[
     if wrong:
         raise no_factor(wrong, every, "factors")
     return names, [every.index(name) for name in names]
-
-
-def _returns(version: Version, days: slice) -> np.ndarray:
-    """Give factor returns, NaN where a factor was not estimated."""
-    errors = np.asarray(version.day("standard_errors", days))
-    return np.where(np.isfinite(errors), np.asarray(version.day("factor_returns", days)), np.nan)
 
 
 def _number(value: Any) -> float | None:

@@ -13,7 +13,7 @@ import numpy as np
 from actors.portfolio.infeasible import field_of, infeasible
 from actors.portfolio.reader import BookReader, Held
 from actors.reading.books import Book
-from actors.reading.slices import by_name, rows_between
+from actors.reading.slices import by_name, factor_returns_of, rows_between
 from actors.reading.unknown import no_factor
 from actors.runtime.base import batched
 from actors.runtime.device_user import DeviceUser
@@ -204,12 +204,13 @@ class BookRisk(DeviceUser):
                 "return": by_factors + by_names,
                 "by_factor": by_name(names, exposed[0] * shock),
                 "by_name": by_names,
-                "factor_returns": by_name(names, shock),
+                "factor_returns": by_name(names, shock)
+                | dict.fromkeys(periods.get(label, {}).get("not_estimated", ())),
             }
         details: dict[str, Any] = {"units": "return as a fraction of portfolio value", "propagate": request.propagate}
         if periods:
             details["episodes"] = periods
-            details |= _warned(held, _cut(held, request, periods))
+            details |= _warned(held, [*_cut(held, request, periods), *_silent(held, periods, exposed[0])])
         made = _answer(held, out, f"{len(out)} scenarios of {_count(held)} names on {held.found.date_text}", details)
         made.device = device
         return made
@@ -345,7 +346,7 @@ class BookRisk(DeviceUser):
             if label in out:
                 raise InvalidInput(f"two scenarios are called {label!r}", field=f"episodes.{label}")
             days = rows_between(held.found.version, start, end, held.found.model_id)
-            returns = np.asarray(held.found.version.day("factor_returns", days))
+            returns = factor_returns_of(held.found.version, days)
             first, last = (str(held.found.version.date(row)) for row in (days.start, days.stop - 1))
             n_days = int(np.isfinite(returns).any(axis=1).sum())
             if n_days == 0:
@@ -355,6 +356,9 @@ class BookRisk(DeviceUser):
                 )
             out[label] = historical_shock(returns)
             periods[label] = {"start_date": first, "end_date": last, "n_days": n_days}
+            silent = np.isnan(returns).all(axis=0)
+            if silent.any():
+                periods[label]["not_estimated"] = [name for name, none in zip(names, silent, strict=True) if none]
         for label, singles in request.name_shocks.items():
             if not singles:
                 raise InvalidInput(f"scenario {label!r} has no shock", field=f"name_shocks.{label}")
@@ -395,6 +399,18 @@ def _cut(held: Held, request: pq.Stress, periods: Mapping[str, Mapping[str, Any]
         f"{periods[label]['start_date']} to {periods[label]['end_date']} is counted"
         for label, (start, end) in request.episodes.items()
         if np.datetime64(start, "D") < first or np.datetime64(end, "D") > last
+    ]
+
+
+def _silent(held: Held, periods: Mapping[str, Mapping[str, Any]], exposed: np.ndarray) -> list[str]:
+    """Say to which factors a book is exposed of whose returns an episode knows nothing."""
+    has = {name for name, exposure in zip(held.found.factor_names, exposed, strict=True) if exposure}
+    touched = {label: has.intersection(of.get("not_estimated", ())) for label, of in periods.items()}
+    return [
+        f"episode {label!r}: without an estimate on all of its days, and so with no part in the return: "
+        f"{', '.join(sorted(names))}"
+        for label, names in touched.items()
+        if names
     ]
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.reading.books import Book
-from actors.reading.slices import Day, Slice, caps_name, settings_of
+from actors.reading.slices import Day, Slice, caps_name, returns_of_risk, settings_of
 from contracts.errors import InvalidInput
 from factors.errors import NonFiniteError
 from factors.panel.memberships import SHARES, joined_codes
@@ -258,9 +258,7 @@ def estimated(version: Version, days: slice, exposures: np.ndarray, products: Pr
     `factors.risk.eigenfactor.ratios_together`, the same to seven digits.
     """
     settings = settings_of(version)
-    errors = np.asarray(version.day("standard_errors", days))
-    returns = np.where(np.isfinite(errors), version.day("factor_returns", days), np.nan)
-    covariance = FactorCovariance(settings.factor_covariance).fit(returns, products).covariance_
+    covariance = FactorCovariance(settings.factor_covariance).fit(returns_of_risk(version, days), products).covariance_
     residuals = np.asarray(version.day_asset("residuals", days))
     caps = np.asarray(version.day_asset(caps_name(version), days))
     return Estimates(

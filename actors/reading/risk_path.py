@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.reading.slices import Day, caps_name, settings_of
+from actors.reading.slices import Day, caps_name, returns_of_risk, settings_of
 from factors.numeric import deadline
 from factors.risk.covariance import FactorCovariance
 from factors.risk.eigenfactor import Products
@@ -52,8 +52,7 @@ class RiskPaths:
 def _path(version: Version, first: int, products: Products | None) -> RiskPath:
     settings = settings_of(version)
     every = slice(0, version.manifest.n_dates)
-    errors = np.asarray(version.day("standard_errors", every))
-    returns = np.where(np.isfinite(errors), version.day("factor_returns", every), np.nan)
+    returns = returns_of_risk(version, every)
     residuals = np.asarray(version.day_asset("residuals", every))
     caps = np.asarray(version.day_asset(caps_name(version), every))
     covariance, specific = FactorCovariance(settings.factor_covariance), SpecificRisk(settings.specific_risk)

@@ -19,6 +19,7 @@ from factors.panel.axis import Former, now_called
 from factors.panel.frequency import periods_per_year
 from factors.panel.memberships import NO_SHARES, SHARES, joined_codes, sector_rows, shares_table
 from factors.portfolio.exposures import exposure_matrix
+from factors.returns.date_tally import returns_told
 from store import LRU, ModelStore, Version
 from store.place import store_place
 
@@ -285,6 +286,17 @@ def rows_between(version: Version, start: dt.date | None, end: dt.date | None, m
             field="start_date",
         )
     return slice(first, last)
+
+
+def factor_returns_of(version: Version, days: slice) -> np.ndarray:
+    """Give factor returns `[n_dates, K]` as they are told, NaN where a factor was not estimated."""
+    return returns_told(np.asarray(version.day("factor_returns", days)), np.asarray(version.day("standard_errors", days)))
+
+
+def returns_of_risk(version: Version, days: slice) -> np.ndarray:
+    """Give the factor returns `[n_dates, K]` that risk is estimated from, NaN where one has no standard error."""
+    errors = np.asarray(version.day("standard_errors", days))
+    return np.where(np.isfinite(errors), np.asarray(version.day("factor_returns", days)), np.nan)
 
 
 def by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:

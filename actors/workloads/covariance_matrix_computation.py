@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from actors.reading.confidence import confidence_score
-from actors.reading.slices import Slices, settings_of
+from actors.reading.slices import Slices, returns_of_risk, settings_of
 from actors.runtime.base import WorkloadActor
 from contracts import requests as rq
 from contracts.answers import Calculation
@@ -35,10 +35,7 @@ class CovarianceMatrixComputation(WorkloadActor):
             n_days = min(request.window_days or version.manifest.n_dates, version.manifest.n_dates)
             own = settings_of(version).factor_covariance
             days = slice(version.manifest.n_dates - n_days, version.manifest.n_dates)
-            # A factor that was not estimated on a day has no return, which is not one of 0.
-            estimated = np.isfinite(np.asarray(version.day("standard_errors", days)))
-            returns = np.where(estimated, version.day("factor_returns", days), np.nan)
-            matrix = _estimate(returns, method, own)
+            matrix = _estimate(returns_of_risk(version, days), method, own)
         year = periods_per_year(version.dates)
         eigenvalues = np.linalg.eigvalsh(matrix)
         return Calculation(

@@ -17,7 +17,7 @@ from actors.reading.lineage import CONTINUES, Before, continued, state_before
 from actors.reading.next_day import name_of_day
 from actors.reading.panels import whole_panel
 from actors.reading.quality import door_before, door_of
-from actors.reading.slices import Slices, by_name, settings_of
+from actors.reading.slices import Slices, by_name, factor_returns_of, settings_of
 from actors.reading.states import growing_model_before, growing_model_of, model_of, state_of
 from actors.runtime.base import WorkloadActor
 from actors.runtime.memory import give_back
@@ -411,7 +411,7 @@ def describe(version: Version) -> Calculation:
             "first_date": manifest.blocks[0].first_date,
             "last_date": manifest.blocks[-1].last_date,
             "factors": list(names),
-            "factor_returns": by_name(names, np.asarray(version.day("factor_returns", slice(last, last + 1)))[0]),
+            "factor_returns": by_name(names, factor_returns_of(version, slice(last, last + 1))[0]),
             "r2": float(np.asarray(version.day("r2", slice(last, last + 1)))[0]),
         },
         message=f"version {manifest.version} of {manifest.model_id} by {manifest.operation}",

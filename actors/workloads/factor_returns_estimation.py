@@ -13,7 +13,7 @@ from actors.reading.confidence import confidence_score
 from actors.reading.features import in_table, intake_of
 from actors.reading.grid import check_posted
 from actors.reading.posted import long_frame, warnings_of
-from actors.reading.slices import Slices, by_name, rows_between
+from actors.reading.slices import Slices, by_name, factor_returns_of, rows_between
 from actors.runtime.device_user import DeviceUser
 from contracts import requests as rq
 from contracts.answers import Calculation
@@ -50,7 +50,7 @@ class FactorReturnsEstimation(FactorFigures, DeviceUser):
         else:
             days = rows_between(version, request.start_date, request.end_date, version.manifest.model_id)
         names = list(manifest.meta["factor_names"])
-        returns = np.asarray(version.day("factor_returns", days))
+        returns = factor_returns_of(version, days)
         last = slice(days.stop - 1, days.stop)
         errors = np.asarray(version.day("standard_errors", last))[0]
         n_obs = int(version.day("n_obs", last)[0])

@@ -11,7 +11,7 @@ from actors.reading.confidence import confidence_score, share
 from actors.reading.features import intake_of
 from actors.reading.panels import whole_panel
 from actors.reading.posted import panel_of, warnings_of
-from actors.reading.slices import Slice, Slices, settings_of
+from actors.reading.slices import Slice, Slices, by_name, factor_returns_of, settings_of
 from actors.runtime.base import WorkloadActor
 from actors.workloads.individual import style_scores
 from contracts import requests as rq
@@ -96,23 +96,23 @@ class StyleFactorCalculation(WorkloadActor):
         window = request.window_days
         first = len(found.factor_names) - len(found.style_names)
         total = found.version.manifest.n_dates
-        history = np.asarray(found.version.day("factor_returns", slice(max(total - TRADING_DAYS, 0), total)))[:, first:]
+        history = factor_returns_of(found.version, slice(max(total - TRADING_DAYS, 0), total))[:, first:]
         if len(history) < window:
             raise InvalidInput(f"the model has {len(history)} days, window_days asks for {window}", field="window_days")
+        # Of the days on which a style was estimated; one that never was has no signal, not one of 0.
         recent = history[-window:]
-        deviation = recent.std(axis=0, ddof=1)
-        mean = recent.mean(axis=0)
+        n_days = np.isfinite(recent).sum(axis=0)
+        mean, long_mean = _mean(recent), _mean(history)
+        spread = np.nansum((recent - mean) ** 2, axis=0)
+        deviation = np.sqrt(np.divide(spread, n_days - 1, out=np.zeros(len(mean)), where=n_days > 1))
         t_statistic = np.divide(
-            mean * np.sqrt(window), deviation, out=np.full(len(mean), np.nan), where=deviation > 0.0
+            mean * np.sqrt(n_days), deviation, out=np.full(len(mean), np.nan), where=deviation > 0.0
         )
-        trend = mean - history.mean(axis=0)
+        made = np.where(n_days > 0, np.nanprod(1.0 + recent, axis=0) - 1.0, np.nan)
+        told = np.stack([made, t_statistic, mean - long_mean], axis=1)
         styles = {
-            name: {
-                "return": float(np.prod(1.0 + recent[:, k]) - 1.0),
-                "momentum_t": None if np.isnan(t_statistic[k]) else float(t_statistic[k]),
-                "trend": float(trend[k]),
-            }
-            for k, name in enumerate(found.style_names)
+            name: by_name(("return", "momentum_t", "trend"), row)
+            for name, row in zip(found.style_names, told, strict=True)
         }
         columns = found.chosen(request.symbols)
         return Calculation(
@@ -133,6 +133,12 @@ class StyleFactorCalculation(WorkloadActor):
         size = np.abs(weights).sum()
         blend = scores @ (weights / size if size else weights)
         return Named(found.version.names_of(columns), blend)
+
+
+def _mean(returns: np.ndarray) -> np.ndarray:
+    """Give the mean over days of returns `[n_dates, K]`, of those that are there; NaN where none is."""
+    n_days = np.isfinite(returns).sum(axis=0)
+    return np.divide(np.nansum(returns, axis=0), n_days, out=np.full(returns.shape[1], np.nan), where=n_days > 0)
 
 
 def _scored_again(version: Version, asked: StyleSettings) -> np.ndarray:

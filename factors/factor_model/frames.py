@@ -105,7 +105,7 @@ def residuals_frame(
 def factor_returns_frame(
     settings: ModelSettings, dates: NDArray[np.datetime64], factors: tuple[str, ...], factor_returns: Array
 ) -> pl.DataFrame:
-    """Give factor returns as a row of each date; a date without any has nulls."""
+    """Give factor returns as a row of each date; null where a factor was not estimated."""
     columns = [pl.Series(name, factor_returns[:, k]).fill_nan(None) for k, name in enumerate(factors)]
     return pl.DataFrame([pl.Series(settings.column("date_col"), dates.astype("datetime64[D]")), *columns])
 

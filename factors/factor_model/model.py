@@ -52,7 +52,7 @@ class FactorModel(ShownModel):
     dates_, symbols_, factor_names_, style_names_, sector_names_
     scores_ : float64 [n_dates, n_styles, n_assets]
     factor_returns_ : float64 [n_dates, K]
-        Daily; row 0 is NaN when exposures are lagged.
+        Daily; row 0 is NaN when exposures are lagged, and 0 with a NaN error is a factor that was not estimated.
     standard_errors_, t_stats_ : float64 [n_dates, K]
     r2_, n_obs_, status_ : [n_dates]
     vif_ : float64 [n_dates, n_styles]
@@ -452,7 +452,7 @@ class FactorModel(ShownModel):
 
     def factor_returns_frame(self) -> pl.DataFrame:
         """Give the factor returns as a frame: date, the market (`mkt_factor_col`), sectors and styles."""
-        return factor_returns_frame(self.settings, self.dates_, self.factor_names_, self.factor_returns_)
+        return factor_returns_frame(self.settings, self.dates_, self.factor_names_, self._told())
 
     def residuals_frame(self) -> pl.DataFrame:
         """Give the specific returns as a long frame: date, symbol and `res_ret_col`."""

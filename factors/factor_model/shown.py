@@ -9,6 +9,8 @@ import numpy as np
 
 from factors.errors import FactorError
 from factors.notebook.shown import Shown
+from factors.panel.panel import Array
+from factors.returns.date_tally import returns_told
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,7 +44,7 @@ class ShownModel(Shown):
         from factors.panel.frequency import periods_per_year
 
         year = periods_per_year(self.dates_)
-        returns, t = self.factor_returns_, np.abs(self.t_stats_)
+        returns, t = self._told(), np.abs(self.t_stats_)
         counts = np.isfinite(returns).sum(axis=0)
         seen = np.isfinite(t).sum(axis=0)
         rows = []
@@ -88,8 +90,12 @@ class ShownModel(Shown):
             raise FactorError(f"the model has no factor {strange[0]!r}; it has {', '.join(known)}", field="factors")
         default = [name for name in known if name not in self.sector_names_][:MOST_LINES]
         chosen = list(factors) if factors is not None else default
-        series = {name: np.nan_to_num(self.factor_returns_[:, known.index(name)]).cumsum() for name in chosen}
+        returns = self._told()
+        series = {name: np.nan_to_num(returns[:, known.index(name)]).cumsum() for name in chosen}
         lines(axes, self.dates_, series, title="Factor returns, added up", percent=True)
+
+    def _told(self: FactorModel) -> Array:  # type: ignore[misc]
+        return returns_told(self.factor_returns_, self.standard_errors_)
 
     def _caption(self: FactorModel) -> str:  # type: ignore[misc]
         dates = self.dates_

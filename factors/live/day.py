@@ -21,6 +21,7 @@ from factors.panel.meaning import RELEASE
 from factors.panel.panel import Array, Categories, Panel
 from factors.panel.statements import items_of, twin
 from factors.portfolio.risk import portfolio_risk
+from factors.returns.date_tally import returns_told
 from factors.risk.arrays import as_matrix
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class DayValues(Shown):
         """Give a row for each factor: its return so far, and the standard error."""
         import polars as pl
 
-        columns = {"factor": self.factor_names, "return": self.factor_returns, "standard_error": self.standard_errors}
+        told = returns_told(self.factor_returns, self.standard_errors)
+        columns = {"factor": self.factor_names, "return": told, "standard_error": self.standard_errors}
         return pl.DataFrame(columns, nan_to_null=True)
 
     def _caption(self) -> str:

@@ -26,6 +26,12 @@ TOLERANCE = 1e-7
 """What a limit may be missed by, as a share of the book."""
 GROSS_MOST = 1e9
 """Absolute weights of an answer; what nothing limits comes out of the solver as 1e24 where it does not see that."""
+BOX = 1e3
+"""Absolute weight of one asset, for the second search where the first found no end."""
+ANSWERED = frozenset({"optimal", "optimal_inaccurate"})
+"""How cvxpy names a solver that gave an answer."""
+SETTLED = ANSWERED | {"infeasible", "infeasible_inaccurate", "unbounded", "unbounded_inaccurate"}
+"""And one that knows that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +227,18 @@ def optimize(
     goal = built.goal(objective, risk_aversion)
     solved = cp.Problem(cp.Minimize(goal), [limit for _, limit in built.limits])
     status = status_of(solved)
+    if status not in SETTLED:
+        # How a search without an end stops depends on the processor's rounding. One in a box has an end: at the box
+        # where nothing else limits it, and within the box its best is the best, for the problem is convex.
+        solved = cp.Problem(solved.objective, [*solved.constraints, cp.abs(built.weights) <= BOX])
+        status = status_of(solved)
+        if status in ANSWERED and np.abs(built.weights.value).max() > BOX / 2.0:
+            raise _unlimited()
     if status in {cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE}:
         raise _infeasible(prepared, chosen, factor_names)
     if status in {cp.UNBOUNDED, cp.UNBOUNDED_INACCURATE}:
         raise _unlimited()
-    if status not in {cp.OPTIMAL, cp.OPTIMAL_INACCURATE}:
+    if status not in ANSWERED:
         raise FactorError(f"the solver gave no answer: {status}", field="limits")
     weights = np.zeros(len(prepared.covered))
     weights[prepared.columns] = built.weights.value
@@ -335,7 +348,7 @@ def _infeasible(prepared: _Prepared, limits: Limits, factor_names: Sequence[str]
         [limit for _, limit in built.limits],
     )
     status = status_of(relaxed)
-    if status not in {cp.OPTIMAL, cp.OPTIMAL_INACCURATE}:
+    if status not in ANSWERED:
         return InfeasibleError("no weights meet the limits of the positions", {"position": 0.0})
     gives = {name: float(slack.value) for name, slack in built.slacks.items() if slack.value > 1e-6}
     held = {

@@ -13,6 +13,18 @@ from factors.returns.kernels import DEFICIENT, EMPTY
 KINDS = ((EMPTY, "no names: factor returns are 0"), (DEFICIENT, "rank deficient: minimum-norm answer"))
 
 
+def returns_told(factor_returns: Array, standard_errors: Array) -> Array:
+    """Give factor returns as they are told, NaN where nothing was estimated: the kernels leave 0 and a NaN error there.
+
+    A factor of one name has a return and no error, and so has every factor of a minimum-norm answer; these stay.
+
+    Parameters
+    ----------
+    factor_returns, standard_errors : float64 [n_dates, K] or [K]
+    """
+    return np.where(np.isnan(standard_errors) & (factor_returns == 0.0), np.nan, factor_returns)
+
+
 class DateTally:
     """Dates without a regression of full rank, and on how many dates each factor was estimated.
 
@@ -40,7 +52,7 @@ class DateTally:
             at = dates[status == kind].astype("datetime64[D]").astype(np.int64)
             if len(at):
                 row[:] = row[0] + len(at), row[1] if row[0] else at[0], at[-1]
-        self._estimated += (np.isfinite(standard_errors) | (returns != 0.0)).sum(axis=0)
+        self._estimated += np.isfinite(returns_told(returns, standard_errors)).sum(axis=0)
 
     def sentences(self, factor_names: Sequence[str]) -> list[str]:
         """Give a sentence for each kind of date, and one that names the factors that were never estimated."""

@@ -15,7 +15,7 @@ from scipy.optimize import linprog, minimize
 from factors.errors import FactorError
 from factors.numeric import deadline
 from factors.portfolio.frontier import frontier, trades
-from factors.portfolio.limits import InfeasibleError, Limits
+from factors.portfolio.limits import InfeasibleError, Limits, status_of
 from factors.portfolio.optimize import Problem, optimize
 from factors.portfolio.risk import portfolio_risk
 from factors.portfolio.risk_budget import risk_budget
@@ -188,6 +188,48 @@ def test_what_the_solver_takes_for_the_best_of_a_search_without_an_end_is_no_ans
     monkeypatch.setattr("factors.portfolio.optimize.status_of", solved_far_out)
     with pytest.raises(FactorError, match="nothing limits"):
         optimize(problem, Limits(position=(None, None)), "max_alpha", risk_aversion=0.0)
+
+
+@pytest.fixture
+def failing_first(monkeypatch):
+    """Let the solver lose its way at the first problem it is given, as it does on some processors."""
+    seen = []
+
+    def failed_once(made):
+        seen.append(made)
+        return "solver error: no progress" if len(seen) == 1 else status_of(made)
+
+    monkeypatch.setattr("factors.portfolio.optimize.status_of", failed_once)
+    return seen
+
+
+@pytest.mark.parametrize("net", [(1.0, 1.0), (None, None)])
+def test_a_solver_that_is_lost_in_a_search_without_an_end_says_that_nothing_limits_it(problem, net, failing_first):
+    with pytest.raises(FactorError, match="nothing limits"):
+        optimize(problem, Limits(position=(None, None), net=net), "max_alpha", risk_aversion=0.0)
+    assert len(failing_first) == 2
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(), Limits(position=(None, None), risk=0.03), Limits(position=(-1.0, 1.0), turnover=0.5)]
+)
+def test_a_solver_that_is_lost_once_gives_the_answer_in_a_box(problem, limits, failing_first):
+    boxed = optimize(problem, limits, "max_alpha", risk_aversion=5.0)
+    assert len(failing_first) == 2
+    plain = optimize(problem, limits, "max_alpha", risk_aversion=5.0)
+    np.testing.assert_allclose(boxed.weights, plain.weights, atol=1e-5)
+    assert set(boxed.binding) == set(plain.binding)
+
+
+def test_a_solver_that_is_lost_once_still_names_limits_that_conflict(problem, failing_first):
+    with pytest.raises(InfeasibleError, match="risk"):
+        optimize(problem, Limits(risk=1e-6), "max_alpha")
+
+
+def test_a_solver_that_is_lost_twice_is_said_to_be(problem, monkeypatch):
+    monkeypatch.setattr("factors.portfolio.optimize.status_of", lambda made: "solver error: no progress")
+    with pytest.raises(FactorError, match="the solver gave no answer: solver error: no progress"):
+        optimize(problem, Limits())
 
 
 @pytest.mark.parametrize(
