@@ -28,7 +28,7 @@ Arrays = dict[str, NDArray[Any]]
 
 def as_released(panel: Panel, intake: Intake) -> Panel:
     """Give a whole table's panel with its items of statements in force from their releases on."""
-    return counted(panel, Statements(), intake.fundamentals_max_age_days)[0]
+    return counted(panel, Statements(), intake.fundamentals_max_age_days).panel
 
 
 def _with_former(had: dict[str, tuple[int, ...]], panel: Panel) -> dict[str, tuple[int, ...]]:
@@ -37,6 +37,10 @@ def _with_former(had: dict[str, tuple[int, ...]], panel: Panel) -> dict[str, tup
         if now in place and place[now] not in out.get(before, ()):
             out[before] = (*out.get(before, ()), place[now])
     return out
+
+
+def _findings(written: NDArray[Any]) -> tuple[Finding, ...]:
+    return tuple(Finding.from_dict(one) for one in json.loads(bytes(np.asarray(written))))
 
 
 class Door:
@@ -58,6 +62,9 @@ class Door:
         self._had: dict[str, tuple[int, ...]] = {}
         """Symbols of before: the places of the names that had them."""
         self._read: tuple[Finding, ...] = ()
+        """What was found when the tables were read."""
+        self._lapsed: tuple[Finding, ...] = ()
+        """Statements that became too old while they were in force."""
         self._made: tuple[str, ...] | None = None
         """Fields that the tables do not have; None where that is not known."""
 
@@ -81,7 +88,8 @@ class Door:
         after._read = joined(self._read, panel.findings)
         after._had = _with_former(self._had, panel) if panel.former else self._had
         after.ids = ids_of(panel, self.ids) if self.ids or ID in panel.categories else ()
-        panel, after._statements = counted(panel, self._statements, self.intake.fundamentals_max_age_days)
+        panel, after._statements, lapsed = counted(panel, self._statements, self.intake.fundamentals_max_age_days)
+        after._lapsed = joined(self._lapsed, lapsed)
         given = panel.fields.keys()
         panel, after._adjustment = adjusted(panel, self._adjustment, self.intake.adjust)
         after._made = self._made
@@ -162,7 +170,7 @@ class Door:
 
     def report(self, symbols: tuple[str, ...], labels: Mapping[str, tuple[str, ...]]) -> QualityReport:
         """Give everything that was found."""
-        return self._watch.report(symbols, labels, self._read)
+        return self._watch.report(symbols, labels, joined(self._read, self._lapsed))
 
     def state(self) -> Arrays:
         """Give everything as arrays."""
@@ -171,6 +179,8 @@ class Door:
         state |= {f"door/adjustment/{name}": values for name, values in self._adjustment.state().items()}
         state |= {f"door/splits/{name}": values for name, values in self._splits.state().items()}
         state |= {f"door/statements/{name}": values for name, values in self._statements.state().items()}
+        lapsed = json.dumps([finding.to_dict() for finding in self._lapsed]).encode()
+        state["door/lapsed"] = np.frombuffer(lapsed, dtype=np.uint8)
         state["door/had"] = np.frombuffer(json.dumps(self._had).encode(), dtype=np.uint8)
         state["door/made"] = np.frombuffer(json.dumps(self._made).encode(), dtype=np.uint8)
         state["door/ids"] = np.frombuffer(json.dumps(self.ids).encode(), dtype=np.uint8)
@@ -197,5 +207,6 @@ class Door:
         door._adjustment = Adjustment.restored(adjustment)
         door._splits = CarriedSplits.restored(splits)
         door._statements = Statements.restored(statements)
-        door._read = tuple(Finding.from_dict(one) for one in json.loads(bytes(np.asarray(state["door/read"]))))
+        door._read = _findings(state["door/read"])
+        door._lapsed = _findings(state["door/lapsed"]) if "door/lapsed" in state else ()
         return door

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 Names = tuple[str, ...]
 Spells = dict[str, list[tuple[int, int, int]]]
-"""Of each asset: the places of its symbols, and the places of the first and last date of each, the newest last."""
+"""Of each asset: the places of its symbols, and the places of the first and last date of each time that it had one.
+
+The newest is last; a symbol that comes back is there twice.
+"""
 
 
 def former(symbol: str, identity: str) -> str:
@@ -89,10 +92,7 @@ def identified(
         at = np.flatnonzero(twice)
         message = "the same date and asset_id occur more than once"
         raise DuplicateRowError(message, field=ID, rows=rows_of(frame, at), n_rows=len(at))
-    spells: Spells = defaultdict(list)
-    first, last = pl.col("row").min().alias("first"), pl.col("row").max().alias("last")
-    for asset, *spell in keys.group_by("asset", "symbol").agg(first, last).sort("last", "asset", "symbol").iter_rows():
-        spells[asset].append(tuple(spell))
+    spells = _spells(keys)
     holder = {found[-1][0]: asset for asset, found in sorted(spells.items(), key=lambda one: one[1][-1][2])}
     called = {
         asset: symbols[found[-1][0]] if holder[found[-1][0]] == asset else former(symbols[found[-1][0]], asset.strip())
@@ -103,8 +103,31 @@ def identified(
     at_name = {asset: place[name] for asset, name in called.items()}
     placed = keys["asset"].replace_strict(at_name, return_dtype=pl.Int64).to_numpy().astype(np.intp)
     had = [(symbols[one[0]], called[asset]) for asset, found in spells.items() for one in found]
-    before = tuple(pair for pair in had if pair[0] != pair[1])
+    before = tuple(dict.fromkeys(pair for pair in had if pair[0] != pair[1]))
     return names, placed, _changes(spells, called, symbols, dates), before
+
+
+def _spells(keys: pl.DataFrame) -> Spells:
+    """Find when each asset had which symbol, from a row for each asset and date; assets by their last date."""
+    import polars as pl
+
+    first, last = pl.col("row").min().alias("first"), pl.col("row").max().alias("last")
+    by_symbol = keys.group_by("asset", "symbol").agg(first, last)
+    # Few have had more than one symbol, and only these may have had one of them twice.
+    several = pl.col("asset").is_in(by_symbol["asset"].filter(by_symbol["asset"].is_duplicated()).unique().implode())
+    runs = (
+        keys.filter(several)
+        .sort("asset", "row")
+        .with_columns(pl.struct("asset", "symbol").rle_id().alias("run"))
+        .group_by("run", "asset", "symbol")
+        .agg(first, last)
+        .drop("run")
+    )
+    spells: Spells = defaultdict(list)
+    both = pl.concat([by_symbol.filter(~several), runs]).sort("last", "asset", "symbol")
+    for asset, *spell in both.select("asset", "symbol", "first", "last").iter_rows():
+        spells[asset].append((spell[0], spell[1], spell[2]))
+    return spells
 
 
 def _changes(spells: Spells, called: dict[str, str], symbols: Names, dates: NDArray[Any]) -> tuple[Finding, ...]:
@@ -112,7 +135,7 @@ def _changes(spells: Spells, called: dict[str, str], symbols: Names, dates: NDAr
     changed, users = [], defaultdict(list)
     for asset, found in spells.items():
         changed += [(symbols[one[0]], symbols[two[0]], dates[two[1]], called[asset]) for one, two in pairwise(found)]
-        for symbol, first, _ in found:
+        for symbol, first in {symbol: first for symbol, first, _ in reversed(found)}.items():
             users[symbol].append((first, called[asset]))
     again = [(symbols[symbol], sorted(found)) for symbol, found in users.items() if len(found) > 1]
     renamed = Finding.of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from factors.panel.actions import RAW
 from factors.panel.meaning import RELEASE, counts_until_next
 from factors.panel.panel import Array, Panel
+from factors.panel.quality.report import Finding
 
 Days = NDArray[np.int64]
 NEVER = -(2**40)
@@ -42,25 +43,30 @@ class Statements:
         The day of its row, since 1970.
     later : float64 [5, n]
         Values that are released later: their item, column, row's day, day of release, and what they are.
+    lapsed : bool [n_items, n_assets]
+        Values that are too old, and that none replaced.
     """
 
     items: tuple[str, ...] = ()
     values: Array = field(default_factory=lambda: np.empty((0, 0)))
     about: Days = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
     later: Array = field(default_factory=lambda: np.empty((len(KEPT), 0)))
+    lapsed: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), dtype=np.bool_))
 
     def of(self, items: tuple[str, ...], n_assets: int) -> Statements:
         """Give the same with room for new items and new names at the end."""
         values = np.full((len(items), n_assets), np.nan)
         about = np.full((len(items), n_assets), NEVER, dtype=np.int64)
+        lapsed = np.zeros((len(items), n_assets), dtype=np.bool_)
         rows, columns = self.values.shape
         values[:rows, :columns], about[:rows, :columns] = self.values, self.about
-        return Statements(items, values, about, self.later)
+        lapsed[:rows, :columns] = self.lapsed
+        return Statements(items, values, about, self.later, lapsed)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Give everything as arrays."""
         items = np.frombuffer(json.dumps(self.items).encode(), dtype=np.uint8)
-        return {"items": items, "values": self.values, "about": self.about, "later": self.later}
+        return {"items": items, "values": self.values, "about": self.about, "later": self.later, "lapsed": self.lapsed}
 
     @classmethod
     def restored(cls, state: Mapping[str, NDArray[Any]]) -> Statements:
@@ -68,7 +74,10 @@ class Statements:
         if "items" not in state:
             return cls()
         items = tuple(json.loads(bytes(np.asarray(state["items"]))))
-        return cls(items, *(np.array(state[name]) for name in ("values", "about", "later")))
+        values, about, later = (np.array(state[name]) for name in ("values", "about", "later"))
+        # A state of an earlier version does not say what has lapsed: the next days tell it.
+        lapsed = np.array(state["lapsed"]) if "lapsed" in state else np.zeros(values.shape, dtype=np.bool_)
+        return cls(items, values, about, later, lapsed)
 
 
 def twin(item: str) -> str:
@@ -94,7 +103,25 @@ def as_rows_have_it(panel: Panel) -> Panel:
     return replace(panel, fields=fields)
 
 
-def counted(panel: Panel, before: Statements, max_age_days: int | None) -> tuple[Panel, Statements]:
+class Counted(NamedTuple):
+    """Days with their items in force.
+
+    Attributes
+    ----------
+    panel : Panel
+        The items in force under their names, those of the rows as `raw_book`, ...
+    after : Statements
+        What the next days go on with.
+    lapsed : tuple of Finding
+        Names of which an item became too old in these days.
+    """
+
+    panel: Panel
+    after: Statements
+    lapsed: tuple[Finding, ...] = ()
+
+
+def counted(panel: Panel, before: Statements, max_age_days: int | None) -> Counted:
     """Let the items of the next days count from their releases on.
 
     Parameters
@@ -106,17 +133,11 @@ def counted(panel: Panel, before: Statements, max_age_days: int | None) -> tuple
         After the day before.
     max_age_days : int or None
         A value counts for so many days after its row.
-
-    Returns
-    -------
-    panel : Panel
-        The items in force under their names, those of the rows as `raw_book`, ...
-    after : Statements
     """
     given = items_of(panel)
     items = (*before.items, *(name for name in given if name not in before.items))
     if not items:
-        return panel, before
+        return Counted(panel, before)
     before = before.of(items, panel.n_assets)
     days = panel.dates.astype("datetime64[D]").astype(np.int64)
     own = np.broadcast_to(days[:, None].astype(np.float64), panel.shape)
@@ -126,6 +147,7 @@ def counted(panel: Panel, before: Statements, max_age_days: int | None) -> tuple
     fields, after = dict(panel.fields), before.of(items, panel.n_assets)
     fields.setdefault(RELEASE, np.full(panel.shape, np.nan))
     later = [np.empty((len(KEPT), 0))]
+    told = np.zeros(panel.shape, dtype=np.bool_)
     for number, item in enumerate(items):
         mine = before.later[:, before.later[0] == number]
         if item in panel.fields:
@@ -138,23 +160,26 @@ def counted(panel: Panel, before: Statements, max_age_days: int | None) -> tuple
         waiting = mine[:, np.argsort(mine[1], kind="stable")]
         in_force(
             days, np.ascontiguousarray(raw), np.ascontiguousarray(released), waiting, float(limit),
-            after.values[number], after.about[number], out,
+            after.values[number], after.about[number], after.lapsed[number], told, out,
         )  # fmt: skip
         rows, columns = np.nonzero(~np.isnan(raw) & (released > days[-1]))
         new = np.stack(
             [np.full(len(rows), float(number)), columns, days[rows], released[rows, columns], raw[rows, columns]]
         )
         later += [mine[:, mine[3] > days[-1]], new]
-    return replace(panel, fields=fields), replace(after, later=np.concatenate(later, axis=1))
+    rows = [(panel.dates[row], panel.symbols[column]) for row, column in np.argwhere(told)]
+    found = (Finding.of("statements_too_old", rows),) if rows else ()
+    return Counted(replace(panel, fields=fields), replace(after, later=np.concatenate(later, axis=1)), found)
 
 
 @njit(cache=True, nogil=True)
 def in_force(
-    days: Days, raw: Array, released: Array, waiting: Array, limit: float, value: Array, about: Days, out: Array
-) -> None:
+    days: Days, raw: Array, released: Array, waiting: Array, limit: float, value: Array, about: Days,
+    lapsed: NDArray[np.bool_], told: NDArray[np.bool_], out: Array,
+) -> None:  # fmt: skip
     """Find, on each day, the value of the newest row whose release has come; `value` and `about` go along.
 
-    `waiting` is what was not released before, by column.
+    `waiting` is what was not released before, by column. `told` is set on the day on which a value becomes too old.
     """
     n_days, n = raw.shape
     room = waiting.shape[1] + n_days
@@ -179,4 +204,8 @@ def in_force(
                     about[j] = np.int64(of_row[i])
                     value[j] = of_value[i]
             held = kept
-            out[t, j] = value[j] if days[t] - about[j] <= limit else np.nan
+            old = days[t] - about[j] > limit and value[j] == value[j]
+            if old and not lapsed[j]:
+                told[t, j] = True
+            lapsed[j] = old
+            out[t, j] = np.nan if old else value[j]

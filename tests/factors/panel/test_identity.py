@@ -154,6 +154,30 @@ def test_a_new_id_under_the_symbol_of_a_name_without_one_is_refused_and_the_mode
     assert model._door.ids[model.symbols_.index("N07")] == "B07"
 
 
+@pytest.mark.parametrize("first", [12, 22, 40])
+def test_a_symbol_that_comes_back_is_told_with_both_of_its_changes(first):
+    """N05 is called TMP on rows 20 to 24, and N05 again; B05 is one series, however the days came."""
+    away = pl.col("date").is_between(pl.lit(DAYS[20]), pl.lit(DAYS[24])) & (pl.col("asset_id") == "B05")
+    frame = table().with_columns(pl.when(away).then(pl.lit("TMP")).otherwise("symbol").alias("symbol"))
+    panel = Panel.from_frame(frame)
+    assert "TMP" not in panel.symbols
+    assert np.isfinite(panel.fields["returns"][:, panel.symbols.index("N05")]).all()
+    assert ("TMP", "N05") in panel.former
+    changed, again = found(panel)["symbol_changed"], found(panel)["symbol_used_again"]
+    assert {(DAYS[20], "N05"), (DAYS[25], "N05"), (DAYS[CHANGE], "META")} == set(changed.rows)
+    assert "N05 became TMP; TMP became N05" in changed.note
+    assert again.rows == ((DAYS[AGAIN], "XYZ"),)
+    model = FactorModel().fit(frame.filter(pl.col("date") < DAYS[first]))
+    for day in DAYS[first:]:
+        model.update(frame.filter(pl.col("date") == day))
+    assert sorted(model.symbols_) == sorted(panel.symbols)
+    one, other = by_id(panel), by_id(model)
+    assert one.keys() == other.keys()
+    for identity, series in one.items():
+        np.testing.assert_array_equal(series, other[identity])
+    assert "TMP became N05" in {f.kind: f for f in model.quality_.findings}["symbol_changed"].note
+
+
 def test_two_names_that_swap_their_symbols_swap_them():
     frame = table()
     model = FactorModel().fit(frame.filter(pl.col("date") < DAYS[20]))

@@ -97,6 +97,29 @@ def test_an_item_that_is_too_old_is_missing_on_a_day_that_is_added():
     np.testing.assert_array_equal(model.panel_.fields["book_price"], whole.panel_.fields["book_price"])
 
 
+def too_old(report):
+    return [(found.rows, found.n_rows) for found in report.findings if found.kind == "statements_too_old"]
+
+
+def test_a_statement_that_becomes_too_old_is_told_once_however_the_days_came(tmp_path):
+    frame, settings_ = table(), ModelSettings(intake=Intake(fundamentals_max_age_days=20))
+    whole = FactorModel(settings_).fit(frame)
+    ((rows, n_rows),) = too_old(whole.quality_)
+    # N11 reports on row 26, which counts for 20 days: until row 40.
+    lapses = int(np.searchsorted(DAYS, DAYS[26] + np.timedelta64(21, "D")))
+    assert (str(DAYS[lapses]), "N11") in rows
+    assert n_rows == len(set(rows))
+    assert sorted(too_old(grown(frame, settings=settings_).quality_)) == [(rows, n_rows)]
+    half = FactorModel(settings_).fit(frame.filter(pl.col("date") < str(DAYS[FIRST])))
+    half.save(tmp_path / "m")
+    kept = FactorModel.load(tmp_path / "m")
+    assert too_old(kept.quality_) == too_old(half.quality_)
+    for t in range(FIRST, len(DAYS)):
+        kept.update(day(frame, t))
+    assert too_old(kept.quality_) == [(rows, n_rows)]
+    assert not too_old(FactorModel().fit(frame).quality_)  # nothing is older than 18 months
+
+
 def test_a_running_day_has_what_is_released_today():
     frame = table()
     last = int(np.searchsorted(DAYS, DAYS[33] + np.timedelta64(9, "D"))) - 1
@@ -121,15 +144,21 @@ def test_batch_and_day_by_day_are_the_definition(seed, cut, limit):
     dates = np.arange(40).astype("datetime64[D]")
     panel = Panel(dates, ("A", "B", "C"), {"book": raw, "available_day": late})
     known = np.fmax(late, own).astype(np.int64).astype("datetime64[D]")
-    expected = as_of(dates, known, raw, np.broadcast_to(dates[:, None], shape), limit)
-    batch, _ = counted(panel, Statements(), limit)
+    lapsed = np.zeros(shape, dtype=np.bool_)
+    expected = as_of(dates, known, raw, np.broadcast_to(dates[:, None], shape), limit, lapsed)
+    batch, _, told = counted(panel, Statements(), limit)
     np.testing.assert_array_equal(batch.fields["book"], expected)
-    first, after = counted(panel.select(dates=slice(0, cut)), Statements(), limit)
+    begins = lapsed & ~np.vstack([np.zeros((1, 3), dtype=np.bool_), lapsed[:-1]])
+    rows = {(str(dates[t]), panel.symbols[j]) for t, j in np.argwhere(begins)}
+    assert {row for finding in told for row in finding.rows} == rows
+    first, after, told = counted(panel.select(dates=slice(0, cut)), Statements(), limit)
     parts = [first.fields["book"]]
     for t in range(cut, 40):
-        one, after = counted(panel.select(dates=slice(t, t + 1)), Statements.restored(after.state()), limit)
+        one, after, more = counted(panel.select(dates=slice(t, t + 1)), Statements.restored(after.state()), limit)
         parts.append(one.fields["book"])
+        told = (*told, *more)
     np.testing.assert_array_equal(np.concatenate(parts), expected)
+    assert {row for finding in told for row in finding.rows} == rows
 
 
 def test_an_item_that_is_replaced_in_a_panel_is_what_its_rows_say():
