@@ -132,8 +132,9 @@ class Bridge:
         self.durable = Inbound(self.face, self.reader, INBOUND_LIMIT, spool=self.spool)
         self.market = Market(client.live, self._end_watch, current.live_pending, current.live_replay_hours)
         self.bars = Inbound(
-            self.face, self.reader, INBOUND_LIMIT, self.market.final_bar, self.direct, foresee=client.foresee
-        )
+            self.face, self.reader, INBOUND_LIMIT, self.market.final_bar, self.direct, foresee=client.foresee,
+            is_model=store.has,
+        )  # fmt: skip
         self._micro = Micro(self.desk.endpoints, VERSION)
         self._tasks: list[asyncio.Task[None]] = []
         self.connected = False

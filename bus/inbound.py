@@ -40,13 +40,13 @@ from bus.requests import (
 )
 from bus.spool import Spool
 from bus.streams import INBOUND, MARKET_DATA
-from bus.subjects import BARS, INBOUND_PREFIX, may_reply, rejected, resolve
+from bus.subjects import BAR_PREFIX, BARS, INBOUND_PREFIX, may_reply, rejected, resolve
 from contracts import tracing
 from contracts.answers import Calculation
 from contracts.backoff import backoff_s
 from contracts.caller import Asked, asked, caller
 from contracts.errors import EngineError, UnknownOperation
-from contracts.events import Event, event
+from contracts.events import Event, event, untoken
 from contracts.operations import OPERATIONS, Operation
 from contracts.requests import Request
 from contracts.unexpected import unexpected
@@ -111,8 +111,10 @@ class Inbound:
         direct: Direct | None = None,
         spool: Spool | None = None,
         foresee: Foresee | None = None,
+        is_model: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._foresee = foresee
+        self._is_model = is_model
         self._spool = spool
         self._committed = committed
         self._direct = direct
@@ -285,15 +287,23 @@ class Inbound:
             return None
         return Write(operation, await self._named(msg, operation.written) or named.get(operation.written))
 
+    def _meant(self, subject: str) -> str | None:
+        """Give the model of a bar whose body names none: the one that its subject is called by, else the default one."""
+        with contextlib.suppress(EngineError):
+            named = untoken(subject.removeprefix(BAR_PREFIX))
+            if self._is_model(named):
+                return named
+        return self._face.default_model
+
     async def _bar_of(self, msg: Msg) -> Write | None:
         """Read which model a bar is for; None for a running bar, which commits nothing."""
         if FINAL_WORD in msg.data and await self._named(msg, "final") is False:
             return None
         operation = OPERATIONS["append_day"]
         try:
-            request = self._read[msg.reply] = await self._reader.bar(msg.data, self._face.default_model)
+            request = self._read[msg.reply] = await self._reader.bar(msg.data, self._meant(msg.subject))
         except EngineError:  # it is refused when its turn comes
-            return Write(operation, await self._named(msg, operation.written) or self._face.default_model)
+            return Write(operation, await self._named(msg, operation.written) or self._meant(msg.subject))
         return Write(operation, getattr(request, operation.written))
 
     async def _request(self, msg: Msg, turn: Turn | None) -> Formed:
@@ -319,7 +329,7 @@ class Inbound:
         if turn is None:
             return Formed(as_json({"final": False}), JSON, {})
         operation = OPERATIONS["append_day"]
-        request = self._read.pop(msg.reply, None) or await self._reader.bar(msg.data, self._face.default_model)
+        request = self._read.pop(msg.reply, None) or await self._reader.bar(msg.data, self._meant(msg.subject))
         identity = (msg.headers or {}).get(REQUEST_ID_HEADER) or identity_of(msg)
         priority = read_priority(msg.headers or {})
         model_id = getattr(request, operation.written)

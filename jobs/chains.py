@@ -26,6 +26,7 @@ from factors.library.run.machine import Machine
 from factors.panel.corrections import as_given
 from factors.panel.panel import Panel
 from factors.portfolio.attribution import attribute
+from factors.returns.date_tally import returns_told
 from factors.style.scores import StyleScores
 from jobs.pace import Pace
 from jobs.parts import Results
@@ -173,7 +174,7 @@ class _ModelChain:
             return _long(made.panel, cut, columns)
         names = model.factor_names_
         if what == "returns":
-            by_factor = (model.factor_returns_, model.standard_errors_, model.t_stats_)
+            by_factor = (returns_told(model.factor_returns_, model.standard_errors_), model.standard_errors_, model.t_stats_)
             labels = ("factor_return", "standard_error", "t_stat")
             columns = {label: values[-n:][cut].ravel() for label, values in zip(labels, by_factor, strict=True)}
             for label, values in (("r2", model.r2_), ("n_obs", model.n_obs_)):

@@ -174,7 +174,7 @@ class ModelStore:
 
     def ids(self) -> list[str]:
         """List the models that are not deleted, by name; those whose manifest cannot be read too, as they exist."""
-        return sorted(model_id for model_id in self._named() if self._exists(model_id))
+        return sorted(model_id for model_id in self._named() if self.has(model_id))
 
     def _named(self) -> Iterator[str]:
         """Give the id of every folder that the store made; other things that lie there are nobody's model."""
@@ -184,7 +184,8 @@ class ModelStore:
                 if folder.is_dir() and token(model_id) == folder.name:
                     yield model_id
 
-    def _exists(self, model_id: str) -> bool:
+    def has(self, model_id: str) -> bool:
+        """Say whether there is a model that is not deleted, also one whose manifest cannot be read; asks no other node."""
         try:
             found = self._current(model_id, ask=False)
         except ModelUnreadable:

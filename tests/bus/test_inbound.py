@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nats
+import numpy as np
 import orjson
 import pytest
 from fixtures_nats import ClientDouble, bridge_over, peer_of, stored_in, until
@@ -15,9 +16,12 @@ from nats.js.errors import NotFoundError
 from bus import inbound
 from bus.streams import EVENTS, INBOUND, MARKET_DATA
 from contracts.errors import InvalidInput, Unavailable
+from contracts.events import token
 from contracts.frames import decode
 from contracts.operations import OPERATIONS
+from contracts.settings import Settings
 from contracts.work import Priority
+from store import ModelStore
 
 REQUEST = "factor.in.risk.factor_request.factor_exposures"
 APPEND = "factor.in.toraniko.model_request.append"
@@ -371,6 +375,33 @@ def test_a_bar_without_a_model_is_for_the_default_one(own_server):
 
     with_bridge(own_server, client, test)
     assert appended(client)[0][0] == "main"
+
+
+def test_a_bar_without_a_model_is_for_the_one_that_its_subject_is_called_by(own_server):
+    store = ModelStore(Settings(run_dir=own_server.run_dir).store_path)
+    for name in ("tech", "a.b", "gone"):
+        store.commit(name, small_state(), base=0, request_id=name, operation="create_model")
+    store.delete("gone", request_id="ended")
+    client = ClientDouble()
+
+    async def test(bridge, nc, js):
+        subjects = ["tech", token("a.b"), "gone", "other"]
+        for n, last in enumerate(subjects, 1):
+            await js.publish(f"market_data.bar.{last}", orjson.dumps({"rows": day(n)}))
+        await js.publish("market_data.bar.tech", bar("m", 5))  # the body is what counts
+        await until(lambda: bridge.bars.done == 5, "all were appended")
+
+    with_bridge(own_server, client, test)
+    assert sorted(appended(client)) == [
+        ("a.b", "2024-01-02"), ("m", "2024-01-05"), ("main", "2024-01-03"), ("main", "2024-01-04"),
+        ("tech", "2024-01-01"),
+    ]  # fmt: skip
+
+
+def small_state():
+    """A model of one day and one name, as far as a store looks at it."""
+    days = np.array(["2023-12-29"], dtype="datetime64[D]")
+    return SimpleNamespace(dates=days, symbols=("A",), day_asset={"x": np.ones((1, 1))}, day={}, latest={}, meta={})
 
 
 def test_behind_each_bar_the_library_of_its_model_is_updated(own_server):
