@@ -127,12 +127,13 @@ class Audit:
 
 
 def _line(operation: Operation, request: Request, outcome: str, version: int | None) -> bytes:
-    written = operation.written if operation.writes else str(request.keeps)
+    written = operation.written if operation.writes else request.keeps
+    named = {} if written is None else {written: str(getattr(request, written, None))[:LONGEST]}
     what: dict[str, Any] = {
         "time": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
         "who": caller.get(),
         "operation": operation.name,
-        written: str(getattr(request, written, None))[:LONGEST],
+        **named,
         "outcome": outcome,
         "version": version,
         "request_id": request.request_id,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
 from bus.answer_text import BLOCK, Few, TooLong, as_json, n_values, written
-from bus.audit import Audit
+from bus.audit import LONGEST, Audit
 from bus.outbox import OutboxError, Trouble
 from bus.read_request import request_of
 from contracts import tracing
@@ -21,7 +21,7 @@ from contracts.answers import Calculation, Page
 from contracts.bus_mode import BusMode, ModeFile
 from contracts.caller import asked
 from contracts.caller import request_id as id_asked
-from contracts.errors import DeadlineExceeded
+from contracts.errors import DeadlineExceeded, EngineError
 from contracts.events import Event, event, token
 from contracts.frames import ARROW_STREAM
 from contracts.operations import Operation
@@ -205,7 +205,7 @@ class Face:
             turn=turn,
             presence=presence,
         )
-        if self._audit is not None and (operation.writes or request.keeps is not None):
+        if self._audit is not None and (operation.writes or operation.operator or request.keeps is not None):
             doing = self._audit.noted(operation, request, doing)
         result = await doing
         made = result.unwrap()
@@ -232,6 +232,12 @@ class Face:
             stages["publish"] = timings["publish"] / 1e3
         self.meter.answered(operation.name, made.device._value_, **stages)
         return response
+
+    async def note_refused(self, name: str, named: Mapping[str, Any], error: EngineError) -> None:
+        """Note in the audit log what a door refused to somebody whom it knows."""
+        if self._audit is not None:
+            cut = {field: str(value)[:LONGEST] for field, value in named.items()}
+            await self._audit.note_other(name, cut, outcome=error.code)
 
     async def announce(
         self,

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from bus.answer_text import as_json
 from contracts import logs, tracing
 from contracts.caller import Asked, asked
-from contracts.errors import CallerGone, EngineError, InternalError
+from contracts.errors import CallerGone, EngineError, Forbidden, InternalError
 from contracts.tokens import Scope
 from contracts.unexpected import unexpected
 from contracts.work import Device, new_id
@@ -100,6 +100,8 @@ def guarded(handler: Handler, services: Services, name: str, needs: Scope) -> Ha
         except EngineError as error:
             code, status = error.code, error.status
             response = problem_response(error, request.url.path)
+            if isinstance(error, Forbidden) and services.face is not None:
+                await services.face.note_refused(name, request.path_params, error)
         except ClientDisconnect:
             code = "client_closed"
             response = Response(status_code=CLIENT_CLOSED)

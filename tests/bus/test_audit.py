@@ -121,10 +121,37 @@ def test_registering_a_formula_is_a_write_also_of_a_token(tmp_path):
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     assert [call.request.register_as for call in computed.calls] == [None]
     assert ask(Scope.WRITE, register_as="mine").status_code == 200
-    (line,) = lines(audit)
-    assert (line["who"], line["operation"], line["register_as"], line["outcome"]) == (
+    no, yes = lines(audit)
+    assert (no["who"], no["operation"], no["outcome"]) == ("token:read", "evaluate_formula", "forbidden")
+    assert (yes["who"], yes["operation"], yes["register_as"], yes["outcome"]) == (
         "token:write", "evaluate_formula", "mine", "done",
     )  # fmt: skip
+
+
+def test_what_the_door_refuses_to_a_token_that_it_knows_is_noted_and_so_is_what_operators_do(tmp_path):
+    current = Settings(run_dir=tmp_path)
+    audit = Audit.of(current)
+    tokens = {scope: add_token(token_file(current), scope.name.lower(), scope) for scope in (Scope.READ, Scope.ADMIN)}
+    client = ClientDouble()
+    http = TestClient(
+        make_app(Services(current, face=Face(client, None, audit=audit), client=client)),
+        base_url="http://127.0.0.1:8300",
+    )
+
+    def ask(method, path, scope):
+        return http.request(method, path, headers={"authorization": f"Bearer {tokens[scope]}"}).status_code
+
+    assert http.delete("/factor-model/m").status_code == 401  # nobody is nobody: such lines would push out the others
+    assert ask("DELETE", "/factor-model/m", Scope.READ) == 403
+    assert ask("POST", "/routing/calibrate", Scope.READ) == 403
+    assert ask("POST", "/routing/calibrate", Scope.ADMIN) == 200
+    assert [call.operation for call in client.calls] == ["calibrate_devices"]
+    told = [(line["who"], line["operation"], line["outcome"], line.get("model_id")) for line in lines(audit)]
+    assert told == [
+        ("token:read", "delete_model", "forbidden", "m"),
+        ("token:read", "calibrate_devices", "forbidden", None),
+        ("token:admin", "calibrate_devices", "done", None),
+    ]
 
 
 def test_registering_a_formula_over_nats_is_noted_with_the_peer(own_server):
