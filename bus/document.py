@@ -132,7 +132,8 @@ a plain request subject: a stream would answer the requester with its own acknow
 ## Market data
 
 `{BARS}`: `{{"model_id": "main", "rows": <table>}}`, the new day's rows with the columns that the model was made with,
-or as an `intake` beside them says. A
+or as an `intake` beside them says. Without `model_id` the subject's last token is the model where there is one of that
+name, else it is the default model; a `model_id` in the body counts before the subject. A
 bar is appended to its model, in order, and is durable then. The model's factor library takes one step for the new day
 and is published on `factor.library.{{model_id}}`: the values as Arrow tables (`date`, `symbol`, a column for each
 factor; `ce-type` FACTOR_LIBRARY_UPDATED_VALUES), and behind them the event FACTOR_LIBRARY_UPDATED: the date, and how

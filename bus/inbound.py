@@ -288,7 +288,7 @@ class Inbound:
         return Write(operation, await self._named(msg, operation.written) or named.get(operation.written))
 
     def _meant(self, subject: str) -> str | None:
-        """Give the model of a bar whose body names none: the one that its subject is called by, else the default one."""
+        """Give the model of a bar that names none: the one that its subject is called by, else the default one."""
         with contextlib.suppress(EngineError):
             named = untoken(subject.removeprefix(BAR_PREFIX))
             if self._is_model(named):

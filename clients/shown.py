@@ -118,7 +118,10 @@ def _laid_out(calculation: Mapping[str, Any], row: Operation) -> dict[str, pl.Da
         columns = columns_of(calculation, values, *row.table)
     except KeyError:
         return {}  # the table is of what was not asked for, such as a history
-    return {VALUES: to_frame(list(columns), list(zip(*columns.values(), strict=True)))}
+    # Of these shapes all but the first column are numbers; a factor may have no return on any day.
+    shape = row.table[0] if row.table else ""
+    numbers = [*columns][1:] if shape in ("history", "series", "by_name", "square") else []
+    return {VALUES: to_frame(list(columns), list(zip(*columns.values(), strict=True)), numbers)}
 
 
 def plot_frame(frame: pl.DataFrame, title: str, axes: Axes | None = None, *, column: str = "") -> Picture:

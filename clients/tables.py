@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -108,8 +108,11 @@ def tables_of(answer: Mapping[str, Any], above: str = "") -> list[Table]:
     return found
 
 
-def to_frame(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
-    """Give a table as a polars frame: numbers, texts, lists of texts, and JSON of all else; null where missing."""
+def to_frame(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Collection[str] = ()) -> pl.DataFrame:
+    """Give a table as a polars frame: numbers, texts, lists of texts, and JSON of all else; null where missing.
+
+    A column without any value is one of texts, unless it is among the `numbers`.
+    """
     import polars as pl
 
     made = []
@@ -120,7 +123,7 @@ def to_frame(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pl.DataFr
             made.append(pl.Series(name, values, dtype=pl.Boolean))
         elif all(isinstance(value, int) and not isinstance(value, bool) for value in known) and known:
             made.append(pl.Series(name, values, dtype=pl.Int64))
-        elif all(isinstance(value, int | float) for value in known) and known:
+        elif all(isinstance(value, int | float) for value in known) and (known or name in numbers):
             made.append(pl.Series(name, values, dtype=pl.Float64))
         elif known and all(isinstance(value, list) and all(isinstance(one, str) for one in value) for value in known):
             made.append(pl.Series(name, values, dtype=pl.List(pl.String)))

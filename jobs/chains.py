@@ -174,7 +174,11 @@ class _ModelChain:
             return _long(made.panel, cut, columns)
         names = model.factor_names_
         if what == "returns":
-            by_factor = (returns_told(model.factor_returns_, model.standard_errors_), model.standard_errors_, model.t_stats_)
+            by_factor = (
+                returns_told(model.factor_returns_, model.standard_errors_),
+                model.standard_errors_,
+                model.t_stats_,
+            )
             labels = ("factor_return", "standard_error", "t_stat")
             columns = {label: values[-n:][cut].ravel() for label, values in zip(labels, by_factor, strict=True)}
             for label, values in (("r2", model.r2_), ("n_obs", model.n_obs_)):

@@ -185,7 +185,7 @@ class ModelStore:
                     yield model_id
 
     def has(self, model_id: str) -> bool:
-        """Say whether there is a model that is not deleted, also one whose manifest cannot be read; asks no other node."""
+        """Say whether a model is there and not deleted, also one that cannot be read; asks no other node."""
         try:
             found = self._current(model_id, ask=False)
         except ModelUnreadable:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from actors.runtime.meter import Meter
 from bus.reader import Reader
-from contracts.errors import Unavailable, first_line
+from contracts.errors import EngineError, Unavailable, first_line
 from contracts.events import Event
 from contracts.operations import Operation
 from contracts.requests import Request
@@ -48,6 +48,10 @@ class Face(Protocol):
 
     def outbox_trouble(self) -> Any:
         """Say why events cannot be put into the outbox, and since when; None while they can."""
+        ...
+
+    async def note_refused(self, name: str, named: Mapping[str, Any], error: EngineError) -> None:
+        """Note what a door refused to somebody whom it knows."""
         ...
 
     async def broadcast(self, events: list[Event]) -> tuple[bool, bool]:

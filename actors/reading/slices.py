@@ -290,7 +290,9 @@ def rows_between(version: Version, start: dt.date | None, end: dt.date | None, m
 
 def factor_returns_of(version: Version, days: slice) -> np.ndarray:
     """Give factor returns `[n_dates, K]` as they are told, NaN where a factor was not estimated."""
-    return returns_told(np.asarray(version.day("factor_returns", days)), np.asarray(version.day("standard_errors", days)))
+    return returns_told(
+        np.asarray(version.day("factor_returns", days)), np.asarray(version.day("standard_errors", days))
+    )
 
 
 def returns_of_risk(version: Version, days: slice) -> np.ndarray:

@@ -138,7 +138,9 @@ class StyleFactorCalculation(WorkloadActor):
 def _mean(returns: np.ndarray) -> np.ndarray:
     """Give the mean over days of returns `[n_dates, K]`, of those that are there; NaN where none is."""
     n_days = np.isfinite(returns).sum(axis=0)
-    return np.divide(np.nansum(returns, axis=0), n_days, out=np.full(returns.shape[1], np.nan), where=n_days > 0)
+    mean = np.full(returns.shape[1], np.nan)
+    np.divide(np.nansum(returns, axis=0), n_days, out=mean, where=n_days > 0)
+    return mean
 
 
 def _scored_again(version: Version, asked: StyleSettings) -> np.ndarray:

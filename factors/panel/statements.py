@@ -147,7 +147,7 @@ def counted(panel: Panel, before: Statements, max_age_days: int | None) -> Count
     fields, after = dict(panel.fields), before.of(items, panel.n_assets)
     fields.setdefault(RELEASE, np.full(panel.shape, np.nan))
     later = [np.empty((len(KEPT), 0))]
-    told = np.zeros(panel.shape, dtype=np.bool_)
+    lapses = np.zeros(panel.shape, dtype=np.bool_)
     for number, item in enumerate(items):
         mine = before.later[:, before.later[0] == number]
         if item in panel.fields:
@@ -160,15 +160,15 @@ def counted(panel: Panel, before: Statements, max_age_days: int | None) -> Count
         waiting = mine[:, np.argsort(mine[1], kind="stable")]
         in_force(
             days, np.ascontiguousarray(raw), np.ascontiguousarray(released), waiting, float(limit),
-            after.values[number], after.about[number], after.lapsed[number], told, out,
+            after.values[number], after.about[number], after.lapsed[number], lapses, out,
         )  # fmt: skip
         rows, columns = np.nonzero(~np.isnan(raw) & (released > days[-1]))
         new = np.stack(
             [np.full(len(rows), float(number)), columns, days[rows], released[rows, columns], raw[rows, columns]]
         )
         later += [mine[:, mine[3] > days[-1]], new]
-    rows = [(panel.dates[row], panel.symbols[column]) for row, column in np.argwhere(told)]
-    found = (Finding.of("statements_too_old", rows),) if rows else ()
+    gone = [(panel.dates[row], panel.symbols[column]) for row, column in np.argwhere(lapses)]
+    found = (Finding.of("statements_too_old", gone),) if gone else ()
     return Counted(replace(panel, fields=fields), replace(after, later=np.concatenate(later, axis=1)), found)
 
 

@@ -104,10 +104,6 @@ def wide(frame, column, dates, symbols):
     return out
 
 
-def told_of(model):
-    return returns_told(model.factor_returns_, model.standard_errors_)
-
-
 def test_every_number_is_that_of_the_model_that_grew_day_by_day(store, grown):
     work = Work("m", what=("scores", "returns", "covariance", "specific"))
     made(work)
@@ -121,7 +117,8 @@ def test_every_number_is_that_of_the_model_that_grew_day_by_day(store, grown):
     returns = frame(work, "returns")
     k = len(grown.factor_names_)
     assert returns["factor"].to_list()[:k] == list(grown.factor_names_)
-    for label, wanted in (("factor_return", told_of(grown)), ("standard_error", grown.standard_errors_)):
+    told = returns_told(grown.factor_returns_, grown.standard_errors_)
+    for label, wanted in (("factor_return", told), ("standard_error", grown.standard_errors_)):
         np.testing.assert_array_equal(returns[label].fill_null(np.nan).to_numpy().reshape(-1, k), wanted)
     residuals = wide(frame(work, "specific"), "specific_return", dates, symbols)
     np.testing.assert_array_equal(residuals, np.where(there, grown.residuals_, np.nan))
@@ -298,7 +295,9 @@ def returns_by(pool, model):
     progress.of(work)
     manifest = job.recompute(work, progress, pool)
     values = frame(work, "returns")["factor_return"].fill_null(np.nan).to_numpy()
-    return manifest["input"]["model_version"], values.reshape(-1, len(model.factor_names_))
+    wanted = returns_told(model.factor_returns_, model.standard_errors_)
+    np.testing.assert_array_equal(values.reshape(wanted.shape), wanted)
+    return manifest["input"]["model_version"]
 
 
 def test_a_correction_meanwhile_is_taken_before_anything_is_committed(store, grown, panel):
@@ -316,9 +315,7 @@ def test_a_correction_meanwhile_is_taken_before_anything_is_committed(store, gro
                 store.commit("m", state_of(corrected), base=1, request_id="fix", operation="correct_days")
             return took
 
-    version, got = returns_by(Correcting(), corrected)
-    assert version == 2
-    np.testing.assert_array_equal(got, told_of(corrected))
+    assert returns_by(Correcting(), corrected) == 2
 
 
 def test_a_version_that_is_retired_while_it_is_read_is_a_change_like_others(store, grown):
@@ -333,9 +330,7 @@ def test_a_version_that_is_retired_while_it_is_read_is_a_change_like_others(stor
                     few.commit("m", state_of(grown), base=n, request_id=f"r{n}", operation="clean_features")
             return super().run(function, arguments, look)
 
-    version, got = returns_by(Retiring(), grown)
-    assert version == 4
-    np.testing.assert_array_equal(got, told_of(grown))
+    assert returns_by(Retiring(), grown) == 4
 
 
 def test_what_killed_runs_had_begun_to_write_goes_once_it_is_old(store):
@@ -379,7 +374,7 @@ def test_a_table_is_read_as_it_lies_and_gives_what_the_model_of_it_gives(store, 
     wanted = FactorModel().fit(table)
     k = len(wanted.factor_names_)
     got = frame(work, "returns")["factor_return"].fill_null(np.nan).to_numpy().reshape(-1, k)
-    np.testing.assert_array_equal(got, told_of(wanted))
+    np.testing.assert_array_equal(got, returns_told(wanted.factor_returns_, wanted.standard_errors_))
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,30 @@ def stress(risks, steady):
     return lambda **fields: ask(risks.stress, pq.Stress(model_id="m", **{"portfolio_weights": weights, **fields}))
 
 
+def told(answer):
+    """What is told of the episodes, but for the factors without an estimate."""
+    return {
+        label: {name: value for name, value in row.items() if name != "not_estimated"}
+        for label, row in answer.details["episodes"].items()
+    }
+
+
 def test_an_episode_says_which_days_it_was_made_of_and_what_of_it_is_missing(stress, fitted):
     days = [day.item() for day in fitted.dates_]
-    inside = stress(episodes={"a": (days[5], days[9])})
-    assert inside.details["episodes"] == {"a": {"start_date": str(days[5]), "end_date": str(days[9]), "n_days": 5}}
-    assert "warnings" not in inside.details
+    inside = told(stress(episodes={"a": (days[-20], days[-16])}))
+    assert inside["a"] == {"start_date": str(days[-20]), "end_date": str(days[-16]), "n_days": 5}
     cut = stress(episodes={"a": (days[0] - dt.timedelta(900), days[9]), "b": (days[20], days[30])})
-    assert cut.details["episodes"]["a"] == {"start_date": str(days[0]), "end_date": str(days[9]), "n_days": 9}
-    (said,) = cut.details["warnings"]
+    assert told(cut)["a"] == {"start_date": str(days[0]), "end_date": str(days[9]), "n_days": 9}
+    (said,) = (line for line in cut.details["warnings"] if "is counted" in line)
     assert "'a'" in said
     assert f"only {days[0]} to {days[9]} is counted" in said
+    # Styles that look back for longer than the history was then have no return in it.
+    silent = [line for line in cut.details["warnings"] if "'a': without an estimate" in line]
+    assert "beta" in cut.details["episodes"]["a"]["not_estimated"]
+    assert len(silent) == 1
+    assert "beta" in silent[0]
     late = stress(episodes={"a": (days[-3], days[-1] + dt.timedelta(30))})
-    assert f"only {days[-3]} to {days[-1]} is counted" in late.details["warnings"][0]
+    assert any(f"only {days[-3]} to {days[-1]} is counted" in line for line in late.details["warnings"])
 
 
 def test_an_episode_without_factor_returns_is_an_error_and_not_a_calm_one(stress, fitted):

@@ -53,7 +53,7 @@ def created(tmp_path_factory, market):
 
 
 def told(fitted, name):
-    """Days on which the sector's names were in the regression: those with a return and an exposure of the day before."""
+    """Say on which days the sector's names were in the regression."""
     return np.isfinite(fitted.standard_errors_[:, fitted.factor_names_.index(name)])
 
 

@@ -125,7 +125,7 @@ NO_RESULTS = {
     "formulas and how they are compiled": """
         Conventions Expression Found Member Node Reach Ref Slot State Step Term Translation Unseen""",
     "arrays on their way to a result": """
-        Adjustment CarriedSplits Categories Covered CrossSections DenseNetwork Drawn Expert Fits Folds Held
+        Adjustment CarriedSplits Categories Counted Covered CrossSections DenseNetwork Drawn Expert Fits Folds Held
         Inputs LayerOutcome LibraryFields Market Meaning ModelState Names Observations Occasion PeekedDay
         PeerForecasts Places Quadratic Recipe Rule Scaler Scored Series Splits Stand Statements Wide""",
     "markets that are made up": "Reports SampleMarket Trade Truth",
