@@ -98,8 +98,7 @@ class DayValues(Shown):
         """Give a row for each factor: its return so far, and the standard error."""
         import polars as pl
 
-        told = returns_told(self.factor_returns, self.standard_errors)
-        columns = {"factor": self.factor_names, "return": told, "standard_error": self.standard_errors}
+        columns = {"factor": self.factor_names, "return": self._told(), "standard_error": self.standard_errors}
         return pl.DataFrame(columns, nan_to_null=True)
 
     def _caption(self) -> str:
@@ -108,7 +107,10 @@ class DayValues(Shown):
     def _draw(self, axes: Axes) -> None:
         from factors.notebook.charts import bars
 
-        bars(axes, self.factor_names, self.factor_returns, title=self._caption(), form=".3%")
+        bars(axes, self.factor_names, self._told(), title=self._caption(), form=".3%")
+
+    def _told(self) -> Array:
+        return returns_told(self.factor_returns, self.standard_errors)
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,11 @@ def test_a_model_tells_null_in_its_frames(fitted):
     assert ours["return_annual"] == pytest.approx(returns.mean() * per_year)
 
 
-def test_a_new_version_is_told_with_null(created):
-    assert created.values["factor_returns"][SECTOR] is None
-    assert created.values["factor_returns"]["market"] is not None
+def test_a_new_version_is_told_with_null(created, fitted):
+    returns = returns_told(fitted.factor_returns_, fitted.standard_errors_)[-1]
+    wanted = {name: None if np.isnan(x) else x for name, x in zip(fitted.factor_names_, returns.tolist(), strict=True)}
+    assert wanted[SECTOR] is None
+    assert created.values["factor_returns"] == wanted
 
 
 def test_a_history_is_told_with_null(created, fitted):
@@ -98,7 +100,9 @@ def test_an_episode_says_of_which_factors_it_knows_nothing(created, fitted):
     assert SECTOR in answer.details["episodes"]["early"]["not_estimated"]
     assert SECTOR not in answer.details["episodes"]["later"].get("not_estimated", [])
     assert answer.values["early"]["factor_returns"][SECTOR] is None
-    assert answer.values["later"]["factor_returns"][SECTOR] is not None
+    k = fitted.factor_names_.index(SECTOR)
+    made = np.prod(1.0 + fitted.factor_returns_[LISTED + 10 : LISTED + 21, k]) - 1.0
+    assert answer.values["later"]["factor_returns"][SECTOR] == pytest.approx(made)
     # The book has nothing of the sector; styles that look back for longer than the history was are said.
     assert not any(SECTOR in said or "later" in said for said in answer.details.get("warnings", ()))
     alive = days[ENDED - 5]
