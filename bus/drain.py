@@ -33,7 +33,9 @@ READ_BATCH = 256
 ACK_TIMEOUT_S = 5.0
 CHECK_S = 1.0
 REMOVE_BATCH = 256
-"""Acknowledged events are removed so many at a time, or at rest: one transaction for many."""
+TIDY_S = 0.1
+"""Acknowledged events are removed so many at a time, or so often: one transaction for many. A face that answers one
+request after another would pay for each transaction by itself."""
 CHECKPOINT_BYTES = 16 * 2**20
 """A log of this size is moved into the database: two fsyncs for some thousand events."""
 _CHAIN_BROKEN = 10070
@@ -73,7 +75,7 @@ class Drainer:
         self._look = True
         """Whether there may be more behind the cursor; else only what is in the lines is looked after."""
         self._known: set[str] = set()
-        self._check_at = 0.0
+        self._check_at = self._tidy_at = 0.0
         self._checkpoint: asyncio.Task[bool] | None = None
         self._prefix = 0
         self.published = 0
@@ -249,6 +251,7 @@ class Drainer:
 
     def _check_timeouts(self, now: float) -> None:
         """Take what was not acknowledged in time for failed; the stream may have it, and then says so."""
+        self._look = True
         late = self._lines.late(now, ACK_TIMEOUT_S)
         for number in late:
             self._back(number, now)
@@ -279,13 +282,16 @@ class Drainer:
             self._look = True
             return
         self._poke.clear()
+        # A line that stands still, or waits for an acknowledgement, is looked at when its time comes.
+        wait_s = min(self._interval_s, CHECK_S) if self._lines.held else self._interval_s
+        timer = asyncio.get_running_loop().call_later(wait_s, self._poke.set)
         try:
-            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake.
-            # A line that stands still, or waits for an acknowledgement, is looked at when its time comes.
-            async with asyncio.timeout(min(self._interval_s, CHECK_S) if self._lines.held else self._interval_s):
-                await self._poke.wait()
-        except TimeoutError:
-            self._look = True
+            await self._poke.wait()
+        finally:
+            timer.cancel()
+        now = time.monotonic()
+        if now > self._tidy_at:
+            self._tidy_at = now + TIDY_S
             self._remove()
             self._start_checkpoint()
 

@@ -2,7 +2,8 @@
 
 A SQLite database in WAL mode. A `put` returns after its transaction is committed, which is in the kernel's page cache:
 `kill -9` of any process loses nothing; a power cut can lose what the disk had not yet got. Puts of one turn of the
-event loop share one transaction, so a burst costs about 10 us an event and never waits for a timer.
+event loop share one transaction, so a burst costs about 10 us an event and never waits for a timer; a put that comes
+some time behind another that was alone waits for no end of a turn.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ HELD_RETRY_S = 1.0
 WAL_LIMIT_BYTES = 64 * 2**20
 """Without a bridge nobody checkpoints; a face does when the log is this long."""
 WAL_CHECK_EVERY = 1024
+ALONE_S = 0.0005
+"""A put that comes so long after the last commit, of one put, is taken for a lone one too."""
+NEVER = float("inf")
 TRIM_TO = 0.98
 """A full outbox is trimmed to this share of its limit, so that trimming is not done for every event."""
 
@@ -116,6 +120,8 @@ class Outbox:
         self._waiting: list[Put] = []
         self._again: list[Put] = []
         self._turn_planned = False
+        self._lone_at = NEVER
+        """When the last turn was over, if it had one put; else never."""
         self._slow_running = False
         self._held = 0
         self._retry: asyncio.TimerHandle | None = None
@@ -182,8 +188,11 @@ class Outbox:
         if self._slow_running or self._retry is not None:
             self._hold_later(loop, put)
         elif not self._turn_planned:
-            self._turn_planned = True
-            loop.call_soon(self._turn, loop)
+            if time.perf_counter() - self._lone_at > ALONE_S:
+                self._turn(loop)
+            else:
+                self._turn_planned = True
+                loop.call_soon(self._turn, loop)
         return await put.done
 
     def _hold_later(self, loop: asyncio.AbstractEventLoop, put: Put) -> None:
@@ -235,6 +244,7 @@ class Outbox:
         self.fresh.add(events, last)
         self._settle(turn, [None] * len(turn))
         self._after(events, depth)
+        self._lone_at = time.perf_counter() if len(turn) == 1 else NEVER
 
     def _slowly(self, loop: asyncio.AbstractEventLoop, turn: list[Put], because: Exception) -> None:
         if isinstance(because, sqlite3.OperationalError) and not locked(because):

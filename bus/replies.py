@@ -1,7 +1,8 @@
 """Replies to requests: those of one turn of the event loop leave in one write.
 
 Answers that were computed in one call are ready in the same turn, so that what nats-py does for each publication
-(checks, a future, a place in its flusher's queue) is done once for all of them.
+(checks, a future, a place in its flusher's queue) is done once for all of them. Who gets them together asks together
+again: replies that leave one by one cost a third of the throughput. A lone one leaves at once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from bus.wire import publication, publish_all
+from bus.wire import publication, publish_all, publish_now
 
 MUCH_BYTES = 2**20
 """Whoever replies while so much waits to be sent waits for it: what is not sent is memory."""
@@ -38,12 +39,14 @@ class Replies:
         self._bytes = 0
         self._sending: asyncio.Task[None] | None = None
 
-    async def give(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Send a reply at the end of this turn of the loop; waits while much is to be sent.
+    async def give(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, alone: bool = False
+    ) -> None:
+        """Send a reply at the end of this turn of the loop, or at once if it is alone; waits while much is to be sent.
 
         `subject` is where the server said that a request's reply goes, so it is one.
         """
-        self._add(subject, body, headers)
+        self._add(subject, body, headers, alone=alone)
         if self._bytes > MUCH_BYTES or (self.nc is not None and self.nc.pending_data_size > MUCH_BYTES):
             await self.out()
 
@@ -54,7 +57,7 @@ class Replies:
         else:
             self._add(subject, body, headers)
 
-    def _add(self, subject: str, body: bytes, headers: Mapping[str, str] | None) -> None:
+    def _add(self, subject: str, body: bytes, headers: Mapping[str, str] | None, *, alone: bool = False) -> None:
         nc = self.nc
         if nc is None or len(body) > nc.max_payload:  # the server ends a connection for a body that is too large
             self.lost += 1
@@ -63,6 +66,8 @@ class Replies:
             command = b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(body), body)
         else:
             command = publication(subject, headers, body)
+        if alone and not self._waiting and publish_now(nc, command):
+            return
         self._waiting.append(command)
         self._bytes += len(command)
         if self._sending is None:

@@ -191,7 +191,7 @@ class RequestDesk:
                 about = {"request_id": whose.id, "trace_id": trace, "code": code, "nats_ms": round(took_ns / 1e6, 3)}
                 logs.told(msg.subject, status, ours=ours, **about)
             if msg.reply:
-                await self._replies.give(msg.reply, body, headers)
+                await self._replies.give(msg.reply, body, headers, alone=len(self._tasks) == 1)
         finally:
             del self._tasks[number]
             self._of_peer[msg.subject.partition(".")[0]] -= 1

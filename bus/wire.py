@@ -21,6 +21,8 @@ from contracts.work import Priority
 
 HEADER_ALLOWANCE = 8192
 """What the headers of a message of ours may take of the server's largest one."""
+DIRECT_BYTES = 2**16
+"""While less than this waits in the socket's own buffer, more is put there at once."""
 _OWN = ("ce-id", "Nats-Msg-Id", "ce-time")
 _OWN_LINES = len(_OWN) + 1
 """Those, and the sequence."""
@@ -131,3 +133,21 @@ async def publish_all(nc: Client, commands: Sequence[bytes]) -> None:
     # The client has no public way to send several at once; test_wire.py notices when these two change.
     await nc._send_command(b"".join(commands))  # noqa: SLF001
     await nc._flush_pending()  # noqa: SLF001
+
+
+def publish_now(nc: Client, command: bytes) -> bool:
+    """Give an encoded publication to the socket, behind all that was sent before; says whether it took it.
+
+    It takes none while something waits to be sent, or without a connection. nats-py's own way costs two turns of the
+    event loop, one for its task and one for whoever wakes it: a tenth of a millisecond where nothing else runs.
+    """
+    # All of this is nats-py's own; where it is another one day nothing is taken, and test_wire.py says so.
+    writer = getattr(getattr(nc, "_transport", None), "_io_writer", None)
+    if writer is None or not nc.is_connected or nc._pending_data_size:  # noqa: SLF001
+        return False
+    transport = writer.transport
+    if transport.is_closing() or transport.get_write_buffer_size() > DIRECT_BYTES:
+        return False
+    writer.write(command)
+    nc.stats["out_msgs"] += 1
+    return True

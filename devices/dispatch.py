@@ -37,6 +37,10 @@ KEPT_FOR_CPU = 2.0
 """What is kept of the caller's time for the CPU to answer instead, in times of what that is predicted to take."""
 KEPT_LEAST_S = 0.02
 
+LEARNED_FIRST, LEARNED_EACH = 64, 16
+"""Where there is no other device than the CPU, its first calls of a kernel are learned from, then each of so many: what
+they take is told (`/routing`), and decides nothing."""
+
 LANES: dict[Device, Callable[[], DeviceLane]] = {
     Device.METAL_GPU: metal_lane,
     Device.NEURAL_ENGINE: neural_engine_lane,
@@ -74,6 +78,7 @@ class Dispatcher:
         self.checks = 0
         self._lock = threading.Lock()
         self._checked_s = self._device_s = 0.0
+        self._calls: Counter[str] = Counter()
 
     def run(
         self,
@@ -114,6 +119,11 @@ class Dispatcher:
         factors.errors.FactorError
             Whatever is wrong with the arguments, as the CPU says it.
         """
+        if not self.lanes and not self._to_learn(name):
+            result = on_cpu() if on_cpu is not None else getattr(cpu, name)(*arguments())
+            with self._lock:
+                self.answered[Device.CPU.value] += 1
+            return result, Device.CPU
         kernel = KERNELS[name]
         work, moved = kernel.work(*sizes), kernel.moved(*sizes)
         limit = deadline.current() if self.lanes else None
@@ -128,6 +138,13 @@ class Dispatcher:
         with self._lock:
             self.answered[ran.value] += 1
         return result, ran
+
+    def _to_learn(self, name: str) -> bool:
+        """Whether the cost model is to see this call, where the CPU is the only device."""
+        with self._lock:
+            self._calls[name] += 1
+            n = self._calls[name]
+        return n <= LEARNED_FIRST or n % LEARNED_EACH == 0
 
     def await_ready(self, timeout_s: float = START_S) -> None:
         """Wait until every device would take a call, as long as that may take at most."""

@@ -1,9 +1,10 @@
 """The line from one process to one lane of one actor: natural batching, priority, bounds and deadlines.
 
 What is submitted in one turn of the event loop leaves together at its end: requests that came in one read share a call.
-While a call is in flight later items wait and leave together as the next call, so nothing waits at low load and the
-cost of a call is shared at high load; when many wait there are two calls, so that the actor need not wait for us nor we
-for it. Everything runs on the event loop that submits; Ray's callback only hands results to it.
+After a call of one item the next leaves at once, since who asks one by one would wait for nobody. While a call is in
+flight later items wait and leave together as the next call, so nothing waits at low load and the cost of a call is
+shared at high load; when many wait there are two calls, so that the actor need not wait for us nor we for it.
+Everything runs on the event loop that submits; Ray's callback only hands results to it.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ class ActorLink:
         self._in_flight: dict[int, _Call] = {}
         self._sequence = 0
         self._planned = False
+        self._lonely = False
+        """Whether the last call had one item."""
         self._loop = asyncio.get_running_loop()
         # One timer for all: a timer of its own for each item costs more than all that is done with it here.
         self._due = NEVER
@@ -129,7 +132,11 @@ class ActorLink:
             self._waiting.put(entry)
         if due < self._due:
             self._look_at(due)
-        if not self._planned:
+        if self._planned:
+            return entry.future
+        if self._lonely and not self._in_flight:
+            self._pump()
+        else:
             # Behind what this turn of the loop still submits, so that what came in one read leaves in one call.
             self._planned = True
             self._loop.call_soon(self._leave_together)
@@ -209,6 +216,7 @@ class ActorLink:
 
     def _send(self, batch: list[_Entry]) -> None:
         self._sequence += 1
+        self._lonely = len(batch) == 1
         number = self._sequence
         self._in_flight[number] = _Call(max(entry.item.priority for entry in batch), len(batch), batch)
         try:

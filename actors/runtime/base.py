@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from devices.calibration import Journal
     from devices.dispatch import Dispatcher
 
-LIGHT_THREADS = 8
+LIGHT_THREADS = 4
 HEAVY_THREADS = 16
 DISK_RETRY_S = 30.0
 LEFT_KEPT = 256

@@ -78,6 +78,41 @@ def test_puts_of_one_turn_share_one_transaction(box):
     assert box._commits == 1
 
 
+def test_a_put_behind_a_lone_one_waits_for_no_turn(box, monkeypatch):
+    monkeypatch.setattr("bus.outbox.ALONE_S", 0.0)
+    first, second, *others = events(66)
+
+    async def put_in_turn():
+        await box.put([first])
+        with pytest.raises(StopIteration) as ended:  # done without a turn of the loop
+            box.put([second]).send(None)
+        assert ended.value.value is True
+        assert box._commits == 2
+        monkeypatch.setattr("bus.outbox.ALONE_S", 60.0)
+        await asyncio.gather(*(box.put([made]) for made in others))
+        assert box._commits == 3  # right behind another they share one
+        monkeypatch.setattr("bus.outbox.ALONE_S", 0.0)
+        await asyncio.gather(*(box.put([made]) for made in events(8, name="later")))
+        assert box._commits == 4  # those before were many, so nobody is taken for a lone one
+
+    asyncio.run(put_in_turn())
+    assert ids(box) == [f"e{i}" for i in range(66)] + [f"later{i}" for i in range(8)]
+
+
+def test_a_lone_put_that_the_disk_refuses_says_so_and_the_next_is_kept(box, monkeypatch):
+    monkeypatch.setattr("bus.outbox.ALONE_S", 0.0)
+    kept, refused, later = events(3)
+
+    async def put_in_turn():
+        await box.put([kept])
+        with pytest.raises(OutboxError):
+            await box.put([refused._replace(data=object())])
+        assert await box.put([later]) is True
+
+    asyncio.run(put_in_turn())
+    assert ids(box) == ["e0", "e2"]
+
+
 def test_sequence_numbers_are_not_used_again(box):
     keep(box, events(3))
     assert box.delete([s.seq for s in box.read(0, 10)])

@@ -59,6 +59,23 @@ def test_those_of_one_turn_leave_in_one_write(nats_server, monkeypatch):
     assert written == [20]
 
 
+def test_a_lone_reply_is_with_the_socket_at_once_and_overtakes_none(nats_server):
+    async def run():
+        async with peer_of(nats_server) as nc:
+            desk = Replies()
+            desk.nc = nc
+            heard = await nc.subscribe("_INBOX.test.order")
+            await nc.flush()
+            sent = nc.stats["out_msgs"]
+            await desk.give("_INBOX.test.order", b"alone", alone=True)
+            assert (desk._sending, nc.pending_data_size, nc.stats["out_msgs"]) == (None, 0, sent + 1)
+            await desk.give("_INBOX.test.order", b"with others")
+            await desk.give("_INBOX.test.order", b"behind them", alone=True)
+            assert [(await heard.next_msg(30)).data for _ in range(3)] == [b"alone", b"with others", b"behind them"]
+
+    asyncio.run(run())
+
+
 def test_whoever_replies_with_much_waits_until_it_has_left(nats_server):
     async def run():
         async with peer_of(nats_server) as nc:

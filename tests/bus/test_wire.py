@@ -4,7 +4,7 @@ import pytest
 from fixtures_nats import peer_of
 from nats.errors import ConnectionClosedError
 
-from bus.wire import hpub, publish_all, unpublishable
+from bus.wire import DIRECT_BYTES, hpub, publish_all, publish_now, unpublishable
 from contracts.events import Event, event
 from contracts.work import Priority
 
@@ -59,6 +59,40 @@ def test_more_headers_are_beside_those_of_the_event(nats_server, name):
     told = " ".join(name.split())
     own = {key: told if value == name else value for key, value in made.headers(7).items()}
     assert asyncio.run(run()).headers == {**own, "Nats-Expected-Last-Msg-Id": f"before {told}"}
+
+
+def test_a_publication_goes_to_the_socket_behind_what_was_sent_before(nats_server):
+    first, second, third = (hpub(event("wire.now", "T", b"%d" % i), i, "") for i in range(3))
+
+    async def run():
+        async with peer_of(nats_server) as nc:
+            heard = await nc.subscribe("wire.now")
+            await nc.flush()
+            assert publish_now(nc, first)
+            await publish_all(nc, [second])
+            assert not publish_now(nc, third)  # something waits in nats-py's own buffer
+            await publish_all(nc, [third])
+            return [(await heard.next_msg(30)).data for _ in range(3)]
+
+    assert asyncio.run(run()) == [b"0", b"1", b"2"]
+
+
+def test_nothing_goes_to_a_socket_where_much_waits_or_that_is_closed(nats_server):
+    made = hpub(event("wire.now", "T", b"x" * 500_000), 1, "")
+
+    async def run():
+        async with peer_of(nats_server) as nc:
+            await nc.flush()
+            taken = 0
+            while publish_now(nc, made):  # the loop has no turn to send in, so the buffer fills
+                taken += 1
+                assert taken < 1000
+            assert nc._transport._io_writer.transport.get_write_buffer_size() > DIRECT_BYTES
+            await nc.flush(30)
+            assert publish_now(nc, made)
+        assert not publish_now(nc, made)
+
+    asyncio.run(run())
 
 
 def test_nothing_is_sent_over_a_closed_connection(nats_server):

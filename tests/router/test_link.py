@@ -105,6 +105,34 @@ def test_what_comes_in_one_turn_of_the_loop_leaves_in_one_call():
     asyncio.run(scenario())
 
 
+def test_who_asks_one_by_one_waits_for_no_end_of_a_turn():
+    async def scenario() -> None:
+        actor = Recorder()
+        link = ActorLink(actor, Lane.LIGHT, Settings())
+        alone = link.submit(item("0"))
+        assert actor.names() == []
+        await turn()
+        actor.answer(0)
+        assert await value(alone) == "0"
+        burst = [link.submit(item(str(i))) for i in range(1, 6)]
+        assert actor.names() == [["0"], ["1"]]
+        await turn()
+        assert actor.names() == [["0"], ["1"]]
+        actor.answer(1)
+        assert await value(burst[0]) == "1"
+        assert actor.names() == [["0"], ["1"], ["2", "3", "4", "5"]]
+        actor.answer(2)
+        assert [await value(future) for future in burst[1:]] == ["2", "3", "4", "5"]
+        # After a call of many, those of one turn leave together again.
+        for i in range(6, 9):
+            link.submit(item(str(i)))
+        assert len(actor.names()) == 3
+        await turn()
+        assert actor.names()[3] == ["6", "7", "8"]
+
+    asyncio.run(scenario())
+
+
 def test_many_waiting_items_are_a_second_call_and_no_third():
     async def scenario() -> None:
         actor = Recorder()
