@@ -13,7 +13,7 @@ import pytest
 
 from contracts.work import Device
 from devices import cpu
-from devices.dispatch import Dispatcher
+from devices.dispatch import LEARNED_EACH, LEARNED_FIRST, Dispatcher
 from devices.kernels import KERNELS
 from devices.lanes import DiedError, NotForDeviceError, ProcessLane, StalledError, ThreadLane
 from factors.errors import NonFiniteError
@@ -214,6 +214,22 @@ def test_on_a_machine_with_a_cpu_alone_everything_is_learned_and_said():
     made = dispatcher.prefer("revalue", SIZES, 1e-6)
     assert (made.primary, made.gain, made.confidence) == (CPU, 1.0, 1.0)
     assert dispatcher.told()["share"] == {"cpu": 1.0}
+
+
+def test_with_a_cpu_alone_the_first_calls_are_learned_from_and_then_some_of_the_others():
+    dispatcher = Dispatcher({})
+    n = LEARNED_FIRST + 10 * LEARNED_EACH
+    assert {ask(dispatcher) for _ in range(n)} == {CPU}
+    assert dispatcher.model.calls == LEARNED_FIRST + 10
+    assert dispatcher.told()["answered"] == {"cpu": n}
+
+
+def test_a_device_beside_the_cpu_is_told_of_every_call(with_process):
+    before = with_process.model.calls
+    n = LEARNED_FIRST + 2 * LEARNED_EACH
+    for _ in range(n):
+        ask(with_process)
+    assert with_process.model.calls == before + n
 
 
 def test_a_thread_that_hangs_is_left_behind_and_after_three_the_device_too():
