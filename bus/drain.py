@@ -250,7 +250,10 @@ class Drainer:
         self._held.difference_update(stored.seq for stored in self._lines.failed(number, now))
 
     def _check_timeouts(self, now: float) -> None:
-        """Take what was not acknowledged in time for failed; the stream may have it, and then says so."""
+        """Take what was not acknowledged in time for failed; the stream may have it, and then says so.
+
+        And read on once, whatever was told of new events: an event that nobody told of may wait, but not for good.
+        """
         self._look = True
         late = self._lines.late(now, ACK_TIMEOUT_S)
         for number in late:

@@ -187,12 +187,11 @@ class Outbox:
         self._waiting.append(put)
         if self._slow_running or self._retry is not None:
             self._hold_later(loop, put)
+        elif not self._turn_planned and time.perf_counter() - self._lone_at > ALONE_S:
+            self._turn(loop)
         elif not self._turn_planned:
-            if time.perf_counter() - self._lone_at > ALONE_S:
-                self._turn(loop)
-            else:
-                self._turn_planned = True
-                loop.call_soon(self._turn, loop)
+            self._turn_planned = True
+            loop.call_soon(self._turn, loop)
         return await put.done
 
     def _hold_later(self, loop: asyncio.AbstractEventLoop, put: Put) -> None:

@@ -132,11 +132,9 @@ class ActorLink:
             self._waiting.put(entry)
         if due < self._due:
             self._look_at(due)
-        if self._planned:
-            return entry.future
-        if self._lonely and not self._in_flight:
+        if self._lonely and not self._in_flight and not self._planned:
             self._pump()
-        else:
+        elif not self._planned:
             # Behind what this turn of the loop still submits, so that what came in one read leaves in one call.
             self._planned = True
             self._loop.call_soon(self._leave_together)

@@ -99,7 +99,7 @@ def test_a_put_behind_a_lone_one_waits_for_no_turn(box, monkeypatch):
     assert ids(box) == [f"e{i}" for i in range(66)] + [f"later{i}" for i in range(8)]
 
 
-def test_a_lone_put_that_the_disk_refuses_says_so_and_the_next_is_kept(box, monkeypatch):
+def test_a_lone_put_that_cannot_be_stored_says_so_and_the_next_is_kept(box, monkeypatch):
     monkeypatch.setattr("bus.outbox.ALONE_S", 0.0)
     kept, refused, later = events(3)
 
